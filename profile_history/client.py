@@ -1,0 +1,330 @@
+"""The client: its options, and the two verbs `history` and `histories`."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import time
+import uuid
+import warnings
+import weakref
+from collections.abc import AsyncIterable, Iterable
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import aiohttp
+import attrs
+import yarl
+
+from profile_history import settings
+from profile_history.errors import ConfigurationError, UsageError
+from profile_history.events import Event
+from profile_history.fetching import Fetcher
+from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
+from profile_history.pacing import Pacer
+from profile_history.profiles import Profile
+from profile_history.protocol import Requests
+from profile_history.retrying import Retrier
+from profile_history.running import Profiles, Run
+from profile_history.schedule import Outcome, Schedule
+from profile_history.streams import HistoryStream, OnError, Reader
+from profile_history.transport import Transport
+from profile_history.walking import Walk, WindowRule, checked_rule
+from profile_history.windows import Border, Order, asked_window
+
+Day = dt.date | str
+
+# Twice as many workers as requests: one that waits before a retry holds no request's place.
+_WORKERS_A_REQUEST = 2
+_AHEAD_A_REQUEST = 4
+
+
+@attrs.frozen
+class _Shared:
+    """What a client and its copies have in common."""
+
+    transport: Transport
+    pacer: Pacer
+    runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
+
+
+@attrs.frozen
+class _Options:
+    list_id: int = attrs.field(converter=lambda value: settings.list_id(value, os.environ))
+    window: WindowRule = attrs.field(converter=checked_rule)
+    border: Border
+    order: Order
+    retry: RetryPolicy = attrs.field()
+    timeouts: Timeouts = attrs.field()
+    limits: Limits = attrs.field()
+
+    @retry.validator
+    @timeouts.validator
+    @limits.validator
+    def _check(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        wanted = {"retry": RetryPolicy, "timeouts": Timeouts, "limits": Limits}[attribute.name]
+        _expect(attribute.name, value, wanted)
+
+
+class HistoryClient:
+    """Downloads histories of profiles of one database.
+
+    Make one for each event loop and share it; it is cheap until used, and its session is made with the first request.
+    Use it in `async with`, or call `aclose`.
+
+    Args:
+        base_url: Scheme and host of the platform, such as "https://ru.altkraft.com"; else `PROFILE_HISTORY_URL`.
+        token: The API token; else `PROFILE_HISTORY_TOKEN`, else the file that `PROFILE_HISTORY_TOKEN_FILE` names.
+        list_id: The database; else `PROFILE_HISTORY_LIST_ID`.
+        session: An aiohttp session to send with; it is never closed here. By default one is made.
+        auth: Where the token goes: "body" works with every version of the platform, "header" with newer ones.
+        window: How a range is cut into requests: "auto" starts with the whole and halves it on evidence, a number of
+            days is honoured as given, None means one request whatever happens.
+        border: "overlap" asks for a few days more and keeps what is labelled with the wanted days, so that the result
+            is right however the server reads its bounds; "exact" asks the days as they are and passes on what comes.
+        order: Which end of each history comes first, "newest" or "oldest".
+        retry: How often a failed request is sent again.
+        pacing: How many requests are on their way at once.
+        timeouts: How long one attempt may take.
+        limits: How much is held in memory.
+        allow_http: Whether plain http may be used with a host that is not this machine.
+
+    Raises:
+        ConfigurationError: An argument is missing or wrong. Nothing was sent.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        token: str | None = None,
+        list_id: int | None = None,
+        session: aiohttp.ClientSession | None = None,
+        auth: Literal["body", "header"] = "body",
+        window: WindowRule = "auto",
+        border: Literal["overlap", "exact"] = "overlap",
+        order: Literal["newest", "oldest"] = "newest",
+        retry: RetryPolicy = RetryPolicy(),
+        pacing: Pacing = Pacing(),
+        timeouts: Timeouts = Timeouts(),
+        limits: Limits = Limits(),
+        allow_http: bool = False,
+    ) -> None:
+        self._copy = False
+        self._closed = True
+        self._token = settings.token(token, os.environ)
+        del token
+        url = settings.endpoint(base_url, os.environ, allow_http=allow_http)
+        self._auth = _choice("auth", auth, ("body", "header"))
+        self._options = _Options(
+            list_id, window, _choice("border", border, Border), _choice("order", order, Order), retry, timeouts, limits
+        )
+        self._pacing = _expect("pacing", pacing, Pacing)
+        if session is not None:
+            _expect("session", session, aiohttp.ClientSession)
+        self._shared = _Shared(
+            Transport(yarl.URL(url), self._token if auth == "header" else None, session),
+            Pacer(pacing, clock=time.monotonic),
+        )
+        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        self._fetcher = self._make_fetcher()
+        self._closed = False
+
+    def with_options(
+        self,
+        *,
+        list_id: int | None = None,
+        window: WindowRule | Literal["unchanged"] = "unchanged",
+        border: Literal["overlap", "exact"] | None = None,
+        order: Literal["newest", "oldest"] | None = None,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+    ) -> HistoryClient:
+        """A cheap copy with other options. It shares session and pacing; closing it leaves the original open.
+
+        Args:
+            list_id: As for the client itself, likewise all others; what is left out stays as it is.
+            window: "unchanged" leaves it as it is, since None has a meaning of its own.
+            border: ...
+            order: ...
+            retry: ...
+            timeouts: ...
+            limits: ...
+
+        Raises:
+            ConfigurationError: A value is wrong.
+        """
+        changes: dict[str, Any] = {
+            "list_id": list_id,
+            "border": border and _choice("border", border, Border),
+            "order": order and _choice("order", order, Order),
+            "retry": retry,
+            "timeouts": timeouts,
+            "limits": limits,
+        }
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if window != "unchanged":
+            changes["window"] = window
+        copy = object.__new__(HistoryClient)
+        copy.__dict__.update(self.__dict__)
+        copy._copy = True
+        copy._options = attrs.evolve(self._options, **changes)
+        copy._runs = weakref.WeakSet()
+        copy._fetcher = copy._make_fetcher()
+        return copy
+
+    def history(
+        self,
+        profile: Profile,
+        date_from: Day | None = None,
+        date_to: Day | None = None,
+        *,
+        on_error: OnError = "raise",
+        strict: bool = False,
+        deadline: float | None = None,
+    ) -> HistoryStream[Event]:
+        """One profile's history, as an asynchronous iterator of events.
+
+        Args:
+            profile: Whose history.
+            date_from: The first day, a `datetime.date` or "YYYY-MM-DD"; None leaves the start to the API.
+            date_to: The last day, inclusive, likewise.
+            on_error: "raise" ends the stream with the error of the first window that is given up; "collect" goes on
+                and lists it in `stream.failures`.
+            strict: Whether a row that cannot be read fails its window; else it is listed in `stream.quarantined`.
+            deadline: Seconds from the first step after which `DeadlineExceeded` is raised; None for no limit.
+
+        Raises:
+            ConfigurationError: An argument is wrong. Nothing was sent.
+        """
+        reader = self._reader((_expect("profile", profile, Profile),), date_from, date_to, on_error, strict, deadline)
+        return HistoryStream(reader, reader.events())
+
+    def histories(
+        self,
+        profiles: Profiles,
+        date_from: Day | None = None,
+        date_to: Day | None = None,
+        *,
+        on_error: OnError = "raise",
+        strict: bool = False,
+        deadline: float | None = None,
+    ) -> HistoryStream[tuple[Profile, Event]]:
+        """The histories of many profiles, as an asynchronous iterator of pairs of a profile and an event.
+
+        The events of one profile come in order; across profiles, what is fetched first comes first.
+
+        Args:
+            profiles: An iterable or asynchronous iterable, read only as fast as the histories are fetched.
+            date_from: As for `history`, likewise all others.
+            date_to: ...
+            on_error: ...
+            strict: ...
+            deadline: ...
+
+        Raises:
+            ConfigurationError: An argument is wrong. Nothing was sent.
+        """
+        if isinstance(profiles, (str, bytes, Profile)) or not isinstance(profiles, (Iterable, AsyncIterable)):
+            raise ConfigurationError(f"profiles is an iterable of Profile values, not {type(profiles).__name__}")
+        reader = self._reader(profiles, date_from, date_to, on_error, strict, deadline)
+        return HistoryStream(reader, reader.pairs())
+
+    async def aclose(self) -> None:
+        """Ends all streams and closes the session, if it was made here; again is harmless.
+
+        A copy made by `with_options` ends only its own streams.
+        """
+        self._closed = True
+        await asyncio.gather(*(run.stop() for run in (self._runs if self._copy else self._shared.runs)))
+        if not self._copy:
+            await self._shared.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        self._shared.transport.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        url, options = self._shared.transport.url, self._options
+        return (
+            f"HistoryClient({str(url.origin())!r}, list_id={options.list_id}, window={options.window!r}, "
+            f"border={options.border.value!r}, order={options.order.value!r})"
+        )
+
+    def __del__(self) -> None:
+        if not self._closed and not self._copy and self._shared.transport.unclosed:
+            warnings.warn(f"{self!r} was not closed; use async with, or await aclose()", ResourceWarning, stacklevel=1)
+
+    def _make_fetcher(self) -> Fetcher:
+        options = self._options
+        return Fetcher(
+            transport=self._shared.transport,
+            requests=Requests(self._token, options.list_id, self._auth),
+            token=self._token,
+            pacer=self._shared.pacer,
+            retrier=Retrier(options.retry),
+            border=options.border,
+            timeouts=options.timeouts,
+            limits=options.limits,
+        )
+
+    def _reader(
+        self,
+        profiles: Profiles,
+        date_from: Day | None,
+        date_to: Day | None,
+        on_error: OnError,
+        strict: bool,
+        deadline: float | None,
+    ) -> Reader:
+        self._check_open()
+        _choice("on_error", on_error, ("raise", "collect"))
+        if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
+            raise ConfigurationError(f"deadline is a positive number of seconds or None, not {deadline!r}")
+        options = self._options
+        asked = asked_window(date_from, date_to)
+
+        def make_walk() -> Walk[Outcome]:
+            return Walk(asked, rule=options.window, order=options.order, today=dt.date.today())
+
+        make_walk()
+        schedule = Schedule(
+            make_walk=make_walk,
+            make_request_id=lambda: uuid.uuid4().hex,
+            windows_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
+            bytes_ahead=options.limits.in_flight,
+            profiles_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
+        )
+        workers = _WORKERS_A_REQUEST * self._pacing.concurrency
+        run = Run(profiles, schedule, self._fetcher, workers, deadline)
+        self._runs.add(run)
+        self._shared.runs.add(run)
+        return Reader(run, options.border, options.order, on_error, strict)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("this client is closed; make a new one")
+
+
+def _choice(name: str, value: Any, choices: Any) -> Any:
+    try:
+        known = value in tuple(choices)
+    except TypeError:
+        known = False
+    if not known:
+        raise ConfigurationError(f"{name} is {' or '.join(repr(str(choice)) for choice in choices)}, not {value!r}")
+    return choices(value) if isinstance(choices, type) else value
+
+
+def _expect(name: str, value: Any, wanted: type[Any]) -> Any:
+    if not isinstance(value, wanted):
+        raise ConfigurationError(f"{name} is a {wanted.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,220 @@
+"""Everything that can go wrong, as one tree.
+
+HistoryError
+├── ConfigurationError          an argument or a setting is wrong; nothing was sent
+├── UsageError                  a client or stream used after close, on another loop, or by two consumers
+├── TransportError              no complete answer arrived
+│   ├── AttemptTimeout          the server was reached and did not answer in time
+│   └── ConnectionFailed        the server could not be reached, or hung up
+│       └── UntrustedServer     its TLS certificate was refused
+├── ResponseError               an answer arrived that is not the documented API's
+│   ├── TruncatedResponse       it stops before its end
+│   ├── DecodeError             it does not say what it must; `path` tells where
+│   ├── ResponseTooLarge        it is longer than the allowed number of bytes
+│   └── UnexpectedRedirect      it points to another address
+├── ApiError                    the API itself reports an error
+│   ├── AuthenticationError     the token is missing, wrong, or has no right to the database
+│   └── RateLimited             too many requests
+├── ServerUnavailable           the server kept failing for every request
+└── DeadlineExceeded            the time given to a stream ran out
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from profile_history.profiles import Profile
+    from profile_history.windows import Window
+
+
+class Kind(StrEnum):
+    """What a failure means for the next attempt."""
+
+    TRANSIENT = "transient"
+    THROTTLED = "throttled"
+    MALFORMED = "malformed"
+    AUTH = "auth"
+    CALLER = "caller"
+    UNKNOWN = "unknown"
+
+
+class HistoryError(Exception):
+    """The root of all errors of this package.
+
+    Attributes:
+        profile: The profile whose history was asked for, if one was.
+        window: The closed range of days that was asked for, if one was.
+        attempts: How many requests were sent for that window.
+        request_id: The `X-Request-ID` of those requests.
+        kind: What the failure means for the next attempt.
+        fatal: Whether every other request would meet the same failure.
+        too_much: Whether asking for fewer days at once may help.
+        hint: What to try, or None.
+    """
+
+    kind: Kind = Kind.UNKNOWN
+    fatal: ClassVar[bool] = False
+    too_much: bool = False
+    hint: str | None = None
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.profile: Profile | None = None
+        self.window: Window | None = None
+        self.attempts: int = 0
+        self.request_id: str | None = None
+
+    def __str__(self) -> str:
+        context = {
+            "profile": self.profile,
+            "window": self.window,
+            "attempts": self.attempts or None,
+            "request id": self.request_id,
+        }
+        known = ", ".join(f"{name} {value}" for name, value in context.items() if value is not None)
+        message = self._message() + (f"; {self.hint}" if self.hint else "")
+        return f"{message} [{known}]" if known else message
+
+    def _message(self) -> str:
+        return str(self.args[0]) if self.args else type(self).__name__
+
+
+class ConfigurationError(HistoryError, ValueError):
+    """An argument or a setting is wrong; the message says what to pass. Nothing was sent."""
+
+    kind = Kind.CALLER
+
+
+class UsageError(HistoryError, RuntimeError):
+    """A client or stream was used after it was closed, on another event loop, or by two consumers."""
+
+    kind = Kind.CALLER
+    fatal = True
+
+
+class TransportError(HistoryError):
+    """No complete answer arrived."""
+
+    kind = Kind.TRANSIENT
+
+
+class AttemptTimeout(TransportError):
+    """The server was reached and did not answer in time."""
+
+
+class ConnectionFailed(TransportError):
+    """The server could not be reached, or closed the connection before it answered."""
+
+
+class UntrustedServer(ConnectionFailed):
+    """The server's TLS certificate was refused."""
+
+    kind = Kind.CALLER
+    fatal = True
+
+
+class ResponseError(HistoryError):
+    """An answer arrived that does not come from the documented API, such as a maintenance page."""
+
+    kind = Kind.TRANSIENT
+
+
+class TruncatedResponse(ResponseError):
+    """The answer stops before its end, or holds exactly as many rows as the server's row cap."""
+
+
+class DecodeError(ResponseError):
+    """The answer does not say what the API must say.
+
+    Attributes:
+        path: Where, as a JSON path such as `$.data[3].datetime`.
+    """
+
+    kind = Kind.MALFORMED
+
+    def __init__(self, message: str = "", path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+    def _message(self) -> str:
+        return f"{super()._message()} (at {self.path})"
+
+
+class ResponseTooLarge(ResponseError):
+    """The decoded answer is longer than `Limits.body` bytes."""
+
+    kind = Kind.CALLER
+    too_much = True
+
+
+class UnexpectedRedirect(ResponseError):
+    """The server points to another address. Redirects are refused: the request carries the token.
+
+    Attributes:
+        location: Where the server points to.
+    """
+
+    kind = Kind.CALLER
+    fatal = True
+
+    def __init__(self, message: str = "", location: str | None = None) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+class ApiError(HistoryError):
+    """The API reports an error.
+
+    Attributes:
+        code: The `error` of the answer, or None where the answer has none.
+        text: The `error_text`, with the token and control characters taken out, at most 500 characters.
+        http_status: The HTTP status of the answer.
+        retry_after: How many seconds the server asks to wait, or None.
+    """
+
+    def __init__(
+        self,
+        code: int | None = None,
+        text: str = "",
+        http_status: int | None = None,
+        *,
+        kind: Kind = Kind.UNKNOWN,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.args = (code, text, http_status)
+        self.code = code
+        self.text = text
+        self.http_status = http_status
+        self.kind = kind
+        self.too_much = not {413, 504}.isdisjoint((code, http_status))
+        self.retry_after = retry_after
+
+    def _message(self) -> str:
+        reported = f"error {self.code}" if self.code is not None else "no error code"
+        text = f": {self.text}" if self.text else ""
+        return f"the API answered HTTP {self.http_status} with {reported}{text}"
+
+
+class AuthenticationError(ApiError):
+    """The token is missing, wrong, revoked, or has no right to the database `list_id`."""
+
+    fatal = True
+
+
+class RateLimited(ApiError):
+    """The server answers that there are too many requests."""
+
+
+class ServerUnavailable(HistoryError):
+    """The server, or something in front of it, kept failing; try again later."""
+
+    kind = Kind.TRANSIENT
+
+
+class DeadlineExceeded(HistoryError):
+    """The seconds given as `deadline` ran out before the stream was complete."""
+
+    kind = Kind.CALLER

@@ -1,0 +1,94 @@
+"""The frozen values that tune a client: how often, how fast, how long, how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+
+MIB = 1024 * 1024
+
+
+def _number(unit: str, *, least: float = 0.0, whole: bool = False, optional: bool = False) -> Callable[..., None]:
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if optional and value is None:
+            return
+        types = int if whole else (int, float)
+        good = isinstance(value, types) and not isinstance(value, bool) and math.isfinite(value)
+        if not good or value < least or (value == 0 and not whole):
+            wanted = f"a whole number of {unit}, {least:g} or more" if whole else f"a positive number of {unit}"
+            owner = f"{type(instance).__name__}({attribute.name}=...)"
+            raise ConfigurationError(f"{owner} takes {wanted}{' or None' if optional else ''}, not {value!r}")
+
+    return check
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often a failed request is sent again, and how long to wait before.
+
+    The wait before attempt n + 1 is drawn evenly from 0 to min(cap, base * 2 ** (n - 1)) seconds; a
+    `Retry-After` of the server is a floor under it. Source of the rule: full jitter, as the AWS
+    architecture notes on back-off recommend.
+
+    Attributes:
+        attempts: Requests in one pass over a window, the first included.
+        passes: How often a window that used up its attempts is put at the back of the queue, the first pass included.
+        base: Seconds; the upper end of the first wait.
+        cap: Seconds; no drawn wait is longer.
+    """
+
+    attempts: int = attrs.field(default=4, validator=_number("requests", least=1, whole=True))
+    passes: int = attrs.field(default=3, validator=_number("passes", least=1, whole=True))
+    base: float = attrs.field(default=0.5, validator=_number("seconds"))
+    cap: float = attrs.field(default=20.0, validator=_number("seconds"))
+
+
+@attrs.frozen(kw_only=True)
+class Pacing:
+    """How many requests may be on their way at once, and how many may start in a second.
+
+    Attributes:
+        concurrency: The most requests on their way at once, over all streams of a client.
+        adaptive: Whether to start lower and find the number the server bears.
+        requests_per_second: The most requests that start in any one second, or None for no such limit.
+    """
+
+    concurrency: int = attrs.field(default=16, validator=_number("requests", least=1, whole=True))
+    adaptive: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    requests_per_second: float | None = attrs.field(default=None, validator=_number("requests a second", optional=True))
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long one attempt may take, in seconds.
+
+    Attributes:
+        connect: Looking up the host, connecting and the TLS handshake.
+        read: The longest silence of the server while an answer is awaited.
+        attempt: The whole attempt, from connecting to the last byte.
+    """
+
+    connect: float = attrs.field(default=10.0, validator=_number("seconds"))
+    read: float = attrs.field(default=30.0, validator=_number("seconds"))
+    attempt: float = attrs.field(default=120.0, validator=_number("seconds"))
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How much may be held in memory, and how many rows the server gives at most.
+
+    Attributes:
+        body: Bytes; the longest answer taken, counted after decompression.
+        in_flight: Bytes; verified answers waiting for the consumer. No new request starts above it.
+        row_cap: The number of rows at which the server is known to cut an answer, or None. An answer
+            with exactly that many rows is not believed to be complete.
+    """
+
+    body: int = attrs.field(default=64 * MIB, validator=_number("bytes", least=1, whole=True))
+    in_flight: int = attrs.field(default=256 * MIB, validator=_number("bytes", least=1, whole=True))
+    row_cap: int | None = attrs.field(default=None, validator=_number("rows", least=1, whole=True, optional=True))

@@ -1,0 +1,217 @@
+"""One stream at work: a feeder, a fixed pool of workers, and the waiting between them and the consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from profile_history.errors import ConfigurationError, DeadlineExceeded, HistoryError, UsageError
+from profile_history.fetching import Fetcher
+from profile_history.profiles import Profile
+from profile_history.retrying import worth_another_pass
+from profile_history.schedule import Outcome, Schedule, Unit
+from profile_history.stats import Stats
+
+# Half of the 5 ms that the loop may be held.
+_LONGEST_HOLD = 0.002
+
+Profiles = Iterable[Profile] | AsyncIterable[Profile]
+
+
+@attrs.define(eq=False)
+class Run:
+    """Fetches what the schedule says, and hands the outcomes to one consumer.
+
+    Enter it, await `next_outcome` until it gives None, tell `handed_out`, and leave it; leaving cancels and awaits all
+    tasks.
+    """
+
+    profiles: Profiles
+    schedule: Schedule
+    fetcher: Fetcher
+    workers: int
+    deadline: float | None
+    stats: Stats = attrs.field(factory=Stats)
+    _clock: Callable[[], float] = time.monotonic
+    _tasks: list[asyncio.Task[None]] = attrs.field(factory=list, init=False)
+    _idle: deque[asyncio.Future[None]] = attrs.field(factory=deque, init=False)
+    _feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
+    _consumer: asyncio.Future[None] | None = attrs.field(default=None, init=False)
+    _failure: BaseException | None = attrs.field(default=None, init=False)
+    _working: int = attrs.field(default=0, init=False)
+    _last_breath: float = attrs.field(default=0.0, init=False)
+    _started: bool = attrs.field(default=False, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, by itself or by being closed."""
+        return self._closed
+
+    async def __aenter__(self) -> Self:
+        if self._closed:
+            raise UsageError("this stream is closed; ask the client for a new one")
+        self.fetcher.transport.enter()
+        self._started = True
+        self.stats.start(self._clock)
+        self._spawn(self._feed())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def next_outcome(self) -> Outcome | None:
+        """Waits for the next outcome in order; None when there are no more.
+
+        Raises:
+            HistoryError: No window can succeed any more, the deadline has passed, or the run was closed meanwhile.
+        """
+        while True:
+            if self._closed:
+                raise UsageError("this stream was closed while it was being read")
+            remaining = self._remaining()
+            if (outcome := self.schedule.next_ready()) is not None:
+                return outcome
+            if self._failure is not None:
+                raise self._failure
+            if self.schedule.exhausted:
+                return None
+            self._consumer = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(remaining):
+                    await self._consumer
+
+    def handed_out(self, outcome: Outcome) -> None:
+        """Makes room: the consumer is through with an outcome."""
+        self.schedule.handed_out(outcome)
+        self._wake_worker()
+
+    async def breathe(self) -> None:
+        """Lets the event loop do other work if it was held for a while."""
+        if self._clock() - self._last_breath > _LONGEST_HOLD:
+            await asyncio.sleep(0)
+            self._last_breath = self._clock()
+
+    async def stop(self) -> None:
+        """Cancels all work and waits until nothing of it is left; again is harmless."""
+        self._closed = True
+        self.stats.stop()
+        _release(self._consumer)
+        for task in self._tasks:
+            task.cancel()
+        await _ended(self._tasks)
+
+    def _remaining(self) -> float | None:
+        if self.deadline is None:
+            return None
+        remaining = self.deadline - self.stats.seconds
+        if remaining <= 0:
+            raise DeadlineExceeded(f"the stream was not complete after deadline={self.deadline:g} seconds")
+        return remaining
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(work)))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        this = asyncio.current_task()
+        for task in self._tasks:
+            if task is not this:
+                task.cancel()
+        _release(self._consumer)
+
+    async def _feed(self) -> None:
+        if isinstance(self.profiles, AsyncIterable):
+            async for profile in self.profiles:
+                await self._add(profile)
+        else:
+            for profile in self.profiles:
+                await self._add(profile)
+        self.schedule.complete()
+        _release(self._consumer)
+
+    async def _add(self, profile: object) -> None:
+        if not isinstance(profile, Profile):
+            raise ConfigurationError(
+                f"profiles are Profile values, such as Profile.email(...), not {type(profile).__name__}"
+            )
+        while not self.schedule.wants_profiles:
+            self._feeder = asyncio.get_running_loop().create_future()
+            await self._feeder
+        self.schedule.add(profile)
+        self.stats.profiles += 1
+        self._wake_worker()
+
+    async def _work(self) -> None:
+        while True:
+            unit = self.schedule.take()
+            if unit is None:
+                idle = asyncio.get_running_loop().create_future()
+                self._idle.append(idle)
+                await idle
+                continue
+            self._wake_worker()
+            await self._fetch(unit)
+            _release(self._consumer)
+            if self.schedule.wants_profiles:
+                _release(self._feeder)
+            self._wake_worker()
+
+    async def _fetch(self, unit: Unit) -> None:
+        self.stats.requests += unit.passes == 1
+        divisible = unit.divisible
+        try:
+            rows = await self.fetcher.fetch(unit.task, self.stats, divisible=divisible)
+        except HistoryError as error:
+            if error.fatal:
+                raise
+            if divisible and error.too_much:
+                self.stats.windows_split += 1
+                self.schedule.split(unit)
+            elif worth_another_pass(error) and unit.passes < self.fetcher.retrier.passes:
+                self.schedule.postpone(unit)
+            else:
+                error.hint = unit.hint if error.too_much else error.hint
+                self.schedule.settle(unit, error)
+        else:
+            self.schedule.settle(unit, rows)
+
+    def _wake_worker(self) -> None:
+        if not self.schedule.available or self._failure is not None:
+            return
+        if self._idle:
+            _release(self._idle.popleft())
+        elif self._working < self.workers:
+            self._working += 1
+            self._spawn(self._work())
+
+
+def _release(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    cancelled = False
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError

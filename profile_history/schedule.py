@@ -1,0 +1,188 @@
+"""Which window of which profile is fetched next, and which outcome is handed out next. No I/O, no tasks.
+
+Profiles take turns, so that a huge one holds up nobody. How far the fetching runs ahead of the consumer is bounded in
+windows and in bytes. The bound can never stop everything: while nothing is ready and nothing is on its way, one window
+may always start, and it is one that a profile waits for, so its outcome can be handed out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from profile_history.envelope import Rows
+from profile_history.errors import HistoryError
+from profile_history.fetching import Task
+from profile_history.profiles import Profile
+from profile_history.walking import Piece, Walk
+from profile_history.windows import Window
+
+
+@attrs.frozen
+class Outcome:
+    """What became of one window: its verified rows, or the error for which it was given up."""
+
+    profile: Profile
+    window: Window
+    rows: Rows | None = None
+    error: HistoryError | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes it keeps in memory."""
+        return self.rows.size if self.rows else 0
+
+
+@attrs.define(eq=False)
+class _Lane:
+    profile: Profile
+    walk: Walk[Outcome]
+    queued: bool = True
+
+
+@attrs.define(eq=False)
+class Unit:
+    """A window that was given to a worker."""
+
+    task: Task
+    passes: int
+    _lane: _Lane
+    _piece: Piece[Outcome]
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the window can be halved."""
+        return self._lane.walk.divisible(self._piece)
+
+    @property
+    def hint(self) -> str:
+        """What to try when the window, as it is, proved too much."""
+        if self._lane.walk.adaptive:
+            return (
+                "not even a single day could be fetched; raise Timeouts or Limits, or ask the vendor about this profile"
+            )
+        return 'ask for shorter windows, or leave their length to window="auto"'
+
+
+class Schedule:
+    """The windows of all profiles of one stream, from waiting over on their way to handed out."""
+
+    def __init__(
+        self,
+        *,
+        make_walk: Callable[[], Walk[Outcome]],
+        make_request_id: Callable[[], str],
+        windows_ahead: int,
+        bytes_ahead: int,
+        profiles_ahead: int,
+    ) -> None:
+        self._make_walk = make_walk
+        self._make_request_id = make_request_id
+        self._windows_ahead = windows_ahead
+        self._bytes_ahead = bytes_ahead
+        self._profiles_ahead = profiles_ahead
+        self._turns: deque[_Lane] = deque()
+        self._again: deque[Unit] = deque()
+        self._ready: deque[Outcome] = deque()
+        self._profiles = 0
+        self._on_their_way = 0
+        self._held_windows = 0
+        self._held_bytes = 0
+        self._complete = False
+
+    @property
+    def wants_profiles(self) -> bool:
+        """Whether another profile should be added."""
+        return self._profiles < self._profiles_ahead
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every window of every profile was handed out and no profile will come."""
+        return self._complete and not self._profiles and not self._ready
+
+    @property
+    def available(self) -> bool:
+        """Whether `take` would give a window."""
+        return bool(self._turns or self._again) and (self._has_room or not (self._ready or self._on_their_way))
+
+    def add(self, profile: Profile) -> None:
+        """Puts a profile in the queue."""
+        self._turns.append(_Lane(profile, self._make_walk()))
+        self._profiles += 1
+
+    def complete(self) -> None:
+        """Takes note that no profile will be added any more."""
+        self._complete = True
+
+    def take(self) -> Unit | None:
+        """The next window to fetch; None while there is none or the consumer is too far behind."""
+        if not self.available:
+            return None
+        unit = (
+            self._next_in_turn() or self._next_again() if self._has_room else self._next_again() or self._next_in_turn()
+        )
+        assert unit is not None, "available says that there is one"
+        unit.passes += 1
+        self._on_their_way += 1
+        return unit
+
+    def settle(self, unit: Unit, result: Rows | HistoryError) -> None:
+        """Takes a window's rows, or the error for which it is given up."""
+        task, lane = unit.task, unit._lane
+        failed = isinstance(result, HistoryError)
+        outcome = Outcome(task.profile, task.window, *((None, result) if failed else (result, None)))
+        self._on_their_way -= 1
+        self._held_windows += 1
+        self._held_bytes += outcome.size
+        for piece in lane.walk.settle(unit._piece, outcome, success=not failed):
+            assert piece.outcome is not None
+            self._ready.append(piece.outcome)
+        if lane.walk.finished:
+            self._profiles -= 1
+
+    def split(self, unit: Unit) -> None:
+        """Puts back a window that proved too much, to be asked for in shorter ones."""
+        self._on_their_way -= 1
+        lane = unit._lane
+        lane.walk.shorten(unit._piece)
+        if not lane.queued:
+            self._queue(lane)
+
+    def postpone(self, unit: Unit) -> None:
+        """Puts a window that failed behind all others."""
+        self._on_their_way -= 1
+        self._again.append(unit)
+
+    def next_ready(self) -> Outcome | None:
+        """The next outcome to hand out, if there is one."""
+        return self._ready.popleft() if self._ready else None
+
+    def handed_out(self, outcome: Outcome) -> None:
+        """Takes note that the consumer is through with an outcome."""
+        self._held_windows -= 1
+        self._held_bytes -= outcome.size
+
+    @property
+    def _has_room(self) -> bool:
+        return self._held_windows + self._on_their_way < self._windows_ahead and self._held_bytes < self._bytes_ahead
+
+    def _next_in_turn(self) -> Unit | None:
+        if not self._turns:
+            return None
+        lane = self._turns.popleft()
+        lane.queued = False
+        piece = lane.walk.take()
+        assert piece is not None, "only lanes with waiting windows are queued"
+        if lane.walk.waiting:
+            self._queue(lane)
+        task = Task(lane.profile, piece.window, self._make_request_id())
+        return Unit(task, 0, lane, piece)
+
+    def _next_again(self) -> Unit | None:
+        return self._again.popleft() if self._again else None
+
+    def _queue(self, lane: _Lane) -> None:
+        lane.queued = True
+        self._turns.append(lane)

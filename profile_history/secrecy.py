@@ -1,0 +1,45 @@
+"""Values that never show themselves: the token, and the bytes that carry it. No I/O."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from profile_history.errors import ConfigurationError
+
+
+class Token:
+    """The API token. Only `reveal` gives it away; it can be neither printed nor pickled."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError("the token is empty; pass token=, or set PROFILE_HISTORY_TOKEN(_FILE)")
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ConfigurationError("the token holds a blank, a line end or a character outside ASCII; pass it alone")
+        self._value = value
+
+    def reveal(self) -> str:
+        """The token itself."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """The text with every copy of the token masked."""
+        return text.replace(self._value, "[token]")
+
+    def __repr__(self) -> str:
+        return "Token(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a token is not pickled; let the other process read it from its own environment")
+
+
+class SecretBytes(bytes):
+    """Bytes that hold the token: what prints local variables, as crash reporters do, sees only their length."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secret bytes>"
+
+    __str__ = __repr__

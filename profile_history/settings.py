@@ -1,0 +1,114 @@
+"""Where a client's address, token and database come from: an argument, else the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from profile_history.errors import ConfigurationError
+from profile_history.protocol import PATH
+from profile_history.secrecy import Token
+
+URL = "PROFILE_HISTORY_URL"
+TOKEN = "PROFILE_HISTORY_TOKEN"
+TOKEN_FILE = "PROFILE_HISTORY_TOKEN_FILE"
+LIST_ID = "PROFILE_HISTORY_LIST_ID"
+
+_EXAMPLE = "https://ru.altkraft.com"
+_NOT_IN_AN_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\\]")
+
+
+def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bool) -> str:
+    """The address that requests go to.
+
+    Args:
+        base_url: Scheme and host, perhaps a port and a path in front of the API's own; None for the environment's.
+        environ: The environment.
+        allow_http: Whether plain `http` may leave this machine.
+
+    Raises:
+        ConfigurationError: There is none, or it is not fit to carry a token.
+    """
+    text = base_url if base_url is not None else environ.get(URL)
+    if not text or not isinstance(text, str):
+        raise ConfigurationError(f'the base URL is missing; pass one such as "{_EXAMPLE}", or set {URL}')
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f'the base URL cannot be read ({error}); pass one such as "{_EXAMPLE}"') from None
+    if "@" in parts.netloc:
+        raise ConfigurationError("the base URL holds a user name or password; pass the token as token=")
+    if parts.scheme not in ("http", "https") or not host or _NOT_IN_AN_ADDRESS.search(text):
+        raise ConfigurationError(f'the base URL is a scheme and a host, such as "{_EXAMPLE}", not {text!r}')
+    if parts.query or parts.fragment or "?" in text or "#" in text:
+        raise ConfigurationError(f'the base URL holds a query or fragment; pass scheme and host, as in "{_EXAMPLE}"')
+    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        raise ConfigurationError(
+            f"http would send the token to {host} in the clear; use https, or pass allow_http=True if that is meant"
+        )
+    if "/api/" in parts.path + "/":
+        raise ConfigurationError(f"the base URL ends before {PATH}, which is added; leave it out")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
+
+
+def token(explicit: str | None, environ: Mapping[str, str]) -> Token:
+    """The token, from the argument, else `PROFILE_HISTORY_TOKEN`, else the file that `..._TOKEN_FILE` names.
+
+    Raises:
+        ConfigurationError: There is none, or others can read the file.
+    """
+    if explicit is not None:
+        return Token(explicit)
+    if TOKEN in environ:
+        return Token(environ[TOKEN])
+    if TOKEN_FILE in environ:
+        return token_from_file(Path(environ[TOKEN_FILE]))
+    raise ConfigurationError(f"the token is missing; pass token=, or set {TOKEN} or {TOKEN_FILE}")
+
+
+def token_from_file(path: Path) -> Token:
+    """The token a file holds, blanks and line ends around it dropped.
+
+    Raises:
+        ConfigurationError: It cannot be read, or can be read by others than its owner.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise ConfigurationError(f"others can read the token file {path}; run: chmod 600 {path}")
+            return Token(file.read().strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigurationError(f"the token file {path} cannot be read: {reason}") from None
+
+
+def list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
+    """The database.
+
+    Raises:
+        ConfigurationError: There is none, or it is no whole number above 0.
+    """
+    value: object = explicit
+    if value is None:
+        text = environ.get(LIST_ID)
+        if text is None:
+            raise ConfigurationError(f"the list_id is missing; pass list_id=, or set {LIST_ID}")
+        value = int(text) if re.fullmatch(r"[0-9]{1,18}", text.strip()) else text
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"list_id is a whole number above 0, such as 20, not {value!r}")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,250 @@
+"""What a client hands out: an asynchronous iterator over events, or over windows with their outcomes.
+
+The work hangs on a private asynchronous generator with a `finally`, never on a task group: a `yield` inside one cancels
+the consumer's own await (PEP 789). The tasks refer to the run and not to the stream, so that a stream dropped half-way
+is collected and cleans up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar
+
+import attrs
+
+from profile_history.arranging import arranged, kept
+from profile_history.decoding import decode
+from profile_history.errors import DecodeError, HistoryError, UsageError
+from profile_history.events import Event
+from profile_history.profiles import Profile
+from profile_history.running import Run
+from profile_history.schedule import Outcome
+from profile_history.stats import Stats
+from profile_history.windows import Border, Order, Window
+
+T_co = TypeVar("T_co", covariant=True)
+OnError = Literal["raise", "collect"]
+
+
+@attrs.frozen
+class WindowFailure:
+    """A window that was given up."""
+
+    profile: Profile
+    window: Window
+    error: HistoryError
+
+
+@attrs.frozen
+class QuarantinedRow:
+    """A row that cannot be read as an event.
+
+    Attributes:
+        profile: Whose history it stands in.
+        window: The days that were being fetched. A row without a readable `datetime` belongs to no day; it is set
+            apart once for each window whose answer holds it.
+        reason: Why it cannot be read.
+        raw: Its bytes, as the server sent them.
+    """
+
+    profile: Profile
+    window: Window
+    reason: str
+    raw: bytes
+
+
+@attrs.frozen
+class WindowResult:
+    """One window with its outcome.
+
+    Attributes:
+        profile: Whose history it is.
+        window: The days, both inclusive.
+        events: Its events in order; empty where there are none or the window failed.
+        error: Why the window failed, or None.
+        quarantined: Its rows that cannot be read.
+    """
+
+    profile: Profile
+    window: Window
+    events: tuple[Event, ...] = ()
+    error: HistoryError | None = None
+    quarantined: tuple[QuarantinedRow, ...] = ()
+
+
+@attrs.define(eq=False)
+class Reader:
+    """Turns outcomes into events as the consumer asks for them, and keeps the books."""
+
+    run: Run
+    border: Border
+    order: Order
+    on_error: OnError
+    strict: bool
+    failures: list[WindowFailure] = attrs.field(factory=list)
+    quarantined: list[QuarantinedRow] = attrs.field(factory=list)
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Event by event, of one profile."""
+        async with self.run:
+            while (outcome := await self.run.next_outcome()) is not None:
+                for batch in await self._batches(outcome):
+                    for event in batch:
+                        yield event
+                    await self.run.breathe()
+                self.run.handed_out(outcome)
+
+    async def pairs(self) -> AsyncGenerator[tuple[Profile, Event], None]:
+        """Event by event, each with its profile."""
+        async with self.run:
+            while (outcome := await self.run.next_outcome()) is not None:
+                profile = outcome.profile
+                for batch in await self._batches(outcome):
+                    for event in batch:
+                        yield profile, event
+                    await self.run.breathe()
+                self.run.handed_out(outcome)
+
+    async def results(self) -> AsyncGenerator[WindowResult, None]:
+        """Window by window."""
+        async with self.run:
+            while (outcome := await self.run.next_outcome()) is not None:
+                yield await self._result(outcome)
+                self.run.handed_out(outcome)
+
+    async def _batches(self, outcome: Outcome) -> Iterator[list[Event]]:
+        try:
+            return await self._decoded(outcome)
+        except HistoryError as error:
+            self._give_up(outcome, error)
+            if self.on_error == "raise":
+                raise
+            return iter(())
+
+    async def _result(self, outcome: Outcome) -> WindowResult:
+        known = len(self.quarantined)
+        events: list[Event] = []
+        failure: HistoryError | None = None
+        try:
+            for batch in await self._decoded(outcome):
+                events += batch
+                await self.run.breathe()
+        except HistoryError as error:
+            self._give_up(outcome, error)
+            failure = error
+        return WindowResult(outcome.profile, outcome.window, tuple(events), failure, tuple(self.quarantined[known:]))
+
+    def _give_up(self, outcome: Outcome, error: HistoryError) -> None:
+        self.run.stats.windows_failed += 1
+        self.failures.append(WindowFailure(outcome.profile, outcome.window, error))
+
+    async def _decoded(self, outcome: Outcome) -> Iterator[list[Event]]:
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.rows is not None
+        window = outcome.window if self.border is Border.OVERLAP else Window()
+        batches = []
+        unreadable: list[QuarantinedRow] = []
+        rows = 0
+        for chunk in outcome.rows.chunks():
+            batch = decode(chunk)
+            batches.append(kept(batch.events, window))
+            for row in batch.quarantined:
+                if row.datetime is None or window.holds(row.datetime.date()):
+                    if self.strict:
+                        raise self._refusal(outcome, row.reason, rows + row.place)
+                    unreadable.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
+            rows += len(batch.events) + len(batch.quarantined)
+            await self.run.breathe()
+        self._count(sum(map(len, batches)), unreadable)
+        return arranged(batches, self.order)
+
+    def _count(self, events: int, unreadable: list[QuarantinedRow]) -> None:
+        stats = self.run.stats
+        stats.events += events
+        stats.quarantined += len(unreadable)
+        stats.windows_ok += events > 0
+        stats.windows_empty += events == 0
+        self.quarantined += unreadable
+
+    def _refusal(self, outcome: Outcome, reason: str, row: int) -> DecodeError:
+        error = DecodeError(f"a row cannot be read: {reason}", path=f"$.data[{row}]")
+        error.profile, error.window = outcome.profile, outcome.window
+        return error
+
+
+class HistoryStream(Generic[T_co]):
+    """An asynchronous iterator over what a client fetches; the fetching starts with the first step.
+
+    Use it in `async with`, or in a bare `async for`: a `break` then cleans up as soon as the stream is dropped. It has
+    one consumer, and is read once.
+    """
+
+    def __init__(self, reader: Reader, items: AsyncGenerator[T_co, None]) -> None:
+        self._reader = reader
+        self._items = items
+        self._consumer: asyncio.Task[Any] | None = None
+
+    @property
+    def stats(self) -> Stats:
+        """What was done so far, in numbers."""
+        return self._reader.run.stats
+
+    @property
+    def failures(self) -> list[WindowFailure]:
+        """The windows given up so far."""
+        return self._reader.failures
+
+    @property
+    def quarantined(self) -> list[QuarantinedRow]:
+        """The rows so far that cannot be read as events."""
+        return self._reader.quarantined
+
+    async def collect(self) -> list[T_co]:
+        """Reads everything into a list.
+
+        Raises:
+            HistoryError: As iterating does.
+        """
+        async with self:
+            return [item async for item in self]
+
+    def windows(self) -> HistoryStream[WindowResult]:
+        """The same, one item a window with its outcome; read either this or the events.
+
+        A failed window is an item with its `error`, whatever `on_error` says. What stops everything, such as a bad
+        token, is raised.
+        """
+        return HistoryStream(self._reader, self._reader.results())
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        if self._reader.run.over:
+            raise UsageError("this stream was read to its end or closed; ask the client for a new one")
+        self._claim()
+        return self._items
+
+    async def __anext__(self) -> T_co:
+        self._claim()
+        return await anext(self._items)
+
+    async def aclose(self) -> None:
+        """Cancels what is under way and waits until no task and no connection is left; again is harmless."""
+        await self._reader.run.stop()
+        if not self._items.ag_running:
+            await self._items.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _claim(self) -> None:
+        this = asyncio.current_task()
+        if self._consumer is not None and self._consumer is not this and not self._consumer.done():
+            raise UsageError("another task is reading this stream; it has one consumer, so feed an asyncio.Queue")
+        self._consumer = this

@@ -1,0 +1,20 @@
+"""The pytest plugin: the fixture `history_server`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from profile_history.testing.server import HistoryServer
+
+
+@pytest.fixture
+def history_server() -> Iterator[HistoryServer]:
+    """A `HistoryServer` in a thread of its own, new for each test; `history_server.client()` makes a client of it."""
+    from profile_history.testing.server import HistoryServer
+
+    with HistoryServer() as server:
+        yield server

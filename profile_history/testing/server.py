@@ -1,0 +1,405 @@
+"""A real HTTP server of this API on loopback, over synthetic histories, which misbehaves on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import gzip
+import json
+import random
+import socket
+import struct
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, Self
+
+import attrs
+from aiohttp import web
+
+from profile_history.client import HistoryClient
+from profile_history.errors import ConfigurationError
+from profile_history.events import Event
+from profile_history.profiles import Matching, Profile
+from profile_history.protocol import PATH
+from profile_history.testing.faults import Fault, FaultPlan
+from profile_history.testing.histories import Histories, Row, Shape
+from profile_history.windows import asked_window
+
+_SUCCESS = "Successful operation"
+_LOG_LENGTH = 100_000
+
+
+@attrs.frozen(kw_only=True)
+class Behaviour:
+    """What nobody knows of the real server, as settings.
+
+    Attributes:
+        date_to: Whether the last day is part of the answer.
+        offset: Hours by which the clock that reads the bounds is ahead of the labels on the rows.
+        order: The order of the rows.
+        rows: "seed" for the eight documented keys, "newer" for the larger rows of newer installs.
+        row_cap: The server cuts an answer after this many rows; None for no cap.
+        gzip: Whether answers are compressed when the client accepts it.
+        latency: Seconds before each answer.
+        capacity: More requests at once than this are answered 429; None for no limit.
+        errors: "status" gives an error its HTTP status as well, "200" reports it with HTTP 200.
+        unknown_profile: Whether a profile nobody knows is "empty" or an "error".
+    """
+
+    date_to: Literal["inclusive", "exclusive"] = "inclusive"
+    offset: float = 0.0
+    order: Literal["newest", "oldest", "unsorted"] = "newest"
+    rows: Shape = "seed"
+    row_cap: int | None = None
+    gzip: bool = False
+    latency: float = 0.0
+    capacity: int | None = None
+    errors: Literal["status", "200"] = "status"
+    unknown_profile: Literal["empty", "error"] = "empty"
+
+
+@attrs.frozen
+class LoggedRequest:
+    """One request as the server saw it; the token is not in it.
+
+    Attributes:
+        profile: The profile's number, None where there is no such profile.
+        matching: The matching mode.
+        date_from: As sent, likewise `date_to`.
+        date_to: ...
+        request_id: The `X-Request-ID`.
+        user_agent: The `User-Agent`.
+        auth: Where the token was.
+        fault: What was done to it on purpose.
+        status: The HTTP status, None where the connection was cut.
+        rows: How many rows were answered.
+    """
+
+    profile: int | None
+    matching: str
+    date_from: str | None
+    date_to: str | None
+    request_id: str | None
+    user_agent: str | None
+    auth: str
+    fault: Fault | None
+    status: int | None
+    rows: int
+
+
+@attrs.define
+class _Answer:
+    status: int
+    body: bytes
+    rows: int = 0
+    content_type: str = "application/json"
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+
+class HistoryServer:
+    """The documented API on 127.0.0.1.
+
+    Use it in `async with`, and it runs on your event loop; use it in a plain `with`, and it runs in a thread of its
+    own, for whatever kind of code you test.
+
+    Args:
+        profiles: How many profiles there are, numbered from 0.
+        seed: Makes the histories.
+        token: The only token that is let in.
+        list_id: The only database there is.
+        first_day: Where the histories begin.
+        last_day: Where they end, inclusive.
+        behaviour: The settings; `server.behaviour` may be set while it runs.
+        faults: What goes wrong; `server.faults` may be set while it runs.
+        port: The port; 0 for a free one.
+    """
+
+    def __init__(
+        self,
+        *,
+        profiles: int = 1000,
+        seed: int = 7,
+        token: str = "loopback-token",
+        list_id: int = 20,
+        first_day: dt.date = dt.date(2023, 1, 1),
+        last_day: dt.date = dt.date(2024, 12, 31),
+        behaviour: Behaviour = Behaviour(),
+        faults: FaultPlan = FaultPlan(),
+        port: int = 0,
+    ) -> None:
+        self.histories = Histories(profiles, seed, list_id, first_day, last_day)
+        self.behaviour = behaviour
+        self.faults = faults
+        self.token = token
+        self.log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
+        self.injected: Counter[Fault] = Counter()
+        self._tried: Counter[tuple[int | None, str]] = Counter()
+        self._port = port
+        self._busy = 0
+        self._runner: web.ServerRunner | None = None
+        self._thread: _LoopThread | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, while the server runs."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def list_id(self) -> int:
+        """The database."""
+        return self.histories.list_id
+
+    def client(self, **options: Any) -> HistoryClient:
+        """A client of this server; `options` are those of `HistoryClient`."""
+        return HistoryClient(self.url, **{"token": self.token, "list_id": self.list_id, **options})
+
+    def profile(self, number: int, matching: Matching | str = Matching.XXH) -> Profile:
+        """Profile `number`, counted from 0, named by a matching mode."""
+        return self.histories.profile(number, matching)
+
+    def profiles(self, matching: Matching | str = Matching.XXH) -> list[Profile]:
+        """All profiles."""
+        return [self.profile(number, matching) for number in range(self.histories.profiles)]
+
+    def truth(
+        self, profile: Profile, date_from: dt.date | str | None = None, date_to: dt.date | str | None = None
+    ) -> list[Event]:
+        """What a correct client receives for a profile and a closed range of days, newest first."""
+        number = self.histories.find(profile.body())
+        window = asked_window(date_from, date_to)
+        if number is None:
+            return []
+        events = self.histories.events(number, self.behaviour.rows)
+        return [event for event in events if window.holds(event.datetime.date())]
+
+    async def start(self) -> None:
+        """Begins to listen."""
+        server = web.Server(self._serve, handler_cancellation=True)
+        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Ends all connections."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def __enter__(self) -> Self:
+        self._thread = _LoopThread()
+        self._thread.run(self.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._thread is not None
+        self._thread.run(self.stop())
+        self._thread.close()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        body, auth = await self._read(request)
+        fault = None
+        number: int | None = None
+        self._busy += 1
+        try:
+            answer = self._refusal(request, body, auth)
+            if answer is None:
+                number, answer = self._answer(body)
+                fault = self._draw(number, body)
+            if self.behaviour.latency:
+                await asyncio.sleep(self.behaviour.latency)
+            answer = self._spoil(fault, answer)
+            cut = fault in _CUTS
+            self._note(request, body, auth, number, fault, None if cut else answer.status, answer.rows)
+            return await self._send(request, answer, fault)
+        finally:
+            self._busy -= 1
+
+    async def _read(self, request: web.BaseRequest) -> tuple[dict[str, Any], str]:
+        try:
+            body = json.loads(await request.read())
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            return {}, "none"
+        header = request.headers.get("Authorization", "")
+        if "token" in body:
+            return {**body, "token": body["token"] == self.token}, "body"
+        return {**body, "token": header == f"Bearer {self.token}"}, "header" if header else "none"
+
+    def _refusal(self, request: web.BaseRequest, body: dict[str, Any], auth: str) -> _Answer | None:
+        if request.path != PATH:
+            return _Answer(404, b"<html><h1>Not found</h1></html>", content_type="text/html")
+        if request.method != "POST":
+            return self._error(405, "Method not allowed")
+        if self.behaviour.capacity is not None and self._busy > self.behaviour.capacity:
+            return self._error(429, "Too many requests")
+        if not body:
+            return self._error(400, "Incorrect request")
+        if auth == "none":
+            return self._error(401, "Token required")
+        if not body["token"]:
+            return self._error(403, "No access")
+        if body.get("list_id") != self.list_id:
+            return self._error(403, "No access to this database")
+        if body.get("format", "json") != "json":
+            return self._error(400, "Incorrect request: format")
+        return None
+
+    def _answer(self, body: dict[str, Any]) -> tuple[int | None, _Answer]:
+        try:
+            number = self.histories.find(body)
+            window = asked_window(body.get("date_from"), body.get("date_to"))
+        except (ConfigurationError, ValueError) as error:
+            return None, self._error(400, f"Incorrect request: {error}")
+        if number is None and self.behaviour.unknown_profile == "error":
+            return None, self._error(404, "Profile not found")
+        rows = [] if number is None else self._rows(number, window.date_from, window.date_to)
+        if self.behaviour.row_cap is not None:
+            rows = rows[: self.behaviour.row_cap]
+        data = b",".join(row.json for row in rows)
+        return number, _Answer(200, b'{"data":[%b],"error":0,"error_text":"%b"}' % (data, _SUCCESS.encode()), len(rows))
+
+    def _rows(self, number: int, first: dt.date | None, last: dt.date | None) -> list[Row]:
+        behaviour = self.behaviour
+        ahead = dt.timedelta(hours=behaviour.offset)
+        if last is not None and behaviour.date_to == "exclusive":
+            last -= dt.timedelta(days=1)
+        rows = [
+            row
+            for row in self.histories.rows(number, behaviour.rows)
+            if (first is None or first <= (row.label + ahead).date())
+            and (last is None or (row.label + ahead).date() <= last)
+        ]
+        if behaviour.order == "unsorted":
+            random.Random(number).shuffle(rows)
+        elif behaviour.order == "newest":
+            rows.sort(key=lambda row: row.label, reverse=True)
+        return rows
+
+    def _draw(self, number: int | None, body: dict[str, Any]) -> Fault | None:
+        window = f"{body.get('date_from')}..{body.get('date_to')}"
+        fault = self.faults.draw(number, window, self._tried[number, window])
+        if fault is None:
+            del self._tried[number, window]
+        else:
+            self._tried[number, window] += 1
+            self.injected[fault] += 1
+        return fault
+
+    def _spoil(self, fault: Fault | None, answer: _Answer) -> _Answer:
+        match fault:
+            case Fault.THROTTLED:
+                return self._error(429, "Too many requests")
+            case Fault.THROTTLED_WITH_RETRY_AFTER:
+                throttled = self._error(429, "Too many requests")
+                throttled.headers["Retry-After"] = str(self.faults.retry_after)
+                return throttled
+            case Fault.ERROR_500:
+                return self._error(500, "Internal error")
+            case Fault.ERROR_502 | Fault.ERROR_503:
+                status = int(fault.removeprefix("error_"))
+                return _Answer(status, b"<html><h1>Bad gateway</h1></html>", content_type="text/html")
+            case Fault.HTML_PAGE:
+                return _Answer(200, b"<html><h1>Maintenance</h1></html>", content_type="text/html")
+            case Fault.API_ERROR:
+                return _Answer(200, _envelope(self.faults.api_error, "Internal error"))
+        return answer
+
+    def _error(self, code: int, text: str) -> _Answer:
+        return _Answer(200 if self.behaviour.errors == "200" else code, _envelope(code, text))
+
+    async def _send(self, request: web.BaseRequest, answer: _Answer, fault: Fault | None) -> web.StreamResponse:
+        body = answer.body
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_type = answer.content_type
+        if self.behaviour.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, 1)
+        response.content_length = len(body)
+        if fault is Fault.SLOW_FIRST_BYTE:
+            await asyncio.sleep(self.faults.slow)
+        if fault is Fault.STALL:
+            await asyncio.sleep(self.faults.stall)
+        if fault in (Fault.STALL, Fault.RESET_BEFORE_ANSWER):
+            _reset(request)
+            return response
+        await response.prepare(request)
+        if fault in (Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY):
+            await response.write(body[: len(body) // 2])
+            await asyncio.sleep(0)
+            _reset(request) if fault is Fault.RESET_IN_BODY else _hang_up(request)
+            return response
+        await response.write(body)
+        await response.write_eof()
+        return response
+
+    def _note(
+        self,
+        request: web.BaseRequest,
+        body: dict[str, Any],
+        auth: str,
+        number: int | None,
+        fault: Fault | None,
+        status: int | None,
+        rows: int,
+    ) -> None:
+        self.log.append(
+            LoggedRequest(
+                number,
+                str(body.get("matching", "xxh")),
+                body.get("date_from"),
+                body.get("date_to"),
+                request.headers.get("X-Request-ID"),
+                request.headers.get("User-Agent"),
+                auth,
+                fault,
+                status,
+                rows,
+            )
+        )
+
+
+_CUTS = frozenset({Fault.RESET_BEFORE_ANSWER, Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY, Fault.STALL})
+
+
+class _LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="history-server", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _envelope(code: int, text: str) -> bytes:
+    return json.dumps({"error": code, "error_text": text}).encode()
+
+
+def _reset(request: web.BaseRequest) -> None:
+    transport = request.transport
+    if transport is not None:
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+
+
+def _hang_up(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.close()

@@ -1,0 +1,139 @@
+"""Closed ranges of days, and the algebra on them. No I/O, no clock: today's date is passed in."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+
+_DAY = dt.timedelta(days=1)
+_DAY_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+# Only where an open end has to be given a length: no history is expected before it.
+_NOTIONAL_START = dt.date(2010, 1, 1)
+
+
+class Order(StrEnum):
+    """Which end of a history comes first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+class Border(StrEnum):
+    """Which days a request names, given the days that are wanted.
+
+    Nobody documents whether `date_to` is inclusive, nor in which time zone the bounds are read.
+
+    `overlap` asks one day more before and two days more after, one for an exclusive end and one for a clock up to a
+    day off, and keeps the events labelled with the wanted days. `exact` asks the wanted days and keeps what comes.
+    """
+
+    OVERLAP = "overlap"
+    EXACT = "exact"
+
+    def asked(self, window: Window) -> Window:
+        """The days to put into the request for `window`; an open end stays open, the calendar's ends hold."""
+        if self is Border.EXACT:
+            return window
+        return Window(_moved(window.date_from, -1), _moved(window.date_to, 2))
+
+
+@attrs.frozen(order=True)
+class Window:
+    """The days from `date_from` to `date_to`, both inclusive; None leaves that end open."""
+
+    date_from: dt.date | None = None
+    date_to: dt.date | None = None
+
+    def __str__(self) -> str:
+        return f"{self.date_from or ''}..{self.date_to or ''}"
+
+    def holds(self, day: dt.date) -> bool:
+        """Whether `day` is one of the window's days."""
+        return (self.date_from is None or self.date_from <= day) and (self.date_to is None or day <= self.date_to)
+
+    def days(self, today: dt.date) -> int:
+        """How many days the window has; an open start counts from 2010, an open end up to `today`."""
+        return (self._end(today) - self._start(today)).days + 1
+
+    def cut(self, days: int, order: Order, today: dt.date) -> tuple[Window, Window | None]:
+        """Takes the first tile off, in `order`.
+
+        Tiles of `days` days are laid from the window's start, so both orders walk the same tiles; the last may be
+        shorter.
+
+        Returns:
+            The tile, and what is left of the window, or None where nothing is.
+        """
+        tiles = -(-self.days(today) // days)
+        if tiles == 1:
+            return self, None
+        start = self._start(today)
+        border = start + _DAY * (days if order is Order.OLDEST else days * (tiles - 1))
+        before, after = Window(self.date_from, border - _DAY), Window(border, self.date_to)
+        return (before, after) if order is Order.OLDEST else (after, before)
+
+    def tiles(self, days: int, order: Order, today: dt.date) -> Iterator[Window]:
+        """Walks the whole window in tiles of `days` days; nothing is computed ahead."""
+        rest: Window | None = self
+        while rest is not None:
+            tile, rest = rest.cut(days, order, today)
+            yield tile
+
+    def joined(self, later: Window) -> Window:
+        """This window and the one that begins the day after it ends, as one."""
+        return Window(self.date_from, later.date_to)
+
+    def _start(self, today: dt.date) -> dt.date:
+        return self.date_from or min(_NOTIONAL_START, self._end(today))
+
+    def _end(self, today: dt.date) -> dt.date:
+        return self.date_to or max(today, self.date_from or today)
+
+
+def asked_window(date_from: object, date_to: object) -> Window:
+    """Reads the two dates a caller passed.
+
+    Args:
+        date_from: The first day, a `datetime.date`, "YYYY-MM-DD", or None for an open start.
+        date_to: The last day, inclusive, likewise.
+
+    Raises:
+        ConfigurationError: A value is no day, or `date_to` lies before `date_from`.
+    """
+    window = Window(_day("date_from", date_from), _day("date_to", date_to))
+    if window.date_from and window.date_to and window.date_to < window.date_from:
+        raise ConfigurationError(f"date_to {window.date_to} lies before date_from {window.date_from}; swap them")
+    return window
+
+
+def _day(name: str, value: object) -> dt.date | None:
+    if value is None:
+        return None
+    if isinstance(value, dt.datetime):
+        raise ConfigurationError(
+            f"{name} is a day, and {value!r} is a moment: the API takes whole days in the server's own time zone. "
+            f"Pass {name}=moment.date(), or the text {value.date().isoformat()!r}"
+        )
+    if isinstance(value, dt.date):
+        return value
+    if isinstance(value, str):
+        if _DAY_TEXT.fullmatch(value):
+            with contextlib.suppress(ValueError):
+                return dt.date.fromisoformat(value)
+        raise ConfigurationError(f'{name} is a day such as "2017-01-31", not {value!r}')
+    raise ConfigurationError(f'{name} is a datetime.date or a text such as "2017-01-31", not {value!r}')
+
+
+def _moved(day: dt.date | None, days: int) -> dt.date | None:
+    if day is None:
+        return None
+    ordinal = min(max(day.toordinal() + days, dt.date.min.toordinal()), dt.date.max.toordinal())
+    return dt.date.fromordinal(ordinal)
