@@ -49,9 +49,13 @@ class _Shared:
     runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
 
 
+def _list_id(explicit: int | None) -> int:
+    return settings.list_id(explicit, os.environ)
+
+
 @attrs.frozen
 class _Options:
-    list_id: int = attrs.field(converter=lambda value: settings.list_id(value, os.environ))
+    list_id: int = attrs.field(converter=_list_id)
     window: WindowRule = attrs.field(converter=checked_rule)
     border: Border
     order: Order
@@ -199,7 +203,9 @@ class HistoryClient:
         Raises:
             ConfigurationError: An argument is wrong. Nothing was sent.
         """
-        reader = self._reader((_expect("profile", profile, Profile),), date_from, date_to, on_error, strict, deadline)
+        reader = self._reader(
+            (_expect("profile", profile, Profile),), date_from, date_to, on_error, strict=strict, deadline=deadline
+        )
         return HistoryStream(reader, reader.events())
 
     def histories(
@@ -229,7 +235,7 @@ class HistoryClient:
         """
         if isinstance(profiles, (str, bytes, Profile)) or not isinstance(profiles, (Iterable, AsyncIterable)):
             raise ConfigurationError(f"profiles is an iterable of Profile values, not {type(profiles).__name__}")
-        reader = self._reader(profiles, date_from, date_to, on_error, strict, deadline)
+        reader = self._reader(profiles, date_from, date_to, on_error, strict=strict, deadline=deadline)
         return HistoryStream(reader, reader.pairs())
 
     async def aclose(self) -> None:
@@ -282,6 +288,7 @@ class HistoryClient:
         date_from: Day | None,
         date_to: Day | None,
         on_error: OnError,
+        *,
         strict: bool,
         deadline: float | None,
     ) -> Reader:

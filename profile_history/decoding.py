@@ -119,7 +119,7 @@ def decode_leniently(chunk: bytes) -> Batch:
 def unstructure(event: Event) -> dict[str, Any]:
     """An event as a plain dictionary under the API's own keys: without what is absent, `extra` merged in."""
     row: dict[str, Any] = _converter.unstructure(event)
-    extra = row.pop("extra")
+    extra: dict[str, Any] = row.pop("extra")
     return {key: value for key, value in row.items() if value is not None} | extra
 
 

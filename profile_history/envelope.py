@@ -93,8 +93,7 @@ def read_envelope(body: bytes) -> Generator[None, None, Envelope]:
         TruncatedResponse: The body stops before its end.
         DecodeError: The body is no such object.
     """
-    if body.startswith(_BOM):
-        body = body[len(_BOM) :]
+    body = body.removeprefix(_BOM)
     if _OPENING.match(body) is None:
         raise DecodeError("the answer is no JSON object") if body.strip() else TruncatedResponse("the answer is empty")
     start = _data_start(body)

@@ -47,7 +47,7 @@ class Profile:
     fields: tuple[tuple[str, str | int], ...]
 
     def __init__(self, matching: Matching, **fields: str | int) -> None:
-        self.__attrs_init__(matching, tuple(fields.items()))  # type: ignore[attr-defined]
+        self.__attrs_init__(matching, tuple(fields.items()))
 
     @classmethod
     def xxh(cls, xxh: str) -> Profile:

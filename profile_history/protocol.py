@@ -180,7 +180,7 @@ def _http_date(text: str) -> dt.datetime | None:
     if not text.endswith(" GMT"):
         return None
     try:
-        return dt.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT")
+        return dt.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT")  # noqa: DTZ007 (two of them are subtracted)
     except ValueError:
         return None
 

@@ -1,4 +1,4 @@
-"""Once more? Which failure is worth another attempt, after how long, and how often. The only module that knows tenacity."""
+"""Once more? Which failure is worth another attempt, after how long, how often. The only module with tenacity."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Run:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (it reaches the consumer)
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -187,9 +187,9 @@ class Run:
                 self.schedule.postpone(unit)
             else:
                 error.hint = unit.hint if error.too_much else error.hint
-                self.schedule.settle(unit, error)
+                self.stats.profiles_done += self.schedule.settle(unit, error)
         else:
-            self.schedule.settle(unit, rows)
+            self.stats.profiles_done += self.schedule.settle(unit, rows)
 
     def _wake_worker(self) -> None:
         if not self.schedule.available or self._failure is not None:

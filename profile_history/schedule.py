@@ -128,8 +128,8 @@ class Schedule:
         self._on_their_way += 1
         return unit
 
-    def settle(self, unit: Unit, result: Rows | HistoryError) -> None:
-        """Takes a window's rows, or the error for which it is given up."""
+    def settle(self, unit: Unit, result: Rows | HistoryError) -> bool:
+        """Takes a window's rows, or the error for which it is given up; says whether that ends its profile."""
         task, lane = unit.task, unit._lane
         failed = isinstance(result, HistoryError)
         outcome = Outcome(task.profile, task.window, *((None, result) if failed else (result, None)))
@@ -139,8 +139,8 @@ class Schedule:
         for piece in lane.walk.settle(unit._piece, outcome, success=not failed):
             assert piece.outcome is not None
             self._ready.append(piece.outcome)
-        if lane.walk.finished:
-            self._profiles -= 1
+        self._profiles -= lane.walk.finished
+        return lane.walk.finished
 
     def split(self, unit: Unit) -> None:
         """Puts back a window that proved too much, to be asked for in shorter ones."""

@@ -13,6 +13,7 @@ class Stats:
 
     Attributes:
         profiles: Profiles begun.
+        profiles_done: Profiles of which every window is fetched or given up.
         requests: Windows asked for, each counted once however often it was tried.
         attempts: Requests sent.
         retries: Attempts that were repeated after a failure.
@@ -28,6 +29,7 @@ class Stats:
     """
 
     profiles: int = 0
+    profiles_done: int = 0
     requests: int = 0
     attempts: int = 0
     retries: int = 0

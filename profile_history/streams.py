@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from types import AsyncGeneratorType, TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 import attrs
 
@@ -184,7 +184,7 @@ class HistoryStream(Generic[T_co]):
 
     def __init__(self, reader: Reader, items: AsyncGenerator[T_co, None]) -> None:
         self._reader = reader
-        self._items = items
+        self._items = cast(AsyncGeneratorType[T_co, None], items)
         self._consumer: asyncio.Task[Any] | None = None
 
     @property

@@ -147,7 +147,7 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
             return ConnectionFailed(f"no connection to {where} within {timeouts.connect:g} s")
         case TimeoutError():
             return AttemptTimeout(
-                f"{where} did not answer in time (at most {timeouts.read:g} s of silence, {timeouts.attempt:g} s in all)"
+                f"{where} did not answer in time: {timeouts.read:g} s of silence or {timeouts.attempt:g} s in all"
             )
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return UntrustedServer(f"the TLS certificate of {where} was refused ({kind}); check the address and its CA")

@@ -29,7 +29,7 @@ def checked_rule(rule: object) -> WindowRule:
         ConfigurationError: It is neither "auto", nor a whole number of days above 0, nor None.
     """
     if rule is None or rule == "auto":
-        return rule  # type: ignore[return-value]
+        return rule
     if isinstance(rule, int) and not isinstance(rule, bool) and rule > 0:
         return rule
     raise ConfigurationError(f'window is "auto", a number of days above 0, or None for one request, not {rule!r}')

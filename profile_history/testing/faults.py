@@ -47,9 +47,7 @@ class FaultPlan:
     rates: Mapping[Fault, float] = attrs.field(factory=dict)
     script: tuple[Fault | None, ...] = attrs.field(default=(), converter=tuple)
     streak: int | None = 2
-    profiles: frozenset[int] | None = attrs.field(
-        default=None, converter=lambda numbers: None if numbers is None else frozenset(numbers)
-    )
+    profiles: frozenset[int] | None = attrs.field(default=None, converter=attrs.converters.optional(frozenset))
     retry_after: int = 1
     stall: float = 60.0
     slow: float = 0.2

@@ -158,7 +158,7 @@ def _rows(histories: Histories, number: int, shape: Shape) -> tuple[Row, ...]:
     draw = random.Random(f"{histories.seed}/{number}")
     moments = sorted(_moments(histories, draw), key=lambda moment: moment[0])
     email = f"user{number}@example.com"
-    rows = []
+    rows: list[Row] = []
     for label, action, message in moments:
         fields: dict[str, Any] = {"action": action, "count": 1, "datetime": _text(label, shape), "email": email}
         fields["list_id"] = histories.list_id

@@ -1,0 +1,41 @@
+"""The command `actions`: the catalogue."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from profile_history.actions import Action, Channel
+
+
+def actions(
+    *,
+    channel: Channel | None = None,
+    lang: Literal["en", "ru"] = "en",
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Print the actions that the API documents.
+
+    Parameters
+    ----------
+    channel
+        Only the actions of one channel.
+    lang
+        The language of the descriptions.
+    json_
+        Print a JSON array instead of a table.
+    """
+    chosen = [action for action in Action if channel in (None, action.channel)]
+    if json_:
+        rows = [{"action": action, "channel": action.channel, "label": action.label(lang)} for action in chosen]
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    table = Table("action", "channel", "label", box=None, header_style="bold", pad_edge=False)
+    for action in chosen:
+        table.add_row(action, action.channel, action.label(lang))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 120)

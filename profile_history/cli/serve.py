@@ -1,0 +1,103 @@
+"""The command `serve`: the embedded server in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from profile_history.errors import ConfigurationError
+from profile_history.testing import Behaviour, FaultPlan, HistoryServer
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
+
+
+def _seconds(text: str) -> float:
+    parts = _DURATION.fullmatch(text)
+    if parts is None:
+        raise ConfigurationError(f"a duration is a number with ms or s, such as 20ms, not {text!r}")
+    return float(parts[1]) / (1000 if parts[2] == "ms" else 1)
+
+
+def serve(
+    *,
+    port: int = 0,
+    profiles: int = 1000,
+    seed: int = 7,
+    faults: Literal["none", "light", "heavy"] = "none",
+    latency: str = "0ms",
+    rows: Literal["seed", "newer"] = "seed",
+    order: Literal["newest", "oldest", "unsorted"] = "newest",
+    date_to: Annotated[Literal["inclusive", "exclusive"], Parameter(name="--date-to")] = "inclusive",
+    offset: float = 0.0,
+    row_cap: int | None = None,
+    capacity: int | None = None,
+    gzip: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Serve synthetic histories on 127.0.0.1 until interrupted.
+
+    The first line on stdout is the base URL. The token is `loopback-token`, the list_id 20.
+
+    Parameters
+    ----------
+    port
+        The port; 0 for a free one.
+    profiles
+        How many profiles there are.
+    seed
+        Makes the histories and the faults.
+    faults
+        How many requests fail on purpose: none, a tenth, or three tenths.
+    latency
+        How long each answer takes, such as 20ms or 1.5s.
+    rows
+        The eight documented keys, or the larger rows of newer installs.
+    order
+        The order of the rows in an answer.
+    date_to
+        Whether the last day is part of the answer.
+    offset
+        Hours by which the clock that reads the dates is ahead of the labels on the rows.
+    row_cap
+        Cut answers after this many rows.
+    capacity
+        Answer 429 when more requests than this are on their way.
+    gzip
+        Compress the answers.
+    """
+    behaviour = Behaviour(
+        date_to=date_to,
+        offset=offset,
+        order=order,
+        rows=rows,
+        row_cap=row_cap,
+        gzip=gzip,
+        latency=_seconds(latency),
+        capacity=capacity,
+    )
+    plan = FaultPlan.named(faults, seed=seed)
+    server = HistoryServer(profiles=profiles, seed=seed, behaviour=behaviour, faults=plan, port=port)
+    asyncio.run(_serve(server))
+    return 0
+
+
+async def _serve(server: HistoryServer) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+    async with server:
+        print(server.url, flush=True)
+        print(
+            f"serving {server.histories.profiles} profiles; try: PROFILE_HISTORY_URL={server.url} "
+            f"PROFILE_HISTORY_TOKEN={server.token} PROFILE_HISTORY_LIST_ID={server.list_id} "
+            f"profile-history fetch --matching email user1@example.com",
+            file=sys.stderr,
+        )
+        await stopped.wait()
