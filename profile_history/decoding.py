@@ -234,6 +234,8 @@ def _required(row: dict[str, Any], name: str, type_: type[Any]) -> Any:
     value = row.pop(name, None)
     if not isinstance(value, str):
         raise ValueError(f"{name} is missing" if value is None else f"{name} is no text")
+    if not value.strip():
+        raise ValueError(f"{name} is blank")
     return _converter.structure(value, type_)
 
 

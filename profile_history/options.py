@@ -84,7 +84,7 @@ class Limits:
 
     Attributes:
         body: Bytes; the longest answer taken, counted after decompression.
-        in_flight: Bytes; verified answers waiting for the consumer. No new request starts above it.
+        in_flight: Bytes; verified answers waiting for the consumer. No further window is begun above it.
         row_cap: The number of rows at which the server is known to cut an answer, or None. An answer
             with exactly that many rows is not believed to be complete.
     """

@@ -61,7 +61,7 @@ class Run:
         self.fetcher.transport.enter()
         self._started = True
         self.stats.start(self._clock)
-        self._spawn(self._feed())
+        self._spawn(self._feed)
         return self
 
     async def __aexit__(
@@ -118,12 +118,12 @@ class Run:
             raise DeadlineExceeded(f"the stream was not complete after deadline={self.deadline:g} seconds")
         return remaining
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(work)))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 (it reaches the consumer)
             self._fail(error)
 
@@ -198,7 +198,7 @@ class Run:
             _release(self._idle.popleft())
         elif self._working < self.workers:
             self._working += 1
-            self._spawn(self._work())
+            self._spawn(self._work)
 
 
 def _release(waiter: asyncio.Future[None] | None) -> None:

@@ -184,7 +184,7 @@ class HistoryStream(Generic[T_co]):
 
     def __init__(self, reader: Reader, items: AsyncGenerator[T_co, None]) -> None:
         self._reader = reader
-        self._items = cast(AsyncGeneratorType[T_co, None], items)
+        self._items = cast("AsyncGeneratorType[T_co, None]", items)
         self._consumer: asyncio.Task[Any] | None = None
 
     @property

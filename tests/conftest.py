@@ -1,0 +1,48 @@
+"""What all tests share: the choice of event loop, a quiet environment, and a server on the test's own loop."""
+
+import asyncio
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from profile_history import RetryPolicy
+from profile_history.testing import HistoryServer
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+
+def pytest_addoption(parser):
+    """Adds the choice of event loop."""
+    parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop to test on")
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Runs every asynchronous test on the chosen event loop."""
+    if config.getoption("--loop") == "asyncio":
+        return {"asyncio": asyncio.new_event_loop}
+    import uvloop
+
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    """No test reads the settings of the machine it runs on."""
+    for name in list(os.environ):
+        if name.startswith("PROFILE_HISTORY_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def server():
+    """A server of 30 profiles on the test's own loop."""
+    async with HistoryServer(profiles=30) as server:
+        yield server
+
+
+@pytest.fixture
+def swift():
+    """A retry policy with the usual counts and hardly any waiting."""
+    return RetryPolicy(base=0.001, cap=0.002)

@@ -1,0 +1,263 @@
+"""One HTTP attempt against real sockets."""
+
+import asyncio
+import contextlib
+import gzip
+import ssl
+import traceback
+from unittest import mock
+
+import aiohttp
+import pytest
+import yarl
+from aioresponses import aioresponses
+
+from profile_history import (
+    AttemptTimeout,
+    ConnectionFailed,
+    ResponseError,
+    ResponseTooLarge,
+    Timeouts,
+    TransportError,
+    TruncatedResponse,
+    UntrustedServer,
+    UsageError,
+    __version__,
+)
+from profile_history.secrecy import SecretBytes, Token
+from profile_history.transport import Transport
+
+CANARY = "canary-token-7f3a"
+LIMIT = 100_000
+
+
+@contextlib.asynccontextmanager
+async def raw_server(answer):
+    """A server that reads one request's head and then does what `answer(reader, writer, head)` does."""
+
+    serving = set()
+
+    async def serve(reader, writer):
+        serving.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await answer(reader, writer, head)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield yarl.URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving)
+
+
+async def attempt(url, *, timeouts=Timeouts(), limit=LIMIT, token=None, session=None):
+    transport = Transport(url, token, session)
+    try:
+        return await transport.send(SecretBytes(b'{"token":"%b"}' % CANARY.encode()), "id-1", timeouts, limit)
+    finally:
+        await transport.aclose()
+
+
+def saying(*parts):
+    async def answer(reader, writer, head):
+        for part in parts:
+            writer.write(part)
+        await writer.drain()
+
+    return answer
+
+
+async def test_a_request_carries_our_name_its_id_and_its_token_where_it_belongs():
+    """User-Agent with version, X-Request-ID, JSON, and the Authorization header only where asked for."""
+    heads = []
+
+    async def answer(reader, writer, head):
+        heads.append(head.decode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Some: Thing\r\n\r\n{}")
+
+    async with raw_server(answer) as url:
+        reply = await attempt(url)
+        await attempt(url, token=Token(CANARY))
+
+    assert (reply.status, reply.body, reply.headers["x-some"]) == (200, b"{}", "Thing")
+    assert heads[0].startswith("POST /x HTTP/1.1")
+    assert f"User-Agent: profile-history/{__version__} (" in heads[0]
+    assert "X-Request-ID: id-1" in heads[0]
+    assert "Content-Type: application/json" in heads[0]
+    assert CANARY not in heads[0]
+    assert f"Authorization: Bearer {CANARY}" in heads[1]
+
+
+async def test_a_redirect_is_not_followed():
+    """The answer itself comes back; nobody else sees the body."""
+    async with raw_server(
+        saying(b"HTTP/1.1 307 T\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
+    ) as url:
+        reply = await attempt(url)
+    assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:9/")
+
+
+async def test_cookies_are_neither_kept_nor_sent():
+    """A session without memory."""
+    heads = []
+
+    async def answer(reader, writer, head):
+        heads.append(head)
+        writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    async with raw_server(answer) as url:
+        transport = Transport(url, None, None)
+        for _ in range(2):
+            await transport.send(SecretBytes(b"{}"), "id", Timeouts(), LIMIT)
+        await transport.aclose()
+    assert len(heads) == 2
+    assert b"cookie" not in b"".join(heads).lower()
+
+
+async def test_a_silent_server_is_an_attempt_timeout():
+    """After the read timeout, not after the total."""
+
+    async def answer(reader, writer, head):
+        await reader.read()
+
+    async with raw_server(answer) as url:
+        with pytest.raises(AttemptTimeout, match="did not answer in time"):
+            await attempt(url, timeouts=Timeouts(read=0.05))
+
+
+async def test_a_dripping_server_is_an_attempt_timeout():
+    """Bytes that keep coming do not outlast the attempt's total."""
+
+    async def answer(reader, writer, head):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with raw_server(answer) as url:
+        with pytest.raises(AttemptTimeout):
+            await attempt(url, timeouts=Timeouts(read=10, attempt=0.2))
+
+
+async def test_nobody_listening_is_a_failed_connection():
+    """The address is named."""
+    async with raw_server(saying()) as url:
+        pass
+    with pytest.raises(ConnectionFailed, match=f"no connection to 127.0.0.1:{url.port}"):
+        await attempt(url)
+
+
+async def test_a_server_that_hangs_up_before_it_answers_is_a_failed_connection():
+    """Nothing of an answer arrived."""
+    async with raw_server(saying()) as url:
+        with pytest.raises(ConnectionFailed, match="closed the connection"):
+            await attempt(url)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}"],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"],
+        [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd"],
+    ],
+    ids=["short", "endless chunks", "no gzip"],
+)
+async def test_a_body_that_is_not_whole_is_a_truncated_response(parts):
+    """HTTP's own framing says that something is missing or wrong."""
+    async with raw_server(saying(*parts)) as url:
+        with pytest.raises(TruncatedResponse):
+            await attempt(url)
+
+
+async def test_what_is_no_http_is_a_response_error():
+    """An SSH banner, say."""
+    async with raw_server(saying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")) as url:
+        with pytest.raises(ResponseError, match="no proper HTTP"):
+            await attempt(url)
+
+
+@pytest.mark.parametrize("size", [LIMIT, LIMIT + 1])
+async def test_the_limit_counts_decompressed_bytes(size):
+    """A small answer that grows beyond the limit is cut off; one of just that size is taken."""
+    body = gzip.compress(b" " * size)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with raw_server(saying(head, body)) as url:
+        if size > LIMIT:
+            with pytest.raises(ResponseTooLarge, match=f"longer than {LIMIT} bytes"):
+                await attempt(url)
+        else:
+            assert len((await attempt(url)).body) == size
+
+
+async def test_a_body_that_arrives_in_pieces_is_put_together():
+    """Whatever the packets."""
+
+    async def answer(reader, writer, head):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        for piece in (b"ab", b"cd", b"ef"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with raw_server(answer) as url:
+        assert (await attempt(url)).body == b"abcdef"
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (aiohttp.ConnectionTimeoutError(), ConnectionFailed),
+        (aiohttp.ClientConnectorCertificateError(mock.Mock(), ssl.SSLCertVerificationError()), UntrustedServer),
+        (aiohttp.ClientConnectorSSLError(mock.Mock(), ssl.SSLError(1, "x")), UntrustedServer),
+        (aiohttp.ClientError("something new"), TransportError),
+        (OSError(24, "too many open files"), ConnectionFailed),
+    ],
+    ids=["connect timeout", "certificate", "handshake", "unknown", "file descriptors"],
+)
+async def test_what_the_library_raises_becomes_an_error_of_ours(raised, expected):
+    """Where producing the failure for real would take a broken network."""
+    with aioresponses() as mocked:
+        mocked.post("http://127.0.0.1/x", exception=raised)
+        with pytest.raises(expected) as caught:
+            await attempt(yarl.URL("http://127.0.0.1/x"))
+    assert type(caught.value) is expected
+
+
+async def test_neither_message_nor_frames_of_an_error_show_the_token():
+    """What a crash reporter sees: text, notes, causes and local variables."""
+    async with raw_server(saying(b"HTTP/1.1 200 OK\r\n" + CANARY.encode() + b"\r\n\r\n")) as url:
+        with pytest.raises(ResponseError) as caught:
+            await attempt(url, token=Token(CANARY))
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    product = [part for part in shown.split("  File ") if "profile_history" in part.partition(",")[0]]
+    assert product
+    assert CANARY not in "".join(product)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+async def test_a_closed_transport_and_a_closed_session_are_refused():
+    """Before anything is sent."""
+    transport = Transport(yarl.URL("http://127.0.0.1/x"), None, None)
+    await transport.aclose()
+    with pytest.raises(UsageError, match="this client is closed"):
+        transport.enter()
+    session = aiohttp.ClientSession()
+    await session.close()
+    with pytest.raises(UsageError, match="session given to this client is closed"):
+        Transport(yarl.URL("http://127.0.0.1/x"), None, session).enter()
+
+
+async def test_a_session_of_the_caller_stays_open():
+    """It is used, and never closed."""
+    async with (
+        raw_server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as url,
+        aiohttp.ClientSession() as own,
+    ):
+        await attempt(url, session=own)
+        assert not own.closed
