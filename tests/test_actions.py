@@ -182,7 +182,7 @@ def test_events_are_equal_by_all_their_values():
 
 def test_only_the_action_and_the_moment_are_always_there():
     """A row of two keys is an event whose other values are None, and whose `extra` is its own empty mapping."""
-    one, other = (Event(Action("send"), dt.datetime(2017, 4, 5)) for _ in range(2))
+    one, other = (Event(Action.SEND, dt.datetime.fromisoformat("2017-04-05")) for _ in range(2))
     values = attrs.asdict(one)
     assert (values.pop("action"), values.pop("datetime"), values.pop("extra")) == ("send", one.datetime, {})
     assert set(values.values()) == {None}

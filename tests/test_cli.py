@@ -1,0 +1,645 @@
+"""The command line: what each command prints, where it prints it, and the code it exits with."""
+
+import contextlib
+import datetime as dt
+import importlib.util
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from profile_history import Action, Channel, Profile, __version__
+from profile_history.cli import main
+from profile_history.profiles import Matching
+from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
+
+TOKEN = "a-token-that-nothing-prints"
+PROGRAM = [sys.executable, "-m", "profile_history"]
+EMAILS = [f"user{number}@example.com" for number in range(1, 6)]
+REFUSED_AT_ONCE = {"api_error": 440, "rates": {Fault.API_ERROR: 1.0}, "streak": None}
+OPTIONS = {
+    "actions": "channel lang json",
+    "demo": "profiles seed faults",
+    "fetch": "matching from to format output overwrite url list-id token-file auth window border order concurrency "
+    "deadline allow-http",
+    "serve": "port profiles seed faults latency rows order date-to offset row-cap capacity gzip",
+}
+# A sequence that moves the cursor or colours text (ECMA-48, 5.4).
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server in a thread, to which the environment leads."""
+    with HistoryServer(profiles=40, token=TOKEN) as running:
+        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
+        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
+        yield running
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process; gives its exit code, stdout and stderr."""
+
+    def runner(*words):
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return runner
+
+
+@contextlib.contextmanager
+def started(*words, **streams):
+    """Runs a command in a process of its own, which does not outlive the block."""
+    process = subprocess.Popen([*PROGRAM, *words], text=True, start_new_session=True, **streams)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+class Terminal:
+    """A pseudo-terminal: `end` is for a process, and what it prints and reads is seen and typed here."""
+
+    def __init__(self):
+        self._ours, self.end = pty.openpty()
+        self._seen = bytearray()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.hand_over()
+        os.close(self._ours)
+
+    def hand_over(self):
+        """Leaves the process as the only holder of its end, so that its exit can be noticed."""
+        if self.end is not None:
+            os.close(self.end)
+            self.end = None
+
+    def type(self, text):
+        os.write(self._ours, text.encode())
+
+    def read(self, text=None):
+        """Reads until a text has appeared or, without one, to the end; gives all that was seen."""
+        deadline = time.monotonic() + 10
+        # Linux reports the other side's end as EIO, other systems as no bytes.
+        with contextlib.suppress(OSError):
+            while text is None or text.encode() not in self._seen:
+                assert select.select([self._ours], [], [], max(0, deadline - time.monotonic()))[0], self._seen
+                if not (part := os.read(self._ours, 65536)):
+                    break
+                self._seen.extend(part)
+        return self._seen.decode()
+
+
+def until(condition):
+    """Waits for a condition, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in ten seconds"
+        time.sleep(0.005)
+
+
+def essence(event):
+    return event.datetime, event.action, event.message_id, event.campaign_id, event.email
+
+
+def read_ndjson(text):
+    """The histories in lines of JSON, by profile."""
+    histories = defaultdict(list)
+    for line in text.splitlines():
+        item = json.loads(line)
+        assert set(item) == {"profile", "event"}
+        event = item["event"]
+        moment = dt.datetime.fromisoformat(event["datetime"])
+        rest = (event["action"], event.get("message_id"), event.get("campaign_id"), event["email"])
+        histories[item["profile"]].append((moment, *rest))
+    return histories
+
+
+def truth(server, emails=EMAILS, *days):
+    """The histories of some addresses as `read_ndjson` gives them."""
+    named = {f"email:{email}": server.truth(Profile.email(email), *days) for email in emails}
+    return {name: list(map(essence, events)) for name, events in named.items() if events}
+
+
+class TestActions:
+    def test_the_table_has_all_documented_actions(self, run):
+        """66 rows under a heading, each with action, channel and label."""
+        code, out, err = run("actions")
+        heading, *lines = out.splitlines()
+        assert (code, err, heading.split()) == (0, "", ["action", "channel", "label"])
+        assert len(lines) == 66
+        assert [line.split(maxsplit=2)[:2] for line in lines] == [[action, action.channel] for action in Action]
+        assert [line.split(maxsplit=2)[2].rstrip() for line in lines] == [action.label() for action in Action]
+
+    def test_json_is_an_array_of_the_same(self, run):
+        """Each action is an object with action, channel and label, in the language asked for."""
+        code, out, _ = run("actions", "--json", "--lang", "ru")
+        wanted = [{"action": a, "channel": a.channel, "label": a.label("ru")} for a in Action]
+        assert (code, json.loads(out)) == (0, wanted)
+
+    @pytest.mark.parametrize("channel", [Channel.PUSH, Channel.TELEGRAM_BOT])
+    def test_a_channel_has_only_its_own_actions(self, run, channel):
+        """The channel is written as the API and the table write it."""
+        code, out, _ = run("actions", "--channel", channel, "--json")
+        chosen = [row["action"] for row in json.loads(out)]
+        assert (code, chosen) == (0, [action for action in Action if action.channel is channel])
+
+    def test_the_labels_are_russian_where_asked_for(self, run):
+        """Each label of the Russian table has Cyrillic letters."""
+        _, out, _ = run("actions", "--lang", "ru")
+        assert len([line for line in out.splitlines() if re.search("[а-я]", line)]) == 66
+
+    def test_lines_have_no_blanks_at_their_ends(self, run):
+        """What goes into a pipe is not padded to a width."""
+        assert [line for line in run("actions")[1].splitlines() if line != line.rstrip()] == []
+
+
+class TestFetch:
+    def test_ndjson_is_the_truth_and_nothing_else_is_on_stdout(self, server, run):
+        """Every event of every profile is one line; progress is on stderr."""
+        code, out, err = run("fetch", "--matching", "email", "--format", "ndjson", *EMAILS)
+        assert (code, read_ndjson(out)) == (0, truth(server))
+        assert "5/5 profiles" in err
+
+    def test_the_table_is_the_truth_under_one_heading(self, server, run):
+        """Datetime, profile, action, ids and label of each event, in the order of the history."""
+        email = EMAILS[0]
+        code, out, err = run("fetch", "--matching", "email", email)
+        events = server.truth(Profile.email(email))
+        heading, *lines = out.splitlines()
+        assert (code, heading.split()) == (
+            0,
+            ["datetime", "profile", "action", "message_id", "campaign_id", "label"],
+        )
+        for line, event in zip(lines, events, strict=True):
+            ids = [str(number) for number in (event.message_id, event.campaign_id) if number is not None]
+            words = [*str(event.datetime).split(), f"email:{email}", event.action, *ids, *event.action.label().split()]
+            assert line.split() == words
+        assert f"{len(events)} events" in err
+
+    @pytest.mark.parametrize(
+        ("matching", "value"),
+        [
+            ("xxh", "f1bbcdcbfa53e0a8"),
+            ("email", "user1@example.com"),
+            ("email_profile", "user1@example.com"),
+            ("email_sub", "user1@example.com"),
+            ("phone", "+7900000000001"),
+            ("phone_sub", "+7900000000001"),
+            ("profile_id", "66f669730000000000000001"),
+            ("push_sub", "android-firebase:sub-1"),
+            ("custom", "CRM_ID=1"),
+            ("custom_sub", "CRM_ID=1"),
+            ("email_phone", "user1@example.com,+7900000000001"),
+            ("email_phone", ",+7900000000001"),
+            ("email_phone_sub", "user1@example.com,"),
+        ],
+    )
+    def test_every_matching_mode_is_written_as_its_text(self, server, run, matching, value):
+        """The same profile is found by each mode in the words of the help."""
+        code, out, _ = run("fetch", "--matching", matching, "--format", "ndjson", value)
+        ((profile, events),) = read_ndjson(out).items()
+        assert (code, profile) == (0, f"{matching}:{value}")
+        assert events == truth(server)["email:user1@example.com"]
+        assert server.log[-1].matching == matching
+
+    def test_every_matching_mode_is_in_the_help_as_it_is_written(self, run, monkeypatch):
+        """The help names the modes as the API does."""
+        monkeypatch.setenv("COLUMNS", "200")
+        _, out, _ = run("fetch", "--help")
+        assert [mode for mode in Matching if not re.search(rf"\b{mode}\b", out.partition("choices: ")[2])] == []
+
+    @pytest.mark.parametrize(
+        ("options", "days"),
+        [
+            (["--from", "2024-01-01"], ("2024-01-01", None)),
+            (["--to", "2023-12-31"], (None, "2023-12-31")),
+            (["--from", "2023-06-01", "--to", "2024-03-31"], ("2023-06-01", "2024-03-31")),
+        ],
+    )
+    def test_from_and_to_bound_the_days(self, server, run, options, days):
+        """Both days belong to the range, and an open end stays open."""
+        code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", *options, *EMAILS)
+        assert (code, read_ndjson(out)) == (0, truth(server, EMAILS, *days))
+
+    @pytest.mark.parametrize(("window", "requests"), [("none", 1), ("auto", 1), ("61", 12)])
+    def test_the_window_says_how_many_requests_a_range_takes(self, server, run, window, requests):
+        """Two years are one request, or one for each 61 days of the 731."""
+        days = ["--from", "2023-01-01", "--to", "2024-12-31"]
+        code, out, _ = run("fetch", "--matching=email", "--format=ndjson", *days, "--window", window, EMAILS[0])
+        assert (code, len(server.log), read_ndjson(out)) == (0, requests, truth(server, EMAILS[:1]))
+
+    def test_the_other_options_reach_the_server(self, server, run):
+        """Header authorisation, exact borders and the oldest first are what they say."""
+        days = ["--from", "2023-02-01", "--to", "2024-10-31"]
+        options = ["--auth", "header", "--border", "exact", "--order", "oldest", "--concurrency", "1"]
+        code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", *days, *options, EMAILS[0])
+        (entry,) = server.log
+        (events,) = read_ndjson(out).values()
+        assert (code, entry.auth, entry.date_from, entry.date_to) == (0, "header", "2023-02-01", "2024-10-31")
+        assert [event[0] for event in events] == sorted(event[0] for event in events)
+
+    def test_url_and_list_id_may_be_arguments(self, server, run, monkeypatch):
+        """An argument wins over the environment."""
+        url = server.url
+        monkeypatch.setenv("PROFILE_HISTORY_URL", "https://nobody.invalid")
+        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", "21")
+        code, out, _ = run("fetch", "--matching=email", "--format=ndjson", "--url", url, "--list-id", 20, *EMAILS)
+        assert (code, read_ndjson(out)) == (0, truth(server))
+
+    def test_output_writes_the_file_and_leaves_stdout_empty(self, server, run, tmp_path):
+        """The events are in the file."""
+        path = tmp_path / "events.ndjson"
+        code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", "--output", path, *EMAILS)
+        assert (code, out, read_ndjson(path.read_text("utf-8"))) == (0, "", truth(server))
+
+    def test_a_file_that_is_there_is_kept_unless_told_otherwise(self, server, run, tmp_path):
+        """Without --overwrite nothing is sent and the file stays; with it the file is replaced."""
+        path = tmp_path / "events.ndjson"
+        path.write_text("precious")
+        words = ["fetch", "--matching", "email", "--format", "ndjson", "--output", path, *EMAILS]
+        code, out, err = run(*words)
+        assert (code, out, path.read_text(), list(server.log)) == (2, "", "precious", [])
+        assert "--overwrite" in err
+        assert run(*words, "--overwrite")[0] == 0
+        assert read_ndjson(path.read_text("utf-8")) == truth(server)
+
+    def test_a_refused_token_leaves_no_file_behind(self, server, run, tmp_path, monkeypatch):
+        """What brought nothing does not stand in the way of the next try."""
+        path = tmp_path / "events.ndjson"
+        words = ["fetch", "--matching", "email", "--output", path, EMAILS[0]]
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "wrong")
+        assert run(*words)[0] == 77
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
+        assert run(*words)[0] == 0
+
+    @pytest.mark.parametrize("words", [["--matching", "email", "-"], ["-", "--matching", "email"]], ids=" ".join)
+    def test_a_hyphen_reads_the_values_from_stdin(self, server, run, monkeypatch, words):
+        """One value a line; blank lines are passed over."""
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n\n".join(EMAILS) + "\n"))
+        code, out, err = run("fetch", *words, "--format", "ndjson")
+        assert (code, read_ndjson(out)) == (0, truth(server)), err
+
+    def test_a_file_may_hold_the_token(self, server, run, monkeypatch, tmp_path):
+        """A file that only its owner can read is as good as the variable, and wins over it."""
+        path = tmp_path / "token"
+        path.write_text(f"{TOKEN}\n")
+        path.chmod(0o600)
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "wrong")
+        code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", "--token-file", path, *EMAILS)
+        assert (code, read_ndjson(out)) == (0, truth(server))
+
+    def test_a_reader_that_leaves_early_ends_it_quietly(self, server):
+        """When the other end of the pipe is closed, there is no traceback."""
+        server.behaviour = Behaviour(latency=0.2)
+        with started(
+            "fetch", "--matching", "email", *EMAILS, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            process.stdout.close()
+            assert process.wait(10) == 1
+            assert "Error" not in process.stderr.read()
+
+
+class TestExitCodes:
+    def test_one_dead_profile_fails_the_command_and_no_other_profile(self, server, run):
+        """The failure is named on stderr, the others are complete, and the code is 1."""
+        server.faults = FaultPlan(**REFUSED_AT_ONCE, profiles=[1])
+        code, out, err = run("fetch", "--matching", "email", "--format", "ndjson", *EMAILS)
+        named = [line for line in err.splitlines() if "failed:" in line]
+        assert (code, read_ndjson(out)) == (1, truth(server, EMAILS[1:]))
+        assert "1 failed" in err
+        assert len(named) == 1
+        assert "error 440" in named[0]
+        assert "email:user1@example.com" in err
+
+    def test_a_failure_stays_one_line_that_grep_finds(self, server, run):
+        """Away from a terminal no message is broken at a width: the line ends with its bracket."""
+        server.faults = FaultPlan(**REFUSED_AT_ONCE)
+        _, _, err = run("fetch", "--matching", "email", EMAILS[0])
+        assert re.search(r"^failed: .*error 440.*\[profile email:user1@example\.com, .*\]$", err, re.MULTILINE)
+
+    def test_a_deadline_that_passes_is_a_failure(self, server, run):
+        """The command gives up after its seconds and says why."""
+        server.faults = FaultPlan.always(Fault.STALL)
+        code, _, err = run("fetch", "--matching", "email", "--deadline", 0.1, EMAILS[0])
+        assert (code, "deadline=0.1" in err) == (1, True)
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--bogus", "1"], "--bogus"),
+            (["--from", "2024-13-01"], "2024-13-01"),
+            (["--from", "2024-02-01", "--to", "2024-01-31"], "lies before"),
+            (["--window", "x"], "--window"),
+            (["--window", "0"], "window"),
+            (["--window", "30"], "two ends"),
+            (["--concurrency", "0"], "concurrency"),
+            (["--deadline", "0"], "deadline"),
+            (["--list-id", "x"], "--list-id"),
+            (["--list-id", "0"], "list_id"),
+            (["--format", "xml"], "--format"),
+            (["--url", "http://example.com"], "https"),
+            (["--url", "ftp://example.com"], "ftp"),
+            (["--output", "/nowhere/at/all"], "/nowhere/at/all"),
+            (["--token-file", "/nowhere/at/all"], "/nowhere/at/all"),
+            (["--matching", "name"], "name"),
+            (["--matching", "xxh"], "xxh"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    )
+    def test_wrong_usage_is_named_and_sends_nothing(self, server, run, words, said):
+        """The code is 2, stdout is empty, stderr names what is wrong, and the server was not asked."""
+        matching = [] if "--matching" in words else ["--matching", "email"]
+        code, out, err = run("fetch", *matching, *words, EMAILS[0])
+        assert (code, out, list(server.log)) == (2, "", [])
+        assert said in err
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["fetch", "--matching", "email"], "VALUE"),
+            (["fetch", EMAILS[0]], "--matching"),
+            (["actions", "--channel", "pigeon"], "pigeon"),
+            (["actions", "--lang", "de"], "de"),
+            (["serve", "--latency", "20"], "20ms"),
+            (["serve", "--latency=-1s"], "-1s"),
+            (["serve", "--port", "99999"], "port"),
+            (["serve", "--profiles", "-5"], "--profiles"),
+            (["demo", "--profiles", "0"], "--profiles"),
+            (["demo", "--faults", "total"], "total"),
+            (["teleport"], "teleport"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    )
+    def test_wrong_usage_of_any_command_is_two(self, server, words, said):
+        """No traceback, nothing on stdout, and one look at stderr tells what to change."""
+        done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=5, check=False)
+        assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
+        assert said in done.stderr
+
+    @pytest.mark.parametrize("name", ["URL", "TOKEN", "LIST_ID"])
+    def test_a_missing_setting_is_named(self, server, run, monkeypatch, name):
+        """The message names the variable that would supply it."""
+        monkeypatch.delenv(f"PROFILE_HISTORY_{name}")
+        code, out, err = run("fetch", "--matching", "email", EMAILS[0])
+        assert (code, out, list(server.log)) == (2, "", [])
+        assert f"PROFILE_HISTORY_{name}" in err
+
+    @pytest.mark.parametrize(
+        ("name", "option"), [("URL", "--url"), ("TOKEN", "--token-file"), ("LIST_ID", "--list-id")]
+    )
+    def test_a_missing_setting_is_explained_in_options(self, server, run, monkeypatch, name, option):
+        """At the command line the message names the option to pass, not the argument of a Python call."""
+        monkeypatch.delenv(f"PROFILE_HISTORY_{name}")
+        _, _, err = run("fetch", "--matching", "email", EMAILS[0])
+        assert option in err
+        assert "token=" not in err
+        assert "list_id=" not in err
+
+    @pytest.mark.parametrize("by_option", [False, True])
+    def test_a_token_file_that_others_can_read_is_refused(self, server, run, monkeypatch, tmp_path, by_option):
+        """The message tells the command that mends it."""
+        path = tmp_path / "token"
+        path.write_text(TOKEN)
+        path.chmod(0o644)
+        monkeypatch.delenv("PROFILE_HISTORY_TOKEN")
+        if not by_option:
+            monkeypatch.setenv("PROFILE_HISTORY_TOKEN_FILE", str(path))
+        code, out, err = run("fetch", "--matching=email", *(["--token-file", path] if by_option else []), EMAILS[0])
+        assert (code, out, list(server.log)) == (2, "", [])
+        assert f"chmod 600 {path}" in err
+
+    def test_plain_http_to_another_machine_has_to_be_allowed(self, server, run, monkeypatch):
+        """With --allow-http it is the missing list_id that is complained of, and no more the address."""
+        monkeypatch.delenv("PROFILE_HISTORY_LIST_ID")
+        words = ["fetch", "--matching", "email", "--url", "http://example.com", EMAILS[0]]
+        refused, allowed = run(*words), run(*words, "--allow-http")
+        assert (refused[0], "in the clear" in refused[2]) == (2, True)
+        assert (allowed[0], "in the clear" in allowed[2], "LIST_ID" in allowed[2]) == (2, False, True)
+
+    def test_a_wrong_token_is_77(self, server, run, monkeypatch):
+        """The job stops at the first refusal, and says it is one."""
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "wrong")
+        code, _, err = run("fetch", "--matching", "email", EMAILS[0])
+        assert (code, len(server.log)) == (77, 1)
+        assert "403" in err
+
+    def test_an_interrupt_is_130_and_says_what_is_complete(self, server):
+        """Ctrl-C during a request ends the command in seconds, and the terminal has its cursor back."""
+        server.faults = FaultPlan.always(Fault.STALL, profiles=[2])
+        words = ["fetch", "--matching", "email", *EMAILS[:2]]
+        with Terminal() as screen, started(*words, stdout=subprocess.DEVNULL, stderr=screen.end) as process:
+            screen.hand_over()
+            screen.read("1/2 profiles")
+            until(lambda: server.injected[Fault.STALL])
+            process.send_signal(signal.SIGINT)
+            assert process.wait(5) == 130
+            seen = screen.read()
+        assert "interrupted: 1 of 2 profiles are complete" in ESCAPE.sub("", seen)
+        assert "Traceback" not in seen
+        assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")
+
+
+class TestSecrecy:
+    @pytest.mark.parametrize(
+        ("code", "token", "words"),
+        [
+            (0, TOKEN, []),
+            (0, TOKEN, ["--auth", "header"]),
+            (77, f"{TOKEN}-wrong", []),
+            (2, TOKEN, ["--window", "x"]),
+            (1, TOKEN, ["--to", "2023-12-31"]),
+        ],
+        ids=["body", "header", "wrong", "usage", "failing"],
+    )
+    def test_the_token_is_in_no_output(self, server, run, monkeypatch, code, token, words):
+        """Whatever becomes of the command, neither stream tells the token."""
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", token)
+        server.faults = FaultPlan(**REFUSED_AT_ONCE) if code == 1 else FaultPlan()
+        done = run("fetch", "--matching", "email", *words, EMAILS[0])
+        assert done[0] == code
+        assert TOKEN not in done[1] + done[2]
+
+    @pytest.mark.parametrize("words", [["--token", "secret"], ["--token=secret"]], ids=["blank", "equals"])
+    def test_there_is_no_option_for_the_token_and_an_attempt_is_not_echoed(self, server, run, words):
+        """It is refused, --token-file is suggested, and the value is not repeated into someone's log."""
+        code, out, err = run("fetch", "--matching", "email", *words, EMAILS[0])
+        assert (code, list(server.log)) == (2, [])
+        assert "--token-file" in err
+        assert "secret" not in out + err
+
+    def test_on_a_terminal_the_token_is_asked_for_and_not_shown(self, server, monkeypatch):
+        """Nobody has to write a token into a file or a variable, and no one sees it typed."""
+        monkeypatch.delenv("PROFILE_HISTORY_TOKEN")
+        words = ["fetch", "--matching", "email", "--format", "ndjson", *EMAILS]
+        with (
+            Terminal() as screen,
+            started(*words, stdin=screen.end, stdout=subprocess.PIPE, stderr=screen.end) as process,
+        ):
+            screen.hand_over()
+            screen.read("API token: ")
+            screen.type(f"{TOKEN}\n")
+            out = process.stdout.read()
+            assert process.wait(10) == 0
+            seen = screen.read()
+        assert read_ndjson(out) == truth(server)
+        assert TOKEN not in seen + out
+
+
+class TestDisplay:
+    def test_on_a_terminal_the_numbers_are_live_and_the_cursor_comes_back(self, server):
+        """A bar and the state in one line, redrawn in place, whose last state is complete and stays."""
+        server.behaviour = Behaviour(latency=0.3)
+        words = ["fetch", "--matching", "email", "--format", "ndjson", *EMAILS]
+        with Terminal() as screen, started(*words, stdout=subprocess.PIPE, stderr=screen.end) as process:
+            screen.hand_over()
+            out = process.stdout.read()
+            assert process.wait(10) == 0
+            seen = screen.read()
+        assert read_ndjson(out) == truth(server)
+        assert "0/5 profiles" in seen
+        assert "5/5 profiles" in ESCAPE.sub("", seen).splitlines()[-1]
+        assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") > 0
+
+    def test_on_a_narrow_terminal_failures_are_not_cut_off(self, server):
+        """At 80 columns, the usual width, the last state still says how many windows failed."""
+        server.faults = FaultPlan(**REFUSED_AT_ONCE, profiles=[1])
+        words = ["fetch", "--matching", "email", *EMAILS]
+        with Terminal() as screen, started(*words, stdout=subprocess.DEVNULL, stderr=screen.end) as process:
+            screen.hand_over()
+            assert process.wait(10) == 1
+            seen = ESCAPE.sub("", screen.read())
+        assert re.search(r"5/5 profiles.* 1 failed", seen)
+
+    def test_elsewhere_the_numbers_are_plain_lines(self, server, run):
+        """A log gets no escape codes and no bar."""
+        _, _, err = run("fetch", "--matching", "email", *EMAILS)
+        assert not ESCAPE.search(err)
+        assert len(err.splitlines()) == 1
+
+
+class TestServe:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+    def test_it_prints_its_address_first_serves_and_ends_on_a_signal(self, run, monkeypatch, number):
+        """The first line on stdout is all a script needs; a signal ends it with code 0 and without a word."""
+        with started("serve", "--profiles", "9", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "loopback-token")
+            url = process.stdout.readline().strip()
+            options = ["--matching", "email", "--format", "ndjson", "--url", url, "--list-id", 20]
+            code, out, _ = run("fetch", *options, *EMAILS)
+            process.send_signal(number)
+            assert process.wait(5) == 0
+            assert (process.stdout.read(), "Traceback" in process.stderr.read()) == ("", False)
+        assert (code, read_ndjson(out)) == (0, truth(HistoryServer(profiles=9)))
+
+    def test_its_settings_are_those_of_the_server(self, run, monkeypatch):
+        """Capacity, row cap, seed, shape and latency reach the behaviour that answers."""
+        words = ["--seed", "3", "--rows", "newer", "--row-cap", "2", "--order", "oldest", "--latency", "1ms", "--gzip"]
+        with started("serve", *words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "loopback-token")
+            url = process.stdout.readline().strip()
+            options = ["--matching", "email", "--format", "ndjson", "--url", url, "--list-id", 20]
+            _, out, _ = run("fetch", *options, "--order", "oldest", EMAILS[0])
+        rows = HistoryServer(seed=3).histories.rows(1, "newer")[:2]
+        events = [json.loads(line)["event"] for line in out.splitlines()]
+        assert [event["event_id"] for event in events] == [row.fields["event_id"] for row in rows]
+
+    def test_a_port_in_use_is_said_in_one_line(self, server):
+        """The code is 2 and there is no traceback."""
+        words = ["serve", "--port", server.url.rpartition(":")[2]]
+        done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=10, check=False)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert "in use" in done.stderr
+
+
+class TestDemo:
+    def test_it_proves_that_nothing_is_missing_or_doubled(self, run):
+        """Through real faults the count received is the count expected, and the code is 0."""
+        code, out, _ = run("demo", "--profiles", 20)
+        assert code == 0
+        proof = re.search(
+            r"expected ([\d,]+) · received ([\d,]+) · missing 0 · doubled 0 · profiles out of order 0", out
+        )
+        assert proof
+        assert proof[1] == proof[2] != "0"
+        assert int(re.search(r"(\d+) faults injected", out)[1]) > 0
+
+    def test_without_faults_there_are_none(self, run):
+        """The same seed makes the same histories, with nothing injected and nothing repeated."""
+        code, out, _ = run("demo", "--profiles", 5, "--faults", "none", "--seed", 3)
+        assert code == 0
+        assert "0 faults injected: none" in out
+        assert "0 of them retries" in out
+
+    def test_its_sentences_are_not_broken_in_a_pipe(self, run):
+        """Away from a terminal each sentence is one line, however long, so that a script finds the proof."""
+        _, out, _ = run("demo", "--profiles", 5, "--faults", "none")
+        assert re.search(r"^Fetching 5 profiles .* faults$", out, re.MULTILINE)
+
+
+class TestProgram:
+    @pytest.mark.parametrize("command", OPTIONS)
+    def test_help_names_every_option(self, run, command):
+        """--help exits with 0 and lists what the command takes, and nothing more."""
+        code, out, err = run(command, "--help")
+        named = set(re.findall(r"^│\s+(?:\*\s+)?(?:\w+ )?--([a-z-]+)", out, re.MULTILINE | re.IGNORECASE))
+        assert (code, err) == (0, "")
+        assert named == set(OPTIONS[command].split())
+
+    def test_help_of_the_program_names_commands_and_exit_codes(self, run):
+        """Who knows nothing yet finds the four commands, the exit codes and the variables."""
+        code, out, _ = run("--help")
+        text = " ".join(out.split())
+        assert code == 0
+        assert [word for word in OPTIONS if not re.search(rf"│ {word} ", text)] == []
+        assert "0 done, 1 some windows failed, 2 wrong usage, 77 not authorised, 130 interrupted" in text
+        assert "PROFILE_HISTORY_TOKEN_FILE" in text
+
+    def test_version_is_the_packages(self, run):
+        """--version prints it and nothing else."""
+        assert run("--version") == (0, f"{__version__}\n", "")
+
+    @pytest.mark.parametrize(
+        "program",
+        [PROGRAM, [str(Path(sys.executable).with_name("profile-history"))]],
+        ids=["module", "script"],
+    )
+    def test_module_and_script_are_the_same_program(self, run, program):
+        """`python -m profile_history` and `profile-history` print the same."""
+        done = subprocess.run([*program, "actions", "--json"], capture_output=True, text=True, timeout=10, check=True)
+        assert done.stdout == run("actions", "--json")[1]
+
+    @pytest.mark.parametrize("missing", [["cyclopts"], ["rich"], ["cyclopts", "rich"]], ids=" and ".join)
+    def test_without_its_libraries_it_says_what_to_install(self, run, monkeypatch, missing):
+        """The core works without them; the command line names them and the extra that brings them."""
+        found = importlib.util.find_spec
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else found(name))
+        code, out, err = run("actions")
+        assert (code, out) == (2, "")
+        assert f"needs {' and '.join(missing)}: python -m pip install" in err
+        assert "profile-history[cli]" in err
+
+    def test_it_runs_on_the_plain_event_loop_too(self, server, run, monkeypatch):
+        """The extra uvloop is a choice: where it cannot be imported, the result is the same."""
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+        code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", *EMAILS)
+        assert (code, read_ndjson(out)) == (0, truth(server))

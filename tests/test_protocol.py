@@ -1,0 +1,304 @@
+"""What a request says, what counts as success, and what each error means."""
+
+import datetime as dt
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profile_history import (
+    ApiError,
+    AuthenticationError,
+    DecodeError,
+    Profile,
+    RateLimited,
+    ResponseError,
+    TruncatedResponse,
+    UnexpectedRedirect,
+)
+from profile_history.errors import Kind
+from profile_history.protocol import ERROR_RULES, Reply, Requests, reading, retry_after
+from profile_history.secrecy import Token
+from profile_history.windows import Window
+
+CANARY = "canary-token-7f3a"
+TOKEN = Token(CANARY)
+ROW = {"action": "click", "datetime": "2017-04-05T07:48:44Z"}
+DAY = dt.date(2017, 1, 1)
+PAGE = "<html>busy</html>"
+
+
+def read(status, body, **headers):
+    """The rows of an answer; its body is an object to write as JSON, or the text itself."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    found = []
+
+    def drive():
+        found.append((yield from reading(Reply(status, headers, text.encode()), TOKEN)))
+
+    for _ in drive():
+        pass
+    return found[0]
+
+
+def refusal(status, body, **headers):
+    with pytest.raises((ResponseError, ApiError)) as caught:
+        read(status, body, **headers)
+    return caught.value
+
+
+def envelope(**changes):
+    return {"data": [ROW], "error": 0, "error_text": "Successful operation", **changes}
+
+
+@pytest.mark.parametrize(
+    ("window", "dates"),
+    [
+        (Window(), {}),
+        (Window(DAY, None), {"date_from": "2017-01-01"}),
+        (Window(None, DAY), {"date_to": "2017-01-01"}),
+        (Window(DAY, dt.date(2017, 12, 31)), {"date_from": "2017-01-01", "date_to": "2017-12-31"}),
+    ],
+)
+@pytest.mark.parametrize(("auth", "credentials"), [("body", {"token": CANARY}), ("header", {})])
+@pytest.mark.parametrize(
+    ("profile", "fields"),
+    [
+        (Profile.xxh("0eb51aefd919f90a"), {"xxh": "0eb51aefd919f90a"}),
+        (Profile.custom("ИД", 7), {"matching": "custom", "field_name": "ИД", "field_value": 7}),
+    ],
+)
+def test_a_request_says_what_was_asked_and_no_more(window, dates, auth, credentials, profile, fields):
+    """JSON is asked for, only the given dates are sent, and only `auth="body"` puts the token into the body."""
+    body = Requests(TOKEN, 20, auth).body(profile, window)
+    assert json.loads(bytes(body)) == {"format": "json", "list_id": 20, **credentials, **fields, **dates}
+
+
+def test_a_request_body_never_shows_the_token():
+    """Neither the body nor the writer of bodies gives the token away when printed."""
+    requests = Requests(TOKEN, 20, "body")
+    body = requests.body(Profile.email("john@example.com"), Window())
+    for shown in (repr(body), str(body), f"{body}", repr(vars(requests))):
+        assert CANARY not in shown
+        assert "secret bytes" in shown
+
+
+RULES = [
+    (400, Kind.CALLER, ApiError, "both"),
+    (401, Kind.AUTH, AuthenticationError, "both"),
+    (402, Kind.CALLER, ApiError, "both"),
+    (403, Kind.AUTH, AuthenticationError, "both"),
+    (404, Kind.CALLER, ApiError, "status"),
+    (405, Kind.CALLER, ApiError, "status"),
+    (408, Kind.TRANSIENT, ApiError, "both"),
+    (409, Kind.CALLER, ApiError, "status"),
+    (413, Kind.CALLER, ApiError, "both"),
+    (422, Kind.CALLER, ApiError, "status"),
+    (425, Kind.TRANSIENT, ApiError, "status"),
+    (429, Kind.THROTTLED, RateLimited, "both"),
+    (500, Kind.TRANSIENT, ApiError, "both"),
+    (502, Kind.TRANSIENT, ApiError, "both"),
+    (503, Kind.TRANSIENT, ApiError, "both"),
+    (504, Kind.TRANSIENT, ApiError, "both"),
+]
+
+
+def test_every_rule_is_tested():
+    """The table of these tests and the table of the rules name the same numbers."""
+    assert [rule.number for rule in ERROR_RULES] == [number for number, *_ in RULES]
+
+
+@pytest.mark.parametrize(("number", "kind", "error", "known_as"), [*RULES, (440, Kind.UNKNOWN, ApiError, "both")])
+def test_a_code_with_http_200_means_what_its_rule_says(number, kind, error, known_as):
+    """A known `error` has its kind and class; a number known only as a status, or not at all, is unknown as a code."""
+    found = refusal(200, envelope(error=number, error_text="said so"))
+    assert type(found) is (error if known_as == "both" else ApiError)
+    assert found.kind is (kind if known_as == "both" else Kind.UNKNOWN)
+    assert (found.code, found.http_status) == (number, 200)
+    assert "said so" in found.text
+    assert found.too_much == (number in {413, 504})
+
+
+@pytest.mark.parametrize(("number", "kind", "error", "known_as"), [*RULES, (599, Kind.UNKNOWN, ApiError, "status")])
+@pytest.mark.parametrize("body", [PAGE, "", "plain words"])
+def test_a_status_without_json_means_what_its_rule_says(number, kind, error, known_as, body):
+    """Where the body has no code, the HTTP status speaks."""
+    found = refusal(number, body)
+    assert type(found) is error
+    assert found.kind is kind
+    assert (found.code, found.http_status) == (None, number)
+    assert found.too_much == (number in {413, 504})
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error", "kind"),
+    [
+        (401, 500, AuthenticationError, Kind.AUTH),
+        (400, 401, ApiError, Kind.CALLER),
+        (429, 503, RateLimited, Kind.THROTTLED),
+        (500, 403, ApiError, Kind.TRANSIENT),
+        (0, 403, AuthenticationError, Kind.AUTH),
+        (0, 599, ApiError, Kind.UNKNOWN),
+    ],
+)
+def test_the_code_speaks_before_the_status(code, status, error, kind):
+    """The API's own word counts more than that of whatever stands in front of it; a 0 says nothing."""
+    found = refusal(status, envelope(error=code))
+    assert (type(found), found.kind) == (error, kind)
+
+
+@pytest.mark.parametrize("status", [200, 201, 206, 299])
+@pytest.mark.parametrize("data", [[], [ROW, ROW]])
+def test_a_whole_envelope_with_a_2xx_status_is_a_success(status, data):
+    """Any HTTP 2xx will do, and an empty array is an empty history."""
+    assert read(status, envelope(data=data)).count == len(data)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "kind", "path"),
+    [
+        (204, "", TruncatedResponse, Kind.TRANSIENT, None),
+        (200, "", TruncatedResponse, Kind.TRANSIENT, None),
+        (200, " \r\n", TruncatedResponse, Kind.TRANSIENT, None),
+        (200, json.dumps(envelope())[:-1], TruncatedResponse, Kind.TRANSIENT, None),
+        (200, PAGE, ResponseError, Kind.TRANSIENT, None),
+        (200, "\n <?xml version='1.0'?>", ResponseError, Kind.TRANSIENT, None),
+        (200, "\ufeff" + PAGE, ResponseError, Kind.TRANSIENT, None),
+        (200, "null", DecodeError, Kind.MALFORMED, "$"),
+        (200, [ROW], DecodeError, Kind.MALFORMED, "$"),
+        (200, {"data": [ROW]}, DecodeError, Kind.MALFORMED, "$.error"),
+        (200, {"error": 0}, DecodeError, Kind.MALFORMED, "$.data"),
+        (200, envelope(data=None), DecodeError, Kind.MALFORMED, "$.data"),
+        (200, envelope(data={}), DecodeError, Kind.MALFORMED, "$.data"),
+        (200, envelope(error=400), ApiError, Kind.CALLER, None),
+        (200, {"error": 400}, ApiError, Kind.CALLER, None),
+        (206, envelope(error=440), ApiError, Kind.UNKNOWN, None),
+        (500, envelope(), ApiError, Kind.TRANSIENT, None),
+        (304, "", ApiError, Kind.UNKNOWN, None),
+        (199, envelope(), ApiError, Kind.UNKNOWN, None),
+        (999, envelope(), ApiError, Kind.UNKNOWN, None),
+    ],
+)
+def test_anything_else_is_a_failure_with_a_reason(status, body, error, kind, path):
+    """An empty answer, a page, a code with rows and an envelope without rows are never "no events"."""
+    found = refusal(status, body)
+    assert (type(found), found.kind, getattr(found, "path", None)) == (error, kind, path)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_and_its_target_named(status):
+    """No redirect is followed, not even one with a good envelope, and a token in its target is masked."""
+    found = refusal(status, envelope(), location=f"https://elsewhere.example/?token={CANARY}\x1b[31m\n")
+    assert type(found) is UnexpectedRedirect
+    assert found.location == "https://elsewhere.example/?token=[token]"
+    assert found.location in str(found)
+    assert CANARY not in str(found)
+
+
+def test_a_redirect_to_nowhere_is_refused_too():
+    """Without a Location there is nothing to name."""
+    found = refusal(302, "")
+    assert found.location is None
+    assert "nowhere" in str(found)
+
+
+UGLY = f"\x1b[31mred\x1b[0m {CANARY}\x00\r\nnext\u2028line\x9b "
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "limit"),
+    [(200, envelope(error=440, error_text=UGLY + "x" * 9000), 500), (599, UGLY + "x" * 9000, 120)],
+    ids=["error_text", "page"],
+)
+def test_what_an_error_quotes_is_clean_and_short(status, body, limit):
+    """The token is masked, escapes and control characters are gone, and the rest is cut."""
+    text = refusal(status, body).text
+    start = "red  [token] next line xxx"
+    assert " ".join(text.split()).startswith(" ".join(start.split()))
+    assert text.isprintable()
+    assert len(text) == limit + len("…")
+
+
+def test_a_page_with_200_is_quoted_clean_and_short():
+    """The reason for refusing a page shows its beginning, without the token."""
+    text = str(refusal(200, "<html>" + UGLY + "x" * 9000))
+    assert "<html>" in text
+    assert CANARY not in text
+    assert text.isprintable()
+    assert text.count("x" * 50) <= 2
+
+
+def test_a_rule_explains_what_the_server_left_unsaid():
+    """With an empty `error_text` the hint stands alone, and an unknown error without words has none."""
+    assert refusal(200, envelope(error=402, error_text="")).text == "the tariff's limit is reached"
+    assert refusal(599, "").text == ""
+
+
+def test_an_error_carries_the_wait_the_server_asks_for():
+    """Retry-After is read on every error of the API."""
+    assert refusal(429, "", **{"retry-after": "7"}).retry_after == 7.0
+
+
+NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
+SECONDS = [("0", 0.0), ("1", 1.0), ("007", 7.0), ("120", 120.0), (" 5\t", 5.0), ("999999999", 999999999.0)]
+NO_SECONDS = [
+    *("", " ", "1000000000", "9" * 35, "-1", "-0", "+5", "1.5", ".5", "1e3", "12_0", "nan", "inf", "-inf", "Infinity"),
+    *("٣", "٣٠", "５", "²", "\u00a05", "5, 10", "5 10", "5;q=1", "5s", "0x10", "1,000", "five", "null", "true", "[5]"),
+    *("2026-01-01T00:00:30Z", "1767225630 GMT", "GMT", " GMT"),
+]
+DATES = [
+    ("Thu, 01 Jan 2026 00:00:30 GMT", NOW, 30.0),
+    ("Thu, 01 Jan 2026 00:00:00 GMT", NOW, 0.0),
+    ("Wed, 31 Dec 2025 23:59:59 GMT", NOW, 0.0),
+    ("Mon, 01 Jan 0001 00:00:00 GMT", NOW, 0.0),
+    ("Fri, 02 Jan 2026 00:00:00 GMT", NOW, 86400.0),
+    ("Mon, 01 Jan 2026 00:00:30 GMT", NOW, 30.0),
+    (
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        NOW,
+        (dt.datetime(9999, 12, 31, 23, 59, 59) - dt.datetime(2026, 1, 1)) / dt.timedelta(seconds=1),
+    ),
+    ("Thu, 01 Jan 2026 00:00:30 GMT", "", None),
+    ("Thu, 01 Jan 2026 00:00:30 GMT", "yesterday", None),
+    ("Thu, 01 Jan 2026 00:00:30 GMT", "Thu, 01 Jan 2026 00:00:00", None),
+    ("Thu, 01 Jan 2026 00:00:30", NOW, None),
+    ("Thu, 01 Jan 2026 00:00:30 +0000", NOW, None),
+    ("Thu, 01 Jan 2026 00:00:30 MSK", NOW, None),
+    ("Xyz, 01 Jan 2026 00:00:30 GMT", NOW, None),
+    ("Thu, 01 Foo 2026 00:00:30 GMT", NOW, None),
+    ("Thu, 32 Jan 2026 00:00:30 GMT", NOW, None),
+    ("Thu, 29 Feb 2026 00:00:30 GMT", NOW, None),
+    ("Thu, 01 Jan 2026 24:00:00 GMT", NOW, None),
+    ("Thu, 01 Jan 2026 00:00:61 GMT", NOW, None),
+    ("Thu, 01 Jan 0000 00:00:30 GMT", NOW, None),
+    ("Thu, 01 Jan 10000 00:00:30 GMT", NOW, None),
+    ("Thursday, 01-Jan-26 00:00:30 GMT", NOW, None),
+    ("Thu Jan  1 00:00:30 2026", NOW, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [*((value, NOW, seconds) for value, seconds in SECONDS), *((value, NOW, None) for value in NO_SECONDS), *DATES],
+)
+def test_a_wait_is_whole_seconds_or_a_date_against_the_answers_own(value, date, seconds):
+    """Up to nine ASCII digits, or an HTTP date measured from the answer's `Date`; all else says nothing."""
+    assert retry_after({"retry-after": value, "date": date}) == seconds
+
+
+def test_no_header_asks_for_no_wait():
+    """Without Retry-After there is nothing to read."""
+    assert retry_after({}) is None
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={name: st.text() | st.sampled_from([NOW, "7"]) for name in ("retry-after", "date")}
+    )
+)
+def test_no_header_can_break_the_wait(headers):
+    """Whatever the headers hold, the answer is None or a finite number of seconds that is not negative."""
+    seconds = retry_after(headers)
+    assert seconds is None or (math.isfinite(seconds) and seconds >= 0)

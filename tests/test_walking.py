@@ -1,0 +1,189 @@
+"""A walk hands out every day of the range once and in order, whatever becomes of its windows."""
+
+import datetime as dt
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profile_history import ConfigurationError, Window
+from profile_history.walking import Walk, checked_rule
+from profile_history.windows import Order
+
+DAY = dt.timedelta(days=1)
+TODAY = dt.date(2025, 6, 15)
+NEW_YEAR = dt.date(2017, 1, 1)
+ORDERS = st.sampled_from(Order)
+
+DAYS = st.dates(dt.date(2009, 1, 1), dt.date(2026, 1, 1))
+RANGES = st.tuples(DAYS, st.integers(0, 60)).map(lambda pair: Window(pair[0], pair[0] + DAY * pair[1]))
+OPEN_RANGES = st.builds(Window, DAYS) | st.builds(Window, date_to=DAYS) | st.just(Window())
+
+
+@st.composite
+def walks(draw):
+    """A range with a rule that suits it, in either order."""
+    rule = draw(st.sampled_from(["auto", None]) | st.integers(1, 70))
+    asked = draw(RANGES if isinstance(rule, int) else RANGES | OPEN_RANGES)
+    order = draw(ORDERS)
+    return asked, rule, order, Walk(asked, rule=rule, order=order, today=TODAY)
+
+
+def auto_walk(days=64, order=Order.OLDEST):
+    """An adaptive walk over some days from new year 2017."""
+    return Walk(Window(NEW_YEAR, NEW_YEAR + DAY * (days - 1)), rule="auto", order=order, today=TODAY)
+
+
+def lengths_after(walk, *outcomes):
+    """How long the windows are that a walk gives one by one; each outcome is a success, a failure, or too much."""
+    lengths = []
+    for outcome in outcomes:
+        piece = walk.take()
+        lengths.append(piece.window.days(TODAY))
+        if outcome == "too much":
+            walk.shorten(piece)
+        else:
+            list(walk.settle(piece, outcome, success=outcome == "success"))
+    return lengths
+
+
+@given(walked=walks(), data=st.data())
+def test_the_outcomes_tile_the_range_once_and_in_order(walked, data):
+    """Any windows at once on their way, coming back in any order, well, badly, or as too much at once."""
+    asked, rule, order, walk = walked
+    on_their_way, sent, handed_out = [], [], []
+    while not walk.finished:
+        if walk.waiting and (not on_their_way or data.draw(st.booleans(), label="take")):
+            on_their_way.append(walk.take())
+            continue
+        piece = on_their_way.pop(data.draw(st.integers(0, len(on_their_way) - 1), label="which"))
+        outcome = data.draw(st.sampled_from(["success", "failure", "too much"]), label="outcome")
+        if outcome == "too much" and walk.divisible(piece):
+            walk.shorten(piece)
+            assert walk.waiting
+            continue
+        sent.append((piece.window, outcome))
+        settled = walk.settle(piece, outcome, success=outcome == "success")
+        handed_out += [(following.window, following.outcome) for following in settled]
+    assert walk.take() is None
+    assert not walk.waiting
+    assert not on_their_way
+    assert len(handed_out) == len(sent)
+    assert set(handed_out) == set(sent)
+    windows = [window for window, _ in handed_out][:: 1 if order is Order.OLDEST else -1]
+    assert windows[0].date_from == asked.date_from
+    assert windows[-1].date_to == asked.date_to
+    assert all(after.date_from - before.date_to == DAY for before, after in pairwise(windows))
+    if isinstance(rule, int):
+        assert windows == list(asked.tiles(rule, Order.OLDEST, TODAY))
+
+
+@given(walked=walks())
+def test_without_too_much_the_whole_walk_is_known_beforehand(walked):
+    """A fixed number cuts its tiles, None and "auto" ask for the whole range at once."""
+    asked, rule, order, walk = walked
+    taken = []
+    while piece := walk.take():
+        taken.append(piece.window)
+    assert taken == (list(asked.tiles(rule, order, TODAY)) if isinstance(rule, int) else [asked])
+    assert not walk.waiting
+    assert not walk.finished
+
+
+@pytest.mark.parametrize("rule", [None, 1, 7, 1000])
+def test_none_and_a_fixed_number_never_divide(rule):
+    """A length the caller chose is honoured as given."""
+    walk = Walk(Window(NEW_YEAR, NEW_YEAR + 99 * DAY), rule=rule, order=Order.NEWEST, today=TODAY)
+    while piece := walk.take():
+        assert not walk.divisible(piece)
+
+
+@pytest.mark.parametrize("order", Order)
+def test_windows_are_half_as_long_after_too_much(order):
+    """The next ones too, until the length proves itself; an odd number of days is halved upwards."""
+    outcomes = ("too much", "too much", "success", "success", "failure", "failure")
+    assert lengths_after(auto_walk(64, order), *outcomes) == [64, 32, 16, 16, 16, 16]
+    assert lengths_after(auto_walk(7, Order.OLDEST), "too much", "too much", "success", "success") == [7, 4, 2, 2]
+
+
+def test_windows_are_twice_as_long_after_three_successes():
+    """Each three successes at a length double it, and failures are no successes."""
+    outcomes = ("too much", "too much", "too much", "too much")
+    walk = auto_walk(640)
+    assert lengths_after(walk, *outcomes) == [640, 320, 160, 80]
+    assert lengths_after(walk, "success", "success", "failure", "success") == [40, 40, 40, 40]
+    assert lengths_after(walk, "success", "success", "success", "success") == [80, 80, 80, 160]
+
+
+def test_too_much_starts_the_count_of_successes_again():
+    """Two successes before it and one after do not lengthen the windows."""
+    walk = auto_walk(640)
+    lengths_after(walk, "too much", "too much", "too much", "success", "success")
+    assert lengths_after(walk, "too much", "success", "success", "success") == [80, 40, 40, 40]
+    assert lengths_after(walk, "success") == [80]
+
+
+def test_successes_before_any_trouble_change_nothing():
+    """A walk that never met too much asks for the whole range, and fixed lengths stay as they are."""
+    assert lengths_after(auto_walk(64), "success") == [64]
+    fixed = Walk(Window(NEW_YEAR, NEW_YEAR + 63 * DAY), rule=8, order=Order.OLDEST, today=TODAY)
+    assert lengths_after(fixed, *["success"] * 8) == [8] * 8
+
+
+def test_days_put_back_side_by_side_are_asked_for_together():
+    """Two halves that were both too much do not leave a cut between them for ever."""
+    walk = auto_walk(66)
+    walk.shorten(walk.take())
+    halves = [walk.take(), walk.take()]
+    assert [half.window.days(TODAY) for half in halves] == [33, 33]
+    for half in halves:
+        walk.shorten(half)
+    assert lengths_after(walk, "failure", "failure", "failure", "failure") == [17, 17, 17, 15]
+    assert walk.finished
+
+
+def test_a_single_day_is_not_divisible():
+    """What is too much for one day stays too much, and two days are two halves."""
+    assert not auto_walk(1).divisible(auto_walk(1).take())
+    walk = auto_walk(2)
+    piece = walk.take()
+    assert walk.divisible(piece)
+    walk.shorten(piece)
+    assert not walk.divisible(walk.take())
+
+
+@pytest.mark.parametrize("asked", [Window(), Window(NEW_YEAR), Window(date_to=NEW_YEAR)])
+def test_a_fixed_number_of_days_needs_both_ends(asked):
+    """The message says which arguments to pass, or which rule."""
+    with pytest.raises(ConfigurationError, match='pass date_from and date_to, or use window="auto"'):
+        Walk(asked, rule=31, order=Order.NEWEST, today=TODAY)
+
+
+@given(asked=OPEN_RANGES, order=ORDERS)
+def test_an_open_range_can_be_halved(asked, order):
+    """The halves meet between 2010 and today, and the open ends stay open."""
+    walk = Walk(asked, rule="auto", order=order, today=TODAY)
+    whole = walk.take()
+    assert whole.window == asked
+    assert walk.divisible(whole) == (asked.days(TODAY) > 1)
+    if walk.divisible(whole):
+        walk.shorten(whole)
+        halves = [walk.take().window, walk.take().window]
+        early, late = halves if order is Order.OLDEST else halves[::-1]
+        assert early.joined(late) == asked
+        assert late.date_from - early.date_to == DAY
+        assert early.days(TODAY) - late.days(TODAY) in {0, 1}
+
+
+@pytest.mark.parametrize("rule", ["auto", None, 1, 31, 10_000])
+def test_a_rule_is_auto_none_or_a_number_of_days(rule):
+    """The rules that are taken are taken as they are."""
+    assert checked_rule(rule) == rule
+
+
+@pytest.mark.parametrize("rule", [0, -1, True, False, 1.5, 31.0, "31", "AUTO", "", b"auto", [31]])
+def test_any_other_rule_is_refused(rule):
+    """The message says what to pass."""
+    with pytest.raises(ConfigurationError, match='window is "auto", a number of days above 0, or None'):
+        checked_rule(rule)
