@@ -15,7 +15,7 @@ HistoryError
 ├── ApiError                    the API itself reports an error
 │   ├── AuthenticationError     the token is missing, wrong, or has no right to the database
 │   └── RateLimited             too many requests
-├── ServerUnavailable           the server kept failing for every request
+├── ServerUnavailable           the server kept failing for every request (reserved)
 └── DeadlineExceeded            the time given to a stream ran out
 """
 
@@ -209,7 +209,7 @@ class RateLimited(ApiError):
 
 
 class ServerUnavailable(HistoryError):
-    """The server, or something in front of it, kept failing; try again later."""
+    """The server kept failing for every request; try again later. Reserved: nothing raises it yet."""
 
     kind = Kind.TRANSIENT
 

@@ -347,6 +347,7 @@ class TestExitCodes:
         ("words", "said"),
         [
             (["--bogus", "1"], "--bogus"),
+            (["--matching", "profile_id", "--bogus"], "--bogus"),
             (["--from", "2024-13-01"], "2024-13-01"),
             (["--from", "2024-02-01", "--to", "2024-01-31"], "lies before"),
             (["--window", "x"], "--window"),

@@ -48,7 +48,7 @@ async def outcome(failures, *, policy=None, divisible=False, uniform=lambda low,
 
 
 async def test_the_first_attempt_pays_nothing_for_the_retry_machinery(monkeypatch):
-    """tenacity is not touched until something fails."""
+    """Tenacity is not touched until something fails."""
     monkeypatch.setattr(tenacity, "AsyncRetrying", None)
     result, effort, waits, _ = await outcome([])
     assert (result, effort.attempts, waits) == ("rows", 1, [])

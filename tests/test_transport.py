@@ -34,7 +34,6 @@ LIMIT = 100_000
 @contextlib.asynccontextmanager
 async def raw_server(answer):
     """A server that reads one request's head and then does what `answer(reader, writer, head)` does."""
-
     serving = set()
 
     async def serve(reader, writer):

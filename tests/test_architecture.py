@@ -1,0 +1,118 @@
+"""The structure: public names, directions of imports, and where the libraries live."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import profile_history
+import profile_history.testing
+
+PACKAGE = Path(profile_history.__file__).parent
+
+# From the ground up; a room imports only from lower floors.
+FLOORS = (
+    {"version", "errors", "actions", "stats"},
+    {"profiles", "options", "windows", "events", "secrecy", "envelope"},
+    {"walking", "decoding", "arranging", "protocol", "pacing"},
+    {"settings", "transport", "retrying"},
+    {"fetching"},
+    {"schedule"},
+    {"running"},
+    {"streams"},
+    {"client"},
+    {"__init__"},
+)
+PURE = (
+    "errors",
+    "actions",
+    "profiles",
+    "windows",
+    "walking",
+    "protocol",
+    "envelope",
+    "decoding",
+    "arranging",
+    "schedule",
+)
+
+
+def imports(path):
+    """The modules that a file imports, outside of `if TYPE_CHECKING`."""
+    names = []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def rooms(path):
+    """The rooms of the core that a file imports from."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("profile_history.")}
+
+
+def test_the_core_is_these_rooms_and_their_imports_point_downwards():
+    """Every room has its floor."""
+    core = {path.stem for path in PACKAGE.glob("*.py")} - {"__main__"}
+    assert core == set().union(*FLOORS)
+    below = set()
+    for floor in FLOORS:
+        for room in floor:
+            assert rooms(PACKAGE / f"{room}.py") <= below, room
+        below |= floor
+
+
+def test_the_core_never_imports_a_wing():
+    """The command line and the test server use the core, not the other way round."""
+    wings = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert wings == {"cli", "testing"}
+    for path in PACKAGE.glob("*.py"):
+        assert path.stem == "__main__" or not rooms(path) & wings, path
+
+
+def test_each_library_has_one_home():
+    """The transport alone knows aiohttp, the retrying tenacity; the client names the type of a session."""
+
+    def homes(library):
+        return {
+            path.stem for path in PACKAGE.glob("*.py") if any(name.split(".")[0] == library for name in imports(path))
+        }
+
+    assert homes("aiohttp") == {"transport", "client"}
+    assert homes("tenacity") == {"retrying"}
+    assert homes("cattrs") == {"decoding"}
+
+
+def test_pure_rooms_know_no_clock_and_no_input_or_output():
+    """Time, randomness and sleep are passed in."""
+    impure = {"asyncio", "time", "random", "os", "socket", "pathlib", "aiohttp", "logging"}
+    for room in PURE:
+        assert not {name.split(".")[0] for name in imports(PACKAGE / f"{room}.py")} & impure, room
+
+
+def test_the_public_names_are_exactly_these():
+    """Adding one is a decision; losing one breaks somebody."""
+    assert (
+        sorted(profile_history.__all__)
+        == profile_history.__all__
+        == sorted(
+            ["Action", "ApiError", "AttemptTimeout", "AuthenticationError", "Channel", "ConfigurationError", "ConnectionFailed", "DeadlineExceeded", "DecodeError", "Event", "HistoryClient", "HistoryError", "HistoryStream", "Limits", "Matching", "Pacing", "Profile", "QuarantinedRow", "RateLimited", "ResponseError", "ResponseTooLarge", "RetryPolicy", "ServerUnavailable", "Stats", "Timeouts", "TransportError", "TruncatedResponse", "UnexpectedRedirect", "UntrustedServer", "UsageError", "Window", "WindowFailure", "WindowResult", "__version__", "unstructure"]
+        )
+    )
+    assert all(hasattr(profile_history, name) for name in profile_history.__all__)
+    assert profile_history.testing.__all__ == ["Behaviour", "Fault", "FaultPlan", "HistoryServer", "LoggedRequest"]
+
+
+def test_importing_the_package_imports_neither_wings_nor_optional_libraries():
+    """Who only uses the core pays only for the core."""
+    code = "import sys, profile_history; print(*(name.split('.')[0] for name in sys.modules))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not loaded & {"cyclopts", "rich", "uvloop", "pytest", "hypothesis", "fastapi"}

@@ -1,0 +1,285 @@
+"""Rows to events: two lanes that agree, and a place for every row that is none."""
+
+import datetime as dt
+import json
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profile_history import Action, Event
+from profile_history.decoding import decode, decode_fast, decode_leniently, read_datetime, unstructure
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
+
+
+def json_values(text, floats):
+    leaves = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | INT64 | floats | text
+    return st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3), max_leaves=5
+    )
+
+
+TAME = json_values(st.text(max_size=8), st.floats(allow_nan=False, allow_infinity=False))
+WILD = json_values(ANY_TEXT, st.floats()) | st.integers(1, 50).map(lambda depth: json.loads("[" * depth + "]" * depth))
+
+MOMENTS = st.builds(
+    lambda moment, digits, fraction, zone: f"{moment:%H:%M:%S}{'.' if digits else ''}{fraction[:digits]}{zone}",
+    st.times(),
+    st.integers(0, 9),
+    st.text("0123456789", min_size=9, max_size=9),
+    st.sampled_from(["Z", "", "+03:00", "-11:30", "+00:00"]),
+)
+DATETIMES = st.builds(lambda day, moment: f"{day.isoformat()}T{moment}", st.dates(), MOMENTS)
+ACTIONS = st.sampled_from(list(Action)).map(str) | st.text(min_size=1).filter(str.strip)
+REQUIRED = {"action": ACTIONS, "datetime": DATETIMES}
+OPTIONAL = {
+    **dict.fromkeys(("count", "list_id", "message_id", "campaign_id"), st.none() | INT64),
+    **dict.fromkeys(("email", "xxh", "profile_id", "event_id", "smid"), st.none() | st.text()),
+    **dict.fromkeys(("channel", "campaign_name", "message_name"), st.none() | st.text()),
+    **dict.fromkeys(("subscription", "fields"), st.none() | st.dictionaries(st.text(), TAME, max_size=3)),
+    "subscriptions": st.none() | st.lists(TAME, max_size=3),
+}
+DOCUMENTED = st.fixed_dictionaries(REQUIRED, optional=OPTIONAL)
+
+
+def odd_rows(values, text):
+    """Rows with anything in any field, among them fields nobody knows."""
+    names = st.sampled_from([*REQUIRED, *OPTIONAL, "db_id", "extra"]) | text
+    changes = st.dictionaries(names, values, max_size=4)
+    return st.builds(lambda row, changed: row | changed, DOCUMENTED, changes)
+
+
+def chunk_of(rows, ensure_ascii=True):
+    return ",".join(json.dumps(row, ensure_ascii=ensure_ascii) for row in rows).encode()
+
+
+def row_with(members=""):
+    return b'{"action":"click","datetime":"2017-04-05T07:48:44Z"%b}' % ("," + members if members else "").encode()
+
+
+def event_of(members):
+    (event,) = decode(row_with(members)).events
+    return event
+
+
+@given(
+    rows=st.lists(DOCUMENTED, min_size=1, max_size=4),
+    ensure_ascii=st.booleans(),
+    database=st.sampled_from(["list_id", "db_id"]),
+)
+def test_both_lanes_read_documented_rows_alike(rows, ensure_ascii, database):
+    """Rows as documented take the fast lane, and the lenient lane makes equal events of them."""
+    renamed = [{database if key == "list_id" else key: value for key, value in row.items()} for row in rows]
+    chunk = chunk_of(renamed, ensure_ascii)
+    batch = decode_fast(chunk)
+    assert batch == decode_leniently(chunk)
+    assert [event.action for event in batch.events] == [row["action"].strip() for row in rows]
+    assert [event.list_id for event in batch.events] == [row.get("list_id") for row in rows]
+
+
+@given(row=odd_rows(WILD, ANY_TEXT) | WILD)
+def test_no_row_is_lost_and_none_can_crash(row):
+    """Whatever a row holds, it becomes an event or is set apart with a reason and its own bytes."""
+    chunk = chunk_of([row])
+    batch = decode(chunk)
+    assert len(batch.events) + len(batch.quarantined) == 1
+    for apart in batch.quarantined:
+        assert apart.reason
+        assert (apart.raw, apart.place) == (chunk, 0)
+
+
+@given(rows=st.lists(DOCUMENTED | odd_rows(WILD, ANY_TEXT) | WILD, max_size=5))
+def test_a_rows_fate_does_not_depend_on_its_neighbours(rows):
+    """A list of rows decodes to what its rows decode to alone, in the same order and places."""
+    batch = decode(chunk_of(rows))
+    alone = [decode(chunk_of([row])) for row in rows]
+    assert batch.events == [event for one in alone for event in one.events]
+    assert batch.quarantined == [
+        attrs.evolve(apart, place=place) for place, one in enumerate(alone) for apart in one.quarantined
+    ]
+
+
+@given(row=odd_rows(TAME, st.text(max_size=8)))
+def test_an_event_survives_being_written_and_read_again(row):
+    """What `unstructure` writes as JSON decodes to an equal event, and holds nothing that was absent."""
+    for event in decode(chunk_of([row])).events:
+        plain = unstructure(event)
+        assert decode(msgspec.json.encode(plain)).events == [event]
+        assert all(plain[key] is not None for key in plain.keys() - event.extra.keys())
+
+
+def test_an_event_is_written_under_the_apis_own_keys():
+    """Absent values are left out, unknown keys come back beside the others, and the datetime is text."""
+    event = event_of('"db_id":20,"email":null,"subscription":{"a":[1]},"new":{"b":null},"count":"x"')
+    assert unstructure(event) == {
+        "action": "click",
+        "datetime": "2017-04-05T07:48:44+00:00",
+        "list_id": 20,
+        "subscription": {"a": [1]},
+        "new": {"b": None},
+        "count": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    ("members", "known", "extra"),
+    [
+        ("", {}, {}),
+        ('"new":1,"newer":null', {}, {"new": 1, "newer": None}),
+        ('"extra":{"a":1}', {}, {"extra": {"a": 1}}),
+        ('"email":null,"count":null,"fields":null', {}, {}),
+        ('"email":""', {"email": ""}, {}),
+        ('"count":"12"', {"count": 12}, {}),
+        ('"count":" -12 "', {"count": -12}, {}),
+        ('"count":1.0', {"count": 1}, {}),
+        ('"count":1e2', {"count": 100}, {}),
+        ('"count":1.5', {}, {"count": 1.5}),
+        ('"count":true', {}, {"count": True}),
+        ('"count":""', {}, {"count": ""}),
+        ('"count":"1.0"', {}, {"count": "1.0"}),
+        ('"count":"٣"', {}, {"count": "٣"}),
+        ('"count":[1]', {}, {"count": [1]}),
+        ('"count":9223372036854775807', {"count": 2**63 - 1}, {}),
+        ('"count":-9223372036854775808', {"count": -(2**63)}, {}),
+        ('"email":5', {"email": "5"}, {}),
+        ('"smid":1.5', {"smid": "1.5"}, {}),
+        ('"email":true', {}, {"email": True}),
+        ('"email":{"a":1}', {}, {"email": {"a": 1}}),
+        ('"subscription":[]', {}, {"subscription": []}),
+        ('"subscriptions":{}', {}, {"subscriptions": {}}),
+        ('"fields":"x"', {}, {"fields": "x"}),
+        ('"list_id":20', {"list_id": 20}, {}),
+        ('"db_id":20', {"list_id": 20}, {}),
+        ('"db_id":"20"', {"list_id": 20}, {}),
+        ('"list_id":20,"db_id":30', {"list_id": 20}, {"db_id": 30}),
+        ('"list_id":null,"db_id":30', {"list_id": 30}, {}),
+        ('"list_id":"x","db_id":30', {}, {"list_id": "x", "db_id": 30}),
+        ('"db_id":"x"', {}, {"db_id": "x"}),
+        ('"db_id":null', {}, {}),
+    ],
+)
+def test_each_value_goes_to_its_field_or_to_extra(members, known, extra):
+    """Numbers may be text, nulls are absent, and what fits no field survives under its own key."""
+    plain = Event(Action.CLICK, dt.datetime(2017, 4, 5, 7, 48, 44, tzinfo=dt.UTC))
+    event = event_of(members)
+    assert event == attrs.evolve(plain, **known, extra=extra)
+    assert not any(isinstance(value, (bool, float)) for value in attrs.asdict(event, recurse=False).values())
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"null", "object"),
+        (b'"text"', "object"),
+        (b"[]", "object"),
+        (b"7", "object"),
+        (b"{}", "action is missing"),
+        (b'{"datetime":"2017-04-05T07:48:44Z"}', "action is missing"),
+        (b'{"action":null,"datetime":"2017-04-05T07:48:44Z"}', "action is missing"),
+        (b'{"action":5,"datetime":"2017-04-05T07:48:44Z"}', "action is no text"),
+        (b'{"action":" ","datetime":"2017-04-05T07:48:44Z"}', "action is blank"),
+        (b'{"action":"","datetime":"2017-04-05T07:48:44Z"}', "action is blank"),
+        (b'{"action":"click"}', "datetime is missing"),
+        (b'{"action":"click","datetime":null}', "datetime is missing"),
+        (b'{"action":"click","datetime":""}', "datetime is blank"),
+        (b'{"action":"click","datetime":"today"}', "datetime is no moment"),
+        (b'{"action":"click","datetime":" "}', "datetime is blank"),
+        (b'{"action":"click","datetime":1491378524}', "datetime is no text"),
+        (b'{"action":"click","datetime":[]}', "datetime is no text"),
+        (b'{"action":"click","datetime":{}}', "datetime is no text"),
+        (b'{"action":"click","datetime":[1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8,9,0]}', "datetime is no text"),
+        (row_with('"count":9223372036854775808'), "64 bits"),
+        (row_with('"list_id":-9223372036854775809'), "64 bits"),
+        (row_with('"message_id":"18446744073709551616"'), "64 bits"),
+        (row_with('"campaign_id":1e300'), "64 bits"),
+        (row_with('"count":NaN'), "NaN"),
+        (row_with('"new":[Infinity]'), "Infinity"),
+        (row_with('"fields":{"a":-Infinity}'), "Infinity"),
+        (row_with('"fields":{"a":1e400}'), "too large"),
+        (row_with('"new":-1e400'), "too large"),
+        (row_with('"new":%s' % ("9" * 4301)), "4300 digits"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_set_apart_alone(row, reason):
+    """It keeps its reason, bytes and place, and its neighbours flow."""
+    good = row_with()
+    batch = decode(b",".join([good, row, good]))
+    (apart,) = batch.quarantined
+    assert reason in apart.reason
+    assert (apart.raw, apart.place) == (row, 1)
+    assert batch.events == decode(good).events * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "moment"),
+    [
+        (b'{"datetime":"2017-04-05T07:48:44Z"}', dt.datetime(2017, 4, 5, 7, 48, 44, tzinfo=dt.UTC)),
+        (
+            b'{"action":7,"datetime":"2017-04-05 07:48:44,5 z"}',
+            dt.datetime(2017, 4, 5, 7, 48, 44, 500_000, tzinfo=dt.UTC),
+        ),
+        (row_with('"count":9223372036854775808'), dt.datetime(2017, 4, 5, 7, 48, 44, tzinfo=dt.UTC)),
+        (b'{"datetime":"yesterday"}', None),
+        (b'{"datetime":7}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (row_with('"new":NaN'), None),
+    ],
+)
+def test_a_row_set_apart_is_dated_where_that_much_can_be_read(row, moment):
+    """Its day decides which window reports it."""
+    assert decode(row).quarantined[0].datetime == moment
+
+
+@pytest.mark.parametrize("zone", ["Z", "z", " Z", "+03:00", "+0300", "+03", "-11:30", "-1130", ""])
+@pytest.mark.parametrize("digits", range(10))
+@pytest.mark.parametrize("separator", ["T", "t", " "])
+def test_a_second_is_cut_to_microseconds_in_every_spelling(zone, digits, separator):
+    """Zero to nine digits are cut, never rounded, so that the last moment of a day stays on it."""
+    fraction = "." + "9" * digits if digits else ""
+    moment = read_datetime(f"2017-12-31{separator}23:59:59{fraction}{zone}")
+    cut = ("9" * digits)[:6].ljust(6, "0")
+    assert moment.replace(tzinfo=None).isoformat(timespec="microseconds") == f"2017-12-31T23:59:59.{cut}"
+    offsets = {"+03:00": 180, "+0300": 180, "+03": 180, "-11:30": -690, "-1130": -690, "": None}
+    minutes = offsets.get(zone, 0)
+    assert moment.utcoffset() == (None if minutes is None else dt.timedelta(minutes=minutes))
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        (" 2017-04-05T07:48:44Z\n", "2017-04-05T07:48:44+00:00"),
+        ("2017-04-05T07:48:44,25Z", "2017-04-05T07:48:44.250000+00:00"),
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00+00:00"),
+        ("2016-12-31T23:59:60.5", "2017-01-01T00:00:00.500000"),
+        ("2016-06-30T12:30:60+03", "2016-06-30T12:31:00+03:00"),
+        ("2016-12-31T24:00:00Z", "2017-01-01T00:00:00+00:00"),
+        ("2016-02-29t24:00:00+0300", "2016-03-01T00:00:00+03:00"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00"),
+        ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999+00:00"),
+    ],
+)
+def test_unusual_moments_are_read_as_labelled(text, iso):
+    """Blanks, commas, leap seconds, the hour 24 and the calendar's ends have one meaning each."""
+    assert read_datetime(text).isoformat() == iso
+
+
+BAD_MOMENTS = """
+yesterday|2017-04-05|07:48:44Z|1491378524|2017-04-05T07:48Z|05.04.2017 07:48:44|2017-04-05T07:48:44 MSK
+2017-13-05T07:48:44Z|2017-02-29T07:48:44Z|0000-01-01T00:00:00Z|9999-12-31T24:00:00Z|2017-04-05T25:00:00Z
+2017-04-05T24:00:01Z|2017-04-05T24:00:60Z|2017-04-05T24:01:00Z|2017-04-05T07:60:00Z|2017-04-05T07:48:61Z
+2017-04-05T07:48:60+24:00|2017-04-05T07:48:44+99:00|2017-04-05T07:48:44ZZ|2017-04-05T07:48:44.|٢٠١٧-04-05T07:48:44Z
+"""
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "2017-04-05T07:48:44\ud800", *BAD_MOMENTS.strip().replace("\n", "|").split("|")]
+)
+def test_what_is_no_moment_is_a_value_error(text):
+    """Days, hours and zones that do not exist are refused, and nothing else than a ValueError is raised."""
+    with pytest.raises(ValueError, match="datetime"):
+        read_datetime(text)

@@ -1,0 +1,72 @@
+"""The token stays where it belongs."""
+
+import asyncio
+import logging
+import pickle
+import traceback
+
+import attrs
+import pytest
+
+from profile_history import HistoryError, Timeouts
+from profile_history.testing import Fault, FaultPlan
+
+CANARY = "canary-7f3a9c"
+
+
+def shown(error):
+    """Everything that prints of an error, local variables included, as far as the frames are ours."""
+    trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+    frames = [frame for frame in trace.stack if "/profile_history/" in frame.filename]
+    texts = [str(error), repr(error), repr(vars(error)), *getattr(error, "__notes__", [])]
+    return "\n".join([*texts, *(f"{frame.name}: {frame.locals}" for frame in frames)])
+
+
+@pytest.mark.parametrize("auth", ["body", "header"])
+@pytest.mark.parametrize("fault", sorted(set(Fault) - {Fault.SLOW_FIRST_BYTE}))
+async def test_no_failure_shows_the_token(server, swift, caplog, fault, auth):
+    """Neither in messages, representations, notes, local variables, pickles nor logs at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    server.token = CANARY
+    server.faults = attrs.evolve(FaultPlan.always(fault), retry_after=0, stall=0.01)
+    async with server.client(token=CANARY, auth=auth, retry=swift, timeouts=Timeouts(read=1)) as client:
+        with pytest.raises(HistoryError) as caught:
+            await client.history(server.profile(1)).collect()
+        assert CANARY not in shown(caught.value)
+        assert CANARY not in repr(pickle.loads(pickle.dumps(caught.value)))
+        assert CANARY not in repr(client) + repr(vars(client)) + repr(client._fetcher)
+    assert CANARY not in caplog.text
+    assert CANARY not in repr(server.log)
+
+
+async def test_a_server_that_echoes_the_token_is_not_quoted(server, monkeypatch):
+    """Its text is masked."""
+    server.token = CANARY
+    monkeypatch.setattr(
+        type(server), "_answer", lambda self, body: (None, self._error(400, f"\x1b[31mbad token {CANARY}"))
+    )
+    async with server.client(token=CANARY) as client:
+        with pytest.raises(HistoryError, match=r"bad token \[token\]") as caught:
+            await client.history(server.profile(1)).collect()
+    assert CANARY not in shown(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+async def test_a_client_cannot_be_pickled(server):
+    """The token would travel with it."""
+    async with server.client(token=CANARY) as client:
+        with pytest.raises(TypeError):
+            pickle.dumps(client)
+
+
+async def test_the_body_of_a_request_under_way_prints_as_its_length(server):
+    """For those who look at a running task."""
+    server.faults = FaultPlan.always(Fault.STALL)
+    async with server.client() as client:
+        reading = asyncio.create_task(client.history(server.profile(1)).collect())
+        while not server.log:
+            await asyncio.sleep(0.001)
+        frames = [frame for task in asyncio.all_tasks() for frame in task.get_stack()]
+        assert all(server.token not in repr(frame.f_locals.get("body")) for frame in frames)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
