@@ -82,7 +82,7 @@ class Envelope:
     """
 
     error: int | None
-    error_text: str
+    error_text: str = attrs.field(repr=False)
     rows: Rows | None
 
 

@@ -1,9 +1,9 @@
 """Cancelled at any moment: no task, no connection and no file descriptor is left."""
 
 import asyncio
-import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +11,11 @@ from profile_history import Pacing, Timeouts
 from profile_history.testing import FaultPlan, HistoryServer
 
 
+FILE_DESCRIPTORS = Path("/proc/self/fd")
+
+
 def descriptors():
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(FILE_DESCRIPTORS.iterdir()))
 
 
 async def until(condition, what):
@@ -42,7 +45,7 @@ async def consume(client, server, draw):
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cancels", [600, pytest.param(10_000, marks=pytest.mark.full)])
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts file descriptors the Linux way")
+@pytest.mark.skipif(not FILE_DESCRIPTORS.is_dir(), reason="counts file descriptors the Linux way")
 async def test_random_cancellations_leave_everything_as_it_was(swift, cancels, capsys):
     """Against the real server, with a tenth of the requests failing; the places of the pacer come back as well."""
     draw = random.Random(11)
