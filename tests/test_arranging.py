@@ -75,6 +75,14 @@ def test_batches_of_a_sorted_answer_are_passed_on_without_merging(order, minutes
     assert flat(handed_on) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
 
 
+@pytest.mark.parametrize(("order", "minutes"), [(Order.OLDEST, (1, 2, 2, 2, 3)), (Order.NEWEST, (3, 2, 2, 2, 1))])
+def test_a_tie_across_a_cut_is_no_reason_to_merge(order, minutes):
+    """An answer sorted the way it is asked for is never copied."""
+    events = events_at(*minutes)
+    batches = [events[:2], events[2:3], events[3:]]
+    assert [id(batch) for batch in arranged(batches, order)] == [id(batch) for batch in batches]
+
+
 @BOTH_ORDERS
 @pytest.mark.parametrize("minutes", [(1, 2, 2, 2, 2, 3), (3, 2, 2, 2, 2, 1), (2, 2, 2, 2, 2, 2), (2, 1, 2, 2, 3, 2)])
 def test_events_of_one_moment_keep_the_servers_order_across_a_cut(order, minutes):

@@ -10,7 +10,6 @@ import pytest
 from profile_history import Pacing, Timeouts
 from profile_history.testing import FaultPlan, HistoryServer
 
-
 FILE_DESCRIPTORS = Path("/proc/self/fd")
 
 

@@ -1,7 +1,7 @@
 """A walk hands out every day of the range once and in order, whatever becomes of its windows."""
 
 import datetime as dt
-from itertools import pairwise
+from itertools import chain, islice, pairwise, repeat
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,10 @@ ORDERS = st.sampled_from(Order)
 
 DAYS = st.dates(dt.date(2009, 1, 1), dt.date(2026, 1, 1))
 RANGES = st.tuples(DAYS, st.integers(0, 60)).map(lambda pair: Window(pair[0], pair[0] + DAY * pair[1]))
+STEPS = st.tuples(st.booleans(), st.integers(0, 20), st.sampled_from(["success", "failure", "too much"]))
+
+# Sixty windows of a day are taken and settled in 120 steps, and a shortened open range grows back faster.
+MANY_STEPS = 1000
 OPEN_RANGES = st.builds(Window, DAYS) | st.builds(Window, date_to=DAYS) | st.just(Window())
 
 
@@ -48,17 +52,18 @@ def lengths_after(walk, *outcomes):
     return lengths
 
 
-@given(walked=walks(), data=st.data())
-def test_the_outcomes_tile_the_range_once_and_in_order(walked, data):
+@given(walked=walks(), course=st.lists(STEPS, min_size=20, max_size=80))
+def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
     """Any windows at once on their way, coming back in any order, well, badly, or as too much at once."""
     asked, rule, order, walk = walked
     on_their_way, sent, handed_out = [], [], []
-    while not walk.finished:
-        if walk.waiting and (not on_their_way or data.draw(st.booleans(), label="take")):
+    for takes, which, outcome in islice(chain(course, repeat((False, 0, "success"))), MANY_STEPS):
+        if walk.finished:
+            break
+        if walk.waiting and (takes or not on_their_way):
             on_their_way.append(walk.take())
             continue
-        piece = on_their_way.pop(data.draw(st.integers(0, len(on_their_way) - 1), label="which"))
-        outcome = data.draw(st.sampled_from(["success", "failure", "too much"]), label="outcome")
+        piece = on_their_way.pop(which % len(on_their_way))
         if outcome == "too much" and walk.divisible(piece):
             walk.shorten(piece)
             assert walk.waiting
@@ -66,6 +71,7 @@ def test_the_outcomes_tile_the_range_once_and_in_order(walked, data):
         sent.append((piece.window, outcome))
         settled = walk.settle(piece, outcome, success=outcome == "success")
         handed_out += [(following.window, following.outcome) for following in settled]
+    assert walk.finished
     assert walk.take() is None
     assert not walk.waiting
     assert not on_their_way
@@ -131,15 +137,16 @@ def test_successes_before_any_trouble_change_nothing():
     assert lengths_after(fixed, *["success"] * 8) == [8] * 8
 
 
-def test_days_put_back_side_by_side_are_asked_for_together():
+@pytest.mark.parametrize(("order", "lengths"), [(Order.OLDEST, [17, 17, 17, 15]), (Order.NEWEST, [15, 17, 17, 17])])
+def test_days_put_back_side_by_side_are_asked_for_together(order, lengths):
     """Two halves that were both too much do not leave a cut between them for ever."""
-    walk = auto_walk(66)
+    walk = auto_walk(66, order)
     walk.shorten(walk.take())
     halves = [walk.take(), walk.take()]
     assert [half.window.days(TODAY) for half in halves] == [33, 33]
     for half in halves:
         walk.shorten(half)
-    assert lengths_after(walk, "failure", "failure", "failure", "failure") == [17, 17, 17, 15]
+    assert lengths_after(walk, *["failure"] * 4) == lengths
     assert walk.finished
 
 

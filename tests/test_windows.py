@@ -151,7 +151,7 @@ def test_the_overlap_gives_each_row_once_however_the_server_reads_the_borders(hi
 
 
 def test_each_day_of_the_overlap_is_needed():
-    """A day less before loses rows of a clock that is behind, a day less after those of one ahead, its end exclusive."""
+    """A day less before loses rows of a clock that is behind, a day less after rows of one ahead, end exclusive."""
     wanted = Window(dt.date(2017, 4, 5), dt.date(2017, 4, 5))
     rows = [dt.datetime.combine(wanted.date_from, dt.time(hour, 30)) for hour in range(24)]
     asked = Border.OVERLAP.asked(wanted)
