@@ -25,7 +25,7 @@ _OUTLINE_LIMIT = 1024 * 1024
 _CANDIDATES = 64
 _TOKENS_A_STEP = 2048
 _SPACE = " \t\r\n"
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 _DOCUMENTED_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"data"[ \t\r\n]*:[ \t\r\n]*\[')
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[')
@@ -93,7 +93,7 @@ def read_envelope(body: bytes) -> Generator[None, None, Envelope]:
         TruncatedResponse: The body stops before its end.
         DecodeError: The body is no such object.
     """
-    body = body.removeprefix(_BOM)
+    body = body.removeprefix(BOM)
     if _OPENING.match(body) is None:
         raise DecodeError("the answer is no JSON object") if body.strip() else TruncatedResponse("the answer is empty")
     start = _data_start(body)

@@ -78,7 +78,7 @@ class HistoryError(Exception):
         return f"{message} [{known}]" if known else message
 
     def _message(self) -> str:
-        return str(self.args[0]) if self.args else type(self).__name__
+        return str(self.args[0]) or type(self).__name__
 
 
 class ConfigurationError(HistoryError, ValueError):

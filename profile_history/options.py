@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +11,27 @@ from profile_history.errors import ConfigurationError
 
 MIB = 1024 * 1024
 
+# Beyond any use, and still a number that arithmetic with fractions can hold.
+_MOST = 2**63
+
 
 def _number(unit: str, *, least: float = 0.0, whole: bool = False, optional: bool = False) -> Callable[..., None]:
     def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if optional and value is None:
             return
         types = int if whole else (int, float)
-        good = isinstance(value, types) and not isinstance(value, bool) and math.isfinite(value)
+        good = isinstance(value, types) and not isinstance(value, bool) and -_MOST < value < _MOST
         if not good or value < least or (value == 0 and not whole):
             wanted = f"a whole number of {unit}, {least:g} or more" if whole else f"a positive number of {unit}"
             owner = f"{type(instance).__name__}({attribute.name}=...)"
             raise ConfigurationError(f"{owner} takes {wanted}{' or None' if optional else ''}, not {value!r}")
 
     return check
+
+
+def _flag(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{type(instance).__name__}({attribute.name}=...) takes True or False, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +66,7 @@ class Pacing:
     """
 
     concurrency: int = attrs.field(default=16, validator=_number("requests", least=1, whole=True))
-    adaptive: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    adaptive: bool = attrs.field(default=True, validator=_flag)
     requests_per_second: float | None = attrs.field(default=None, validator=_number("requests a second", optional=True))
 
 

@@ -91,7 +91,7 @@ class Profile:
         """The profile with this push subscription of a provider such as `android-firebase`."""
         return cls(
             Matching.PUSH_SUB,
-            provider=_text("provider", provider),
+            provider=_text("provider", provider, without=":"),
             subscription_id=_text("subscription_id", subscription_id),
         )
 
@@ -138,7 +138,7 @@ class Profile:
     def _custom(cls, matching: Matching, field_name: str, field_value: str | int) -> Profile:
         whole = isinstance(field_value, int) and not isinstance(field_value, bool)
         value = field_value if whole else _text("field_value", field_value, kinds="a text or a whole number")
-        return cls(matching, field_name=_text("field_name", field_name), field_value=value)
+        return cls(matching, field_name=_text("field_name", field_name, without="="), field_value=value)
 
     @classmethod
     def _email_phone(cls, matching: Matching, email: str | None, phone: str | None) -> Profile:
@@ -167,13 +167,17 @@ class Profile:
         return f"Profile.{self.matching}({arguments})"
 
 
-def _text(name: str, value: object, kinds: str = "a text") -> str:
+def _text(name: str, value: object, kinds: str = "a text", *, without: str | None = None) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} is {kinds}, not {value!r}")
     if not value.strip():
         raise ConfigurationError(f"{name} is empty; pass a value")
     if _CONTROL.search(value):
         raise ConfigurationError(f"{name} holds a control character or half of a surrogate pair: {value!r}")
+    if without is not None and without in value:
+        raise ConfigurationError(
+            f"{name} holds {without!r}, which ends it where profiles are written as text: {value!r}"
+        )
     return value
 
 
@@ -186,8 +190,8 @@ def _email(value: object) -> str:
 
 
 def _phone(value: object) -> str:
-    text = _text("phone", value)
-    if not any(map(str.isdigit, text)):
+    text = _text("phone", value, without=",")
+    if not any(map(str.isdigit, text)) or text != text.strip():
         raise ConfigurationError(f"phone is a number such as +79000000000, not {value!r}")
     return text
 
@@ -200,7 +204,9 @@ def _halves(mode: Matching, text: str, separator: str, example: str) -> tuple[st
 
 
 def _email_and_phone(mode: Matching, text: str) -> dict[str, str | None]:
-    email, phone = _halves(mode, text, ",", "EMAIL,PHONE")
+    email, found, phone = text.rpartition(",")
+    if not found:
+        raise ConfigurationError(f"{mode} takes EMAIL,PHONE, not {text!r}")
     return {"email": email.strip() or None, "phone": phone.strip() or None}
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import attrs
 import msgspec
 
-from profile_history.envelope import Envelope, Rows, read_envelope
+from profile_history.envelope import BOM, Envelope, Rows, read_envelope
 from profile_history.errors import (
     ApiError,
     AuthenticationError,
@@ -186,11 +186,12 @@ def _http_date(text: str) -> dt.datetime | None:
 
 
 def _not_ours(reply: Reply, token: Token) -> ResponseError | None:
-    if not reply.body.strip():
+    body = reply.body.removeprefix(BOM).lstrip()
+    if not body:
         return TruncatedResponse(f"HTTP {reply.status} with an empty body, which is not the same as no events")
-    if reply.body.lstrip()[:1] != b"<":
+    if not body.startswith(b"<"):
         return None
-    snippet = _clean(reply.body[:4096].decode("utf-8", "replace"), token, _SNIPPET_LIMIT)
+    snippet = _clean(body[:4096].decode("utf-8", "replace"), token, _SNIPPET_LIMIT)
     return ResponseError(f"HTTP {reply.status} with a page instead of the API's JSON: {snippet}")
 
 

@@ -40,12 +40,16 @@ def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bo
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f'the base URL cannot be read ({error}); pass one such as "{_EXAMPLE}"') from None
+    except ValueError:
+        raise ConfigurationError(f'the base URL cannot be read; pass one such as "{_EXAMPLE}"') from None
     if "@" in parts.netloc:
         raise ConfigurationError("the base URL holds a user name or password; pass the token as token=")
-    if parts.scheme not in ("http", "https") or not host or _NOT_IN_AN_ADDRESS.search(text):
-        raise ConfigurationError(f'the base URL is a scheme and a host, such as "{_EXAMPLE}", not {text!r}')
+    if parts.scheme not in ("http", "https", ""):
+        raise ConfigurationError(
+            f'the base URL begins with https://, not {parts.scheme}://; pass one such as "{_EXAMPLE}"'
+        )
+    if not parts.scheme or not host or _NOT_IN_AN_ADDRESS.search(text):
+        raise ConfigurationError(f'the base URL is no scheme and host; pass one such as "{_EXAMPLE}"')
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ConfigurationError(f'the base URL holds a query or fragment; pass scheme and host, as in "{_EXAMPLE}"')
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):

@@ -61,14 +61,15 @@ def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
         if walk.finished:
             break
         if walk.waiting and (takes or not on_their_way):
-            on_their_way.append(walk.take())
+            piece = walk.take()
+            on_their_way.append((piece, piece.window))
             continue
-        piece = on_their_way.pop(which % len(on_their_way))
+        piece, requested = on_their_way.pop(which % len(on_their_way))
         if outcome == "too much" and walk.divisible(piece):
             walk.shorten(piece)
             assert walk.waiting
             continue
-        sent.append((piece.window, outcome))
+        sent.append((requested, outcome))
         settled = walk.settle(piece, outcome, success=outcome == "success")
         handed_out += [(following.window, following.outcome) for following in settled]
     assert walk.finished

@@ -11,10 +11,12 @@ from rich.table import Table
 
 from profile_history.actions import Action, Channel
 
+_WIDTH = 120
+
 
 def actions(
     *,
-    channel: Channel | None = None,
+    channel: Annotated[Channel | None, Parameter(name_transform=str.lower)] = None,
     lang: Literal["en", "ru"] = "en",
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -38,4 +40,10 @@ def actions(
     for action in chosen:
         table.add_row(action, action.channel, action.label(lang))
     console = Console()
-    console.print(table, width=None if console.is_terminal else 120)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = _WIDTH
+    with console.capture() as printed:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in printed.get().splitlines()))

@@ -35,9 +35,16 @@ app.command(actions)
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; returns the exit code."""
+    words = list(arguments)
+    if any(word.partition("=")[0] == "--token" for word in words):
+        refusal = ConfigurationError("there is no --token, since others could read it; use --token-file")
+        return _complain(refusal, exits.USAGE)
+    if "-" in words and "--" not in words:
+        # A lone hyphen stands for stdin; the parser would take it for an option.
+        words = [*(word for word in words if word != "-"), "--", "-"]
     try:
         code = app(
-            list(arguments),
+            words,
             exit_on_error=False,
             error_console=Console(stderr=True),
             result_action="return_value",

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from profile_history.actions import Channel
 from profile_history.cli import exits
-from profile_history.cli.display import shown
+from profile_history.cli.display import complain, shown
 from profile_history.cli.running import run
 from profile_history.events import Event
 from profile_history.options import Timeouts
@@ -25,6 +25,8 @@ from profile_history.testing import FaultPlan, HistoryServer
 # The server stalls some requests for a minute; nobody who watches a demo wants to wait out the usual 30 seconds.
 _READ_TIMEOUT = 1.0
 _DAYS_A_WINDOW = 61
+
+_FAULTS = {"none": "no", "light": "light", "heavy": "heavy"}
 
 
 @attrs.define
@@ -65,7 +67,8 @@ def demo(
         first, last = server.histories.first_day, server.histories.last_day
         out.print(
             f"Fetching {profiles} profiles from {first} to {last}, {_DAYS_A_WINDOW} days a request, "
-            f"from {server.url} with {faults} faults"
+            f"from {server.url} with {_FAULTS[faults]} faults",
+            soft_wrap=True,
         )
         received, stats, failures = run(_fetch(server, screen))
         proof = _Proof()
@@ -73,7 +76,7 @@ def demo(
             proof.add(server.truth(profile, first, last), received.get(profile, []))
         _report(out, server, received, stats, proof)
     for failure in failures:
-        screen.print(f"failed: {failure.error}", markup=False)
+        complain(screen, f"failed: {failure.error}")
     exact = not (failures or proof.missing or proof.doubled or proof.out_of_order)
     return exits.DONE if exact else exits.SOME_FAILED
 
@@ -113,10 +116,12 @@ def _report(
     injected = ", ".join(f"{fault} {count}" for fault, count in server.injected.most_common())
     out.print(
         f"{stats.requests:,} windows asked for with {stats.attempts:,} requests, {stats.retries} of them retries, "
-        f"{stats.throttled} throttled, {stats.bytes / 1e6:.1f} MB in {stats.seconds:.1f} s"
+        f"{stats.throttled} throttled, {stats.bytes / 1e6:.1f} MB in {stats.seconds:.1f} s",
+        soft_wrap=True,
     )
-    out.print(f"{server.injected.total()} faults injected: {injected or 'none'}")
+    out.print(f"{server.injected.total()} faults injected: {injected or 'none'}", soft_wrap=True)
     out.print(
         f"[bold]expected {proof.expected:,} · received {proof.received:,} · missing {proof.missing} · "
-        f"doubled {proof.doubled} · profiles out of order {proof.out_of_order}[/bold]"
+        f"doubled {proof.doubled} · profiles out of order {proof.out_of_order}[/bold]",
+        soft_wrap=True,
     )

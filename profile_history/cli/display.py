@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-from rich.text import Text
 
 from profile_history.stats import Stats
 
@@ -30,11 +29,16 @@ def numbers(stats: Stats, profiles: int | None) -> str:
         f"{stats.in_flight} in flight",
     ]
     if stats.windows_failed:
-        parts.append(f"{stats.windows_failed} failed")
+        parts.insert(1, f"{stats.windows_failed} failed")
     if profiles is not None and 0 < stats.profiles_done < profiles:
         left = stats.seconds * (profiles - stats.profiles_done) / stats.profiles_done
         parts.append(f"ETA {left:.0f} s")
     return " · ".join(parts)
+
+
+def complain(console: Console, text: str) -> None:
+    """Prints one line as it is, for people and for grep."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.asynccontextmanager
@@ -81,4 +85,4 @@ async def _plain(stats: Stats, profiles: int | None, console: Console, _: contex
 
 
 def _line(stats: Stats, profiles: int | None, console: Console) -> None:
-    console.print(Text(numbers(stats, profiles)), soft_wrap=True)
+    complain(console, numbers(stats, profiles))

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from profile_history import settings
 from profile_history.cli import exits
-from profile_history.cli.display import shown
+from profile_history.cli.display import complain, shown
 from profile_history.cli.running import run
 from profile_history.client import HistoryClient
 from profile_history.decoding import unstructure
@@ -32,8 +32,9 @@ _HEADINGS = ("datetime", "profile", "action", "message_id", "campaign_id", "labe
 
 def fetch(
     values: Annotated[list[str], cyclopts.Parameter(name="VALUE", negative="")],
+    /,
     *,
-    matching: Matching,
+    matching: Annotated[Matching, cyclopts.Parameter(name_transform=str.lower)],
     from_: Annotated[str | None, cyclopts.Parameter(name="--from")] = None,
     to: str | None = None,
     format_: Annotated[Literal["table", "ndjson"], cyclopts.Parameter(name="--format")] = "table",
@@ -94,6 +95,8 @@ def fetch(
         Allow plain http to a host that is not this machine.
     """
     profiles = [Profile.parse(matching, value) for value in _values(values)]
+    _demand("--url", url, settings.URL)
+    _demand("--list-id", list_id, settings.LIST_ID)
     client = HistoryClient(
         url,
         token=_token(token_file),
@@ -115,16 +118,16 @@ def fetch(
                 async for profile, event in stream:
                     write(profile, event)
         for row in stream.quarantined:
-            screen.print(f"unreadable row: {row.reason} [profile {row.profile}, window {row.window}]", markup=False)
+            complain(screen, f"unreadable row: {row.reason} [profile {row.profile}, window {row.window}]")
         for failure in stream.failures:
-            screen.print(f"failed: {failure.error}", markup=False)
+            complain(screen, f"failed: {failure.error}")
         return exits.SOME_FAILED if stream.failures else exits.DONE
 
     try:
         return run(work())
     except KeyboardInterrupt:
         stats = stream.stats
-        screen.print(f"interrupted: {stats.profiles_done} of {len(profiles)} profiles are complete")
+        complain(screen, f"interrupted: {stats.profiles_done} of {len(profiles)} profiles are complete")
         raise
 
 
@@ -138,8 +141,14 @@ def _token(file: Path | None) -> str | None:
     if file is not None:
         return settings.token_from_file(file).reveal()
     if settings.TOKEN in os.environ or settings.TOKEN_FILE in os.environ or not sys.stdin.isatty():
+        _demand("--token-file", None, settings.TOKEN_FILE, settings.TOKEN)
         return None
     return getpass.getpass("API token: ")
+
+
+def _demand(option: str, value: object, *variables: str) -> None:
+    if value is None and not any(variable in os.environ for variable in variables):
+        raise ConfigurationError(f"{option} is missing; pass it, or set {' or '.join(variables)}")
 
 
 def _window(text: str) -> WindowRule:
@@ -158,14 +167,23 @@ def _opened(path: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
+    if path.exists() and not overwrite:
+        raise ConfigurationError(f"{path} is there already; pass --overwrite to replace it")
+    part = path.with_name(f"{path.name}.part")
     try:
-        file = path.open("w" if overwrite else "x", encoding="utf-8", errors="backslashreplace")
-    except FileExistsError:
-        raise ConfigurationError(f"{path} is there already; pass --overwrite to replace it") from None
+        file = part.open("w", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-    with file:
-        yield file
+        raise ConfigurationError(f"{part} cannot be written: {error.strerror}") from None
+    try:
+        with file:
+            yield file
+    except BaseException:
+        if part.stat().st_size:
+            print(f"profile-history: what arrived is in {part}", file=sys.stderr)
+        else:
+            part.unlink()
+        raise
+    part.replace(path)
 
 
 def _writer(format_: str, file: TextIO) -> Callable[[Profile, Event], None]:
@@ -177,9 +195,11 @@ def _writer(format_: str, file: TextIO) -> Callable[[Profile, Event], None]:
 
         return write_line
 
-    print(_COLUMNS.format(*_HEADINGS), file=file)
+    headings = [_HEADINGS]
 
     def write_row(profile: Profile, event: Event) -> None:
+        while headings:
+            print(_COLUMNS.format(*headings.pop()), file=file)
         columns = (
             event.datetime.isoformat(sep=" "),
             str(profile),

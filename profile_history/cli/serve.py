@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import sys
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from profile_history.errors import ConfigurationError
 from profile_history.testing import Behaviour, FaultPlan, HistoryServer
@@ -26,8 +28,8 @@ def _seconds(text: str) -> float:
 
 def serve(
     *,
-    port: int = 0,
-    profiles: int = 1000,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
+    profiles: Annotated[int, Parameter(validator=Number(gte=0))] = 1000,
     seed: int = 7,
     faults: Literal["none", "light", "heavy"] = "none",
     latency: str = "0ms",
@@ -35,8 +37,8 @@ def serve(
     order: Literal["newest", "oldest", "unsorted"] = "newest",
     date_to: Annotated[Literal["inclusive", "exclusive"], Parameter(name="--date-to")] = "inclusive",
     offset: float = 0.0,
-    row_cap: int | None = None,
-    capacity: int | None = None,
+    row_cap: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    capacity: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     gzip: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Serve synthetic histories on 127.0.0.1 until interrupted.
@@ -82,7 +84,10 @@ def serve(
     )
     plan = FaultPlan.named(faults, seed=seed)
     server = HistoryServer(profiles=profiles, seed=seed, behaviour=behaviour, faults=plan, port=port)
-    asyncio.run(_serve(server))
+    try:
+        asyncio.run(_serve(server))
+    except OSError as error:
+        raise ConfigurationError(f"port {port} cannot be listened on: {os.strerror(error.errno or 0)}") from None
     return 0
 
 
@@ -97,7 +102,7 @@ async def _serve(server: HistoryServer) -> None:
         print(
             f"serving {server.histories.profiles} profiles; try: PROFILE_HISTORY_URL={server.url} "
             f"PROFILE_HISTORY_TOKEN={server.token} PROFILE_HISTORY_LIST_ID={server.list_id} "
-            f"profile-history fetch --matching email user1@example.com",
+            f"profile-history fetch --matching email user0@example.com",
             file=sys.stderr,
         )
         await stopped.wait()

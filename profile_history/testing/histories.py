@@ -150,7 +150,7 @@ class Histories:
             elif "profile_id" in given and text.startswith(_ID_PREFIX):
                 yield int(text[len(_ID_PREFIX) :], 16)
             elif digits:
-                yield int(digits.removeprefix("7900") if text.startswith("+") else digits)
+                yield int(digits.removeprefix("7900") or -1 if text.startswith("+") else digits)
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)

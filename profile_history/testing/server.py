@@ -130,7 +130,7 @@ class HistoryServer:
     ) -> None:
         self.histories = Histories(profiles, seed, list_id, first_day, last_day)
         self.behaviour = behaviour
-        self.faults = faults
+        self._faults = faults
         self.token = token
         self.log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self.injected: Counter[Fault] = Counter()
@@ -139,6 +139,16 @@ class HistoryServer:
         self._busy = 0
         self._runner: web.ServerRunner | None = None
         self._thread: _LoopThread | None = None
+
+    @property
+    def faults(self) -> FaultPlan:
+        """What goes wrong; setting it begins the new plan at its beginning."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, plan: FaultPlan) -> None:
+        self._faults = plan
+        self._tried.clear()
 
     @property
     def url(self) -> str:
@@ -196,7 +206,11 @@ class HistoryServer:
 
     def __enter__(self) -> Self:
         self._thread = _LoopThread()
-        self._thread.run(self.start())
+        try:
+            self._thread.run(self.start())
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -287,12 +301,13 @@ class HistoryServer:
 
     def _draw(self, number: int | None, body: dict[str, Any]) -> Fault | None:
         window = f"{body.get('date_from')}..{body.get('date_to')}"
-        fault = self.faults.draw(number, window, self._tried[number, window])
-        if fault is None:
-            del self._tried[number, window]
-        else:
-            self._tried[number, window] += 1
+        attempt = self._tried[number, window]
+        fault = self.faults.draw(number, window, attempt)
+        self._tried[number, window] += 1
+        if fault is not None:
             self.injected[fault] += 1
+        elif attempt + 1 >= len(self.faults.script):
+            del self._tried[number, window]
         return fault
 
     def _spoil(self, fault: Fault | None, answer: _Answer) -> _Answer:
@@ -355,7 +370,7 @@ class HistoryServer:
         self.log.append(
             LoggedRequest(
                 number,
-                str(body.get("matching", "xxh")),
+                str(body.get("matching", "xxh" if "xxh" in body else "email")),
                 body.get("date_from"),
                 body.get("date_to"),
                 request.headers.get("X-Request-ID"),
