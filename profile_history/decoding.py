@@ -39,7 +39,6 @@ class _FastRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     datetime: Annotated[str, msgspec.Meta(min_length=_SHORTEST_DATETIME)]
     count: _Integer | None = None
     email: str | None = None
-    list_id: _Integer | None = None
     message_id: _Integer | None = None
     xxh: str | None = None
     campaign_id: _Integer | None = None
@@ -54,11 +53,15 @@ class _FastRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     fields: dict[str, Any] | None = None
 
 
+class _FastRowWithListId(_FastRow, gc=False, forbid_unknown_fields=True):
+    list_id: _Integer | None = None
+
+
 class _FastRowWithDbId(_FastRow, gc=False, forbid_unknown_fields=True, rename={"list_id": "db_id"}):
-    pass
+    list_id: _Integer | None = None
 
 
-_FAST = (msgspec.json.Decoder(list[_FastRow]), msgspec.json.Decoder(list[_FastRowWithDbId]))
+_FAST = (msgspec.json.Decoder(list[_FastRowWithListId]), msgspec.json.Decoder(list[_FastRowWithDbId]))
 
 
 @attrs.frozen
@@ -160,7 +163,7 @@ def _zone(text: str | None) -> dt.tzinfo | None:
     return dt.timezone(sign * dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
 
 
-def _event(row: _FastRow, read: Any = dt.datetime.fromisoformat) -> Event:
+def _event(row: _FastRowWithListId | _FastRowWithDbId, read: Any = dt.datetime.fromisoformat) -> Event:
     return Event(
         row.action,
         read(row.datetime),
@@ -184,9 +187,10 @@ def _event(row: _FastRow, read: Any = dt.datetime.fromisoformat) -> Event:
 
 
 def _datetime_of(row: Any) -> dt.datetime | None:
+    text = row.get("datetime") if isinstance(row, dict) else None
     try:
-        return read_datetime(row["datetime"])
-    except (TypeError, KeyError, ValueError):
+        return read_datetime(text) if isinstance(text, str) else None
+    except ValueError:
         return None
 
 
@@ -213,20 +217,22 @@ def _structure_row(row: Any, _: type[Event]) -> Event:
     if not isinstance(row, dict):
         raise ValueError("the row is no object")
     rest = dict(row)
-    if "list_id" not in rest and "db_id" in rest:
-        rest["list_id"] = rest.pop("db_id")
+    keys = {"list_id": "db_id"} if rest.get("list_id") is None else {}
     fields = {
         "action": _required(rest, "action", Action),
         "datetime": _required(rest, "datetime", dt.datetime),
     }
     for name, type_ in _OPTIONAL.items():
-        value = rest.pop(name, None)
+        key = keys.get(name, name)
+        value = rest.pop(key, None)
         if value is None:
             continue
         try:
             fields[name] = _converter.structure(value, type_)
         except _Misfit:
-            rest[name] = value
+            rest[key] = value
+    if "list_id" in keys:
+        rest.pop("list_id", None)
     return Event(**fields, extra=rest)
 
 

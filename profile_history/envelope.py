@@ -7,6 +7,7 @@ brackets ends at a row, because what a parser has read of a text decides the sta
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Generator, Iterator
@@ -25,6 +26,7 @@ _OUTLINE_LIMIT = 1024 * 1024
 _CANDIDATES = 64
 _TOKENS_A_STEP = 2048
 _SPACE = " \t\r\n"
+_BLANKS = _SPACE.encode()
 BOM = b"\xef\xbb\xbf"
 
 _DOCUMENTED_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"data"[ \t\r\n]*:[ \t\r\n]*\[')
@@ -33,7 +35,7 @@ _OPENING = re.compile(rb"[ \t\r\n]*\{")
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 _FIRST_KEY = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*"[^"\\]{1,64}")')
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
@@ -103,6 +105,9 @@ def read_envelope(body: bytes) -> Generator[None, None, Envelope]:
     for stop in _data_stops(body, start):
         try:
             outline = _outline(body[:start] + body[stop:])
+        except DecodeError as error:
+            failure = failure or error
+            continue
         except (ValueError, RecursionError):
             continue
         try:
@@ -172,14 +177,11 @@ def _data_stops(body: bytes, start: int) -> Iterator[int]:
 def _outline(text: bytes) -> dict[str, Any]:
     if len(text) > _OUTLINE_LIMIT:
         raise DecodeError("the answer is longer than any error message and holds no `data`", path="$.data")
-    return json.loads(text, object_pairs_hook=_unique)  # type: ignore[no-any-return]
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) < len(pairs):
+    pairs = json.loads(text, object_pairs_hook=list)
+    outline = dict(pairs)
+    if len(outline) < len(pairs):
         raise DecodeError("a key stands twice in the answer, so it says two things")
-    return keys
+    return outline
 
 
 def _only_outline(text: bytes) -> dict[str, Any]:
@@ -205,21 +207,15 @@ def _envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
 
 def _cut(body: bytes, start: int, stop: int) -> Generator[None, None, list[Slice]]:
     slices: list[Slice] = []
-    if _BLANK.fullmatch(body, start, stop):
+    start, stop = _trimmed(body, start, stop)
+    if start == stop:
         return slices
     boundary = _boundary(body, start, stop) if stop - start > 2 * SLICE else None
     while True:
-        end = _guess(boundary, body, start, stop) if boundary and stop - start > 2 * SLICE else stop
-        try:
-            count = len(_parse(body[start:end]))
-        except ValueError:
-            if stop - start <= 2 * SLICE:
-                raise
-            end = yield from _row_end(body, start, start + SLICE, stop)
-            count = len(_parse(body[start:end]))
-        if count == 0:
+        end, rows = yield from _next_slice(body, start, stop, boundary)
+        if rows == 0:
             raise ValueError("a row is missing after a comma")
-        slices.append(Slice(start, end, count))
+        slices.append(Slice(start, end, rows))
         if end == stop:
             return slices
         comma = _COMMA.match(body, end, stop)
@@ -229,15 +225,32 @@ def _cut(body: bytes, start: int, stop: int) -> Generator[None, None, list[Slice
         yield
 
 
+def _next_slice(
+    body: bytes, start: int, stop: int, boundary: re.Pattern[bytes] | None
+) -> Generator[None, None, tuple[int, int]]:
+    if boundary is None or stop - start <= 2 * SLICE:
+        return stop, len(_parse(body[start:stop]))
+    if guess := boundary.search(body, start + SLICE, min(start + 4 * SLICE, stop)):
+        end = guess.start() + 1
+        with contextlib.suppress(ValueError):
+            return end, len(_parse(body[start:end]))
+    end = yield from _row_end(body, start, start + SLICE, stop)
+    return end, len(_parse(body[start:end]))
+
+
+def _trimmed(body: bytes, start: int, stop: int) -> tuple[int, int]:
+    blank = _BLANK.match(body, start, stop)
+    start = blank.end() if blank else start
+    while start < stop and body[stop - 1] in _BLANKS:
+        end = body[max(start, stop - SLICE) : stop]
+        stop -= len(end) - len(end.rstrip(_BLANKS))
+    return start, stop
+
+
 def _boundary(body: bytes, start: int, stop: int) -> re.Pattern[bytes]:
     first_key = _FIRST_KEY.match(body, start, stop)
     row = re.escape(first_key[1]) if first_key else rb"\{"
     return re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=" + row + rb")")
-
-
-def _guess(boundary: re.Pattern[bytes], body: bytes, start: int, stop: int) -> int:
-    found = boundary.search(body, start + SLICE, min(start + 4 * SLICE, stop))
-    return found.start() + 1 if found else min(start + 2 * SLICE, stop)
 
 
 def _row_end(body: bytes, start: int, least: int, stop: int) -> Generator[None, None, int]:

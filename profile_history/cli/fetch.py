@@ -96,6 +96,7 @@ def fetch(
     """
     profiles = [Profile.parse(matching, value) for value in _values(values)]
     _demand("--url", url, settings.URL)
+    settings.endpoint(url, os.environ, allow_http=allow_http)
     _demand("--list-id", list_id, settings.LIST_ID)
     client = HistoryClient(
         url,
