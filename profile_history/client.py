@@ -322,11 +322,7 @@ class HistoryClient:
 
 
 def _choice(name: str, value: Any, choices: Any) -> Any:
-    try:
-        known = value in tuple(choices)
-    except TypeError:
-        known = False
-    if not known:
+    if value not in tuple(choices):
         raise ConfigurationError(f"{name} is {' or '.join(repr(str(choice)) for choice in choices)}, not {value!r}")
     return choices(value) if isinstance(choices, type) else value
 

@@ -47,7 +47,6 @@ class Run:
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _working: int = attrs.field(default=0, init=False)
     _last_breath: float = attrs.field(default=0.0, init=False)
-    _started: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     @property
@@ -59,7 +58,6 @@ class Run:
         if self._closed:
             raise UsageError("this stream is closed; ask the client for a new one")
         self.fetcher.transport.enter()
-        self._started = True
         self.stats.start(self._clock)
         self._spawn(self._feed)
         return self

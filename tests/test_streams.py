@@ -99,6 +99,18 @@ async def test_profiles_may_come_from_an_asynchronous_source_and_are_read_only_a
     assert len(given) < 30
 
 
+async def test_an_asynchronous_source_may_end(server):
+    """Then so does the stream."""
+
+    async def three():
+        for number in range(3):
+            yield server.profile(number)
+
+    async with server.client() as client:
+        pairs = await client.histories(three()).collect()
+    assert Counter(pairs) == Counter((p, e) for p in map(server.profile, range(3)) for e in server.truth(p))
+
+
 async def test_a_synchronous_generator_is_read_only_as_needed(server):
     """Likewise."""
     given = []
@@ -481,6 +493,8 @@ async def test_closing_a_stream_twice_is_harmless_and_reading_it_after_is_refuse
         await read.collect()
         with pytest.raises(UsageError, match="read to its end or closed"):
             await read.collect()
+        with pytest.raises(UsageError, match="this stream is closed"):
+            await anext(read.windows())
 
 
 async def test_a_stream_closed_by_another_task_ends_its_reader_with_an_error(server):
@@ -517,8 +531,9 @@ async def test_a_stream_that_is_never_read_costs_nothing(server):
     """No request, no task, no warning."""
     async with server.client() as client:
         client.histories(server.profiles())
-        async with client.history(server.profile(1)):
+        async with client.history(server.profile(1)) as unread:
             pass
+        assert unread.stats.seconds == 0
         assert ours() == []
     assert not server.log
 

@@ -28,7 +28,7 @@ OPEN_RANGES = st.builds(Window, DAYS) | st.builds(Window, date_to=DAYS) | st.jus
 @st.composite
 def walks(draw):
     """A range with a rule that suits it, in either order."""
-    rule = draw(st.sampled_from(["auto", None]) | st.integers(1, 70))
+    rule = draw(st.sampled_from(["auto", "auto", "auto", None, draw(st.integers(1, 70))]))
     asked = draw(RANGES if isinstance(rule, int) else RANGES | OPEN_RANGES)
     order = draw(ORDERS)
     return asked, rule, order, Walk(asked, rule=rule, order=order, today=TODAY)
@@ -104,6 +104,20 @@ def test_none_and_a_fixed_number_never_divide(rule):
     walk = Walk(Window(NEW_YEAR, NEW_YEAR + 99 * DAY), rule=rule, order=Order.NEWEST, today=TODAY)
     while piece := walk.take():
         assert not walk.divisible(piece)
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("too_much", [0, 1])
+def test_days_put_back_leave_the_windows_on_their_way_alone(order, too_much):
+    """What was asked for is what comes back, whatever becomes of its neighbours."""
+    walk = auto_walk(66, order)
+    walk.shorten(walk.take())
+    halves = [walk.take(), walk.take()]
+    other = halves[1 - too_much]
+    requested = other.window
+    walk.shorten(halves[too_much])
+    assert other.window == requested
+    assert walk.take().window.days(TODAY) == 17
 
 
 @pytest.mark.parametrize("order", Order)
