@@ -21,6 +21,7 @@ import msgspec
 
 from profile_history.actions import Action
 from profile_history.envelope import split_rows
+from profile_history.errors import DecodeError
 from profile_history.events import Event
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -30,7 +31,7 @@ _SHORTEST_DATETIME = len("2017-04-05T07:48:44")
 _DATETIME = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?\s*([Zz]|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
 )
-_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}\s*")
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*")
 _SECONDS_A_DAY = 24 * 60 * 60
 
 
@@ -90,7 +91,11 @@ class Batch:
 
 
 def decode(chunk: bytes) -> Batch:
-    """Decodes some verified rows, with commas between them."""
+    """Decodes some verified rows, with commas between them.
+
+    Raises:
+        DecodeError: They are nested too deeply for the caller's stack.
+    """
     return decode_fast(chunk) or decode_leniently(chunk)
 
 
@@ -108,7 +113,11 @@ def decode_fast(chunk: bytes) -> Batch | None:
 def decode_leniently(chunk: bytes) -> Batch:
     """Decodes row by row: reads numbers written as text, keeps unknown keys, and sets unreadable rows apart."""
     batch = Batch([])
-    for place, raw in enumerate(split_rows(chunk)):
+    try:
+        rows = split_rows(chunk)
+    except RecursionError:
+        raise DecodeError("the rows are nested too deeply", path="$.data") from None
+    for place, raw in enumerate(rows):
         row = None
         try:
             row = _load(raw)

@@ -25,17 +25,17 @@ SLICE = 32 * 1024
 _OUTLINE_LIMIT = 1024 * 1024
 _CANDIDATES = 64
 _TOKENS_A_STEP = 2048
-_SPACE = " \t\r\n"
-_BLANKS = _SPACE.encode()
+_BLANKS = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
 
 _DOCUMENTED_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"data"[ \t\r\n]*:[ \t\r\n]*\[')
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[')
 _OPENING = re.compile(rb"[ \t\r\n]*\{")
 _BLANK = re.compile(rb"[ \t\r\n]*")
+_BLANK_TEXT = re.compile(r"[ \t\r\n]*")
 _COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 _FIRST_KEY = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*"[^"\\]{1,64}")')
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
@@ -103,6 +103,7 @@ def read_envelope(body: bytes) -> Generator[None, None, Envelope]:
         return _envelope(_only_outline(body), None)
     failure: DecodeError | None = None
     for stop in _data_stops(body, start):
+        yield
         try:
             outline = _outline(body[:start] + body[stop:])
         except DecodeError as error:
@@ -140,16 +141,19 @@ def _parse(chunk: bytes) -> list[Any]:
 
 # msgspec refuses a lone surrogate and a bare control character inside a string; one such row must not cost the rest.
 def _split_leniently(text: str) -> Iterator[bytes]:
-    place = len(text) - len(text.lstrip(_SPACE))
+    place = _end_of_blank(text, 0)
     while place < len(text):
         _, end = _plain.raw_decode(text, place)
         yield text[place:end].encode()
-        before_comma = len(text) - len(text[end:].lstrip(_SPACE))
-        place = before_comma
-        if text.startswith(",", before_comma):
-            place = len(text) - len(text[before_comma + 1 :].lstrip(_SPACE))
-        if (place > before_comma) != (place < len(text)):
+        end = _end_of_blank(text, end)
+        place = _end_of_blank(text, end + 1) if text.startswith(",", end) else end
+        if (place > end) != (place < len(text)):
             raise ValueError(f"a comma or a row is missing at {end}")
+
+
+def _end_of_blank(text: str, place: int) -> int:
+    blank = _BLANK_TEXT.match(text, place)
+    return blank.end() if blank else place
 
 
 def _data_start(body: bytes) -> int | None:
@@ -262,6 +266,8 @@ def _row_end(body: bytes, start: int, least: int, stop: int) -> Generator[None, 
             depth -= 1
             if depth == 0 and token.end() >= least:
                 return token.end()
+        elif token[0] == b"," and depth == 0 and token.start() >= least:
+            return token.start()
         if number % _TOKENS_A_STEP == 0:
             yield
     return stop

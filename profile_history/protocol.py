@@ -32,6 +32,10 @@ _SNIPPET_LIMIT = 120
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _SECONDS = re.compile(r"[0-9]{1,9}")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_HTTP_DATE = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (" + "|".join(_MONTHS) + r") (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
+)
 
 
 @attrs.frozen
@@ -177,10 +181,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _http_date(text: str) -> dt.datetime | None:
-    if not text.endswith(" GMT"):
+    if not (parts := _HTTP_DATE.fullmatch(text)):
         return None
+    day, month, year, *clock = parts.groups()
+    hour, minute, second = map(int, clock)
     try:
-        return dt.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT")  # noqa: DTZ007 (two of them are subtracted)
+        return dt.datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=dt.UTC)
     except ValueError:
         return None
 

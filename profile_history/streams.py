@@ -137,6 +137,7 @@ class Reader:
         return WindowResult(outcome.profile, outcome.window, tuple(events), failure, tuple(self.quarantined[known:]))
 
     def _give_up(self, outcome: Outcome, error: HistoryError) -> None:
+        error.profile, error.window = outcome.profile, outcome.window
         self.run.stats.windows_failed += 1
         self.failures.append(WindowFailure(outcome.profile, outcome.window, error))
 
@@ -154,7 +155,7 @@ class Reader:
             for row in batch.quarantined:
                 if row.datetime is None or window.holds(row.datetime.date()):
                     if self.strict:
-                        raise self._refusal(outcome, row.reason, rows + row.place)
+                        raise DecodeError(f"a row cannot be read: {row.reason}", path=f"$.data[{rows + row.place}]")
                     unreadable.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
             rows += len(batch.events) + len(batch.quarantined)
             await self.run.breathe()
@@ -168,11 +169,6 @@ class Reader:
         stats.windows_ok += events > 0
         stats.windows_empty += events == 0
         self.quarantined += unreadable
-
-    def _refusal(self, outcome: Outcome, reason: str, row: int) -> DecodeError:
-        error = DecodeError(f"a row cannot be read: {reason}", path=f"$.data[{row}]")
-        error.profile, error.window = outcome.profile, outcome.window
-        return error
 
 
 class HistoryStream(Generic[T_co]):

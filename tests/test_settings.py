@@ -111,6 +111,7 @@ def test_an_address_that_is_not_fit_to_carry_a_token_is_refused(base_url, advice
     "base_url",
     [
         f"john:{SECRET}@ru.altkraft.com",
+        f"{SECRET}:@ru.altkraft.com",
         f"ftp://ru.altkraft.com/?token={SECRET}",
         f"ru.altkraft.com?token={SECRET}",
         f"https://john:{SECRET}/x@ru.altkraft.com",

@@ -562,3 +562,13 @@ async def test_the_retry_waits_hold_no_place_of_a_request(server):
             done.append(result.profile)
     assert done[-1] == server.profile(0)
     assert len(done) == 30
+
+
+async def test_rows_nested_too_deeply_for_the_stack_are_a_failed_window_with_its_name(server, monkeypatch):
+    """Not a crash of the consumer."""
+    monkeypatch.setattr("profile_history.decoding.split_rows", lambda _: (_ for _ in ()).throw(RecursionError()))
+    poison(monkeypatch, server, [b"null"])
+    async with server.client() as client:
+        with pytest.raises(DecodeError, match="nested too deeply") as caught:
+            await client.history(server.profile(1)).collect()
+    assert caught.value.profile == server.profile(1)

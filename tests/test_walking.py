@@ -110,7 +110,7 @@ def test_none_and_a_fixed_number_never_divide(rule):
 @pytest.mark.parametrize("too_much", [0, 1])
 def test_days_put_back_leave_the_windows_on_their_way_alone(order, too_much):
     """What was asked for is what comes back, whatever becomes of its neighbours."""
-    walk = auto_walk(66, order)
+    walk = auto_walk(68, order)
     walk.shorten(walk.take())
     halves = [walk.take(), walk.take()]
     other = halves[1 - too_much]
