@@ -28,6 +28,7 @@ from profile_history.protocol import Requests
 from profile_history.retrying import Retrier
 from profile_history.running import Profiles, Run
 from profile_history.schedule import Outcome, Schedule
+from profile_history.secrecy import SecretText
 from profile_history.streams import HistoryStream, OnError, Reader
 from profile_history.transport import Transport
 from profile_history.walking import Walk, WindowRule, checked_rule
@@ -117,8 +118,8 @@ class HistoryClient:
     ) -> None:
         self._copy = False
         self._closed = True
+        token = SecretText(token) if isinstance(token, str) else token
         self._token = settings.token(token, os.environ)
-        del token
         url = settings.endpoint(base_url, os.environ, allow_http=allow_http)
         self._auth = _choice("auth", auth, ("body", "header"))
         self._options = _Options(
@@ -259,6 +260,8 @@ class HistoryClient:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_fetcher"):
+            return "HistoryClient(...)"
         url, options = self._shared.transport.url, self._options
         return (
             f"HistoryClient({str(url.origin())!r}, list_id={options.list_id}, window={options.window!r}, "

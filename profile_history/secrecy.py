@@ -21,11 +21,11 @@ class Token:
 
     def reveal(self) -> str:
         """The token itself."""
-        return self._value
+        return str(self._value)
 
     def redact(self, text: str) -> str:
         """The text with every copy of the token masked."""
-        return text.replace(self._value, "[token]")
+        return text.replace(self.reveal(), "[token]")
 
     def __repr__(self) -> str:
         return "Token(***)"
@@ -36,8 +36,17 @@ class Token:
         raise TypeError("a token is not pickled; let the other process read it from its own environment")
 
 
+class SecretText(str):
+    """The token as text: what prints local variables, as crash reporters do, does not see it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<secret text>"
+
+
 class SecretBytes(bytes):
-    """Bytes that hold the token: what prints local variables, as crash reporters do, sees only their length."""
+    """Bytes that hold the token; they print as their length."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} secret bytes>"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from profile_history.errors import ConfigurationError
 from profile_history.protocol import PATH
-from profile_history.secrecy import Token
+from profile_history.secrecy import SecretText, Token
 
 URL = "PROFILE_HISTORY_URL"
 TOKEN = "PROFILE_HISTORY_TOKEN"
@@ -44,11 +44,11 @@ def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bo
         raise ConfigurationError(f'the base URL cannot be read; pass one such as "{_EXAMPLE}"') from None
     if "@" in parts.netloc:
         raise ConfigurationError("the base URL holds a user name or password; pass the token as token=")
-    if parts.scheme not in ("http", "https", ""):
+    if parts.scheme not in ("http", "https") and text.startswith(f"{parts.scheme}://"):
         raise ConfigurationError(
             f'the base URL begins with https://, not {parts.scheme}://; pass one such as "{_EXAMPLE}"'
         )
-    if not parts.scheme or not host or _NOT_IN_AN_ADDRESS.search(text):
+    if parts.scheme not in ("http", "https") or not host or _NOT_IN_AN_ADDRESS.search(text):
         raise ConfigurationError(f'the base URL is no scheme and host; pass one such as "{_EXAMPLE}"')
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ConfigurationError(f'the base URL holds a query or fragment; pass scheme and host, as in "{_EXAMPLE}"')
@@ -56,7 +56,7 @@ def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bo
         raise ConfigurationError(
             f"http would send the token to {host} in the clear; use https, or pass allow_http=True if that is meant"
         )
-    if "/api/" in parts.path + "/":
+    if "/api/v" in parts.path:
         raise ConfigurationError(f"the base URL ends before {PATH}, which is added; leave it out")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
 
@@ -70,7 +70,7 @@ def token(explicit: str | None, environ: Mapping[str, str]) -> Token:
     if explicit is not None:
         return Token(explicit)
     if TOKEN in environ:
-        return Token(environ[TOKEN])
+        return Token(SecretText(environ[TOKEN]))
     if TOKEN_FILE in environ:
         return token_from_file(Path(environ[TOKEN_FILE]))
     raise ConfigurationError(f"the token is missing; pass token=, or set {TOKEN} or {TOKEN_FILE}")
@@ -86,7 +86,7 @@ def token_from_file(path: Path) -> Token:
         with path.open(encoding="utf-8") as file:
             if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise ConfigurationError(f"others can read the token file {path}; run: chmod 600 {path}")
-            return Token(file.read().strip())
+            return Token(SecretText(file.read().strip()))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigurationError(f"the token file {path} cannot be read: {reason}") from None

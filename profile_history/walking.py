@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -102,16 +101,18 @@ class Walk(Generic[T]):
         piece._state = _State.WAITING
         self._join_waiting()
 
-    def settle(self, piece: Piece[T], outcome: T, *, success: bool) -> Iterator[Piece[T]]:
-        """Takes a window's outcome; yields the pieces that are now next in order, with their outcomes."""
+    def settle(self, piece: Piece[T], outcome: T, *, success: bool) -> list[Piece[T]]:
+        """Takes a window's outcome; gives the pieces that are now next in order, with their outcomes."""
         piece.outcome = outcome
         piece._state = _State.SETTLED
         if success and self.adaptive and self._length is not None:
             self._successes += 1
             if self._successes == _SUCCESSES_TO_GROW:
                 self._length, self._successes = self._length * 2, 0
+        next_in_order = []
         while self._pieces and self._pieces[0]._state is _State.SETTLED:
-            yield self._pieces.popleft()
+            next_in_order.append(self._pieces.popleft())
+        return next_in_order
 
     def _join_waiting(self) -> None:
         joined: deque[Piece[T]] = deque()

@@ -8,7 +8,7 @@ import traceback
 import attrs
 import pytest
 
-from profile_history import HistoryError, Timeouts
+from profile_history import ConfigurationError, HistoryClient, HistoryError, Timeouts
 from profile_history.testing import Fault, FaultPlan
 
 CANARY = "canary-7f3a9c"
@@ -50,6 +50,14 @@ async def test_a_server_that_echoes_the_token_is_not_quoted(server, monkeypatch)
             await client.history(server.profile(1)).collect()
     assert CANARY not in shown(caught.value)
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [{"token": f"{CANARY} "}, {"token": CANARY, "window": 0}, {"token": CANARY}])
+def test_a_client_that_is_refused_does_not_show_its_token(arguments):
+    """Not in the local variables of the frames that refuse it."""
+    with pytest.raises(ConfigurationError) as caught:
+        HistoryClient("https://ru.altkraft.com", **arguments)
+    assert CANARY not in shown(caught.value)
 
 
 async def test_a_client_cannot_be_pickled(server):
