@@ -104,8 +104,6 @@ class Run:
         self._closed = True
         self.stats.stop()
         _release(self._consumer)
-        for task in self._tasks:
-            task.cancel()
         await _ended(self._tasks)
 
     def _remaining(self) -> float | None:
@@ -156,7 +154,7 @@ class Run:
         self._wake_worker()
 
     async def _work(self) -> None:
-        while True:
+        while not self._closed:
             unit = self.schedule.take()
             if unit is None:
                 idle = asyncio.get_running_loop().create_future()
@@ -207,8 +205,11 @@ def _release(waiter: asyncio.Future[None] | None) -> None:
 async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
     cancelled = False
     while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            # Again each second: a cancellation that meets a timeout of aiohttp's own comes out as that timeout.
+            task.cancel()
         try:
-            await asyncio.wait(pending)
+            await asyncio.wait(pending, timeout=1)
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:

@@ -11,6 +11,7 @@ import pytest
 
 from profile_history import (
     ApiError,
+    AttemptTimeout,
     AuthenticationError,
     ConfigurationError,
     DeadlineExceeded,
@@ -20,12 +21,14 @@ from profile_history import (
     Pacing,
     Profile,
     ResponseTooLarge,
+    RetryPolicy,
     Timeouts,
     TruncatedResponse,
     UsageError,
     Window,
 )
 from profile_history.testing import Behaviour, Fault, FaultPlan
+from profile_history.transport import Transport
 from profile_history.windows import Order, asked_window
 
 FIRST, LAST = "2023-01-01", "2024-12-31"
@@ -466,6 +469,31 @@ async def test_a_cancelled_consumer_leaves_no_task(server):
         with pytest.raises(asyncio.CancelledError):
             await consumer
         assert ours() == []
+
+
+async def test_a_cancellation_that_is_swallowed_on_its_way_does_not_keep_the_stream_from_closing(server, monkeypatch):
+    """As happens where it meets a timeout of the HTTP library's own."""
+    server.faults = FaultPlan.always(Fault.STALL)
+    send = Transport.send
+
+    async def swallowing(self, *arguments):
+        try:
+            return await send(self, *arguments)
+        except asyncio.CancelledError:
+            raise AttemptTimeout("it seemed so") from None
+
+    monkeypatch.setattr(Transport, "send", swallowing)
+    async with server.client(retry=RetryPolicy(attempts=1, passes=1)) as client:
+        stream = client.histories(server.profiles(), on_error="collect")
+        reading = asyncio.create_task(anext(stream))
+        while not server.log:
+            await asyncio.sleep(0.001)
+        sent = len(server.log)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(reading, 10)
+        assert ours() == []
+        assert len(server.log) <= sent + 4
 
 
 async def test_a_second_cancellation_during_the_clean_up_is_not_lost_either(server):

@@ -1,6 +1,7 @@
 """A real server of this API for tests and rehearsals: synthetic histories, their truth, and faults by seed."""
 
+from profile_history.testing.api import Behaviour
 from profile_history.testing.faults import Fault, FaultPlan
-from profile_history.testing.server import Behaviour, HistoryServer, LoggedRequest
+from profile_history.testing.server import HistoryServer, LoggedRequest
 
 __all__ = ["Behaviour", "Fault", "FaultPlan", "HistoryServer", "LoggedRequest"]

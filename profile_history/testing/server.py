@@ -6,57 +6,26 @@ import asyncio
 import datetime as dt
 import gzip
 import json
-import random
 import socket
 import struct
 import threading
 from collections import Counter, deque
 from collections.abc import Coroutine
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import attrs
 from aiohttp import web
 
 from profile_history.client import HistoryClient
-from profile_history.errors import ConfigurationError
 from profile_history.events import Event
 from profile_history.profiles import Matching, Profile
 from profile_history.protocol import PATH
+from profile_history.testing.api import Answer, Behaviour, answer, envelope, error_answer
 from profile_history.testing.faults import Fault, FaultPlan
-from profile_history.testing.histories import Histories, Row, Shape
+from profile_history.testing.histories import Histories
 from profile_history.windows import asked_window
 
-_SUCCESS = "Successful operation"
 _LOG_LENGTH = 100_000
-
-
-@attrs.frozen(kw_only=True)
-class Behaviour:
-    """What nobody knows of the real server, as settings.
-
-    Attributes:
-        date_to: Whether the last day is part of the answer.
-        offset: Hours by which the clock that reads the bounds is ahead of the labels on the rows.
-        order: The order of the rows.
-        rows: "seed" for the eight documented keys, "newer" for the larger rows of newer installs.
-        row_cap: The server cuts an answer after this many rows; None for no cap.
-        gzip: Whether answers are compressed when the client accepts it.
-        latency: Seconds before each answer.
-        capacity: More requests at once than this are answered 429; None for no limit.
-        errors: "status" gives an error its HTTP status as well, "200" reports it with HTTP 200.
-        unknown_profile: Whether a profile nobody knows is "empty" or an "error".
-    """
-
-    date_to: Literal["inclusive", "exclusive"] = "inclusive"
-    offset: float = 0.0
-    order: Literal["newest", "oldest", "unsorted"] = "newest"
-    rows: Shape = "seed"
-    row_cap: int | None = None
-    gzip: bool = False
-    latency: float = 0.0
-    capacity: int | None = None
-    errors: Literal["status", "200"] = "status"
-    unknown_profile: Literal["empty", "error"] = "empty"
 
 
 @attrs.frozen
@@ -86,15 +55,6 @@ class LoggedRequest:
     fault: Fault | None
     status: int | None
     rows: int
-
-
-@attrs.define
-class _Answer:
-    status: int
-    body: bytes
-    rows: int = 0
-    content_type: str = "application/json"
-    headers: dict[str, str] = attrs.field(factory=dict)
 
 
 class HistoryServer:
@@ -249,9 +209,9 @@ class HistoryServer:
             return {**body, "token": body["token"] == self.token}, "body"
         return {**body, "token": header == f"Bearer {self.token}"}, "header" if header else "none"
 
-    def _refusal(self, request: web.BaseRequest, body: dict[str, Any], auth: str) -> _Answer | None:
+    def _refusal(self, request: web.BaseRequest, body: dict[str, Any], auth: str) -> Answer | None:
         if request.path != PATH:
-            return _Answer(404, b"<html><h1>Not found</h1></html>", content_type="text/html")
+            return Answer(404, b"<html><h1>Not found</h1></html>", content_type="text/html")
         if request.method != "POST":
             return self._error(405, "Method not allowed")
         if self.behaviour.capacity is not None and self._busy > self.behaviour.capacity:
@@ -268,36 +228,11 @@ class HistoryServer:
             return self._error(400, "Incorrect request: format")
         return None
 
-    def _answer(self, body: dict[str, Any]) -> tuple[int | None, _Answer]:
-        try:
-            number = self.histories.find(body)
-            window = asked_window(body.get("date_from"), body.get("date_to"))
-        except (ConfigurationError, ValueError) as error:
-            return None, self._error(400, f"Incorrect request: {error}")
-        if number is None and self.behaviour.unknown_profile == "error":
-            return None, self._error(404, "Profile not found")
-        rows = [] if number is None else self._rows(number, window.date_from, window.date_to)
-        if self.behaviour.row_cap is not None:
-            rows = rows[: self.behaviour.row_cap]
-        data = b",".join(row.json for row in rows)
-        return number, _Answer(200, b'{"data":[%b],"error":0,"error_text":"%b"}' % (data, _SUCCESS.encode()), len(rows))
+    def _answer(self, body: dict[str, Any]) -> tuple[int | None, Answer]:
+        return answer(self.histories, self.behaviour, body)
 
-    def _rows(self, number: int, first: dt.date | None, last: dt.date | None) -> list[Row]:
-        behaviour = self.behaviour
-        ahead = dt.timedelta(hours=behaviour.offset)
-        if last is not None and behaviour.date_to == "exclusive":
-            last -= dt.timedelta(days=1)
-        rows = [
-            row
-            for row in self.histories.rows(number, behaviour.rows)
-            if (first is None or first <= (row.label + ahead).date())
-            and (last is None or (row.label + ahead).date() <= last)
-        ]
-        if behaviour.order == "unsorted":
-            random.Random(number).shuffle(rows)
-        elif behaviour.order == "newest":
-            rows.sort(key=lambda row: row.label, reverse=True)
-        return rows
+    def _error(self, code: int, text: str) -> Answer:
+        return error_answer(self.behaviour, code, text)
 
     def _draw(self, number: int | None, body: dict[str, Any]) -> Fault | None:
         window = f"{body.get('date_from')}..{body.get('date_to')}"
@@ -310,7 +245,7 @@ class HistoryServer:
             del self._tried[number, window]
         return fault
 
-    def _spoil(self, fault: Fault | None, answer: _Answer) -> _Answer:
+    def _spoil(self, fault: Fault | None, answer: Answer) -> Answer:
         match fault:
             case Fault.THROTTLED:
                 return self._error(429, "Too many requests")
@@ -322,17 +257,14 @@ class HistoryServer:
                 return self._error(500, "Internal error")
             case Fault.ERROR_502 | Fault.ERROR_503:
                 status = int(fault.removeprefix("error_"))
-                return _Answer(status, b"<html><h1>Bad gateway</h1></html>", content_type="text/html")
+                return Answer(status, b"<html><h1>Bad gateway</h1></html>", content_type="text/html")
             case Fault.HTML_PAGE:
-                return _Answer(200, b"<html><h1>Maintenance</h1></html>", content_type="text/html")
+                return Answer(200, b"<html><h1>Maintenance</h1></html>", content_type="text/html")
             case Fault.API_ERROR:
-                return _Answer(200, _envelope(self.faults.api_error, "Internal error"))
+                return Answer(200, envelope(self.faults.api_error, "Internal error"))
         return answer
 
-    def _error(self, code: int, text: str) -> _Answer:
-        return _Answer(200 if self.behaviour.errors == "200" else code, _envelope(code, text))
-
-    async def _send(self, request: web.BaseRequest, answer: _Answer, fault: Fault | None) -> web.StreamResponse:
+    async def _send(self, request: web.BaseRequest, answer: Answer, fault: Fault | None) -> web.StreamResponse:
         body = answer.body
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
         response.content_type = answer.content_type
@@ -401,10 +333,6 @@ class _LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-def _envelope(code: int, text: str) -> bytes:
-    return json.dumps({"error": code, "error_text": text}).encode()
 
 
 def _reset(request: web.BaseRequest) -> None:

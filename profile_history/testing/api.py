@@ -1,0 +1,102 @@
+"""What the API answers to a request, over synthetic histories. No I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import random
+from typing import Any, Literal
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.testing.histories import Histories, Row, Shape
+from profile_history.windows import Window, asked_window
+
+
+@attrs.frozen(kw_only=True)
+class Behaviour:
+    """What nobody knows of the real server, as settings.
+
+    Attributes:
+        date_to: Whether the last day is part of the answer.
+        offset: Hours by which the clock that reads the bounds is ahead of the labels on the rows.
+        order: The order of the rows.
+        rows: "seed" for the eight documented keys, "newer" for the larger rows of newer installs.
+        row_cap: The server cuts an answer after this many rows; None for no cap.
+        gzip: Whether answers are compressed when the client accepts it.
+        latency: Seconds before each answer.
+        capacity: More requests at once than this are answered 429; None for no limit.
+        errors: "status" gives an error its HTTP status as well, "200" reports it with HTTP 200.
+        unknown_profile: Whether a profile nobody knows is "empty" or an "error".
+    """
+
+    date_to: Literal["inclusive", "exclusive"] = "inclusive"
+    offset: float = 0.0
+    order: Literal["newest", "oldest", "unsorted"] = "newest"
+    rows: Shape = "seed"
+    row_cap: int | None = None
+    gzip: bool = False
+    latency: float = 0.0
+    capacity: int | None = None
+    errors: Literal["status", "200"] = "status"
+    unknown_profile: Literal["empty", "error"] = "empty"
+
+
+@attrs.define
+class Answer:
+    """An answer before it is sent, or spoiled."""
+
+    status: int
+    body: bytes
+    rows: int = 0
+    content_type: str = "application/json"
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+
+def answer(histories: Histories, behaviour: Behaviour, body: dict[str, Any]) -> tuple[int | None, Answer]:
+    """The answer to a request that was let in.
+
+    Args:
+        histories: What there is to know.
+        behaviour: How the server behaves.
+        body: The request's fields.
+
+    Returns:
+        The number of the profile, None where there is none, and the answer.
+    """
+    try:
+        number = histories.find(body)
+        window = asked_window(body.get("date_from"), body.get("date_to"))
+    except (ConfigurationError, ValueError) as error:
+        return None, error_answer(behaviour, 400, f"Incorrect request: {error}")
+    if number is None and behaviour.unknown_profile == "error":
+        return None, error_answer(behaviour, 404, "Profile not found")
+    rows = [] if number is None else _rows(histories, behaviour, number, window)
+    data = b",".join(row.json for row in rows)
+    return number, Answer(200, b'{"data":[%b],"error":0,"error_text":"Successful operation"}' % data, len(rows))
+
+
+def error_answer(behaviour: Behaviour, code: int, text: str) -> Answer:
+    """An error, with its HTTP status or with 200."""
+    return Answer(200 if behaviour.errors == "200" else code, envelope(code, text))
+
+
+def envelope(code: int, text: str) -> bytes:
+    """The body of an error."""
+    return json.dumps({"error": code, "error_text": text}).encode()
+
+
+def _rows(histories: Histories, behaviour: Behaviour, number: int, window: Window) -> list[Row]:
+    ahead = dt.timedelta(hours=behaviour.offset)
+    rows = [
+        row
+        for row in histories.rows(number, behaviour.rows)
+        if window.holds(day := (row.label + ahead).date())
+        and not (behaviour.date_to == "exclusive" and day == window.date_to)
+    ]
+    if behaviour.order == "unsorted":
+        random.Random(number).shuffle(rows)
+    elif behaviour.order == "newest":
+        rows.sort(key=lambda row: row.label, reverse=True)
+    return rows[: behaviour.row_cap]
