@@ -27,6 +27,7 @@ from profile_history import (
     UsageError,
     Window,
 )
+from profile_history.envelope import SLICE
 from profile_history.testing import Behaviour, Fault, FaultPlan
 from profile_history.transport import Transport
 from profile_history.windows import Order, asked_window
@@ -600,3 +601,32 @@ async def test_rows_nested_too_deeply_for_the_stack_are_a_failed_window_with_its
         with pytest.raises(DecodeError, match="nested too deeply") as caught:
             await client.history(server.profile(1)).collect()
     assert caught.value.profile == server.profile(1)
+
+
+async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and_handed_out(server, monkeypatch):
+    """At least once a slice in each of the three; here every pause counts as long, so that no clock decides."""
+    rows = [
+        b'{"action":"send","datetime":"2024-06-01T10:00:%02dZ","email":"%040d"}' % (i % 60, i) for i in range(20_000)
+    ]
+    poison(monkeypatch, server, rows)
+    monkeypatch.setattr("profile_history.running._LONGEST_HOLD", -1)
+    turns = 0
+
+    async def turning():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with server.client() as client, client.history(server.profile(1), FIRST, LAST) as stream:
+        ticker = asyncio.create_task(turning())
+        verified = await anext(stream)
+        until_first = turns
+        rest = [event async for event in stream]
+        ticker.cancel()
+    slices = stream.stats.bytes // SLICE
+    assert verified is not None
+    assert len(rest) + 1 == 20_000 + len(server.truth(server.profile(1)))
+    assert slices > 40
+    assert until_first > 2 * slices * 0.9
+    assert turns - until_first > slices * 0.9
