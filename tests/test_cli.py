@@ -62,7 +62,10 @@ def run(capsys):
 @contextlib.contextmanager
 def started(*words, **streams):
     """Runs a command in a process of its own, which does not outlive the block."""
+    # A shell that put us in the background ignores SIGINT, and a child would inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*PROGRAM, *words], text=True, start_new_session=True, **streams)
+    signal.signal(signal.SIGINT, inherited)
     try:
         yield process
     finally:
