@@ -149,14 +149,16 @@ class HistoryClient:
     ) -> HistoryClient:
         """A cheap copy with other options. It shares session and pacing; closing it leaves the original open.
 
+        What is left out stays as it is.
+
         Args:
-            list_id: As for the client itself, likewise all others; what is left out stays as it is.
-            window: "unchanged" leaves it as it is, since None has a meaning of its own.
-            border: ...
-            order: ...
-            retry: ...
-            timeouts: ...
-            limits: ...
+            list_id: Another database.
+            window: Another rule; "unchanged" leaves it as it is, since None has a meaning of its own.
+            border: Another border.
+            order: Another order.
+            retry: Another retry policy.
+            timeouts: Other timeouts.
+            limits: Other limits.
 
         Raises:
             ConfigurationError: A value is wrong.
@@ -225,11 +227,12 @@ class HistoryClient:
 
         Args:
             profiles: An iterable or asynchronous iterable, read only as fast as the histories are fetched.
-            date_from: As for `history`, likewise all others.
-            date_to: ...
-            on_error: ...
-            strict: ...
-            deadline: ...
+            date_from: The first day, a `datetime.date` or "YYYY-MM-DD"; None leaves the start to the API.
+            date_to: The last day, inclusive, likewise.
+            on_error: "raise" ends the stream with the error of the first window that is given up; "collect" goes on
+                and lists it in `stream.failures`, so that a dead profile costs no other anything.
+            strict: Whether a row that cannot be read fails its window; else it is listed in `stream.quarantined`.
+            deadline: Seconds from the first step after which `DeadlineExceeded` is raised; None for no limit.
 
         Raises:
             ConfigurationError: An argument is wrong. Nothing was sent.

@@ -35,8 +35,8 @@ class LoggedRequest:
     Attributes:
         profile: The profile's number, None where there is no such profile.
         matching: The matching mode.
-        date_from: As sent, likewise `date_to`.
-        date_to: ...
+        date_from: The `date_from` as it was sent, None where it was left out.
+        date_to: The `date_to`, likewise.
         request_id: The `X-Request-ID`.
         user_agent: The `User-Agent`.
         auth: Where the token was.
