@@ -51,6 +51,8 @@ async def test_random_cancellations_leave_everything_as_it_was(swift, cancels, c
     faults = FaultPlan.even(0.1, retry_after=0, stall=0.02, slow=0.002)
     tasks = len(asyncio.all_tasks())
     with HistoryServer(profiles=30, faults=faults) as server:
+        async with server.client() as warm:
+            await warm.history(server.profile(1)).collect()
         before = descriptors()
         client = server.client(retry=swift, timeouts=Timeouts(read=0.5), pacing=Pacing(concurrency=8, adaptive=False))
         cancelled = finished = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import gzip
 import json
@@ -279,14 +280,15 @@ class HistoryServer:
         if fault in (Fault.STALL, Fault.RESET_BEFORE_ANSWER):
             _reset(request)
             return response
-        await response.prepare(request)
-        if fault in (Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY):
-            await response.write(body[: len(body) // 2])
-            await asyncio.sleep(0)
-            _reset(request) if fault is Fault.RESET_IN_BODY else _hang_up(request)
-            return response
-        await response.write(body)
-        await response.write_eof()
+        with contextlib.suppress(ConnectionResetError):
+            await response.prepare(request)
+            if fault in (Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY):
+                await response.write(body[: len(body) // 2])
+                await asyncio.sleep(0)
+                _reset(request) if fault is Fault.RESET_IN_BODY else _hang_up(request)
+            else:
+                await response.write(body)
+                await response.write_eof()
         return response
 
     def _note(
