@@ -102,8 +102,9 @@ def read_envelope(body: bytes) -> Generator[None, None, Envelope]:
     if start is None:
         return _envelope(_only_outline(body), None)
     failure: DecodeError | None = None
-    for stop in _data_stops(body, start):
-        yield
+    for tries, stop in enumerate(_data_stops(body, start)):
+        if tries:
+            yield
         try:
             outline = _outline(body[:start] + body[stop:])
         except DecodeError as error:
