@@ -248,9 +248,14 @@ class HistoryClient:
         A copy made by `with_options` ends only its own streams.
         """
         self._closed = True
-        await asyncio.gather(*(run.stop() for run in (self._runs if self._copy else self._shared.runs)))
-        if not self._copy:
-            await self._shared.transport.aclose()
+        runs = list(self._runs if self._copy else self._shared.runs)
+        for run in runs:
+            run.check_task()
+        try:
+            await asyncio.gather(*(run.stop() for run in runs))
+        finally:
+            if not self._copy:
+                await self._shared.transport.aclose()
 
     async def __aenter__(self) -> Self:
         self._check_open()

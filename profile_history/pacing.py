@@ -63,6 +63,7 @@ class Pacer:
         self._clock = clock
         self._sleep = sleep
         self._next_start = float("-inf")
+        self._turn = asyncio.Lock()
         self._in_use = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -110,11 +111,10 @@ class Pacer:
     async def _keep_the_rate(self) -> None:
         if not self._gap:
             return
-        now = self._clock()
-        start = max(now, self._next_start)
-        self._next_start = start + self._gap
-        if start > now:
-            await self._sleep(start - now)
+        async with self._turn:
+            if (wait := self._next_start - self._clock()) > 0:
+                await self._sleep(wait)
+            self._next_start = max(self._next_start, self._clock()) + self._gap
 
     def _give_back(self) -> None:
         self._in_use -= 1

@@ -57,6 +57,8 @@ class Run:
     async def __aenter__(self) -> Self:
         if self._closed:
             raise UsageError("this stream is closed; ask the client for a new one")
+        if self._tasks:
+            raise UsageError("this stream is being read already; read its events or its windows(), not both")
         self.fetcher.transport.enter()
         self.stats.start(self._clock)
         self._spawn(self._feed)
@@ -101,10 +103,18 @@ class Run:
 
     async def stop(self) -> None:
         """Cancels all work and waits until nothing of it is left; again is harmless."""
+        self.check_task()
         self._closed = True
         self.stats.stop()
         _release(self._consumer)
         await _ended(self._tasks)
+        # An asynchronous generator that nobody else holds is closed by this.
+        self.profiles = ()
+
+    def check_task(self) -> None:
+        """Refuses to be ended by its own source of profiles, which would wait for itself."""
+        if asyncio.current_task() in self._tasks:
+            raise UsageError("a source of profiles cannot close the stream that reads it; end the source instead")
 
     def _remaining(self) -> float | None:
         if self.deadline is None:
@@ -122,6 +132,12 @@ class Run:
             await work()
         except Exception as error:  # noqa: BLE001 (it reaches the consumer)
             self._fail(error)
+        except asyncio.CancelledError:
+            if not self._closed and self._failure is None:
+                self._fail(
+                    HistoryError("something cancelled the work of this stream: its source of profiles or a hook")
+                )
+            raise
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
@@ -176,6 +192,8 @@ class Run:
         except HistoryError as error:
             if error.fatal:
                 raise
+            # Its frames hold the whole answer, and a stream keeps its failures.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
             if divisible and error.too_much:
                 self.stats.windows_split += 1
                 self.schedule.split(unit)

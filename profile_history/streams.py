@@ -85,6 +85,7 @@ class Reader:
     strict: bool
     failures: list[WindowFailure] = attrs.field(factory=list)
     quarantined: list[QuarantinedRow] = attrs.field(factory=list)
+    finished: bool = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Event by event, of one profile."""
@@ -95,6 +96,7 @@ class Reader:
                         yield event
                     await self.run.breathe()
                 self.run.handed_out(outcome)
+            self.finished = True
 
     async def pairs(self) -> AsyncGenerator[tuple[Profile, Event], None]:
         """Event by event, each with its profile."""
@@ -106,6 +108,7 @@ class Reader:
                         yield profile, event
                     await self.run.breathe()
                 self.run.handed_out(outcome)
+            self.finished = True
 
     async def results(self) -> AsyncGenerator[WindowResult, None]:
         """Window by window."""
@@ -113,6 +116,7 @@ class Reader:
             while (outcome := await self.run.next_outcome()) is not None:
                 yield await self._result(outcome)
                 self.run.handed_out(outcome)
+            self.finished = True
 
     async def _batches(self, outcome: Outcome) -> Iterator[list[Event]]:
         try:
@@ -223,12 +227,18 @@ class HistoryStream(Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         self._claim()
-        return await anext(self._items)
+        try:
+            return await anext(self._items)
+        except StopAsyncIteration:
+            if not self._reader.finished:
+                raise UsageError("this stream was closed before its end") from None
+            raise
 
     async def aclose(self) -> None:
         """Cancels what is under way and waits until no task and no connection is left; again is harmless."""
         await self._reader.run.stop()
-        if not self._items.ag_running:
+        # Closed under another task's hands it would end as if it were complete.
+        if not self._items.ag_running and self._consumer in (None, asyncio.current_task()):
             await self._items.aclose()
 
     async def __aenter__(self) -> Self:

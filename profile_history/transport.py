@@ -95,6 +95,7 @@ class Transport:
                 data=body,
                 headers=self._headers(request_id),
                 allow_redirects=False,
+                raise_for_status=False,
                 timeout=aiohttp.ClientTimeout(
                     total=timeouts.attempt, connect=timeouts.connect, sock_read=timeouts.read
                 ),

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -164,6 +165,24 @@ async def test_no_more_requests_start_in_any_second_than_the_rate_allows(rate):
     for first in starts:
         assert sum(first <= start < first + 1 - 1e-6 for start in starts) <= max(1, -(-rate // 1))
     assert starts[149] - starts[0] == pytest.approx(149 / rate)
+
+
+async def test_requests_that_wake_late_do_not_start_together():
+    """The rate holds from the moments of starting, not from the moments planned."""
+    clock = Clock()
+
+    async def late(seconds):
+        clock.now += seconds + 0.25
+
+    gate = Pacer(Pacing(concurrency=9, adaptive=False, requests_per_second=10), clock=clock, sleep=late)
+    starts = []
+
+    async def start():
+        await gate.acquire()
+        starts.append(clock.now)
+
+    await asyncio.gather(*(start() for _ in range(9)))
+    assert all(after - before >= 0.1 - 1e-9 for before, after in pairwise(starts))
 
 
 async def test_a_request_cancelled_while_it_waits_for_its_second_gives_its_place_back():

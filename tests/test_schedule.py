@@ -71,6 +71,29 @@ def test_no_window_starts_while_more_bytes_wait_than_allowed():
     assert plan.take() is not None
 
 
+def test_bytes_that_were_handed_out_no_longer_count():
+    """The bound is on what waits, however much has passed through."""
+    plan = schedule(rule=1, bytes_ahead=100, windows_ahead=2)
+    plan.add(PROFILES[0])
+    for _ in range(3):
+        plan.settle(plan.take(), rows(90))
+        plan.handed_out(plan.next_ready())
+    first = plan.take()
+    assert plan.take() is not None
+    plan.settle(first, rows())
+
+
+def test_postponed_windows_come_again_in_the_order_in_which_they_failed():
+    """The back of the queue is behind all others that failed before."""
+    plan = schedule(rule=None, windows_ahead=10)
+    for profile in PROFILES[:3]:
+        plan.add(profile)
+    failed = [plan.take() for _ in range(3)]
+    for unit in failed:
+        plan.postpone(unit)
+    assert [plan.take() for _ in range(3)] == failed
+
+
 def test_a_postponed_window_waits_until_all_others_have_started():
     """It goes to the back of the queue, and keeps its request id and its count."""
     plan = schedule(rule=None, windows_ahead=10)

@@ -10,6 +10,9 @@ import attrs
 import pytest
 
 from profile_history import ConfigurationError, HistoryClient, HistoryError, Timeouts
+from profile_history.envelope import Envelope
+from profile_history.protocol import Reply, reading
+from profile_history.secrecy import Token
 from profile_history.testing import Fault, FaultPlan
 
 CANARY = "canary-7f3a9c"
@@ -41,6 +44,22 @@ async def test_no_failure_shows_the_token(server, swift, caplog, fault, auth):
         assert CANARY not in repr(client) + repr(vars(client)) + repr(client._fetcher)
     assert CANARY not in caplog.text
     assert CANARY not in repr(server.log)
+
+
+def test_what_a_server_sent_is_not_printed_with_the_values_that_hold_it():
+    """It may echo the token, in a header as well as in the body."""
+    body = b'{"data":[{"a":"%b"}],"error":0,"error_text":"%b"}' % (CANARY.encode(), CANARY.encode())
+    reply = Reply(200, {"x-echo": CANARY}, body)
+    rows = read_to_the_end(reading(reply, Token("another")))
+    assert CANARY not in repr(reply) + repr(rows) + repr(Envelope(0, CANARY, rows))
+
+
+def read_to_the_end(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 async def test_a_server_that_echoes_the_token_is_not_quoted(server, monkeypatch):

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import gc
 import itertools
+import traceback
 from collections import Counter
 
 import attrs
@@ -28,6 +29,7 @@ from profile_history import (
     Window,
 )
 from profile_history.envelope import SLICE
+from profile_history.running import Run
 from profile_history.testing import Behaviour, Fault, FaultPlan
 from profile_history.transport import Transport
 from profile_history.windows import Order, asked_window
@@ -397,6 +399,18 @@ async def test_verified_answers_wait_as_bytes_no_more_than_allowed(server):
     assert len(rest) + 1 == sum(len(server.truth(profile)) for profile in server.profiles())
 
 
+async def test_verified_answers_wait_no_more_than_four_windows_a_request(server):
+    """However small they are."""
+    async with (
+        server.client(window=1, pacing=Pacing(concurrency=2)) as client,
+        client.history(busiest(server)[0], FIRST, LAST) as stream,
+    ):
+        await anext(stream)
+        await asyncio.sleep(0.1)
+        verified_without_events = stream.stats.windows_empty
+        assert len(server.log) <= 4 * 2 + verified_without_events + 1
+
+
 async def test_one_huge_profile_does_not_hold_up_the_others(server):
     """With one request at a time, 731 windows of one profile and 29 others take turns."""
     server.behaviour = Behaviour(latency=0.001)
@@ -543,6 +557,95 @@ async def test_a_stream_closed_by_another_task_ends_its_reader_with_an_error(ser
             await reader
 
 
+async def test_a_stream_closed_between_two_steps_by_another_task_does_not_look_complete(server):
+    """What was verified and begun is handed out, and then comes an error, not an end."""
+    async with server.client() as client:
+        stream = client.histories(server.profiles())
+        await anext(stream)
+        await asyncio.create_task(stream.aclose())
+        with pytest.raises(UsageError, match="closed while it was being read"):
+            while True:
+                await anext(stream)
+        with pytest.raises(UsageError, match="closed before its end"):
+            await anext(stream)
+
+
+async def test_a_stream_read_to_its_end_ends_for_anext_too(server):
+    """As every asynchronous iterator does."""
+    async with server.client() as client:
+        stream = client.histories([])
+        for _ in range(2):
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
+
+
+async def test_events_and_windows_of_one_stream_are_not_read_both(server):
+    """They would take each other's windows away."""
+    async with server.client() as client, client.histories(server.profiles()) as stream:
+        await anext(stream)
+        with pytest.raises(UsageError, match="read its events or its windows"):
+            await anext(stream.windows())
+
+
+async def test_a_source_that_cancels_itself_ends_the_stream_with_an_error(server):
+    """Nobody waits for profiles that will not come."""
+
+    async def broken():
+        yield server.profile(1)
+        raise asyncio.CancelledError
+
+    async with server.client() as client:
+        with pytest.raises(HistoryError, match="something cancelled the work"):
+            await asyncio.wait_for(client.histories(broken()).collect(), 10)
+
+
+async def test_a_source_cannot_close_the_stream_or_the_client_that_reads_it(server):
+    """It would wait for itself."""
+    async with server.client() as client:
+        for closed in ("stream", "client"):
+            held = []
+
+            async def closing(closed=closed, held=held):
+                yield server.profile(1)
+                await (held[0] if closed == "stream" else client).aclose()
+
+            stream = client.histories(closing())
+            held.append(stream)
+            with pytest.raises(UsageError, match="cannot close the stream that reads it"):
+                await asyncio.wait_for(stream.collect(), 10)
+
+
+async def test_a_source_that_only_the_stream_holds_is_closed_with_it(server):
+    """So that its own `finally` runs, as a database cursor wants."""
+    ended = []
+
+    async def source():
+        try:
+            for number in itertools.count():
+                yield server.profile(number % 30)
+        finally:
+            ended.append(True)
+
+    async with server.client(pacing=Pacing(concurrency=1)) as client:
+        async with client.histories(source()) as stream:
+            await anext(stream)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert ended == [True]
+
+
+async def test_failures_do_not_keep_the_answers_they_came_from(server, swift):
+    """A million failed windows cost a million short errors, not a million answers."""
+    server.faults = FaultPlan.always(Fault.API_ERROR)
+    async with server.client(retry=swift) as client:
+        stream = client.histories(server.profiles()[:3], on_error="collect").windows()
+        results = await stream.collect()
+    assert len(results) == 3
+    for result in results:
+        frames = [frame for frame, _ in traceback.walk_tb(result.error.__traceback__)]
+        assert not any("reply" in frame.f_locals for frame in frames)
+
+
 async def test_a_second_consumer_is_refused(server):
     """While the first is at work; afterwards another task may go on."""
     async with server.client() as client, client.histories(server.profiles()) as stream:
@@ -630,3 +733,24 @@ async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and
     assert slices > 40
     assert until_first > 2 * slices * 0.9
     assert turns - until_first > slices * 0.9
+
+
+@pytest.mark.parametrize("view", ["pairs", "windows"])
+async def test_the_event_loop_turns_in_the_other_views_as_well(server, monkeypatch, view):
+    """Pairs and windows pause like events."""
+    poison(monkeypatch, server, [b'{"action":"send","datetime":"2024-06-01T10:00:00Z"}'] * 20_000)
+    monkeypatch.setattr("profile_history.running._LONGEST_HOLD", -1)
+    pauses = 0
+    breathe = Run.breathe
+
+    async def counted(self):
+        nonlocal pauses
+        pauses += 1
+        await breathe(self)
+
+    monkeypatch.setattr(Run, "breathe", counted)
+    async with server.client() as client, client.histories([server.profile(1)], FIRST, LAST) as stream:
+        items = stream if view == "pairs" else stream.windows()
+        async for _ in items:
+            pass
+    assert pauses > 2 * (stream.stats.bytes // SLICE) * 0.9

@@ -194,6 +194,60 @@ async def test_the_limit_counts_decompressed_bytes(size):
             assert len((await attempt(url)).body) == size
 
 
+async def test_an_answer_that_is_too_long_is_not_read_to_its_end():
+    """The connection is given up, and not used for the next request."""
+    connections = []
+
+    async def answer(reader, writer, head):
+        connections.append(writer)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b" " * 65536)
+                await writer.drain()
+
+    async with raw_server(answer) as url:
+        transport = Transport(url, None, None)
+        for _ in range(2):
+            with pytest.raises(ResponseTooLarge):
+                await transport.send(SecretBytes(b"{}"), "id", Timeouts(), LIMIT)
+        await transport.aclose()
+    assert len(connections) == 2
+
+
+async def test_a_session_made_here_asks_nobody_but_its_own_settings():
+    """No proxy, password or cookie from the surroundings; no limit on connections but the pacer's."""
+    transport = Transport(yarl.URL("http://127.0.0.1/x"), None, None)
+    session = transport.enter()
+    assert session.trust_env is False
+    assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
+    assert session.connector.limit == 0
+    assert transport.enter() is session
+    await transport.aclose()
+
+
+async def test_the_time_to_connect_is_limited_on_its_own(monkeypatch):
+    """A host that swallows packets is given up after `connect` seconds; an attempt may take longer."""
+    transport = Transport(yarl.URL("http://127.0.0.1/x"), None, None)
+
+    async def never(*_, **__):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(transport.enter().connector, "_create_connection", never)
+    with pytest.raises(ConnectionFailed, match=r"no connection to 127.0.0.1:80 within 0.05 s"):
+        await transport.send(SecretBytes(b"{}"), "id", Timeouts(connect=0.05), LIMIT)
+    await transport.aclose()
+
+
+async def test_a_session_that_raises_for_a_status_of_its_own_does_not_get_to_do_so():
+    """What an answer means is the protocol's business."""
+    async with (
+        raw_server(saying(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\n{}")) as url,
+        aiohttp.ClientSession(raise_for_status=True) as own,
+    ):
+        assert (await attempt(url, session=own)).status == 503
+
+
 async def test_a_body_that_arrives_in_pieces_is_put_together():
     """Whatever the packets."""
 
