@@ -170,7 +170,7 @@ class Run:
         self._wake_worker()
 
     async def _work(self) -> None:
-        while not self._closed:
+        while True:
             unit = self.schedule.take()
             if unit is None:
                 idle = asyncio.get_running_loop().create_future()
@@ -179,6 +179,8 @@ class Run:
                 continue
             self._wake_worker()
             await self._fetch(unit)
+            if self._closed:
+                return
             _release(self._consumer)
             if self.schedule.wants_profiles:
                 _release(self._feeder)
