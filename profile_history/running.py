@@ -179,8 +179,6 @@ class Run:
                 continue
             self._wake_worker()
             await self._fetch(unit)
-            if self._closed:
-                return
             _release(self._consumer)
             if self.schedule.wants_profiles:
                 _release(self._feeder)
@@ -192,7 +190,7 @@ class Run:
         try:
             rows = await self.fetcher.fetch(unit.task, self.stats, divisible=divisible)
         except HistoryError as error:
-            if error.fatal:
+            if error.fatal or self._closed:
                 raise
             # Its frames hold the whole answer, and a stream keeps its failures.
             error.__traceback__ = error.__context__ = error.__cause__ = None
