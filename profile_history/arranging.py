@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, pairwise
 from operator import attrgetter
@@ -27,30 +28,40 @@ def arranged(batches: Sequence[list[Event]], order: Order) -> Iterator[list[Even
     """Sorts by the labelled moment, stably: events of the same moment keep the server's order.
 
     Each batch is sorted in place. Where the sorted batches follow one another, as they do when the server sorts its
-    rows either way, they are handed on as they are; else they are merged, a few hundred events at a time.
+    rows either way, they are handed on as they are; else they are merged, a few hundred events at a time. A batch is
+    let go as it is handed on. Between its own steps it yields empty batches, so that the caller can pause there.
 
     Args:
         batches: The events in the server's order, cut in slices.
         order: Which end comes first.
     """
-    batches = [batch for batch in batches if batch]
-    key = _key(batches)
+    waiting = deque(batch for batch in batches if batch)
+    del batches
     newest = order is Order.NEWEST
-    for batch in batches:
+    zones: set[dt.tzinfo | None] = set()
+    for batch in waiting:
+        zones.update(event.datetime.tzinfo for event in batch)
+        yield []
+    key = attrgetter("datetime") if len(zones) <= 1 else _label
+    for batch in waiting:
         batch.sort(key=key, reverse=newest)
-    if all(_follows(before, after, key, newest=newest) for before, after in pairwise(batches)):
-        yield from batches
-    elif all(_precedes(before, after, key, newest=newest) for before, after in pairwise(batches)):
-        yield from reversed(batches)
+        yield []
+    if all(_follows(before, after, key, newest=newest) for before, after in pairwise(waiting)):
+        while waiting:
+            yield waiting.popleft()
+    elif all(_precedes(before, after, key, newest=newest) for before, after in pairwise(waiting)):
+        while waiting:
+            yield waiting.pop()
     else:
-        merged = heapq.merge(*batches, key=key, reverse=newest)
+        merged = heapq.merge(*map(_drained, waiting), key=key, reverse=newest)
         while some := list(islice(merged, _MERGED_AT_ONCE)):
             yield some
 
 
-def _key(batches: Sequence[list[Event]]) -> Callable[[Event], Any]:
-    zones = {event.datetime.tzinfo for batch in batches for event in batch}
-    return attrgetter("datetime") if len(zones) <= 1 else _label
+def _drained(batch: list[Event]) -> Iterator[Event]:
+    batch.reverse()
+    while batch:
+        yield batch.pop()
 
 
 def _label(event: Event) -> dt.datetime:

@@ -48,6 +48,7 @@ class _Shared:
     transport: Transport
     pacer: Pacer
     runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
+    clients: weakref.WeakSet[HistoryClient] = attrs.field(factory=weakref.WeakSet)
 
 
 def _list_id(explicit: int | None) -> int:
@@ -134,6 +135,7 @@ class HistoryClient:
         )
         self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self._fetcher = self._make_fetcher()
+        self._shared.clients.add(self)
         self._closed = False
 
     def with_options(
@@ -180,6 +182,7 @@ class HistoryClient:
         copy._options = attrs.evolve(self._options, **changes)
         copy._runs = weakref.WeakSet()
         copy._fetcher = copy._make_fetcher()
+        self._shared.clients.add(copy)
         return copy
 
     def history(
@@ -245,16 +248,17 @@ class HistoryClient:
     async def aclose(self) -> None:
         """Ends all streams and closes the session, if it was made here; again is harmless.
 
-        A copy made by `with_options` ends only its own streams.
+        A copy made by `with_options` ends only its own streams, and closes the session only as the last one there is.
         """
         self._closed = True
+        self._shared.clients.discard(self)
         runs = list(self._runs if self._copy else self._shared.runs)
         for run in runs:
             run.check_task()
         try:
             await asyncio.gather(*(run.stop() for run in runs))
         finally:
-            if not self._copy:
+            if not self._copy or not self._shared.clients:
                 await self._shared.transport.aclose()
 
     async def __aenter__(self) -> Self:

@@ -23,6 +23,7 @@ from profile_history.errors import DecodeError, TruncatedResponse
 SLICE = 32 * 1024
 
 _OUTLINE_LIMIT = 1024 * 1024
+_HEAD_LIMIT = 64 * 1024
 _CANDIDATES = 64
 _TOKENS_A_STEP = 2048
 _BLANKS = b" \t\r\n"
@@ -54,7 +55,7 @@ class Slice(NamedTuple):
 class Rows:
     """The rows of a verified answer, still as bytes."""
 
-    body: bytes = attrs.field(repr=False)
+    body: bytes | bytearray = attrs.field(repr=False)
     slices: tuple[Slice, ...]
 
     @property
@@ -70,7 +71,7 @@ class Rows:
     def chunks(self) -> Iterator[bytes]:
         """The slices, each some rows with commas between them."""
         for part in self.slices:
-            yield self.body[part.start : part.stop]
+            yield bytes(self.body[part.start : part.stop])
 
 
 @attrs.frozen
@@ -88,17 +89,19 @@ class Envelope:
     rows: Rows | None
 
 
-def read_envelope(body: bytes) -> Generator[None, None, Envelope]:
+def read_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
     """Verifies that a body is one complete JSON object, in short steps.
 
     Raises:
         TruncatedResponse: The body stops before its end.
         DecodeError: The body is no such object.
     """
-    body = body.removeprefix(BOM)
-    if _OPENING.match(body) is None:
-        raise DecodeError("the answer is no JSON object") if body.strip() else TruncatedResponse("the answer is empty")
-    start = _data_start(body)
+    if body.startswith(BOM):
+        body = _without_bom(body)
+    if _OPENING.match(body, 0, _HEAD_LIMIT) is None:
+        blank = len(body) <= _HEAD_LIMIT and not body.strip()
+        raise TruncatedResponse("the answer is empty") if blank else DecodeError("the answer is no JSON object")
+    start = yield from _data_start(body)
     if start is None:
         return _envelope(_only_outline(body), None)
     failure: DecodeError | None = None
@@ -131,11 +134,11 @@ def split_rows(chunk: bytes) -> list[bytes]:
     return [bytes(row) for row in _parse(chunk)]
 
 
-def _parse(chunk: bytes) -> list[Any]:
+def _parse(chunk: bytes | bytearray) -> list[Any]:
     if not chunk.isascii():
         chunk.decode()
     try:
-        return _raw_rows.decode(b"[%b]" % chunk)
+        return _raw_rows.decode(b"[" + chunk + b"]")
     except msgspec.DecodeError:
         return list(_split_leniently(chunk.decode()))
 
@@ -157,10 +160,19 @@ def _end_of_blank(text: str, place: int) -> int:
     return blank.end() if blank else place
 
 
-def _data_start(body: bytes) -> int | None:
-    if documented := _DOCUMENTED_HEAD.match(body):
+def _without_bom(body: bytes | bytearray) -> bytes | bytearray:
+    if isinstance(body, bytearray):
+        # In place: a copy of a long body would hold the loop.
+        body[: len(BOM)] = b" " * len(BOM)
+        return body
+    return body.removeprefix(BOM)
+
+
+def _data_start(body: bytes | bytearray) -> Generator[None, None, int | None]:
+    if documented := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT):
         return documented.end()
-    for found in islice(_DATA.finditer(body, 0, _OUTLINE_LIMIT), _CANDIDATES):
+    for found in islice(_DATA.finditer(body, 0, _HEAD_LIMIT), _CANDIDATES):
+        yield
         try:
             head = json.loads(body[: found.end()] + b"]}")
         except (ValueError, RecursionError):
@@ -170,7 +182,7 @@ def _data_start(body: bytes) -> int | None:
     return None
 
 
-def _data_stops(body: bytes, start: int) -> Iterator[int]:
+def _data_stops(body: bytes | bytearray, start: int) -> Iterator[int]:
     stop = len(body)
     for _ in range(_CANDIDATES):
         stop = body.rfind(b"]", start, stop)
@@ -179,7 +191,7 @@ def _data_stops(body: bytes, start: int) -> Iterator[int]:
         yield stop
 
 
-def _outline(text: bytes) -> dict[str, Any]:
+def _outline(text: bytes | bytearray) -> dict[str, Any]:
     if len(text) > _OUTLINE_LIMIT:
         raise DecodeError("the answer is longer than any error message and holds no `data`", path="$.data")
     pairs = json.loads(text, object_pairs_hook=list)
@@ -189,7 +201,7 @@ def _outline(text: bytes) -> dict[str, Any]:
     return outline
 
 
-def _only_outline(text: bytes) -> dict[str, Any]:
+def _only_outline(text: bytes | bytearray) -> dict[str, Any]:
     try:
         return _outline(text)
     except json.JSONDecodeError as error:
@@ -210,7 +222,7 @@ def _envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
     return Envelope(code, text if isinstance(text, str) else "", rows)
 
 
-def _cut(body: bytes, start: int, stop: int) -> Generator[None, None, list[Slice]]:
+def _cut(body: bytes | bytearray, start: int, stop: int) -> Generator[None, None, list[Slice]]:
     slices: list[Slice] = []
     start, stop = _trimmed(body, start, stop)
     if start == stop:
@@ -231,7 +243,7 @@ def _cut(body: bytes, start: int, stop: int) -> Generator[None, None, list[Slice
 
 
 def _next_slice(
-    body: bytes, start: int, stop: int, boundary: re.Pattern[bytes] | None
+    body: bytes | bytearray, start: int, stop: int, boundary: re.Pattern[bytes] | None
 ) -> Generator[None, None, tuple[int, int]]:
     if boundary is None or stop - start <= 2 * SLICE:
         return stop, len(_parse(body[start:stop]))
@@ -243,7 +255,7 @@ def _next_slice(
     return end, len(_parse(body[start:end]))
 
 
-def _trimmed(body: bytes, start: int, stop: int) -> tuple[int, int]:
+def _trimmed(body: bytes | bytearray, start: int, stop: int) -> tuple[int, int]:
     blank = _BLANK.match(body, start, stop)
     start = blank.end() if blank else start
     while start < stop and body[stop - 1] in _BLANKS:
@@ -252,13 +264,13 @@ def _trimmed(body: bytes, start: int, stop: int) -> tuple[int, int]:
     return start, stop
 
 
-def _boundary(body: bytes, start: int, stop: int) -> re.Pattern[bytes]:
+def _boundary(body: bytes | bytearray, start: int, stop: int) -> re.Pattern[bytes]:
     first_key = _FIRST_KEY.match(body, start, stop)
     row = re.escape(first_key[1]) if first_key else rb"\{"
     return re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=" + row + rb")")
 
 
-def _row_end(body: bytes, start: int, least: int, stop: int) -> Generator[None, None, int]:
+def _row_end(body: bytes | bytearray, start: int, least: int, stop: int) -> Generator[None, None, int]:
     depth = 0
     for number, token in enumerate(_TOKEN.finditer(body, start, stop), 1):
         if token[0] in (b"{", b"["):

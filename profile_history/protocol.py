@@ -29,6 +29,7 @@ PATH = "/api/v1.1/subscribers/history_get"
 
 _TEXT_LIMIT = 500
 _SNIPPET_LIMIT = 120
+_PAGE_LIMIT = 4096
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _SECONDS = re.compile(r"[0-9]{1,9}")
@@ -94,7 +95,7 @@ class Reply:
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
+    body: bytes | bytearray = attrs.field(repr=False)
 
 
 class Requests:
@@ -159,7 +160,7 @@ def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError
     rule = _BY_CODE.get(code) if code else None
     rule = rule or _BY_STATUS.get(reply.status)
     kind = rule.kind if rule else Kind.UNKNOWN
-    said = envelope.error_text if envelope else reply.body[:4096].decode("utf-8", "replace")
+    said = envelope.error_text if envelope else reply.body[:_PAGE_LIMIT].decode("utf-8", "replace")
     text = _clean(said, token, _TEXT_LIMIT if envelope else _SNIPPET_LIMIT)
     if rule:
         text = f"{rule.hint} ({text})" if text else rule.hint
@@ -192,12 +193,12 @@ def _http_date(text: str) -> dt.datetime | None:
 
 
 def _not_ours(reply: Reply, token: Token) -> ResponseError | None:
-    body = reply.body.removeprefix(BOM).lstrip()
-    if not body:
+    head = reply.body[:_PAGE_LIMIT].removeprefix(BOM).lstrip()
+    if not head and len(reply.body) <= _PAGE_LIMIT:
         return TruncatedResponse(f"HTTP {reply.status} with an empty body, which is not the same as no events")
-    if not body.startswith(b"<"):
+    if not head.startswith(b"<"):
         return None
-    snippet = _clean(body[:4096].decode("utf-8", "replace"), token, _SNIPPET_LIMIT)
+    snippet = _clean(head.decode("utf-8", "replace"), token, _SNIPPET_LIMIT)
     return ResponseError(f"HTTP {reply.status} with a page instead of the API's JSON: {snippet}")
 
 

@@ -134,7 +134,7 @@ def _note(error: HistoryError, effort: Effort) -> None:
 def _worthwhile(error: HistoryError, effort: Effort, *, divisible: bool) -> bool:
     if error.kind not in _RETRIES or (divisible and error.too_much):
         return False
-    if isinstance(error, ApiError) and (error.retry_after or 0) > _LONGEST_RETRY_AFTER:
+    if _asks_for_too_long(error):
         return False
     limit = _RETRIES[error.kind]
     return limit is None or effort.malformed <= limit
@@ -142,4 +142,8 @@ def _worthwhile(error: HistoryError, effort: Effort, *, divisible: bool) -> bool
 
 def worth_another_pass(error: HistoryError) -> bool:
     """Whether a window that used up its attempts should be tried again later."""
-    return error.kind in (Kind.TRANSIENT, Kind.THROTTLED)
+    return error.kind in (Kind.TRANSIENT, Kind.THROTTLED) and not _asks_for_too_long(error)
+
+
+def _asks_for_too_long(error: HistoryError) -> bool:
+    return isinstance(error, ApiError) and (error.retry_after or 0) > _LONGEST_RETRY_AFTER

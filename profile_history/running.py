@@ -78,13 +78,13 @@ class Run:
         while True:
             if self._closed:
                 raise UsageError("this stream was closed while it was being read")
+            if self.schedule.exhausted:
+                return None
             remaining = self._remaining()
             if (outcome := self.schedule.next_ready()) is not None:
                 return outcome
             if self._failure is not None:
                 raise self._failure
-            if self.schedule.exhausted:
-                return None
             self._consumer = asyncio.get_running_loop().create_future()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(remaining):
@@ -154,6 +154,7 @@ class Run:
         else:
             for profile in self.profiles:
                 await self._add(profile)
+                await self.breathe()
         self.schedule.complete()
         _release(self._consumer)
 

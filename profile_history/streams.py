@@ -238,7 +238,9 @@ class HistoryStream(Generic[T_co]):
         """Cancels what is under way and waits until no task and no connection is left; again is harmless."""
         await self._reader.run.stop()
         # Closed under another task's hands it would end as if it were complete.
-        if not self._items.ag_running and self._consumer in (None, asyncio.current_task()):
+        consumer = self._consumer
+        ours = consumer is None or consumer.done() or consumer is asyncio.current_task()
+        if ours and not self._items.ag_running:
             await self._items.aclose()
 
     async def __aenter__(self) -> Self:

@@ -96,17 +96,15 @@ class Transport:
                 headers=self._headers(request_id),
                 allow_redirects=False,
                 raise_for_status=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=timeouts.attempt, connect=timeouts.connect, sock_read=timeouts.read
-                ),
+                timeout=self._timeout(timeouts),
             ) as response:
                 body_read = await _read(response, limit)
-                if isinstance(body_read, bytes):
+                if not isinstance(body_read, ResponseTooLarge):
                     headers = {name.lower(): value for name, value in response.headers.items()}
                     return Reply(response.status, headers, body_read)
                 response.close()
                 failure = body_read
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             failure = _translated(error, self._url, timeouts)
         # Raised outside the handler: the chained exception's frames hold the request's headers.
         raise failure
@@ -116,6 +114,16 @@ class Transport:
         self.closed = True
         if self._owned and self._session is not None:
             await self._session.close()
+
+    def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
+        # `connect` takes in the host's lookup, but also the wait for a place in the pool, which a caller's session may
+        # have few of.
+        return aiohttp.ClientTimeout(
+            total=timeouts.attempt,
+            connect=timeouts.connect if self._owned else None,
+            sock_connect=timeouts.connect,
+            sock_read=timeouts.read,
+        )
 
     def _headers(self, request_id: str) -> Mapping[str, str]:
         headers = {
@@ -129,15 +137,17 @@ class Transport:
         return headers
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | ResponseTooLarge:
-    parts = []
-    size = 0
-    while part := await response.content.readany():
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | bytearray | ResponseTooLarge:
+    body: bytes | bytearray = await response.content.readany()
+    size = len(body)
+    while size <= limit and (part := await response.content.readany()):
+        # Grown in place: putting a long body together in one go would hold the loop.
+        body = body if isinstance(body, bytearray) else bytearray(body)
+        body += part
         size += len(part)
-        if size > limit:
-            return ResponseTooLarge(f"the answer is longer than {limit} bytes; ask for fewer days or raise Limits.body")
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    if size > limit:
+        return ResponseTooLarge(f"the answer is longer than {limit} bytes; ask for fewer days or raise Limits.body")
+    return body
 
 
 def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryError:
@@ -156,7 +166,7 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
             return ConnectionFailed(f"no connection to {where}: {error.os_error.strerror or kind}")
         case aiohttp.ClientPayloadError():
             return TruncatedResponse(f"the connection to {where} ended in the middle of the answer")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             return ConnectionFailed(f"{where} closed the connection before its answer was complete ({kind})")
         case aiohttp.ClientResponseError():
             return ResponseError(f"{where} answered with something that is no proper HTTP ({kind})")

@@ -70,7 +70,7 @@ def test_batches_of_a_sorted_answer_are_passed_on_without_merging(order, minutes
     """Whichever way the server sorts, each batch is handed on as the same list."""
     events = events_at(*minutes)
     batches = [events[:2], events[2:3], events[3:]]
-    handed_on = list(arranged(batches, order))
+    handed_on = [batch for batch in arranged(batches, order) if batch]
     assert {id(batch) for batch in handed_on} == {id(batch) for batch in batches}
     assert flat(handed_on) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
 
@@ -80,7 +80,7 @@ def test_a_tie_across_a_cut_is_no_reason_to_merge(order, minutes):
     """An answer sorted the way it is asked for is never copied."""
     events = events_at(*minutes)
     batches = [events[:2], events[2:3], events[3:]]
-    assert [id(batch) for batch in arranged(batches, order)] == [id(batch) for batch in batches]
+    assert [id(batch) for batch in arranged(batches, order) if batch] == [id(batch) for batch in batches]
 
 
 @BOTH_ORDERS

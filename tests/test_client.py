@@ -173,6 +173,15 @@ async def test_closing_a_copy_ends_only_its_own_streams_and_closing_the_original
         ours.with_options(order="newest").history(server.profile(1))
 
 
+async def test_a_copy_that_is_the_last_one_left_closes_the_session(server):
+    """As in `async with HistoryClient(...).with_options(...)`, where nobody holds the original."""
+    async with server.client().with_options(order="oldest") as copy:
+        gc.collect()
+        assert await copy.history(server.profile(1)).collect()
+        session = copy._shared.transport._session
+    assert session.closed
+
+
 async def test_a_copy_of_a_client_closed_meanwhile_is_refused(server):
     """The session it shares is gone."""
     ours = server.client()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import DecodeError, ResponseError, TruncatedResponse, envelope
-from profile_history.envelope import SLICE, read_envelope, split_rows
+from profile_history.envelope import BOM, SLICE, read_envelope, split_rows
 
 NASTY = ['},{"action"', "]", '"data":[', '"', "\\", '\\"}],"error":0}', "é я € 😀", "{", ""]
 TEXT = st.sampled_from(NASTY) | st.text(max_size=8)
@@ -309,6 +309,20 @@ def test_blanks_around_rows_never_matter(length, blanks):
     row = b'{"a":"%b"}' % (b"x" * length)
     rows = blanks + (blanks + b"," + blanks).join([row] * 3) + blanks
     assert rows_of(verified(with_rows(rows), 64)[0]) == [json.loads(row)] * 3
+
+
+def test_a_byte_order_mark_is_passed_over_in_an_answer_that_came_in_pieces_too():
+    """Pieces are put together in a bytearray, which is not copied for it."""
+    body = bytearray(BOM + with_rows(b'{"a":1}'))
+    assert rows_of(verified(body)[0]) == [{"a": 1}]
+
+
+def test_an_answer_that_does_not_begin_in_time_is_no_answer():
+    """Nobody reads sixty megabytes of blanks to find out."""
+    with pytest.raises(DecodeError, match="no JSON object"):
+        verified(b" " * 100_000 + b'{"data":[],"error":0}')
+    with pytest.raises(TruncatedResponse, match="empty"):
+        verified(b" " * 1000)
 
 
 def test_an_answer_beyond_the_outlines_limit_is_refused():

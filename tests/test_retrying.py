@@ -164,3 +164,4 @@ def test_only_passing_failures_earn_another_pass():
     assert worth_another_pass(api_error(Kind.THROTTLED, 429))
     assert not worth_another_pass(DecodeError("x"))
     assert not worth_another_pass(api_error(Kind.UNKNOWN, 440))
+    assert not worth_another_pass(api_error(Kind.THROTTLED, 429, retry_after=121))

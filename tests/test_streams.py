@@ -303,6 +303,18 @@ async def test_a_deadline_ends_a_stream_that_is_not_complete(server):
             await client.history(server.profile(1), deadline=0.05).collect()
 
 
+async def test_a_deadline_that_passes_after_everything_was_handed_out_is_kept(server):
+    """Late is only what is missing."""
+    profile, now = busiest(server)[0], [0.0]
+    async with server.client() as client, client.history(profile, deadline=5) as stream:
+        stream._reader.run._clock = lambda: now[0]
+        for _ in server.truth(profile):
+            await anext(stream)
+        now[0] = 6.0
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+
 async def test_a_deadline_that_is_kept_changes_nothing(server):
     """A generous one."""
     async with server.client() as client:

@@ -269,7 +269,7 @@ async def test_a_body_that_arrives_in_pieces_is_put_together():
         (aiohttp.ClientConnectorCertificateError(mock.Mock(), ssl.SSLCertVerificationError()), UntrustedServer),
         (aiohttp.ClientConnectorSSLError(mock.Mock(), ssl.SSLError(1, "x")), UntrustedServer),
         (aiohttp.ClientError("something new"), TransportError),
-        (OSError(24, "too many open files"), ConnectionFailed),
+        (aiohttp.ClientOSError(24, "too many open files"), ConnectionFailed),
     ],
     ids=["connect timeout", "certificate", "handshake", "unknown", "file descriptors"],
 )
@@ -292,6 +292,31 @@ async def test_neither_message_nor_frames_of_an_error_show_the_token():
     assert product
     assert CANARY not in "".join(product)
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+async def test_a_bug_in_a_hook_of_the_callers_session_surfaces_as_it_is():
+    """It is not dressed up as a failed connection, and not tried again."""
+
+    async def broken(*_):
+        raise ValueError("the caller's own")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(broken)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as own:
+        with pytest.raises(ValueError, match="the caller's own"):
+            await attempt(yarl.URL("http://127.0.0.1:9/x"), session=own)
+
+
+async def test_a_pool_of_the_callers_session_that_is_full_is_no_failed_connection():
+    """Waiting for a place in it is not connecting."""
+
+    async def slow(reader, writer, head):
+        await asyncio.sleep(0.1)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with raw_server(slow) as url, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as own:
+        attempts = [attempt(url, session=own, timeouts=Timeouts(connect=0.05)) for _ in range(3)]
+        assert [reply.status for reply in await asyncio.gather(*attempts)] == [200] * 3
 
 
 async def test_a_closed_transport_and_a_closed_session_are_refused():
