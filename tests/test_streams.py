@@ -338,7 +338,7 @@ class StallWide(FaultPlan):
 @pytest.mark.parametrize(
     ("options", "faults", "behaviour"),
     [
-        ({"timeouts": Timeouts(read=0.05)}, StallWide(), Behaviour()),
+        ({"timeouts": Timeouts(read=0.3)}, StallWide(), Behaviour()),
         ({"limits": Limits(body=3000)}, FaultPlan(), Behaviour()),
         ({"limits": Limits(row_cap=40)}, FaultPlan(), Behaviour(row_cap=40)),
     ],
