@@ -66,6 +66,10 @@ class HistoryError(Exception):
         self.attempts: int = 0
         self.request_id: str | None = None
 
+    def forget_frames(self) -> None:
+        """Drops the traceback and what came before: their frames may hold whole answers, and failures are kept."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+
     def __str__(self) -> str:
         context = {
             "profile": self.profile,

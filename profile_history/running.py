@@ -193,8 +193,7 @@ class Run:
         except HistoryError as error:
             if error.fatal or self._closed:
                 raise
-            # Its frames hold the whole answer, and a stream keeps its failures.
-            error.__traceback__ = error.__context__ = error.__cause__ = None
+            error.forget_frames()
             if divisible and error.too_much:
                 self.stats.windows_split += 1
                 self.schedule.split(unit)

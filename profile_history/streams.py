@@ -142,6 +142,7 @@ class Reader:
 
     def _give_up(self, outcome: Outcome, error: HistoryError) -> None:
         error.profile, error.window = outcome.profile, outcome.window
+        error.forget_frames()
         self.run.stats.windows_failed += 1
         self.failures.append(WindowFailure(outcome.profile, outcome.window, error))
 

@@ -646,6 +646,16 @@ async def test_a_source_that_only_the_stream_holds_is_closed_with_it(server):
         assert ended == [True]
 
 
+async def test_a_window_refused_for_one_row_does_not_keep_its_other_events(server, monkeypatch):
+    """Its error is kept, and the error's frames held them all."""
+    poison(monkeypatch, server, [b"null"])
+    async with server.client() as client:
+        stream = client.history(busiest(server)[0], FIRST, LAST, strict=True, on_error="collect")
+        assert await stream.collect() == []
+    [failure] = stream.failures
+    assert failure.error.__traceback__ is None
+
+
 async def test_failures_do_not_keep_the_answers_they_came_from(server, swift):
     """A million failed windows cost a million short errors, not a million answers."""
     server.faults = FaultPlan.always(Fault.API_ERROR)
