@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import os
-import time
 import uuid
 import warnings
 import weakref
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -18,9 +17,12 @@ import attrs
 import yarl
 
 from profile_history import settings
+from profile_history.budget import Budget
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.fetching import Fetcher
+from profile_history.memory import Allowance, Memory
+from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.pacing import Pacer
 from profile_history.profiles import Profile
@@ -36,9 +38,10 @@ from profile_history.windows import Border, Order, asked_window
 
 Day = dt.date | str
 
-# Twice as many workers as requests: one that waits before a retry holds no request's place.
+# Twice as many workers as requests: verifying an answer overlaps with waiting for the next.
 _WORKERS_A_REQUEST = 2
 _AHEAD_A_REQUEST = 4
+_PARKED_A_REQUEST = 64
 
 
 @attrs.frozen
@@ -47,6 +50,9 @@ class _Shared:
 
     transport: Transport
     pacer: Pacer
+    observer: Observer
+    budget: Budget = attrs.field(factory=Budget)
+    memory: Memory = attrs.field(factory=Memory)
     runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
     clients: weakref.WeakSet[HistoryClient] = attrs.field(factory=weakref.WeakSet)
 
@@ -95,6 +101,9 @@ class HistoryClient:
         timeouts: How long one attempt may take.
         limits: How much is held in memory.
         allow_http: Whether plain http may be used with a host that is not this machine.
+        on_event: A plain function that is told what the client does, such as `GateOpened` or `WindowDone` (the module
+            `profile_history.observing` has them all). It is called on the event loop, so it must not block; what it
+            raises is logged and does no harm.
 
     Raises:
         ConfigurationError: An argument is missing or wrong. Nothing was sent.
@@ -116,6 +125,7 @@ class HistoryClient:
         timeouts: Timeouts = Timeouts(),
         limits: Limits = Limits(),
         allow_http: bool = False,
+        on_event: Callable[[Observation], object] | None = None,
     ) -> None:
         self._copy = False
         self._closed = True
@@ -129,9 +139,11 @@ class HistoryClient:
         self._pacing = _expect("pacing", pacing, Pacing)
         if session is not None:
             _expect("session", session, aiohttp.ClientSession)
+        observer = Observer(on_event)
         self._shared = _Shared(
             Transport(yarl.URL(url), self._token if auth == "header" else None, session),
-            Pacer(pacing, clock=time.monotonic),
+            Pacer(pacing, observer=observer),
+            observer,
         )
         self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self._fetcher = self._make_fetcher()
@@ -149,9 +161,9 @@ class HistoryClient:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
     ) -> HistoryClient:
-        """A cheap copy with other options. It shares session and pacing; closing it leaves the original open.
+        """A cheap copy with other options. What is left out stays as it is.
 
-        What is left out stays as it is.
+        It shares session, pacing, budget and hook; closing it leaves the original open.
 
         Args:
             list_id: Another database.
@@ -285,13 +297,14 @@ class HistoryClient:
             warnings.warn(f"{self!r} was not closed; use async with, or await aclose()", ResourceWarning, stacklevel=1)
 
     def _make_fetcher(self) -> Fetcher:
-        options = self._options
+        options, shared = self._options, self._shared
         return Fetcher(
-            transport=self._shared.transport,
+            transport=shared.transport,
             requests=Requests(self._token, options.list_id, self._auth),
             token=self._token,
-            pacer=self._shared.pacer,
-            retrier=Retrier(options.retry),
+            pacer=shared.pacer,
+            retrier=Retrier(options.retry, shared.budget, window=options.timeouts.window),
+            observer=shared.observer,
             border=options.border,
             timeouts=options.timeouts,
             limits=options.limits,
@@ -312,17 +325,18 @@ class HistoryClient:
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigurationError(f"deadline is a positive number of seconds or None, not {deadline!r}")
         options = self._options
-        asked = asked_window(date_from, date_to)
+        asked, today = asked_window(date_from, date_to), dt.date.today()
 
         def make_walk() -> Walk[Outcome]:
-            return Walk(asked, rule=options.window, order=options.order, today=dt.date.today())
+            return Walk(asked, rule=options.window, order=options.order, today=today)
 
         make_walk()
         schedule = Schedule(
             make_walk=make_walk,
             make_request_id=lambda: uuid.uuid4().hex,
+            allowance=Allowance(self._shared.memory, options.limits.in_flight),
             windows_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
-            bytes_ahead=options.limits.in_flight,
+            parked_ahead=_PARKED_A_REQUEST * self._pacing.concurrency,
             profiles_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
         )
         workers = _WORKERS_A_REQUEST * self._pacing.concurrency

@@ -15,14 +15,14 @@ HistoryError
 ├── ApiError                    the API itself reports an error
 │   ├── AuthenticationError     the token is missing, wrong, or has no right to the database
 │   └── RateLimited             too many requests
-├── ServerUnavailable           the server kept failing for every request (reserved)
+├── ServerUnavailable           the server kept failing for every request
 └── DeadlineExceeded            the time given to a stream ran out
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from profile_history.profiles import Profile
@@ -30,11 +30,20 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What a failure means for the next attempt."""
+    """What a failure means for the next attempt.
+
+    Attributes:
+        TRANSIENT: It may heal; it is tried again.
+        THROTTLED: There are too many requests; it is tried again.
+        SUSPECT: A hiccup on the way would look like this, and so would a fact; it is tried once more.
+        AUTH: The token is not accepted; nothing else will succeed either.
+        CALLER: The request itself is at fault.
+        UNKNOWN: Nobody knows what a repetition would do.
+    """
 
     TRANSIENT = "transient"
     THROTTLED = "throttled"
-    MALFORMED = "malformed"
+    SUSPECT = "suspect"
     AUTH = "auth"
     CALLER = "caller"
     UNKNOWN = "unknown"
@@ -51,12 +60,14 @@ class HistoryError(Exception):
         kind: What the failure means for the next attempt.
         fatal: Whether every other request would meet the same failure.
         too_much: Whether asking for fewer days at once may help.
+        stale: Whether a kept-alive connection died before the answer began; the server never saw the request.
         hint: What to try, or None.
     """
 
     kind: Kind = Kind.UNKNOWN
-    fatal: ClassVar[bool] = False
+    fatal: bool = False
     too_much: bool = False
+    stale: bool = False
     hint: str | None = None
 
     def __init__(self, message: str = "") -> None:
@@ -136,7 +147,7 @@ class DecodeError(ResponseError):
         path: Where, as a JSON path such as `$.data[3].datetime`.
     """
 
-    kind = Kind.MALFORMED
+    kind = Kind.SUSPECT
 
     def __init__(self, message: str = "", path: str = "$") -> None:
         super().__init__(message)
@@ -213,9 +224,10 @@ class RateLimited(ApiError):
 
 
 class ServerUnavailable(HistoryError):
-    """The server kept failing for every request; try again later. Reserved: nothing raises it yet."""
+    """The server kept failing for every request for `RetryPolicy.patience` seconds; try again later."""
 
     kind = Kind.TRANSIENT
+    fatal = True
 
 
 class DeadlineExceeded(HistoryError):

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
 import attrs
 
 from profile_history.envelope import Rows
-from profile_history.errors import ApiError, AttemptTimeout, HistoryError, Kind, RateLimited, TruncatedResponse
+from profile_history.errors import (
+    ApiError,
+    AttemptTimeout,
+    HistoryError,
+    Kind,
+    RateLimited,
+    ResponseError,
+    TruncatedResponse,
+)
+from profile_history.memory import Lease
+from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned
 from profile_history.options import Limits, Timeouts
-from profile_history.pacing import Pacer
+from profile_history.pacing import Pacer, Verdict
 from profile_history.profiles import Profile
-from profile_history.protocol import Requests, reading
+from profile_history.protocol import Reply, Requests, reading
 from profile_history.retrying import Effort, Retrier
 from profile_history.secrecy import SecretBytes, Token
 from profile_history.stats import Stats
@@ -42,55 +52,143 @@ class Fetcher:
     token: Token = attrs.field(repr=False)
     pacer: Pacer
     retrier: Retrier
+    observer: Observer
     border: Border
     timeouts: Timeouts
     limits: Limits
 
-    async def fetch(self, task: Task, stats: Stats, *, divisible: bool) -> Rows:
-        """Fetches one window; not one row of it is given before the whole answer is verified.
+    async def fetch(
+        self, task: Task, stats: Stats, lease: Lease, *, divisible: bool, nap: Callable[[float], Awaitable[None]]
+    ) -> Rows:
+        """Makes one pass over a window; not one row of it is given before the whole answer is verified.
+
+        Args:
+            task: The window.
+            stats: Written to.
+            lease: Where its bytes are counted.
+            divisible: Whether the window can be halved.
+            nap: Waits some seconds before a retry.
 
         Raises:
             HistoryError: It could not be had; the error names the profile, the window and the attempts.
+            NoRoom: There was no room for the answer.
         """
         body = self.requests.body(task.profile, self.border.asked(task.window))
 
-        def before_retry(_: HistoryError) -> None:
-            stats.retries += 1
+        def before_retry(error: HistoryError, wait: float) -> None:
+            if self.observer.attentive:
+                number = task.effort.attempts
+                self.observer.note(RetryPlanned(task.profile, task.window, task.request_id, number, wait, error))
 
         try:
             rows = await self.retrier.call(
-                lambda: self._attempt(body, task.request_id, stats),
+                lambda: self._attempt(body, task, stats, lease),
                 task.effort,
                 divisible=divisible,
+                nap=nap,
                 before_retry=before_retry,
             )
             self._check_row_cap(rows)
         except HistoryError as error:
-            error.profile = task.profile
-            error.window = task.window
-            error.attempts = task.effort.attempts
-            error.request_id = task.request_id
+            self._sign(error, task)
             raise
         stats.bytes += rows.size
         return rows
 
-    async def _attempt(self, body: SecretBytes, request_id: str, stats: Stats) -> Rows:
-        ticket = await self.pacer.acquire()
-        stats.attempts += 1
-        stats.in_flight += 1
-        success = refused = False
+    async def _attempt(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> Rows:
+        """Sends until the answer is good or a failure counts."""
+        while True:
+            ticket = await self.pacer.acquire(self.retrier.patience)
+            started = _now()
+            verdict, reply, failure = Verdict.NOTHING, None, None
+            try:
+                reply, rows = await self._exchange(body, task, stats, lease)
+                verdict = Verdict.GOOD
+            except HistoryError as error:
+                failure = error
+                verdict = self._verdict(error, task.effort)
+            finally:
+                counts = self.pacer.release(
+                    ticket,
+                    verdict,
+                    window=task.request_id,
+                    first_byte=reply.first_byte if reply else 0.0,
+                    retry_after=self._pause(failure),
+                )
+            if failure is None:
+                return rows
+            if counts or not _may_heal(failure):
+                task.effort.seconds += _now() - started
+                raise failure
+            failure.forget_frames()
+
+    async def _exchange(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> tuple[Reply, Rows]:
         try:
-            reply = await self.transport.send(body, request_id, self.timeouts, self.limits.body)
-            rows = await unhurried(reading(reply, self.token))
-            success = True
-        except (ApiError, AttemptTimeout) as error:
-            refused = _is_refusal(error)
+            return await self._send(body, task, stats, lease, fresh=False)
+        except HistoryError as error:
+            if not error.stale or task.effort.freed:
+                raise
+        # RFC 9112, 9.3.1: a kept-alive connection may be closed at any moment. The server never read this request, so
+        # sending it once more is not a second attempt at anything.
+        task.effort.freed = True
+        return await self._send(body, task, stats, lease, fresh=True)
+
+    async def _send(
+        self, body: SecretBytes, task: Task, stats: Stats, lease: Lease, *, fresh: bool
+    ) -> tuple[Reply, Rows]:
+        effort, observer = task.effort, self.observer
+        stats.attempts += 1
+        stats.retries += effort.attempts > 0
+        effort.attempts += 1
+        stats.in_flight += 1
+        lease.restart()
+        started = _now()
+        if observer.attentive:
+            observer.note(AttemptStarted(task.profile, task.window, task.request_id, effort.attempts))
+        size, failure = 0, None
+        try:
+            reply = await self.transport.send(
+                body, task.request_id, self._timeouts(effort), self.limits.body, grow=lease.grow, fresh=fresh
+            )
+            size = len(reply.body)
+            return reply, await unhurried(reading(reply, self.token))
+        except HistoryError as error:
+            failure = error
             stats.throttled += isinstance(error, RateLimited)
             raise
         finally:
             stats.in_flight -= 1
-            self.pacer.release(ticket, success=success, refused=refused)
-        return rows
+            if observer.attentive:
+                seconds = _now() - started
+                observer.note(
+                    AttemptEnded(task.profile, task.window, task.request_id, effort.attempts, seconds, size, failure)
+                )
+
+    def _verdict(self, error: HistoryError, effort: Effort) -> Verdict:
+        if effort.answers is None:
+            effort.answers = self.pacer.answers
+        verdict = _verdict(error)
+        # It failed before, and the server answered others since: the fault lies with this window, not with the server.
+        failed = verdict in (Verdict.FAILED, Verdict.OVERLOADED)
+        alone = failed and effort.answers < self.pacer.answers
+        return Verdict.NOTHING if alone else verdict
+
+    def _timeouts(self, effort: Effort) -> Timeouts:
+        left = self.retrier.seconds_left(effort)
+        if left >= self.timeouts.attempt:
+            return self.timeouts
+        return attrs.evolve(self.timeouts, attempt=max(left, 0.001))
+
+    def _pause(self, failure: HistoryError | None) -> float | None:
+        if not isinstance(failure, ApiError) or failure.retry_after is None or not _may_heal(failure):
+            return None
+        if failure.retry_after > self.retrier.longest_pause:
+            failure.fatal = True
+            failure.hint = (
+                f"the server asks to wait for {failure.retry_after:g} s; do so, or raise RetryPolicy.patience"
+            )
+            return None
+        return failure.retry_after
 
     def _check_row_cap(self, rows: Rows) -> None:
         if rows.count == self.limits.row_cap:
@@ -98,6 +196,12 @@ class Fetcher:
             error.kind = Kind.CALLER
             error.too_much = True
             raise error
+
+    def _sign(self, error: HistoryError, task: Task) -> None:
+        error.profile = task.profile
+        error.window = task.window
+        error.attempts = task.effort.attempts
+        error.request_id = task.request_id
 
 
 async def unhurried(steps: Generator[None, None, T]) -> T:
@@ -110,7 +214,19 @@ async def unhurried(steps: Generator[None, None, T]) -> T:
         await asyncio.sleep(0)
 
 
-def _is_refusal(error: HistoryError) -> bool:
-    if isinstance(error, ApiError):
-        return error.kind is Kind.THROTTLED or error.http_status == 503
-    return True
+def _verdict(error: HistoryError) -> Verdict:
+    if error.kind is Kind.THROTTLED:
+        return Verdict.THROTTLED
+    if isinstance(error, AttemptTimeout) or (isinstance(error, ApiError) and error.http_status == 503):
+        return Verdict.OVERLOADED
+    if error.kind in (Kind.TRANSIENT, Kind.SUSPECT):
+        return Verdict.FAILED
+    return Verdict.ALIVE if isinstance(error, (ApiError, ResponseError)) else Verdict.NOTHING
+
+
+def _may_heal(error: HistoryError) -> bool:
+    return not error.fatal and error.kind in (Kind.TRANSIENT, Kind.THROTTLED, Kind.SUSPECT)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -38,21 +38,28 @@ def _flag(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 class RetryPolicy:
     """How often a failed request is sent again, and how long to wait before.
 
-    The wait before attempt n + 1 is drawn evenly from 0 to min(cap, base * 2 ** (n - 1)) seconds; a
-    `Retry-After` of the server is a floor under it. Source of the rule: full jitter, as the AWS
-    architecture notes on back-off recommend.
+    The wait after attempt n of a pass is drawn evenly from 0 to min(cap, base * 2 ** (n - 1)) seconds, with twice the
+    base after a throttle; a `Retry-After` of the server is a floor under it. Source of the rule: full jitter, as the
+    AWS architecture notes on back-off recommend. While it waits, a window holds nobody's place.
+
+    A retry must be affordable, too: all streams of a client share a budget, which holds out as long as most requests
+    succeed. Without it a failed window goes to the back of the queue at once.
 
     Attributes:
         attempts: Requests in one pass over a window, the first included.
-        passes: How often a window that used up its attempts is put at the back of the queue, the first pass included.
+        passes: How often that many; between two passes a window goes to the back of the queue.
         base: Seconds; the upper end of the first wait.
         cap: Seconds; no drawn wait is longer.
+        patience: Seconds; how long a server that fails for every request is waited for, with one probe at a time,
+            before `ServerUnavailable` ends the stream. Also the longest `Retry-After` that is waited for, if it is
+            more than 120.
     """
 
     attempts: int = attrs.field(default=4, validator=_number("requests", least=1, whole=True))
     passes: int = attrs.field(default=3, validator=_number("passes", least=1, whole=True))
     base: float = attrs.field(default=0.5, validator=_number("seconds"))
     cap: float = attrs.field(default=20.0, validator=_number("seconds"))
+    patience: float = attrs.field(default=60.0, validator=_number("seconds"))
 
 
 @attrs.frozen(kw_only=True)
@@ -72,17 +79,22 @@ class Pacing:
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """How long one attempt may take, in seconds.
+    """How long an attempt and a window may take, in seconds.
+
+    They are measured on a monotonic clock, which neither a suspended laptop nor a change of the wall clock moves.
 
     Attributes:
         connect: Looking up the host, connecting and the TLS handshake.
         read: The longest silence of the server while an answer is awaited.
         attempt: The whole attempt, from connecting to the last byte.
+        window: All attempts at one window and the waits between them. Waiting for a turn to send, or for a server that
+            is down for everyone, does not count.
     """
 
     connect: float = attrs.field(default=10.0, validator=_number("seconds"))
     read: float = attrs.field(default=30.0, validator=_number("seconds"))
     attempt: float = attrs.field(default=120.0, validator=_number("seconds"))
+    window: float = attrs.field(default=600.0, validator=_number("seconds"))
 
 
 @attrs.frozen(kw_only=True)
@@ -91,7 +103,8 @@ class Limits:
 
     Attributes:
         body: Bytes; the longest answer taken, counted after decompression.
-        in_flight: Bytes; verified answers waiting for the consumer. No further window is begun above it.
+        in_flight: Bytes; answers being received or waiting for the consumer, over all streams of a client. Each stream
+            may have one answer beyond it, so that none stands still.
         row_cap: The number of rows at which the server is known to cut an answer, or None. An answer
             with exactly that many rows is not believed to be complete.
     """

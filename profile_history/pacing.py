@@ -1,71 +1,84 @@
-"""May the next request start? How many are on their way at once, and how many start in a second."""
+"""May the next request start? One answer for all streams of a client, from ceiling, rate, pause and gate."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from enum import Enum, auto
 
+import attrs
+
+from profile_history.ceiling import Ceiling
+from profile_history.errors import ServerUnavailable
+from profile_history.gate import Gate
+from profile_history.observing import GateClosed, GateOpened, Observer, Throttled
 from profile_history.options import Pacing
 
-_START = 4.0
-_CUT = 0.7
+_PAUSE_JITTER = 0.1
+# Keeps rounding from letting a request start a hair too early.
+_GAP_MARGIN = 1 + 1e-9
 
 
-class Ceiling:
-    """The number of requests that may be on their way at once: additive increase, multiplicative decrease. No I/O.
+class Verdict(Enum):
+    """What the end of a request says about the server.
 
-    It starts at 4 and grows by one with every success, as TCP's slow start does, until the server first refuses; from
-    then on by one a round, and only while at least half of it is in use. A refusal cuts it to 0.7, at most once a
-    round trip: refusals of requests sent before the last cut do not count.
+    Attributes:
+        GOOD: It answered.
+        ALIVE: It answered with an error that lies in the request.
+        FAILED: It failed.
+        OVERLOADED: It failed as servers do that have too much to do.
+        THROTTLED: It says that there are too many requests.
+        NOTHING: Nothing, as when the request was cancelled, or failed again while others are answered.
     """
 
-    def __init__(self, most: int, *, adaptive: bool) -> None:
-        self._most = most
-        self._adaptive = adaptive
-        self._limit = min(_START, most) if adaptive else float(most)
-        self._cuts = 0
+    GOOD = auto()
+    ALIVE = auto()
+    FAILED = auto()
+    OVERLOADED = auto()
+    THROTTLED = auto()
+    NOTHING = auto()
 
-    @property
-    def limit(self) -> int:
-        """How many may be on their way now."""
-        return int(self._limit)
 
-    @property
-    def cuts(self) -> int:
-        """How often it was cut; a request remembers the number at which it was sent."""
-        return self._cuts
+@attrs.frozen
+class Ticket:
+    """The right to send one request; `release` wants it back."""
 
-    def succeeded(self, in_use: int) -> None:
-        """Takes note of a success while `in_use` requests were on their way."""
-        if self._adaptive and (not self._cuts or in_use >= self._limit / 2):
-            self._limit = min(self._most, self._limit + (1 / self._limit if self._cuts else 1))
+    cuts: int
+    probe: bool
 
-    def refused(self, cuts: int) -> None:
-        """Takes note that the server refused a request that was sent after `cuts` cuts."""
-        if self._adaptive and cuts == self._cuts:
-            self._limit = max(1.0, self._limit * _CUT)
-            self._cuts += 1
+
+@attrs.define(eq=False)
+class _Waiter:
+    turn: asyncio.Future[Ticket]
+    patience: float
 
 
 class Pacer:
-    """Gives out the right to send, first come, first served; shared by all streams of a client."""
+    """Gives out the right to send, first come, first served; shared by all streams of a client.
+
+    It holds no task: whoever waits is let in by the end of another request, or by one timer.
+    """
 
     def __init__(
         self,
         pacing: Pacing,
         *,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        observer: Observer | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._ceiling = Ceiling(pacing.concurrency, adaptive=pacing.adaptive)
-        self._gap = 1 / pacing.requests_per_second if pacing.requests_per_second else 0.0
-        self._clock = clock
-        self._sleep = sleep
+        self._gate = Gate(uniform)
+        self._gap = _GAP_MARGIN / pacing.requests_per_second if pacing.requests_per_second else 0.0
+        self._observer = observer or Observer()
+        self._uniform = uniform
         self._next_start = float("-inf")
-        self._turn = asyncio.Lock()
+        self._paused_until = float("-inf")
         self._in_use = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._answers = 0
+        self._waiters: deque[_Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def in_use(self) -> int:
@@ -77,49 +90,159 @@ class Pacer:
         """How many may be."""
         return self._ceiling.limit
 
-    async def acquire(self) -> int:
-        """Waits until a request may be sent; returns the ticket that `release` wants back."""
-        if self._in_use < self._ceiling.limit and not self._waiters:
-            self._in_use += 1
-        else:
-            await self._queue()
-        try:
-            await self._keep_the_rate()
-        except BaseException:
-            self._give_back()
-            raise
-        return self._ceiling.cuts
+    @property
+    def answers(self) -> int:
+        """How many requests were answered well so far."""
+        return self._answers
 
-    def release(self, ticket: int, *, success: bool = False, refused: bool = False) -> None:
-        """Ends a request: neither a success nor a refusal where the failure says nothing about load."""
-        if success:
-            self._ceiling.succeeded(self._in_use)
-        elif refused:
-            self._ceiling.refused(ticket)
-        self._give_back()
+    @property
+    def gate_open(self) -> bool:
+        """Whether the server fails for everyone, so that nothing but probes is sent."""
+        return self._gate.open
 
-    async def _queue(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    async def acquire(self, patience: float) -> Ticket:
+        """Waits until a request may be sent.
+
+        Args:
+            patience: Seconds after the opening of the gate until which it waits.
+
+        Raises:
+            ServerUnavailable: No request succeeded in that time.
+        """
+        now = _now()
+        if not self._waiters and self._may_start(now):
+            return self._admitted(now)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), patience)
         self._waiters.append(waiter)
+        self._let_in(now)
         try:
-            await waiter
+            return await waiter.turn
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._give_back()
+            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+                self.release(waiter.turn.result(), Verdict.NOTHING)
+            else:
+                self._leave(waiter)
             raise
 
-    async def _keep_the_rate(self) -> None:
-        if not self._gap:
-            return
-        async with self._turn:
-            if (wait := self._next_start - self._clock()) > 0:
-                await self._sleep(wait)
-            self._next_start = max(self._next_start, self._clock()) + self._gap
+    def release(
+        self,
+        ticket: Ticket,
+        verdict: Verdict,
+        *,
+        window: str = "",
+        first_byte: float = 0.0,
+        retry_after: float | None = None,
+    ) -> bool:
+        """Ends a request.
 
-    def _give_back(self) -> None:
+        Args:
+            ticket: What `acquire` gave for it.
+            verdict: How it ended.
+            window: What tells its window from others.
+            first_byte: Seconds until the answer began.
+            retry_after: Seconds for which the server asks all of the client to pause.
+
+        Returns:
+            Whether a failure counts against its window; it does not while the gate is open.
+        """
+        now = _now()
+        was_open = self._gate.open
+        if verdict is Verdict.GOOD:
+            self._answers += 1
+            self._ceiling.succeeded(self._in_use, first_byte)
+        elif verdict in (Verdict.OVERLOADED, Verdict.THROTTLED):
+            self._ceiling.refused(ticket.cuts)
         self._in_use -= 1
-        while self._waiters and self._in_use < self._ceiling.limit:
+        self._tell_gate(verdict, window, now)
+        if ticket.probe:
+            self._gate.probed(now)
+        if retry_after:
+            pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
+            self._paused_until = max(self._paused_until, now + pause)
+        if verdict is Verdict.THROTTLED:
+            self._observer.note(Throttled(retry_after, self._ceiling.limit))
+        if self._waiters:
+            self._let_in(now)
+        return not was_open
+
+    def _tell_gate(self, verdict: Verdict, window: str, now: float) -> None:
+        match verdict:
+            case Verdict.GOOD | Verdict.ALIVE:
+                open_for = self._gate.succeeded(now)
+                if open_for is not None:
+                    self._ceiling.restart()
+                    self._observer.note(GateClosed(open_for))
+            case Verdict.FAILED | Verdict.OVERLOADED:
+                self._fail(window, now)
+            # A throttle is no outage as long as fewer requests can be tried.
+            case Verdict.THROTTLED if self._ceiling.at_bottom:
+                self._fail(window, now)
+
+    def _fail(self, window: str, now: float) -> None:
+        reason = self._gate.failed(window, now)
+        if reason is not None:
+            self._observer.note(GateOpened(reason))
+
+    def _may_start(self, now: float) -> bool:
+        return self._has_place() and self._earliest() <= now
+
+    def _has_place(self) -> bool:
+        return not self._gate.probing if self._gate.open else self._in_use < self._ceiling.limit
+
+    def _earliest(self) -> float:
+        earliest = max(self._paused_until, self._next_start)
+        return max(earliest, self._gate.probe_at) if self._gate.open else earliest
+
+    def _admitted(self, now: float) -> Ticket:
+        self._in_use += 1
+        if self._gap:
+            self._next_start = now + self._gap
+        if self._gate.open:
+            self._gate.probe()
+        return Ticket(self._ceiling.cuts, self._gate.open)
+
+    def _let_in(self, now: float) -> None:
+        while self._waiters and self._may_start(now):
             waiter = self._waiters.popleft()
-            if not waiter.done():
-                self._in_use += 1
-                waiter.set_result(None)
+            if not waiter.turn.done():
+                waiter.turn.set_result(self._admitted(now))
+        if self._gate.open:
+            self._lose_patience(now)
+        self._set_timer()
+
+    def _lose_patience(self, now: float) -> None:
+        opened_at = self._gate.opened_at
+        for waiter in [waiter for waiter in self._waiters if opened_at + waiter.patience <= now]:
+            self._waiters.remove(waiter)
+            if not waiter.turn.done():
+                waiter.turn.set_exception(
+                    ServerUnavailable(
+                        f"the server has failed for every request for {now - opened_at:.0f} s, and "
+                        f"RetryPolicy.patience is {waiter.patience:g} s; what was fetched is good, try again later"
+                    )
+                )
+
+    def _leave(self, waiter: _Waiter) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiters:
+            return
+        moments = [self._earliest()] if self._has_place() else []
+        if self._gate.open:
+            moments += [self._gate.opened_at + waiter.patience for waiter in self._waiters]
+        if moments:
+            self._timer = asyncio.get_running_loop().call_at(min(moments), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._let_in(_now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

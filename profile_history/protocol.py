@@ -59,7 +59,8 @@ class ErrorRule:
 
 
 # The vendor documents the codes 400 to 403; the others are HTTP's own meanings (RFC 9110, RFC 6585), which an
-# `error` may repeat. A number that is not here is not tried again: nobody knows what a repetition would do.
+# `error` may repeat; 520 to 524 are those of Cloudflare's gateways. A number that is not here is not tried again:
+# nobody knows what a repetition would do.
 ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(400, Kind.CALLER, True, True, "the request is incorrect"),
     ErrorRule(401, Kind.AUTH, True, True, "the token is missing or wrong"),
@@ -77,6 +78,11 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(502, Kind.TRANSIENT, True, True, "the server behind the gateway failed"),
     ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable"),
     ErrorRule(504, Kind.TRANSIENT, True, True, "the server behind the gateway took too long; ask for fewer days"),
+    ErrorRule(520, Kind.TRANSIENT, False, True, "the server gave the gateway an odd answer"),
+    ErrorRule(521, Kind.TRANSIENT, False, True, "the server refused the gateway's connection"),
+    ErrorRule(522, Kind.TRANSIENT, False, True, "the gateway could not connect to the server in time"),
+    ErrorRule(523, Kind.TRANSIENT, False, True, "the gateway found no way to the server"),
+    ErrorRule(524, Kind.TRANSIENT, False, True, "the server took too long for the gateway; ask for fewer days"),
 )
 
 _BY_CODE = {rule.number: rule for rule in ERROR_RULES if rule.as_code}
@@ -91,11 +97,13 @@ class Reply:
         status: The HTTP status.
         headers: Its headers, names in lower case.
         body: All of its bytes.
+        first_byte: Seconds until it began.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes | bytearray = attrs.field(repr=False)
+    first_byte: float = 0.0
 
 
 class Requests:
@@ -159,13 +167,18 @@ def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError
     code = envelope.error if envelope else None
     rule = _BY_CODE.get(code) if code else None
     rule = rule or _BY_STATUS.get(reply.status)
-    kind = rule.kind if rule else Kind.UNKNOWN
+    kind = rule.kind if rule else _kind_of_unknown(reply.status, envelope)
     said = envelope.error_text if envelope else reply.body[:_PAGE_LIMIT].decode("utf-8", "replace")
     text = _clean(said, token, _TEXT_LIMIT if envelope else _SNIPPET_LIMIT)
     if rule:
         text = f"{rule.hint} ({text})" if text else rule.hint
     make = {Kind.AUTH: AuthenticationError, Kind.THROTTLED: RateLimited}.get(kind, ApiError)
     return make(code, text, reply.status, kind=kind, retry_after=retry_after(reply.headers))
+
+
+def _kind_of_unknown(status: int, envelope: Envelope | None) -> Kind:
+    # What is neither the API's word nor a proper error of HTTP, such as 204, 304 or 999, is something on the way.
+    return Kind.UNKNOWN if envelope or 400 <= status < 600 else Kind.SUSPECT
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -195,11 +208,16 @@ def _http_date(text: str) -> dt.datetime | None:
 def _not_ours(reply: Reply, token: Token) -> ResponseError | None:
     head = reply.body[:_PAGE_LIMIT].removeprefix(BOM).lstrip()
     if not head and len(reply.body) <= _PAGE_LIMIT:
-        return TruncatedResponse(f"HTTP {reply.status} with an empty body, which is not the same as no events")
+        return _suspect(TruncatedResponse(f"HTTP {reply.status} with an empty body is not the same as no events"))
     if not head.startswith(b"<"):
         return None
     snippet = _clean(head.decode("utf-8", "replace"), token, _SNIPPET_LIMIT)
     return ResponseError(f"HTTP {reply.status} with a page instead of the API's JSON: {snippet}")
+
+
+def _suspect(error: ResponseError) -> ResponseError:
+    error.kind = Kind.SUSPECT
+    return error
 
 
 def _clean(text: str, token: Token, limit: int) -> str:

@@ -2,55 +2,82 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 import tenacity
 
+from profile_history.budget import Budget
 from profile_history.errors import ApiError, AttemptTimeout, HistoryError, Kind
 from profile_history.options import RetryPolicy
 
 T = TypeVar("T")
 
-# A server that asks for a longer pause than this is not waited for inside a request.
-_LONGEST_RETRY_AFTER = 120.0
 _RETRY_AFTER_JITTER = 0.1
+_THROTTLE_FACTOR = 2
 _TIMEOUTS_THAT_ARE_EVIDENCE = 2
+_LONGEST_RETRY_AFTER = 120.0
 
-# What is not written here is not repeated. A malformed answer may be a passing hiccup of a proxy; twice is a fact.
-_RETRIES: dict[Kind, int | None] = {Kind.TRANSIENT: None, Kind.THROTTLED: None, Kind.MALFORMED: 1}
+# What is not written here is not repeated.
+_RETRIES: dict[Kind, int | None] = {Kind.TRANSIENT: None, Kind.THROTTLED: None, Kind.SUSPECT: 1}
 
 
 @attrs.define
 class Effort:
-    """What was spent on one window so far, over all its passes."""
+    """What was spent on one window so far, over all its passes.
+
+    Attributes:
+        attempts: Requests sent.
+        failures: Of these, those that failed and count.
+        timeouts: Of these, those that timed out.
+        suspects: Of these, those that look more like a fact than like a hiccup.
+        seconds: Of attempts that count, and of the waits after them.
+        price: What the last retry cost, None where there was none.
+        freed: Whether the one free retry on a new connection was used.
+        answers: How many good answers the client had had when the window first failed.
+    """
 
     attempts: int = 0
+    failures: int = 0
     timeouts: int = 0
-    malformed: int = 0
+    suspects: int = 0
+    seconds: float = 0.0
+    price: int | None = None
+    freed: bool = False
+    answers: int | None = None
 
 
 class Retrier:
-    """Repeats one request, never a stream, as its policy says."""
+    """Repeats one request, never a stream, as its policy and the client's budget say."""
 
     def __init__(
         self,
         policy: RetryPolicy,
+        budget: Budget,
         *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        window: float,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._policy = policy
-        self._sleep = sleep
+        self.policy = policy
+        self.budget = budget
+        self._window = window
         self._uniform = uniform
 
     @property
-    def passes(self) -> int:
-        """How often a window may be tried anew from the back of the queue."""
-        return self._policy.passes
+    def patience(self) -> float:
+        """Seconds; how long a server that fails for everyone is waited for."""
+        return self.policy.patience
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds; the longest `Retry-After` that is waited for."""
+        return max(_LONGEST_RETRY_AFTER, self.policy.patience)
+
+    def seconds_left(self, effort: Effort) -> float:
+        """How long attempts at a window may still take."""
+        return self._window - effort.seconds
 
     async def call(
         self,
@@ -58,63 +85,109 @@ class Retrier:
         effort: Effort,
         *,
         divisible: bool,
-        before_retry: Callable[[HistoryError], None],
+        nap: Callable[[float], Awaitable[None]],
+        before_retry: Callable[[HistoryError, float], None],
     ) -> T:
-        """Makes the first attempt, and the others if it fails.
+        """Makes one pass: the first attempt, and others while it fails.
 
         Args:
-            attempt: Sends one request.
+            attempt: Sends one request, and raises only failures that count.
             effort: The window's count, written to.
             divisible: Whether the window can be halved, which beats repeating one that is too much.
-            before_retry: Told about each failure that is followed by another attempt.
+            nap: Waits some seconds.
+            before_retry: Told about each failure that is followed by another attempt, and the wait.
 
         Raises:
             HistoryError: The last attempt's error.
         """
-        failures: list[HistoryError] = []
-
-        async def counted() -> T:
-            effort.attempts += 1
-            try:
-                return await attempt()
-            except HistoryError as error:
-                _note(error, effort)
-                raise
-
-        async def after_the_first() -> T:
-            if failures:
-                raise failures.pop()
-            return await counted()
-
-        def again(error: BaseException) -> bool:
-            return isinstance(error, HistoryError) and _worthwhile(error, effort, divisible=divisible)
-
+        one_pass = _Pass(self, attempt, effort, divisible, before_retry)
         try:
-            return await counted()
+            return await one_pass.attempt_once()
         except HistoryError as error:
-            if not again(error):
+            if not one_pass.again(error):
                 raise
-            failures.append(error)
-
-        def tell(state: tenacity.RetryCallState) -> None:
-            before_retry(_failure(state))
-
+            one_pass.first_failure = error
         return await tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(again),
-            wait=self._wait,
-            stop=tenacity.stop_after_attempt(self._policy.attempts),
-            sleep=self._sleep,
-            before_sleep=tell,
+            retry=tenacity.retry_if_exception(one_pass.again),
+            wait=one_pass.wait,
+            stop=one_pass.over,
+            sleep=nap,
+            before_sleep=one_pass.tell,
             reraise=True,
-        )(after_the_first)
+        )(one_pass.attempt)
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        error = _failure(state)
-        drawn = self._uniform(0, min(self._policy.cap, self._policy.base * 2.0 ** (state.attempt_number - 1)))
+    def wait_before_next_pass(self, error: HistoryError, effort: Effort) -> float | None:
+        """Seconds after which a window whose pass has failed joins the back of the queue; None where it is given up."""
+        if error.kind not in (Kind.TRANSIENT, Kind.THROTTLED):
+            return None
+        if effort.failures >= self.policy.attempts * self.policy.passes:
+            return None
+        wait = self.wait(error, self.policy.attempts)
+        if wait > self.seconds_left(effort):
+            error.hint = f"the {self._window:g} s of Timeouts.window are used up"
+            return None
+        effort.seconds += wait
+        return wait
+
+    def wait(self, error: HistoryError, failures: int) -> float:
+        """Seconds to wait after so many failures in one pass."""
+        base = self.policy.base * (_THROTTLE_FACTOR if error.kind is Kind.THROTTLED else 1)
+        drawn = self._uniform(0, min(self.policy.cap, base * 2.0 ** (failures - 1)))
         asked = error.retry_after if isinstance(error, ApiError) else None
         if asked is None:
             return drawn
         return max(drawn, asked) + self._uniform(0, _RETRY_AFTER_JITTER * asked)
+
+
+@attrs.define
+class _Pass(Generic[T]):
+    """One pass over a window, as tenacity's questions and their answers."""
+
+    retrier: Retrier
+    send: Callable[[], Awaitable[T]]
+    effort: Effort
+    divisible: bool
+    before_retry: Callable[[HistoryError, float], None]
+    first_failure: HistoryError | None = None
+
+    async def attempt(self) -> T:
+        if self.first_failure is not None:
+            error, self.first_failure = self.first_failure, None
+            raise error
+        return await self.attempt_once()
+
+    async def attempt_once(self) -> T:
+        try:
+            result = await self.send()
+        except HistoryError as error:
+            _note(error, self.effort)
+            raise
+        self.retrier.budget.succeeded(self.effort.price)
+        return result
+
+    def again(self, error: BaseException) -> bool:
+        return isinstance(error, HistoryError) and _worthwhile(error, self.effort, divisible=self.divisible)
+
+    def wait(self, state: tenacity.RetryCallState) -> float:
+        return self.retrier.wait(_failure(state), state.attempt_number)
+
+    def over(self, state: tenacity.RetryCallState) -> bool:
+        if state.attempt_number >= self.retrier.policy.attempts:
+            return True
+        if state.upcoming_sleep > self.retrier.seconds_left(self.effort):
+            return True
+        price = self.retrier.budget.spend(throttled=_failure(state).kind is Kind.THROTTLED)
+        if price is None:
+            return True
+        self.effort.price = price
+        return False
+
+    def tell(self, state: tenacity.RetryCallState) -> None:
+        error = _failure(state)
+        # Its frames hold the answer, and it is kept while the window waits.
+        error.forget_frames()
+        self.effort.seconds += state.upcoming_sleep
+        self.before_retry(error, state.upcoming_sleep)
 
 
 def _failure(state: tenacity.RetryCallState) -> HistoryError:
@@ -125,25 +198,15 @@ def _failure(state: tenacity.RetryCallState) -> HistoryError:
 
 
 def _note(error: HistoryError, effort: Effort) -> None:
-    effort.malformed += error.kind is Kind.MALFORMED
+    effort.failures += 1
+    effort.suspects += error.kind is Kind.SUSPECT
     if isinstance(error, AttemptTimeout):
         effort.timeouts += 1
         error.too_much = effort.timeouts >= _TIMEOUTS_THAT_ARE_EVIDENCE
 
 
 def _worthwhile(error: HistoryError, effort: Effort, *, divisible: bool) -> bool:
-    if error.kind not in _RETRIES or (divisible and error.too_much):
-        return False
-    if _asks_for_too_long(error):
+    if error.kind not in _RETRIES or (error.fatal and error.kind is not Kind.SUSPECT) or (divisible and error.too_much):
         return False
     limit = _RETRIES[error.kind]
-    return limit is None or effort.malformed <= limit
-
-
-def worth_another_pass(error: HistoryError) -> bool:
-    """Whether a window that used up its attempts should be tried again later."""
-    return error.kind in (Kind.TRANSIENT, Kind.THROTTLED) and not _asks_for_too_long(error)
-
-
-def _asks_for_too_long(error: HistoryError) -> bool:
-    return isinstance(error, ApiError) and (error.retry_after or 0) > _LONGEST_RETRY_AFTER
+    return limit is None or effort.suspects <= limit

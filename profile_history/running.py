@@ -7,15 +7,18 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import attrs
 
+from profile_history.envelope import Rows
 from profile_history.errors import ConfigurationError, DeadlineExceeded, HistoryError, UsageError
 from profile_history.fetching import Fetcher
+from profile_history.memory import NoRoom
+from profile_history.observing import WindowDone
 from profile_history.profiles import Profile
-from profile_history.retrying import worth_another_pass
 from profile_history.schedule import Outcome, Schedule, Unit
 from profile_history.stats import Stats
 
@@ -39,14 +42,14 @@ class Run:
     workers: int
     deadline: float | None
     stats: Stats = attrs.field(factory=Stats)
-    _clock: Callable[[], float] = time.monotonic
-    _tasks: list[asyncio.Task[None]] = attrs.field(factory=list, init=False)
+    _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _idle: deque[asyncio.Future[None]] = attrs.field(factory=deque, init=False)
     _feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _consumer: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _working: int = attrs.field(default=0, init=False)
     _last_breath: float = attrs.field(default=0.0, init=False)
+    _begun: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     @property
@@ -57,10 +60,11 @@ class Run:
     async def __aenter__(self) -> Self:
         if self._closed:
             raise UsageError("this stream is closed; ask the client for a new one")
-        if self._tasks:
+        if self._begun:
             raise UsageError("this stream is being read already; read its events or its windows(), not both")
         self.fetcher.transport.enter()
-        self.stats.start(self._clock)
+        self._begun = True
+        self.stats.start(asyncio.get_running_loop().time)
         self._spawn(self._feed)
         return self
 
@@ -97,9 +101,9 @@ class Run:
 
     async def breathe(self) -> None:
         """Lets the event loop do other work if it was held for a while."""
-        if self._clock() - self._last_breath > _LONGEST_HOLD:
+        if time.perf_counter() - self._last_breath > _LONGEST_HOLD:
             await asyncio.sleep(0)
-            self._last_breath = self._clock()
+            self._last_breath = time.perf_counter()
 
     async def stop(self) -> None:
         """Cancels all work and waits until nothing of it is left; again is harmless."""
@@ -108,6 +112,7 @@ class Run:
         self.stats.stop()
         _release(self._consumer)
         await _ended(self._tasks)
+        self.schedule.close()
         # An asynchronous generator that nobody else holds is closed by this.
         self.profiles = ()
 
@@ -125,7 +130,9 @@ class Run:
         return remaining
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(work)))
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -142,7 +149,7 @@ class Run:
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
         this = asyncio.current_task()
-        for task in self._tasks:
+        for task in list(self._tasks):
             if task is not this:
                 task.cancel()
         _release(self._consumer)
@@ -171,7 +178,8 @@ class Run:
         self._wake_worker()
 
     async def _work(self) -> None:
-        while True:
+        # One that took the place of a parked one leaves when that one is back.
+        while self._working <= self.workers:
             unit = self.schedule.take()
             if unit is None:
                 idle = asyncio.get_running_loop().create_future()
@@ -184,26 +192,70 @@ class Run:
             if self.schedule.wants_profiles:
                 _release(self._feeder)
             self._wake_worker()
+        self._working -= 1
+        self._wake_worker()
 
     async def _fetch(self, unit: Unit) -> None:
+        task, nap = unit.task, partial(self._nap, unit)
         self.stats.requests += unit.passes == 1
+        if unit.started is None:
+            unit.started = self.stats.seconds
         divisible = unit.divisible
         try:
-            rows = await self.fetcher.fetch(unit.task, self.stats, divisible=divisible)
+            rows = await self.fetcher.fetch(task, self.stats, unit.lease, divisible=divisible, nap=nap)
+        except NoRoom:
+            self.schedule.put_back(unit)
+            return
         except HistoryError as error:
             if error.fatal or self._closed:
                 raise
             error.forget_frames()
-            if divisible and error.too_much:
-                self.stats.windows_split += 1
-                self.schedule.split(unit)
-            elif worth_another_pass(error) and unit.passes < self.fetcher.retrier.passes:
-                self.schedule.postpone(unit)
-            else:
-                error.hint = unit.hint if error.too_much else error.hint
-                self.stats.profiles_done += self.schedule.settle(unit, error)
+            failure = error
         else:
-            self.stats.profiles_done += self.schedule.settle(unit, rows)
+            self._settle(unit, rows)
+            return
+        if divisible and failure.too_much:
+            self.stats.windows_split += 1
+            self.schedule.split(unit)
+            return
+        wait = self.fetcher.retrier.wait_before_next_pass(failure, task.effort)
+        if wait is None:
+            failure.hint = unit.hint if failure.too_much else failure.hint
+            self._settle(unit, failure)
+        else:
+            await nap(wait)
+            self.schedule.postpone(unit)
+
+    async def _nap(self, unit: Unit, seconds: float) -> None:
+        """Waits before a retry, and lends the worker's place meanwhile."""
+        self.schedule.park(unit)
+        self._working -= 1
+        self._wake_worker()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._working += 1
+            self.schedule.unpark(unit)
+
+    def _settle(self, unit: Unit, result: Rows | HistoryError) -> None:
+        self.stats.profiles_done += self.schedule.settle(unit, result)
+        observer, task = self.fetcher.observer, unit.task
+        failed = isinstance(result, HistoryError)
+        if not failed and not observer.attentive:
+            return
+        assert unit.started is not None
+        observer.note(
+            WindowDone(
+                task.profile,
+                task.window,
+                task.request_id,
+                attempts=task.effort.attempts,
+                seconds=self.stats.seconds - unit.started,
+                rows=0 if isinstance(result, HistoryError) else result.count,
+                bytes=0 if isinstance(result, HistoryError) else result.size,
+                error=result if isinstance(result, HistoryError) else None,
+            )
+        )
 
     def _wake_worker(self) -> None:
         if not self.schedule.available or self._failure is not None:

@@ -1,8 +1,9 @@
 """Which window of which profile is fetched next, and which outcome is handed out next. No I/O, no tasks.
 
-Profiles take turns, so that a huge one holds up nobody. How far the fetching runs ahead of the consumer is bounded in
-windows and in bytes. The bound can never stop everything: while nothing is ready and nothing is on its way, one window
-may always start, and it is one that a profile waits for, so its outcome can be handed out.
+Profiles take turns, so that a huge one holds up nobody, and a window that waits before a retry is parked, so that it
+holds up nobody either. How far the fetching runs ahead of the consumer is bounded in windows and in bytes. The bound
+can never stop everything: while nothing is ready, parked or on its way, one window may always start, and it is one that
+a profile waits for, so its outcome can be handed out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import attrs
 from profile_history.envelope import Rows
 from profile_history.errors import HistoryError
 from profile_history.fetching import Task
+from profile_history.memory import Allowance, Lease
 from profile_history.profiles import Profile
 from profile_history.walking import Piece, Walk
 from profile_history.windows import Window
@@ -26,13 +28,9 @@ class Outcome:
 
     profile: Profile
     window: Window
+    lease: Lease
     rows: Rows | None = None
     error: HistoryError | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes it keeps in memory."""
-        return self.rows.size if self.rows else 0
 
 
 @attrs.define(eq=False)
@@ -44,12 +42,14 @@ class _Lane:
 
 @attrs.define(eq=False)
 class Unit:
-    """A window that was given to a worker."""
+    """A window that was given to a worker; `started` is when, in seconds of the stream."""
 
     task: Task
+    lease: Lease
     passes: int
     _lane: _Lane
     _piece: Piece[Outcome]
+    started: float | None = None
 
     @property
     def divisible(self) -> bool:
@@ -74,28 +74,30 @@ class Schedule:
         *,
         make_walk: Callable[[], Walk[Outcome]],
         make_request_id: Callable[[], str],
+        allowance: Allowance,
         windows_ahead: int,
-        bytes_ahead: int,
+        parked_ahead: int,
         profiles_ahead: int,
     ) -> None:
         self._make_walk = make_walk
         self._make_request_id = make_request_id
+        self._allowance = allowance
         self._windows_ahead = windows_ahead
-        self._bytes_ahead = bytes_ahead
+        self._parked_ahead = parked_ahead
         self._profiles_ahead = profiles_ahead
         self._turns: deque[_Lane] = deque()
         self._again: deque[Unit] = deque()
         self._ready: deque[Outcome] = deque()
         self._profiles = 0
         self._on_their_way = 0
+        self._parked = 0
         self._held_windows = 0
-        self._held_bytes = 0
         self._complete = False
 
     @property
     def wants_profiles(self) -> bool:
         """Whether another profile should be added."""
-        return self._profiles < self._profiles_ahead
+        return self._profiles - self._parked < self._profiles_ahead
 
     @property
     def exhausted(self) -> bool:
@@ -105,7 +107,9 @@ class Schedule:
     @property
     def available(self) -> bool:
         """Whether `take` would give a window."""
-        return bool(self._turns or self._again) and (self._has_room or not (self._ready or self._on_their_way))
+        if not (self._turns or self._again):
+            return False
+        return self._has_room or not (self._ready or self._on_their_way or self._parked)
 
     def add(self, profile: Profile) -> None:
         """Puts a profile in the queue."""
@@ -125,18 +129,34 @@ class Schedule:
         )
         assert unit is not None, "available says that there is one"
         unit.passes += 1
+        unit.lease.renew()
         self._on_their_way += 1
         return unit
+
+    def park(self, unit: Unit) -> None:
+        """Takes note that a window on its way waits before a retry, and uses nothing meanwhile."""
+        unit.lease.release()
+        self._on_their_way -= 1
+        self._parked += 1
+
+    def unpark(self, unit: Unit) -> None:
+        """Takes note that the wait is over."""
+        unit.lease.renew()
+        self._on_their_way += 1
+        self._parked -= 1
 
     def settle(self, unit: Unit, result: Rows | HistoryError) -> bool:
         """Takes a window's rows, or the error for which it is given up; says whether that ends its profile."""
         task, lane = unit.task, unit._lane
-        failed = isinstance(result, HistoryError)
-        outcome = Outcome(task.profile, task.window, *((None, result) if failed else (result, None)))
+        if isinstance(result, HistoryError):
+            outcome = Outcome(task.profile, task.window, unit.lease, error=result)
+            unit.lease.release()
+        else:
+            outcome = Outcome(task.profile, task.window, unit.lease, rows=result)
+            unit.lease.settle(result.size)
         self._on_their_way -= 1
         self._held_windows += 1
-        self._held_bytes += outcome.size
-        for piece in lane.walk.settle(unit._piece, outcome, success=not failed):
+        for piece in lane.walk.settle(unit._piece, outcome, success=outcome.error is None):
             assert piece.outcome is not None
             self._ready.append(piece.outcome)
         self._profiles -= lane.walk.finished
@@ -144,6 +164,7 @@ class Schedule:
 
     def split(self, unit: Unit) -> None:
         """Puts back a window that proved too much, to be asked for in shorter ones."""
+        unit.lease.release()
         self._on_their_way -= 1
         lane = unit._lane
         lane.walk.shorten(unit._piece)
@@ -152,8 +173,15 @@ class Schedule:
 
     def postpone(self, unit: Unit) -> None:
         """Puts a window that failed behind all others."""
+        unit.lease.release()
         self._on_their_way -= 1
         self._again.append(unit)
+
+    def put_back(self, unit: Unit) -> None:
+        """Puts a window whose answer found no room before all others, for when there is."""
+        unit.lease.release()
+        self._on_their_way -= 1
+        self._again.appendleft(unit)
 
     def next_ready(self) -> Outcome | None:
         """The next outcome to hand out, if there is one."""
@@ -162,11 +190,19 @@ class Schedule:
     def handed_out(self, outcome: Outcome) -> None:
         """Takes note that the consumer is through with an outcome."""
         self._held_windows -= 1
-        self._held_bytes -= outcome.size
+        outcome.lease.release()
+
+    def close(self) -> None:
+        """Gives back the memory of all that is still held."""
+        self._allowance.close()
 
     @property
     def _has_room(self) -> bool:
-        return self._held_windows + self._on_their_way < self._windows_ahead and self._held_bytes < self._bytes_ahead
+        return (
+            self._held_windows + self._on_their_way < self._windows_ahead
+            and self._parked < self._parked_ahead
+            and self._allowance.has_room
+        )
 
     def _next_in_turn(self) -> Unit | None:
         if not self._turns:
@@ -178,7 +214,7 @@ class Schedule:
         if lane.walk.waiting:
             self._queue(lane)
         task = Task(lane.profile, piece.window, self._make_request_id())
-        return Unit(task, 0, lane, piece)
+        return Unit(task, self._allowance.lease(), 0, lane, piece)
 
     def _next_again(self) -> Unit | None:
         return self._again.popleft() if self._again else None

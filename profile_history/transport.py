@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import platform
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
+import attrs
 import yarl
 
 from profile_history.errors import (
     AttemptTimeout,
     ConnectionFailed,
     HistoryError,
+    Kind,
     ResponseError,
     ResponseTooLarge,
     TransportError,
@@ -28,6 +34,23 @@ from profile_history.version import __version__
 USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}; aiohttp {aiohttp.__version__})"
 
 
+_UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+_OUT_OF_RESOURCES = {
+    errno.EMFILE: "this process may open no more files; raise its limit (ulimit -n)",
+    errno.ENFILE: "this machine may open no more files",
+    errno.EADDRNOTAVAIL: "this machine has no free port to connect from",
+    errno.ENOBUFS: "this machine has no memory left for sockets",
+}
+
+
+@attrs.define
+class _Wire:
+    """What became of one attempt's connection."""
+
+    reused: bool = False
+    answered: bool = False
+
+
 class Transport:
     """Holds one session, made in the event loop that first uses it, or one that the caller keeps and closes."""
 
@@ -36,7 +59,9 @@ class Transport:
         self._token = token
         self._session = session
         self._owned = session is None
+        self._fresh: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._answered = False
         self.closed = False
 
     @property
@@ -63,17 +88,21 @@ class Transport:
         if self.closed:
             raise UsageError("this client is closed; make a new one")
         if self._session is None:
-            # The number of connections is the pacer's business; a limit here would count waiting as connecting.
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
+            self._session = _new_session(fresh=False)
         if self._session.closed:
             raise UsageError("the session given to this client is closed; give it an open one")
         return self._session
 
-    async def send(self, body: SecretBytes, request_id: str, timeouts: Timeouts, limit: int) -> Reply:
+    async def send(
+        self,
+        body: SecretBytes,
+        request_id: str,
+        timeouts: Timeouts,
+        limit: int,
+        *,
+        grow: Callable[[int], None],
+        fresh: bool = False,
+    ) -> Reply:
         """Makes one attempt.
 
         Args:
@@ -81,13 +110,18 @@ class Transport:
             request_id: Sent as `X-Request-ID`.
             timeouts: How long it may take.
             limit: Bytes; the longest answer taken, after decompression.
+            grow: Told how many bytes were received, piece by piece; it may raise to end the attempt.
+            fresh: Whether to use a new connection, and not one that was kept alive.
 
         Raises:
             TransportError: No complete answer arrived.
             ResponseError: What arrived is too long, incomplete, or no HTTP.
             UsageError: The session is closed or belongs to another loop.
         """
-        session = self.enter()
+        session = self._session_for(fresh=fresh)
+        wire = _Wire()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         failure: HistoryError
         try:
             async with session.post(
@@ -97,23 +131,40 @@ class Transport:
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout(timeouts),
+                # A caller's own traces are not to meet an object that they do not know.
+                trace_request_ctx=wire if self._owned else None,
             ) as response:
-                body_read = await _read(response, limit)
+                first_byte = clock() - started
+                wire.answered = self._answered = True
+                body_read = await _read(response, limit, grow)
                 if not isinstance(body_read, ResponseTooLarge):
                     headers = {name.lower(): value for name, value in response.headers.items()}
-                    return Reply(response.status, headers, body_read)
+                    return Reply(response.status, headers, body_read, first_byte)
                 response.close()
                 failure = body_read
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             failure = _translated(error, self._url, timeouts)
+            failure.stale = wire.reused and not wire.answered and isinstance(failure, ConnectionFailed)
+            if _is_unknown_host(error) and not self._answered:
+                # A name that was never found will not be found by trying harder.
+                failure.kind, failure.fatal = Kind.SUSPECT, True
         # Raised outside the handler: the chained exception's frames hold the request's headers.
         raise failure
 
     async def aclose(self) -> None:
         """Closes the session if it was made here."""
         self.closed = True
-        if self._owned and self._session is not None:
-            await self._session.close()
+        for session in (self._session if self._owned else None, self._fresh):
+            if session is not None:
+                await session.close()
+
+    def _session_for(self, *, fresh: bool) -> aiohttp.ClientSession:
+        session = self.enter()
+        if not fresh or not self._owned:
+            return session
+        if self._fresh is None:
+            self._fresh = _new_session(fresh=True)
+        return self._fresh
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         # `connect` takes in the host's lookup, but also the wait for a place in the pool, which a caller's session may
@@ -137,14 +188,40 @@ class Transport:
         return headers
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | bytearray | ResponseTooLarge:
+def _new_session(*, fresh: bool) -> aiohttp.ClientSession:
+    # The number of connections is the pacer's business; a limit here would count waiting as connecting.
+    traces = aiohttp.TraceConfig(trace_config_ctx_factory=_wire_of)  # type: ignore[arg-type]
+    traces.on_connection_reuseconn.append(_note_reuse)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=fresh),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        trace_configs=[traces],
+    )
+
+
+def _wire_of(trace_request_ctx: Any = None) -> Any:
+    return trace_request_ctx
+
+
+async def _note_reuse(
+    _: aiohttp.ClientSession, wire: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    wire.reused = True
+
+
+async def _read(
+    response: aiohttp.ClientResponse, limit: int, grow: Callable[[int], None]
+) -> bytes | bytearray | ResponseTooLarge:
     body: bytes | bytearray = await response.content.readany()
     size = len(body)
+    grow(size)
     while size <= limit and (part := await response.content.readany()):
         # Grown in place: putting a long body together in one go would hold the loop.
         body = body if isinstance(body, bytearray) else bytearray(body)
         body += part
         size += len(part)
+        grow(len(part))
     if size > limit:
         return ResponseTooLarge(f"the answer is longer than {limit} bytes; ask for fewer days or raise Limits.body")
     return body
@@ -162,6 +239,10 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
             )
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return UntrustedServer(f"the TLS certificate of {where} was refused ({kind}); check the address and its CA")
+        case aiohttp.ClientConnectorDNSError():
+            return ConnectionFailed(f"the host {url.host} was not found ({error.os_error.strerror}); check the address")
+        case OSError() if error.errno in _OUT_OF_RESOURCES:
+            return ConnectionFailed(f"no connection to {where}: {_OUT_OF_RESOURCES[error.errno]}")
         case aiohttp.ClientConnectorError():
             return ConnectionFailed(f"no connection to {where}: {error.os_error.strerror or kind}")
         case aiohttp.ClientPayloadError():
@@ -169,5 +250,11 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             return ConnectionFailed(f"{where} closed the connection before its answer was complete ({kind})")
         case aiohttp.ClientResponseError():
-            return ResponseError(f"{where} answered with something that is no proper HTTP ({kind})")
+            no_http = ResponseError(f"{where} answered with something that is no proper HTTP ({kind})")
+            no_http.kind = Kind.SUSPECT
+            return no_http
     return TransportError(f"the request to {where} failed ({kind})")
+
+
+def _is_unknown_host(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorDNSError) and error.os_error.errno in _UNKNOWN_HOST

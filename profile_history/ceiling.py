@@ -1,0 +1,119 @@
+"""How many requests may be on their way at once: found by trying, as TCP finds its window. No I/O, no clock."""
+
+from __future__ import annotations
+
+_START = 4.0
+_CUT = 0.7
+_ANSWERS_HELD = 200
+_ROUNDS_HELD = 20
+_ROUNDS_TRUSTED = 3
+
+
+class Ceiling:
+    """Additive increase, multiplicative decrease, and a long rest at what the server bears.
+
+    It starts at 4 and grows by one with every success, until the server first refuses. A refusal cuts it to 0.7, at
+    most once a round trip: refusals of requests sent before the last cut do not count. It then returns by one a
+    success to the last number that was borne, rests there for 200 answers or 20 rounds, and only then tries more, by
+    one a round. So the server refuses about one answer in two hundred, and hardly any of its capacity lies idle; a
+    plain saw-tooth leaves a seventh unused and is refused far more often where the capacity is small.
+
+    It never grows while less than half of it is in use, which proves nothing, nor while answers begin later than they
+    used to, which is how a server that queues instead of refusing says that it has enough.
+    """
+
+    def __init__(self, most: int, *, adaptive: bool) -> None:
+        self._most = most
+        self._adaptive = adaptive
+        self._limit = min(_START, most) if adaptive else float(most)
+        self._borne: int | None = None
+        self._held = 0
+        self._cuts = 0
+        self._delay = Delay()
+
+    @property
+    def limit(self) -> int:
+        """How many may be on their way now."""
+        return int(self._limit)
+
+    @property
+    def at_bottom(self) -> bool:
+        """Whether a refusal can lower it no further."""
+        return not self._adaptive or self._limit < 2
+
+    @property
+    def cuts(self) -> int:
+        """How often it was cut; a request remembers the number at which it was sent."""
+        return self._cuts
+
+    def succeeded(self, in_use: int, first_byte: float) -> None:
+        """Takes note of a success.
+
+        Args:
+            in_use: How many requests were on their way, this one included.
+            first_byte: Seconds from sending it to the first byte of its answer.
+        """
+        if not self._adaptive:
+            return
+        self._delay.note(first_byte)
+        if self._delay.rising or (self._cuts and in_use < self._limit / 2):
+            return
+        self._limit = min(self._most, self._grown())
+
+    def refused(self, cuts: int) -> None:
+        """Takes note that the server refused a request that was sent after `cuts` cuts."""
+        if not self._adaptive or cuts != self._cuts:
+            return
+        trusted = self._borne == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
+        if not trusted:
+            self._borne = max(1, self.limit - 1)
+        self._limit = max(1.0, self._limit * _CUT)
+        self._held = 0
+        self._cuts += 1
+
+    def restart(self) -> None:
+        """Begins again at one, after the server was away."""
+        if self._adaptive:
+            self._limit = 1.0
+            self._held = 0
+            self._delay = Delay()
+
+    def _grown(self) -> float:
+        if self._borne is None:
+            return self._limit + 1
+        if self._limit < self._borne:
+            return min(self._borne, self._limit + 1)
+        if self._held < max(_ANSWERS_HELD, _ROUNDS_HELD * self._limit):
+            self._held += 1
+            return self._limit
+        return self._limit + 1 / self._limit
+
+
+class Delay:
+    """Whether answers begin later than they used to: a short mean against a base that follows slowly upwards.
+
+    Source of the rule and its figures: the Gradient2 limit of Netflix' concurrency-limits, tolerance 1.5, window 600.
+    """
+
+    _SHARE = 0.2
+    _DRIFT = 1 / 600
+    _TOLERANCE = 1.5
+    # Under a local server's noise no conclusion is drawn.
+    _LEAST_SECONDS = 0.02
+
+    def __init__(self) -> None:
+        self._mean: float | None = None
+        self._base = 0.0
+
+    @property
+    def rising(self) -> bool:
+        """Whether the mean is clearly above the base."""
+        return self._mean is not None and self._mean > self._base * self._TOLERANCE + self._LEAST_SECONDS
+
+    def note(self, seconds: float) -> None:
+        """Takes in one more delay."""
+        if self._mean is None:
+            self._mean = self._base = seconds
+            return
+        self._mean += (seconds - self._mean) * self._SHARE
+        self._base = min(self._mean, self._base + (self._mean - self._base) * self._DRIFT)

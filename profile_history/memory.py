@@ -1,0 +1,106 @@
+"""How many bytes of answers are held at once, received or waiting for the consumer. No I/O, no clock."""
+
+from __future__ import annotations
+
+_FADING = 0.95
+
+
+class NoRoom(Exception):
+    """An answer found no room while it was being received."""
+
+
+class Memory:
+    """The count of all streams of a client.
+
+    How long an answer will be is known only when it is there. So each request sets aside as much as the longer ones of
+    late needed; that makes it rare that an answer finds no room half-way.
+    """
+
+    def __init__(self) -> None:
+        self.used = 0
+        self.expected = 0
+
+    def learn(self, size: int) -> None:
+        """Takes note of how long an answer was."""
+        self.expected = max(size, int(self.expected * _FADING))
+
+
+class Allowance:
+    """One stream's share: it may fill the memory up to its limit, and one answer beyond, so that it never stands still.
+
+    Args:
+        memory: The count, shared by all streams of a client.
+        limit: Bytes.
+    """
+
+    def __init__(self, memory: Memory, limit: int) -> None:
+        self._memory = memory
+        self._limit = limit
+        self._used = 0
+        self._receiving: dict[Lease, None] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may start."""
+        return self._memory.used + self._memory.expected <= self._limit and self._memory.used < self._limit
+
+    def lease(self) -> Lease:
+        """The count for one answer."""
+        return Lease(self)
+
+    def close(self) -> None:
+        """Gives back whatever is still in use."""
+        self._memory.used -= self._used
+        self._used = 0
+        self._receiving.clear()
+
+
+class Lease:
+    """The bytes of one answer: from the request's start until the consumer is through with it."""
+
+    __slots__ = ("_allowance", "_received", "_set_aside")
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        self._set_aside = 0
+        self._received = 0
+
+    def renew(self) -> None:
+        """Sets bytes aside for an answer that is about to be asked for."""
+        self._allowance._receiving[self] = None
+        self._resize(self._allowance._memory.expected)
+
+    def restart(self) -> None:
+        """Takes note that the answer is received anew, after a failed attempt."""
+        self._received = 0
+
+    def grow(self, size: int) -> None:
+        """Takes note of some bytes received.
+
+        Raises:
+            NoRoom: There is no room for them, and other answers are nearer to their end.
+        """
+        self._received += size
+        if self._received <= self._set_aside:
+            return
+        self._resize(self._received)
+        allowance = self._allowance
+        if allowance._memory.used > allowance._limit and next(iter(allowance._receiving)) is not self:
+            raise NoRoom
+
+    def settle(self, size: int) -> None:
+        """Takes note that the answer was received whole and is kept."""
+        self._allowance._receiving.pop(self, None)
+        self._allowance._memory.learn(size)
+        self._resize(size)
+
+    def release(self) -> None:
+        """Gives the bytes back; again is harmless."""
+        self._allowance._receiving.pop(self, None)
+        self._resize(0)
+
+    def _resize(self, size: int) -> None:
+        change = size - self._set_aside
+        self._allowance._memory.used += change
+        self._allowance._used += change
+        self._set_aside = size
