@@ -23,6 +23,17 @@ from profile_history.errors import (
     UsageError,
 )
 from profile_history.events import Event
+from profile_history.observing import (
+    AttemptEnded,
+    AttemptStarted,
+    GateClosed,
+    GateOpened,
+    Observation,
+    RetryPlanned,
+    RowCapSuspected,
+    Throttled,
+    WindowDone,
+)
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.profiles import Matching, Profile
 from profile_history.stats import Stats
@@ -33,6 +44,8 @@ from profile_history.windows import Window
 __all__ = [
     "Action",
     "ApiError",
+    "AttemptEnded",
+    "AttemptStarted",
     "AttemptTimeout",
     "AuthenticationError",
     "Channel",
@@ -41,20 +54,26 @@ __all__ = [
     "DeadlineExceeded",
     "DecodeError",
     "Event",
+    "GateClosed",
+    "GateOpened",
     "HistoryClient",
     "HistoryError",
     "HistoryStream",
     "Limits",
     "Matching",
+    "Observation",
     "Pacing",
     "Profile",
     "QuarantinedRow",
     "RateLimited",
     "ResponseError",
     "ResponseTooLarge",
+    "RetryPlanned",
     "RetryPolicy",
+    "RowCapSuspected",
     "ServerUnavailable",
     "Stats",
+    "Throttled",
     "Timeouts",
     "TransportError",
     "TruncatedResponse",
@@ -62,6 +81,7 @@ __all__ = [
     "UntrustedServer",
     "UsageError",
     "Window",
+    "WindowDone",
     "WindowFailure",
     "WindowResult",
     "__version__",

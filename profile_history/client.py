@@ -18,6 +18,7 @@ import yarl
 
 from profile_history import settings
 from profile_history.budget import Budget
+from profile_history.capping import RowCounts
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.fetching import Fetcher
@@ -53,6 +54,7 @@ class _Shared:
     observer: Observer
     budget: Budget = attrs.field(factory=Budget)
     memory: Memory = attrs.field(factory=Memory)
+    row_counts: RowCounts = attrs.field(factory=RowCounts)
     runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
     clients: weakref.WeakSet[HistoryClient] = attrs.field(factory=weakref.WeakSet)
 
@@ -305,6 +307,7 @@ class HistoryClient:
             pacer=shared.pacer,
             retrier=Retrier(options.retry, shared.budget, window=options.timeouts.window),
             observer=shared.observer,
+            row_counts=shared.row_counts,
             border=options.border,
             timeouts=options.timeouts,
             limits=options.limits,

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import attrs
 
+from profile_history.capping import RowCounts
 from profile_history.envelope import Rows
 from profile_history.errors import (
     ApiError,
@@ -19,7 +20,7 @@ from profile_history.errors import (
     TruncatedResponse,
 )
 from profile_history.memory import Lease
-from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned
+from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned, RowCapSuspected
 from profile_history.options import Limits, Timeouts
 from profile_history.pacing import Pacer, Verdict
 from profile_history.profiles import Profile
@@ -42,6 +43,13 @@ class Task:
     request_id: str
     effort: Effort = attrs.field(factory=Effort)
 
+    def sign(self, error: HistoryError) -> None:
+        """Writes onto an error which window it belongs to, and what was spent on it."""
+        error.profile = self.profile
+        error.window = self.window
+        error.attempts = self.effort.attempts
+        error.request_id = self.request_id
+
 
 @attrs.frozen
 class Fetcher:
@@ -53,6 +61,7 @@ class Fetcher:
     pacer: Pacer
     retrier: Retrier
     observer: Observer
+    row_counts: RowCounts
     border: Border
     timeouts: Timeouts
     limits: Limits
@@ -89,8 +98,10 @@ class Fetcher:
                 before_retry=before_retry,
             )
             self._check_row_cap(rows)
+            if self.limits.row_cap is None and self.row_counts.note(rows.count):
+                self.observer.note(RowCapSuspected(rows.count))
         except HistoryError as error:
-            self._sign(error, task)
+            task.sign(error)
             raise
         stats.bytes += rows.size
         return rows
@@ -196,12 +207,6 @@ class Fetcher:
             error.kind = Kind.CALLER
             error.too_much = True
             raise error
-
-    def _sign(self, error: HistoryError, task: Task) -> None:
-        error.profile = task.profile
-        error.window = task.window
-        error.attempts = task.effort.attempts
-        error.request_id = task.request_id
 
 
 async def unhurried(steps: Generator[None, None, T]) -> T:

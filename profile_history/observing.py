@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -30,10 +30,15 @@ class AttemptStarted:
         attempt: Its number, from 1.
     """
 
+    level: ClassVar[int] = logging.DEBUG
+
     profile: Profile
     window: Window
     request_id: str
     attempt: int
+
+    def __str__(self) -> str:
+        return f"request {self.request_id} attempt {self.attempt}: sent"
 
 
 @attrs.frozen
@@ -50,6 +55,8 @@ class AttemptEnded:
         error: Why it failed, or None.
     """
 
+    level: ClassVar[int] = logging.DEBUG
+
     profile: Profile
     window: Window
     request_id: str
@@ -57,6 +64,10 @@ class AttemptEnded:
     seconds: float
     bytes: int
     error: HistoryError | None
+
+    def __str__(self) -> str:
+        how = f"{self.bytes} bytes in" if self.error is None else f"{_named(self.error)} after"
+        return f"request {self.request_id} attempt {self.attempt}: {how} {1000 * self.seconds:.0f} ms"
 
 
 @attrs.frozen
@@ -72,12 +83,17 @@ class RetryPlanned:
         error: Why it failed.
     """
 
+    level: ClassVar[int] = logging.DEBUG
+
     profile: Profile
     window: Window
     request_id: str
     attempt: int
     wait: float
     error: HistoryError
+
+    def __str__(self) -> str:
+        return f"request {self.request_id} attempt {self.attempt}: again in {self.wait:.2f} s"
 
 
 @attrs.frozen
@@ -89,8 +105,14 @@ class Throttled:
         concurrency: How many requests may be on their way from now on.
     """
 
+    level: ClassVar[int] = logging.INFO
+
     retry_after: float | None
     concurrency: int
+
+    def __str__(self) -> str:
+        pause = f", pausing for {self.retry_after:g} s" if self.retry_after else ""
+        return f"throttled: {self.concurrency} requests at once from now on{pause}"
 
 
 @attrs.frozen
@@ -101,7 +123,12 @@ class GateOpened:
         reason: What was seen.
     """
 
+    level: ClassVar[int] = logging.WARNING
+
     reason: str
+
+    def __str__(self) -> str:
+        return f"the server fails for everyone ({self.reason}): waiting, with one probe at a time"
 
 
 @attrs.frozen
@@ -112,7 +139,28 @@ class GateClosed:
         seconds: How long the gate was open.
     """
 
+    level: ClassVar[int] = logging.WARNING
+
     seconds: float
+
+    def __str__(self) -> str:
+        return f"the server answers again after {self.seconds:.0f} s"
+
+
+@attrs.frozen
+class RowCapSuspected:
+    """Several answers have exactly the same round number of rows, and none has more: the server may cut them.
+
+    Attributes:
+        rows: How many. If your server has such a cap, say so by `Limits(row_cap=...)`, and no window is lost to it.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+
+    rows: int
+
+    def __str__(self) -> str:
+        return f"several answers have exactly {self.rows} rows and none has more: see Limits(row_cap=...)"
 
 
 @attrs.frozen
@@ -130,6 +178,8 @@ class WindowDone:
         error: Why it was given up, or None.
     """
 
+    level: ClassVar[int] = logging.DEBUG
+
     profile: Profile
     window: Window
     request_id: str
@@ -139,8 +189,15 @@ class WindowDone:
     bytes: int
     error: HistoryError | None
 
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f"request {self.request_id}: given up after {self.attempts} attempts: {_named(self.error)}"
+        return f"request {self.request_id}: {self.rows} rows, {self.bytes} bytes, {self.attempts} attempts"
 
-Observation = AttemptStarted | AttemptEnded | RetryPlanned | Throttled | GateOpened | GateClosed | WindowDone
+
+Observation = (
+    AttemptStarted | AttemptEnded | RetryPlanned | Throttled | GateOpened | GateClosed | RowCapSuspected | WindowDone
+)
 
 
 class Observer:
@@ -159,7 +216,8 @@ class Observer:
 
     def note(self, observation: Observation) -> None:
         """Tells hook and log."""
-        _log(observation)
+        given_up = isinstance(observation, WindowDone) and observation.error is not None
+        logger.log(logging.WARNING if given_up else observation.level, "%s", observation)
         if self._hook is None:
             return
         try:
@@ -169,30 +227,6 @@ class Observer:
                 self._complained = True
                 kind = type(error).__name__
                 logger.warning("on_event raised %s; the fetch goes on, and further ones are not reported", kind)
-
-
-def _log(observation: Observation) -> None:
-    match observation:
-        case AttemptStarted(request_id=request_id, attempt=attempt):
-            logger.debug("request %s attempt %d: sent", request_id, attempt)
-        case AttemptEnded(request_id=request_id, attempt=attempt, seconds=seconds, bytes=size, error=None):
-            logger.debug("request %s attempt %d: %d bytes in %.0f ms", request_id, attempt, size, 1000 * seconds)
-        case AttemptEnded(request_id=request_id, attempt=attempt, seconds=seconds, error=HistoryError() as error):
-            kind = _named(error)
-            logger.debug("request %s attempt %d: %s after %.0f ms", request_id, attempt, kind, 1000 * seconds)
-        case RetryPlanned(request_id=request_id, attempt=attempt, wait=wait):
-            logger.debug("request %s attempt %d: again in %.2f s", request_id, attempt, wait)
-        case Throttled(retry_after=retry_after, concurrency=concurrency):
-            pause = f", pausing for {retry_after:g} s" if retry_after else ""
-            logger.info("throttled: %d requests at once from now on%s", concurrency, pause)
-        case GateOpened(reason=reason):
-            logger.warning("the server fails for everyone (%s): waiting, with one probe at a time", reason)
-        case GateClosed(seconds=seconds):
-            logger.warning("the server answers again after %.0f s", seconds)
-        case WindowDone(request_id=request_id, attempts=attempts, error=HistoryError() as error):
-            logger.warning("request %s: given up after %d attempts: %s", request_id, attempts, _named(error))
-        case WindowDone(request_id=request_id, attempts=attempts, rows=rows, bytes=size):
-            logger.debug("request %s: %d rows, %d bytes, %d attempts", request_id, rows, size, attempts)
 
 
 def _named(error: HistoryError) -> str:

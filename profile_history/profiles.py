@@ -49,6 +49,15 @@ class Profile:
     def __init__(self, matching: Matching, **fields: str | int) -> None:
         self.__attrs_init__(matching, tuple(fields.items()))
 
+    @property
+    def known_id(self) -> str | None:
+        """The `profile_id` that its rows carry, where its matching mode tells.
+
+        An `xxh` does not: it is the hash of an address, and the vendor's own sample answers a request for one with rows
+        of two.
+        """
+        return str(self.fields[0][1]) if self.matching is Matching.PROFILE_ID else None
+
     @classmethod
     def xxh(cls, xxh: str) -> Profile:
         """The profile whose xxHash id is `xxh`, 16 hexadecimal digits."""

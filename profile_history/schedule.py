@@ -26,11 +26,20 @@ from profile_history.windows import Window
 class Outcome:
     """What became of one window: its verified rows, or the error for which it was given up."""
 
-    profile: Profile
-    window: Window
+    task: Task
     lease: Lease
     rows: Rows | None = None
     error: HistoryError | None = None
+
+    @property
+    def profile(self) -> Profile:
+        """Whose history was asked for."""
+        return self.task.profile
+
+    @property
+    def window(self) -> Window:
+        """Of which days."""
+        return self.task.window
 
 
 @attrs.define(eq=False)
@@ -147,12 +156,12 @@ class Schedule:
 
     def settle(self, unit: Unit, result: Rows | HistoryError) -> bool:
         """Takes a window's rows, or the error for which it is given up; says whether that ends its profile."""
-        task, lane = unit.task, unit._lane
+        lane = unit._lane
         if isinstance(result, HistoryError):
-            outcome = Outcome(task.profile, task.window, unit.lease, error=result)
+            outcome = Outcome(unit.task, unit.lease, error=result)
             unit.lease.release()
         else:
-            outcome = Outcome(task.profile, task.window, unit.lease, rows=result)
+            outcome = Outcome(unit.task, unit.lease, rows=result)
             unit.lease.settle(result.size)
         self._on_their_way -= 1
         self._held_windows += 1

@@ -16,7 +16,7 @@ import attrs
 
 from profile_history.arranging import arranged, kept
 from profile_history.decoding import decode
-from profile_history.errors import DecodeError, HistoryError, UsageError
+from profile_history.errors import DecodeError, HistoryError, ResponseError, UsageError
 from profile_history.events import Event
 from profile_history.profiles import Profile
 from profile_history.running import Run
@@ -141,7 +141,7 @@ class Reader:
         return WindowResult(outcome.profile, outcome.window, tuple(events), failure, tuple(self.quarantined[known:]))
 
     def _give_up(self, outcome: Outcome, error: HistoryError) -> None:
-        error.profile, error.window = outcome.profile, outcome.window
+        outcome.task.sign(error)
         error.forget_frames()
         self.run.stats.windows_failed += 1
         self.failures.append(WindowFailure(outcome.profile, outcome.window, error))
@@ -151,11 +151,13 @@ class Reader:
             raise outcome.error
         assert outcome.rows is not None
         window = outcome.window if self.border is Border.OVERLAP else Window()
+        owners = _Owners(outcome.profile)
         batches = []
         unreadable: list[QuarantinedRow] = []
         rows = 0
         for chunk in outcome.rows.chunks():
             batch = decode(chunk)
+            owners.note(batch.events)
             batches.append(kept(batch.events, window))
             for row in batch.quarantined:
                 if row.datetime is None or window.holds(row.datetime.date()):
@@ -164,6 +166,7 @@ class Reader:
                     unreadable.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
             rows += len(batch.events) + len(batch.quarantined)
             await self.run.breathe()
+        owners.check()
         self._count(sum(map(len, batches)), unreadable)
         return arranged(batches, self.order)
 
@@ -174,6 +177,32 @@ class Reader:
         stats.windows_ok += events > 0
         stats.windows_empty += events == 0
         self.quarantined += unreadable
+
+
+class _Owners:
+    """Whose rows an answer holds. A cache on the way that mixes answers up would hand out somebody else's history."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._wanted = (profile.known_id or "").lower()
+        self._found = False
+        self._strangers = False
+
+    def note(self, events: list[Event]) -> None:
+        if not self._wanted or self._found:
+            return
+        for event in events:
+            owner = (event.profile_id or "").lower()
+            if owner == self._wanted:
+                self._found = True
+                return
+            self._strangers = self._strangers or bool(owner)
+
+    def check(self) -> None:
+        if self._strangers and not self._found:
+            raise ResponseError(
+                "every row of the answer belongs to another profile_id than the one that was asked for; "
+                "look for a cache between here and the server"
+            )
 
 
 class HistoryStream(Generic[T_co]):

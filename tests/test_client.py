@@ -47,6 +47,7 @@ def test_the_signature_is_the_documented_one():
         "timeouts": Timeouts(),
         "limits": Limits(),
         "allow_http": False,
+        "on_event": None,
     }
     assert {name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY} == (
         set(defaults) - {"base_url"}
@@ -70,6 +71,7 @@ def test_the_signature_is_the_documented_one():
         ({"order": None}, "order is 'newest' or 'oldest', not None"),
         ({"order": []}, "order is 'newest' or 'oldest'"),
         ({"retry": 3}, "retry is a RetryPolicy, not 3"),
+        ({"on_event": "print"}, "on_event is a plain function of one argument, not 'print'"),
         ({"pacing": 16}, "pacing is a Pacing, not 16"),
         ({"timeouts": 10.0}, "timeouts is a Timeouts, not 10.0"),
         ({"limits": None}, "limits is a Limits, not None"),

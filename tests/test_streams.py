@@ -305,12 +305,11 @@ async def test_a_deadline_ends_a_stream_that_is_not_complete(server):
 
 async def test_a_deadline_that_passes_after_everything_was_handed_out_is_kept(server):
     """Late is only what is missing."""
-    profile, now = busiest(server)[0], [0.0]
+    profile = busiest(server)[0]
     async with server.client() as client, client.history(profile, deadline=5) as stream:
-        stream._reader.run._clock = lambda: now[0]
         for _ in server.truth(profile):
             await anext(stream)
-        now[0] = 6.0
+        stream.stats._started -= 6
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
 
@@ -503,9 +502,9 @@ async def test_a_cancellation_that_is_swallowed_on_its_way_does_not_keep_the_str
     server.faults = FaultPlan.always(Fault.STALL)
     send = Transport.send
 
-    async def swallowing(self, *arguments):
+    async def swallowing(self, *arguments, **options):
         try:
-            return await send(self, *arguments)
+            return await send(self, *arguments, **options)
         except asyncio.CancelledError:
             raise AttemptTimeout("it seemed so") from None
 
@@ -660,9 +659,9 @@ async def test_failures_do_not_keep_the_answers_they_came_from(server, swift):
     """A million failed windows cost a million short errors, not a million answers."""
     server.faults = FaultPlan.always(Fault.API_ERROR)
     async with server.client(retry=swift) as client:
-        stream = client.histories(server.profiles()[:3], on_error="collect").windows()
+        stream = client.histories(server.profiles()[:2], on_error="collect").windows()
         results = await stream.collect()
-    assert len(results) == 3
+    assert len(results) == 2
     for result in results:
         frames = [frame for frame, _ in traceback.walk_tb(result.error.__traceback__)]
         assert not any("reply" in frame.f_locals for frame in frames)
