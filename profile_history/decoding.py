@@ -299,6 +299,9 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(dict, _structure_object)
     converter.register_structure_hook(list, _structure_object)
     converter.register_unstructure_hook(dt.datetime, dt.datetime.isoformat)
+    # JSON as it came; going through it would only fail where it is deeply nested.
+    for plain in (dict, list):
+        converter.register_unstructure_hook(plain, lambda value: value)
     return converter
 
 

@@ -89,10 +89,11 @@ class HistoryError(Exception):
             "request id": self.request_id,
         }
         known = ", ".join(f"{name} {value}" for name, value in context.items() if value is not None)
-        message = self._message() + (f"; {self.hint}" if self.hint else "")
+        message = self.summary() + (f"; {self.hint}" if self.hint else "")
         return f"{message} [{known}]" if known else message
 
-    def _message(self) -> str:
+    def summary(self) -> str:
+        """What went wrong, without the profile and the window that it happened to."""
         return str(self.args[0]) or type(self).__name__
 
 
@@ -153,8 +154,9 @@ class DecodeError(ResponseError):
         super().__init__(message)
         self.path = path
 
-    def _message(self) -> str:
-        return f"{super()._message()} (at {self.path})"
+    def summary(self) -> str:
+        """What went wrong, and where in the answer."""
+        return f"{super().summary()} (at {self.path})"
 
 
 class ResponseTooLarge(ResponseError):
@@ -207,7 +209,8 @@ class ApiError(HistoryError):
         self.too_much = not {413, 504}.isdisjoint((code, http_status))
         self.retry_after = retry_after
 
-    def _message(self) -> str:
+    def summary(self) -> str:
+        """What the API reports."""
         reported = f"error {self.code}" if self.code is not None else "no error code"
         text = f": {self.text}" if self.text else ""
         return f"the API answered HTTP {self.http_status} with {reported}{text}"

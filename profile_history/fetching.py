@@ -123,6 +123,7 @@ class Fetcher:
                     ticket,
                     verdict,
                     window=task.request_id,
+                    failure=failure,
                     first_byte=reply.first_byte if reply else 0.0,
                     retry_after=self._pause(failure),
                 )

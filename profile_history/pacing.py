@@ -11,7 +11,7 @@ from enum import Enum, auto
 import attrs
 
 from profile_history.ceiling import Ceiling
-from profile_history.errors import ServerUnavailable
+from profile_history.errors import HistoryError, ServerUnavailable
 from profile_history.gate import Gate
 from profile_history.observing import GateClosed, GateOpened, Observer, Throttled
 from profile_history.options import Pacing
@@ -77,6 +77,7 @@ class Pacer:
         self._paused_until = float("-inf")
         self._in_use = 0
         self._answers = 0
+        self._last_failure = ""
         self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -130,6 +131,7 @@ class Pacer:
         verdict: Verdict,
         *,
         window: str = "",
+        failure: HistoryError | None = None,
         first_byte: float = 0.0,
         retry_after: float | None = None,
     ) -> bool:
@@ -139,6 +141,7 @@ class Pacer:
             ticket: What `acquire` gave for it.
             verdict: How it ended.
             window: What tells its window from others.
+            failure: Why it failed, if it did.
             first_byte: Seconds until the answer began.
             retry_after: Seconds for which the server asks all of the client to pause.
 
@@ -147,6 +150,8 @@ class Pacer:
         """
         now = _now()
         was_open = self._gate.open
+        if failure is not None:
+            self._last_failure = failure.summary()
         if verdict is Verdict.GOOD:
             self._answers += 1
             self._ceiling.succeeded(self._in_use, first_byte)
@@ -218,7 +223,8 @@ class Pacer:
                 waiter.turn.set_exception(
                     ServerUnavailable(
                         f"the server has failed for every request for {now - opened_at:.0f} s, and "
-                        f"RetryPolicy.patience is {waiter.patience:g} s; what was fetched is good, try again later"
+                        f"RetryPolicy.patience is {waiter.patience:g} s. What was fetched is good; try again later. "
+                        f"The last failure: {self._last_failure}"
                     )
                 )
 

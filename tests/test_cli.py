@@ -2,16 +2,21 @@
 
 import contextlib
 import datetime as dt
+import errno
+import http.server
 import importlib.util
 import io
+import itertools
 import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -19,7 +24,9 @@ from pathlib import Path
 import pytest
 
 from profile_history import Action, Channel, Profile, __version__
-from profile_history.cli import main
+from profile_history.cli import formats, main, output
+from profile_history.cli.display import Health
+from profile_history.observing import GateClosed, GateOpened, Throttled
 from profile_history.profiles import Matching
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
@@ -31,7 +38,7 @@ OPTIONS = {
     "actions": "channel lang json",
     "demo": "profiles seed faults",
     "fetch": "matching from to format output overwrite url list-id token-file auth window border order concurrency "
-    "deadline allow-http",
+    "patience deadline allow-http",
     "serve": "port profiles seed faults latency rows order date-to offset row-cap capacity gzip",
 }
 # A sequence that moves the cursor or colours text (ECMA-48, 5.4).
@@ -60,11 +67,11 @@ def run(capsys):
 
 
 @contextlib.contextmanager
-def started(*words, **streams):
+def started(*words, program=PROGRAM, **streams):
     """Runs a command in a process of its own, which does not outlive the block."""
     # A shell that put us in the background ignores SIGINT, and a child would inherit that.
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen([*PROGRAM, *words], text=True, start_new_session=True, **streams)
+    process = subprocess.Popen([*program, *words], text=True, start_new_session=True, **streams)
     signal.signal(signal.SIGINT, inherited)
     try:
         yield process
@@ -101,7 +108,7 @@ class Terminal:
 
     def read(self, text=None):
         """Reads until a text has appeared or, without one, to the end; gives all that was seen."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         # Linux reports the other side's end as EIO, other systems as no bytes.
         with contextlib.suppress(OSError):
             while text is None or text.encode() not in self._seen:
@@ -113,10 +120,10 @@ class Terminal:
 
 
 def until(condition):
-    """Waits for a condition, ten seconds at most."""
-    deadline = time.monotonic() + 10
+    """Waits for a condition, thirty seconds at most."""
+    deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in ten seconds"
+        assert time.monotonic() < deadline, "it did not happen in thirty seconds"
         time.sleep(0.005)
 
 
@@ -141,6 +148,77 @@ def truth(server, emails=EMAILS, *days):
     """The histories of some addresses as `read_ndjson` gives them."""
     named = {f"email:{email}": server.truth(Profile.email(email), *days) for email in emails}
     return {name: list(map(essence, events)) for name, events in named.items() if events}
+
+
+def answering(*rows):
+    """A server that gives everybody the same rows, exactly as they are written here."""
+    body = b'{"data":[%b],"error":0,"error_text":""}' % b",".join(rows)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_): ...
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def fetch_rows(run, monkeypatch):
+    """Fetches rows, and gives what `run` gives."""
+    monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
+
+    def fetcher(format_, *rows):
+        with answering(*rows) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            url = f"http://127.0.0.1:{server.server_port}"
+            try:
+                return run("fetch", "--matching=email", "--url", url, "--list-id=20", "--format", format_, "a@b.c")
+            finally:
+                server.shutdown()
+                thread.join()
+
+    return fetcher
+
+
+def row(action="open", **more):
+    fields = {"action": action, "datetime": "2024-01-02T03:04:05Z", **more}
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+class Saboteur:
+    """Stands in for the module `os`: from the call of a given number on, once or for good, calls fail."""
+
+    CALLS = ("open", "ftruncate", "write", "fsync", "close", "dup")
+
+    def __init__(self, number, error, *, lasting):
+        self._left = number
+        self._error = error
+        self._lasting = lasting
+        self.struck = []
+
+    def __getattr__(self, name):
+        call = getattr(os, name)
+        return self.wrapped(name, call) if name in self.CALLS else call
+
+    def wrapped(self, name, call):
+        """A call that fails when its turn has come."""
+
+        def wrapper(*words, **options):
+            self._left -= 1
+            if self._left == 0 or (self._left < 0 and self._lasting):
+                if name == "close":
+                    call(*words)
+                self.struck.append(name)
+                raise OSError(self._error, os.strerror(self._error))
+            return call(*words, **options)
+
+        return wrapper
 
 
 class TestActions:
@@ -318,7 +396,7 @@ class TestFetch:
             "fetch", "--matching", "email", *EMAILS, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             process.stdout.close()
-            assert process.wait(10) == 1
+            assert process.wait(30) == 1
             assert "Error" not in process.stderr.read()
 
 
@@ -358,6 +436,7 @@ class TestExitCodes:
             (["--window", "30"], "two ends"),
             (["--concurrency", "0"], "concurrency"),
             (["--deadline", "0"], "deadline"),
+            (["--patience", "0"], "patience"),
             (["--list-id", "x"], "--list-id"),
             (["--list-id", "0"], "list_id"),
             (["--format", "xml"], "--format"),
@@ -396,7 +475,7 @@ class TestExitCodes:
     )
     def test_wrong_usage_of_any_command_is_two(self, server, words, said):
         """No traceback, nothing on stdout, and one look at stderr tells what to change."""
-        done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=30, check=False)
         assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
         assert said in done.stderr
 
@@ -463,6 +542,278 @@ class TestExitCodes:
         assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")
 
 
+class TestOutput:
+    WORDS = ("fetch", "--matching", "email", "--format", "ndjson", *EMAILS, "--output")
+
+    def test_it_is_on_the_disk_before_it_has_its_name(self, server, run, tmp_path, monkeypatch):
+        """File, name, directory: in this order, a loss of power leaves the old file or the whole new one."""
+        calls = []
+        path = tmp_path / "events"
+        sync, replace = os.fsync, Path.replace
+
+        def fsync(file):
+            calls.append((os.fstat(file).st_ino, path.exists()))
+            sync(file)
+
+        monkeypatch.setattr("os.fsync", fsync)
+        monkeypatch.setattr(Path, "replace", lambda old, new: (calls.append("rename"), replace(old, new)))
+        assert run(*self.WORDS, path)[0] == 0
+        assert calls == [(path.stat().st_ino, False), "rename", (tmp_path.stat().st_ino, True)]
+
+    @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+    @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=errno.errorcode.get)
+    def test_whichever_call_fails_the_old_file_stays_or_the_new_one_is_whole(
+        self, server, run, tmp_path, monkeypatch, error, lasting
+    ):
+        """Each call to the system fails in its turn: there is a message that names the file, and the next run works."""
+        path = tmp_path / "events"
+        part = tmp_path / "events.part"
+        monkeypatch.setattr(output, "_CHUNK", 1000)
+        seen = set()
+        for number in itertools.count(1):
+            path.write_text("old")
+            saboteur = Saboteur(number, error, lasting=lasting)
+            with monkeypatch.context() as patch:
+                patch.setattr(output, "os", saboteur)
+                patch.setattr(Path, "replace", saboteur.wrapped("replace", Path.replace))
+                code, _, err = run(*self.WORDS, path, "--overwrite")
+            if not saboteur.struck:
+                break
+            first = saboteur.struck[0]
+            seen.add(first)
+            whole = path.read_text() != "old"
+            if whole:
+                assert read_ndjson(path.read_text("utf-8")) == truth(server)
+                assert not part.exists()
+            if code:
+                assert (code, str(path) in err, os.strerror(error) in err) == (
+                    2 if first in ("open", "dup") and not whole else 74,
+                    True,
+                    True,
+                )
+                if part.exists() and code != 2:
+                    assert f"in {part}" in err
+                else:
+                    assert whole or first in ("open", "dup", "ftruncate") or "none of their" in err
+            else:
+                assert whole
+            assert "Traceback" not in err
+            assert run(*self.WORDS, path, "--overwrite")[0] == 0
+            assert read_ndjson(path.read_text("utf-8")) == truth(server)
+        assert seen == {*Saboteur.CALLS, "replace"}
+        assert number > 15
+
+    def test_a_limit_on_the_size_of_files_is_explained_and_what_fits_is_kept(self, server, tmp_path):
+        """A real limit of the system, with a real process."""
+        path = tmp_path / "events"
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # noqa: E731
+        with started(*self.WORDS, path, stderr=subprocess.PIPE, preexec_fn=limit) as process:
+            err = process.communicate(timeout=30)[1]
+        part = tmp_path / "events.part"
+        assert (process.returncode, path.exists(), part.stat().st_size) == (74, False, 4096)
+        assert f"{part} cannot be written: File too large; raise the limit" in err
+        assert "the last of the" in err
+        assert "Traceback" not in err
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+    @pytest.mark.parametrize(
+        "words", [["fetch", "--matching", "email", EMAILS[0]], ["actions"], ["--help"]], ids=" ".join
+    )
+    def test_a_full_disk_behind_stdout_is_said_in_one_line(self, server, words):
+        """The code is 74, and there is no traceback."""
+        with Path("/dev/full").open("w") as full, started(*words, stdout=full, stderr=subprocess.PIPE) as process:
+            err = process.communicate(timeout=30)[1]
+        assert process.returncode == 74
+        assert "No space left on device" in err.splitlines()[-1]
+        assert "Traceback" not in err
+        assert "Exception ignored" not in err
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+    def test_a_full_disk_behind_stderr_costs_no_event(self, server):
+        """Progress that nobody can read is no reason to fail."""
+        words = ["fetch", "--matching", "email", "--format", "ndjson", *EMAILS]
+        with Path("/dev/full").open("w") as full, started(*words, stdout=subprocess.PIPE, stderr=full) as process:
+            out = process.stdout.read()
+            assert process.wait(30) == 0
+        assert read_ndjson(out) == truth(server)
+
+    @pytest.mark.parametrize("closed", [1, 2])
+    def test_a_stream_that_was_closed_by_the_caller_is_missed_or_not(self, server, closed):
+        """Without stdout there is nowhere to write to, and that is said; without stderr all goes on."""
+        words = ["fetch", "--matching", "email", "--format", "ndjson", *EMAILS]
+        code = f"import os, sys; os.close({closed}); os.execv(sys.executable, sys.argv[1:])"
+        program = [sys.executable, "-c", code, *PROGRAM]
+        with started(*words, program=program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            out, err = process.communicate(timeout=30)
+        assert process.returncode == {1: 2, 2: 0}[closed]
+        assert read_ndjson(out) == ({} if closed == 1 else truth(server))
+        assert ("stdout is closed" in err) == (closed == 1)
+
+    def test_a_second_process_with_the_same_output_stops_at_once(self, server, run, tmp_path):
+        """It names the file and sends nothing, and the first is not disturbed; `kill -9` of that frees the file."""
+        server.faults = FaultPlan.always(Fault.STALL)
+        path = tmp_path / "events"
+        with started(*self.WORDS, path, stderr=subprocess.PIPE) as process:
+            until(lambda: server.injected[Fault.STALL] >= 4)
+            requests = len(server.log)
+            code, _, err = run(*self.WORDS, path)
+            assert (code, len(server.log), process.poll()) == (2, requests, None)
+            assert f"another process is writing {path}.part" in err
+            process.kill()
+            process.wait()
+        server.faults = FaultPlan()
+        assert not path.exists()
+        assert run(*self.WORDS, path)[0] == 0
+        assert read_ndjson(path.read_text("utf-8")) == truth(server)
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_a_kill_in_the_middle_leaves_no_file_of_that_name(self, server, run, tmp_path):
+        """At whatever moment it comes; the next run overwrites what it left."""
+        server.behaviour = Behaviour(latency=0.02)
+        path = tmp_path / "events"
+        for requests in (1, 20, 60):
+            server.log.clear()
+            emails = [f"user{number}@example.com" for number in range(40)] * 5
+            with started("fetch", "--matching=email", "--output", path, *emails, stderr=subprocess.DEVNULL) as process:
+                until(lambda requests=requests: len(server.log) >= requests)
+                process.kill()
+            assert not path.exists()
+        (tmp_path / "events.part").write_text("half a li")
+        assert run(*self.WORDS, path)[0] == 0
+        assert read_ndjson(path.read_text("utf-8")) == truth(server)
+
+    def test_a_run_that_brings_nothing_keeps_what_the_last_one_left(self, server, run, tmp_path, monkeypatch):
+        """Hours of work do not go for a wrong token."""
+        part = tmp_path / "events.part"
+        part.write_text("hours of work")
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "wrong")
+        assert run(*self.WORDS, tmp_path / "events")[0] == 77
+        assert part.read_text() == "hours of work"
+
+    def test_a_file_without_events_is_empty(self, server, run, tmp_path):
+        """Nothing is an answer, too; what an earlier run left is not taken for it."""
+        path = tmp_path / "events"
+        path.with_name("events.part").write_text("of an earlier run")
+        assert run("fetch", "--matching", "email", "--output", path, "nobody@example.com")[0] == 0
+        assert path.read_bytes() == b""
+
+    def test_a_file_that_appears_meanwhile_is_not_replaced(self, server, run, tmp_path):
+        """Somebody else's file stays, and the events are in the part."""
+        server.behaviour = Behaviour(latency=0.3)
+        path = tmp_path / "events"
+        threading.Timer(0.1, path.write_text, ["precious"]).start()
+        code, _, err = run(*self.WORDS, path)
+        assert (code, path.read_text()) == (2, "precious")
+        assert f"events are in {path}.part" in err
+        assert read_ndjson(path.with_name("events.part").read_text("utf-8")) == truth(server)
+
+    def test_only_files_are_replaced(self, server, run, tmp_path):
+        """A device or a pipe of that name stays what it is."""
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        code, _, err = run(*self.WORDS, path, "--overwrite")
+        assert (code, path.is_fifo(), list(server.log)) == (2, True, [])
+        assert "redirect stdout" in err
+
+    def test_a_replaced_file_keeps_its_permissions_and_a_link_stays_one(self, server, run, tmp_path):
+        """Nobody can read the new file who could not read the old one."""
+        path, link = tmp_path / "private", tmp_path / "link"
+        path.write_text("old")
+        path.chmod(0o600)
+        link.symlink_to(path)
+        assert run(*self.WORDS, link, "--overwrite")[0] == 0
+        assert (link.is_symlink(), path.stat().st_mode & 0o777) == (True, 0o600)
+        assert read_ndjson(path.read_text("utf-8")) == truth(server)
+
+    @pytest.mark.parametrize("name", ["missing/events", "x" * 300, "file/events"], ids=["missing", "long", "file"])
+    def test_a_place_that_cannot_be_written_is_named_before_anything_is_sent(self, server, run, tmp_path, name):
+        """The code is 2, the message one line."""
+        (tmp_path / "file").write_text("no directory")
+        code, _, err = run(*self.WORDS, tmp_path / name)
+        assert (code, list(server.log), len(err.splitlines())) == (2, [], 1)
+        assert "cannot be written" in err
+
+
+class TestPoison:
+    NASTY = "a\x00b\x1b[31mred\r\n\x9b2J\u202egnp.exe"
+
+    def test_ndjson_keeps_every_character(self, fetch_rows):
+        """NUL, escapes, line ends and lone surrogates arrive as they were sent, one line an event."""
+        surrogate = row(message_name="half \ud83d a pair")
+        code, out, _ = fetch_rows("ndjson", row(self.NASTY), surrogate, row(message_name=self.NASTY))
+        first, second, third = (json.loads(line)["event"] for line in out.splitlines())
+        assert (code, first["action"], third["message_name"]) == (0, self.NASTY, self.NASTY)
+        assert second == {
+            "action": "open",
+            "datetime": "2024-01-02T03:04:05+00:00",
+            "message_name": "half \ud83d a pair",
+        }
+
+    def test_a_terminal_gets_no_control_characters(self, fetch_rows):
+        """The table is one line an event, and shows what it does not pass on."""
+        code, out, _ = fetch_rows("table", row(self.NASTY), row("half \ud83d a pair"))
+        _, *lines = out.splitlines()
+        assert (code, len(lines)) == (0, 2)
+        assert r"a\x00b\x1b[31mred\r\n\x9b2J\u202egnp.exe" in lines[0]
+        assert r"half \ud83d a pair" in lines[1]
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out)
+
+    def test_values_nested_deeply_do_not_end_the_fetch(self, fetch_rows):
+        """What can be written is written; what cannot is reported, and the events around it are there."""
+        deep = [
+            b'{"action":"open","datetime":"2024-01-02T03:04:05Z","fields":{"a":%b}}' % (b"[" * n + b"]" * n)
+            for n in (10, 400)
+        ]
+        code, out, err = fetch_rows("ndjson", row("click"), *deep, row("click"))
+        events = [json.loads(line)["event"] for line in out.splitlines()]
+        assert (code, [event["action"] for event in events]) == (0, ["click", "open", "open", "click"]), err
+
+    def test_an_event_that_cannot_be_written_is_left_out_with_a_word(self, fetch_rows, monkeypatch):
+        """The code says that something is missing."""
+
+        def refuse(name, profile, event):
+            if event.action == "open":
+                raise formats.Unwritable("its values are nested too deeply")
+            return f"{event.action}\n"
+
+        monkeypatch.setattr("profile_history.cli.downloading.line", refuse)
+        code, out, err = fetch_rows("ndjson", row("click"), row("open"), row("click"))
+        assert (code, out) == (1, "click\nclick\n")
+        assert (
+            "left out: an event of 2024-01-02 03:04:05+00:00, its values are nested too deeply [profile email:a@b.c]"
+            in err
+        )
+
+    def test_what_the_server_says_of_an_error_steers_no_terminal(self, fetch_rows):
+        """A row that cannot be read is told of on one line."""
+        code, _, err = fetch_rows("ndjson", row(action=None), b'{"action":"\\u001b[2J","datetime":"\\u001b[2J\\n"}')
+        assert (code, len([line for line in err.splitlines() if "unreadable row" in line])) == (0, 2)
+        assert "\x1b" not in err
+
+    def test_stdin_that_is_no_text_is_refused(self, server):
+        """The code is 2 and there is no traceback."""
+        done = subprocess.run(
+            [*PROGRAM, "fetch", "--matching", "email", "-"],
+            input=b"user1@example.com\n\xff\xfe\n",
+            capture_output=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"},
+        )
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"stdin is no text in utf-8" in done.stderr
+
+    def test_an_old_locale_does_not_matter(self, server):
+        """NDJSON is UTF-8 wherever it is written."""
+        words = ["fetch", "--matching", "custom", "--format", "ndjson", "ИМЯ=1", "CRM_ID=1"]
+        environment = {**os.environ, "PYTHONIOENCODING": "latin-1:strict"}
+        done = subprocess.run([*PROGRAM, *words], capture_output=True, timeout=30, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert [json.loads(line)["profile"] for line in done.stdout.decode("utf-8").splitlines()][
+            -1
+        ] == "custom:CRM_ID=1"
+
+
 class TestSecrecy:
     @pytest.mark.parametrize(
         ("code", "token", "words"),
@@ -503,7 +854,7 @@ class TestSecrecy:
             screen.read("API token: ")
             screen.type(f"{TOKEN}\n")
             out = process.stdout.read()
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
             seen = screen.read()
         assert read_ndjson(out) == truth(server)
         assert TOKEN not in seen + out
@@ -517,7 +868,7 @@ class TestDisplay:
         with Terminal() as screen, started(*words, stdout=subprocess.PIPE, stderr=screen.end) as process:
             screen.hand_over()
             out = process.stdout.read()
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
             seen = screen.read()
         assert read_ndjson(out) == truth(server)
         assert "0/5 profiles" in seen
@@ -530,7 +881,7 @@ class TestDisplay:
         words = ["fetch", "--matching", "email", *EMAILS]
         with Terminal() as screen, started(*words, stdout=subprocess.DEVNULL, stderr=screen.end) as process:
             screen.hand_over()
-            assert process.wait(10) == 1
+            assert process.wait(30) == 1
             seen = ESCAPE.sub("", screen.read())
         assert re.search(r"5/5 profiles.* 1 failed", seen)
 
@@ -541,17 +892,66 @@ class TestDisplay:
         assert len(err.splitlines()) == 1
 
 
+class TestOutage:
+    def test_the_line_says_that_the_server_is_down_and_the_fetch_outlives_it(self, server):
+        """While nothing is sent a person sees why; when the server is back, every event arrives."""
+        server.faults = FaultPlan.always(Fault.ERROR_503)
+        words = ["fetch", "--matching", "email", "--format", "ndjson", *EMAILS]
+        with Terminal() as screen, started(*words, stdout=subprocess.PIPE, stderr=screen.end) as process:
+            screen.hand_over()
+            screen.read("server down, waiting 0 s of 900 s (")
+            server.faults = FaultPlan()
+            out = process.stdout.read()
+            assert process.wait(30) == 0
+            assert "5/5 profiles" in ESCAPE.sub("", screen.read()).splitlines()[-1]
+        assert read_ndjson(out) == truth(server)
+
+    def test_a_server_that_stays_down_is_75(self, server, run):
+        """A script may try again later; stderr says why and what is complete."""
+        server.faults = FaultPlan.always(Fault.ERROR_503)
+        code, _, err = run("fetch", "--matching", "email", "--patience", 0.2, *EMAILS)
+        assert code == 75
+        assert "stopped early: 0 of 5 profiles are complete, no events arrived" in err
+        assert "server down, waiting" in err
+
+    def test_a_pause_too_long_to_wait_for_is_75(self, server, run):
+        """What the server asks for is in the message."""
+        server.faults = FaultPlan(rates={Fault.THROTTLED_WITH_RETRY_AFTER: 1.0}, streak=None, retry_after=100_000)
+        code, _, err = run("fetch", "--matching", "email", *EMAILS)
+        assert (code, len(server.log) <= 4) == (75, True)
+        assert "100000 s" in err
+
+    def test_the_health_follows_what_the_client_tells(self):
+        """A pause counts down, an outage counts up and goes before a pause, and the rest is no news."""
+        now = [100.0]
+        health = Health(900, clock=lambda: now[0])
+        assert str(health) == ""
+        health.note(Throttled(None, 3))
+        assert str(health) == ""
+        health.note(Throttled(30.0, 3))
+        health.note(Throttled(10.0, 2))
+        now[0] += 5
+        assert str(health) == "the server asks for a pause, 25 s left"
+        health.note(GateOpened("10 failures\x1b in a row"))
+        now[0] += 12
+        assert str(health) == "server down, waiting 12 s of 900 s (10 failures\\x1b in a row)"
+        health.note(GateClosed(12.0))
+        assert str(health) == "the server asks for a pause, 13 s left"
+        now[0] += 13
+        assert str(health) == ""
+
+
 class TestServe:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
     def test_it_prints_its_address_first_serves_and_ends_on_a_signal(self, run, monkeypatch, number):
-        """The first line on stdout is all a script needs; a signal ends it with code 0 and without a word."""
+        """The first line on stdout is all a script needs; a signal ends it without a word."""
         with started("serve", "--profiles", "9", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "loopback-token")
             url = process.stdout.readline().strip()
             options = ["--matching", "email", "--format", "ndjson", "--url", url, "--list-id", 20]
             code, out, _ = run("fetch", *options, *EMAILS)
             process.send_signal(number)
-            assert process.wait(5) == 0
+            assert process.wait(30) == 128 + number
             assert (process.stdout.read(), "Traceback" in process.stderr.read()) == ("", False)
         assert (code, read_ndjson(out)) == (0, truth(HistoryServer(profiles=9)))
 
@@ -570,7 +970,7 @@ class TestServe:
     def test_a_port_in_use_is_said_in_one_line(self, server):
         """The code is 2 and there is no traceback."""
         words = ["serve", "--port", server.url.rpartition(":")[2]]
-        done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=30, check=False)
         assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
         assert "in use" in done.stderr
 
@@ -615,7 +1015,9 @@ class TestProgram:
         text = " ".join(out.split())
         assert code == 0
         assert [word for word in OPTIONS if not re.search(rf"│ {word} ", text)] == []
-        assert "0 done, 1 some windows failed, 2 wrong usage, 77 not authorised, 130 interrupted" in text
+        assert re.search(
+            "0 done, 1 some windows failed, 2 wrong usage, 74 .*, 75 .*, 77 .*, 130 .*, 143 terminated", text
+        )
         assert "PROFILE_HISTORY_TOKEN_FILE" in text
 
     def test_version_is_the_packages(self, run):
@@ -629,7 +1031,7 @@ class TestProgram:
     )
     def test_module_and_script_are_the_same_program(self, run, program):
         """`python -m profile_history` and `profile-history` print the same."""
-        done = subprocess.run([*program, "actions", "--json"], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run([*program, "actions", "--json"], capture_output=True, text=True, timeout=30, check=True)
         assert done.stdout == run("actions", "--json")[1]
 
     @pytest.mark.parametrize("missing", [["cyclopts"], ["rich"], ["cyclopts", "rich"]], ids=" and ".join)

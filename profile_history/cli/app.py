@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -13,16 +13,19 @@ from profile_history.cli import exits
 from profile_history.cli.actions import actions
 from profile_history.cli.demo import demo
 from profile_history.cli.fetch import fetch
+from profile_history.cli.formats import visible
+from profile_history.cli.output import flush_stdout
 from profile_history.cli.serve import serve
-from profile_history.errors import AuthenticationError, ConfigurationError, HistoryError
+from profile_history.errors import ConfigurationError
 from profile_history.version import __version__
 
 app = App(
     name="profile-history",
     help="Downloads the action histories of marketing profiles.",
     version=__version__,
+    suppress_keyboard_interrupt=False,
     help_epilogue=(
-        "Exit codes: 0 done, 1 some windows failed, 2 wrong usage, 77 not authorised, 130 interrupted.\n\n"
+        f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in exits.MEANINGS.items())}.\n\n"
         "PROFILE_HISTORY_URL, PROFILE_HISTORY_LIST_ID and PROFILE_HISTORY_TOKEN or PROFILE_HISTORY_TOKEN_FILE stand in "
         "for what the command line leaves out. The token is never an argument, where others could read it."
     ),
@@ -37,8 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     """Runs one command; returns the exit code."""
     words = list(arguments)
     if any(word.partition("=")[0] == "--token" for word in words):
-        refusal = ConfigurationError("there is no --token, since others could read it; use --token-file")
-        return _complain(refusal, exits.USAGE)
+        _complain(ConfigurationError("there is no --token, since others could read it; use --token-file"))
+        return exits.USAGE
     if "-" in words and "--" not in words:
         # A lone hyphen stands for stdin; the parser would take it for an option.
         words = [*(word for word in words if word != "-"), "--", "-"]
@@ -49,23 +52,24 @@ def run(arguments: Sequence[str]) -> int:
             error_console=Console(stderr=True),
             result_action="return_value",
         )
+        flush_stdout()
     except CycloptsError:
         return exits.USAGE
-    except ConfigurationError as error:
-        return _complain(error, exits.USAGE)
-    except AuthenticationError as error:
-        return _complain(error, exits.NOT_AUTHORISED)
-    except HistoryError as error:
-        return _complain(error, exits.SOME_FAILED)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone; what is still buffered must not raise once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone, and knows why.
         return exits.SOME_FAILED
+    except Exception as error:
+        failure = exits.of(error)
+        if failure is None:
+            raise
+        _complain(error)
+        return failure
     return code if isinstance(code, int) else exits.DONE
 
 
-def _complain(error: Exception, code: int) -> int:
-    print(f"profile-history: {error}", file=sys.stderr)
-    return code
+def _complain(error: Exception) -> None:
+    text = f"input or output failed: {error}; check where stdout goes" if isinstance(error, OSError) else str(error)
+    with contextlib.suppress(OSError):
+        print(f"profile-history: {visible(text)}", file=sys.stderr)

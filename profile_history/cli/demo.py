@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Annotated, Literal
 
@@ -13,10 +14,10 @@ from rich.table import Table
 
 from profile_history.actions import Channel
 from profile_history.cli import exits
-from profile_history.cli.display import complain, shown
+from profile_history.cli.display import Health, complain, shown
 from profile_history.cli.running import run
 from profile_history.events import Event
-from profile_history.options import Timeouts
+from profile_history.options import RetryPolicy, Timeouts
 from profile_history.profiles import Profile
 from profile_history.stats import Stats
 from profile_history.streams import WindowFailure
@@ -85,14 +86,19 @@ async def _fetch(
     server: HistoryServer, screen: Console
 ) -> tuple[dict[Profile, list[Event]], Stats, list[WindowFailure]]:
     received: dict[Profile, list[Event]] = {}
+    health = Health(RetryPolicy().patience)
     first, last = server.histories.first_day, server.histories.last_day
     async with (
-        server.client(window=_DAYS_A_WINDOW, timeouts=Timeouts(read=_READ_TIMEOUT)) as client,
+        server.client(window=_DAYS_A_WINDOW, timeouts=Timeouts(read=_READ_TIMEOUT), on_event=health.note) as client,
         client.histories(server.profiles(), first, last, on_error="collect") as stream,
-        shown(stream.stats, server.histories.profiles, screen),
+        shown(stream.stats, server.histories.profiles, screen, health),
     ):
-        async for profile, event in stream:
-            received.setdefault(profile, []).append(event)
+        try:
+            async for profile, event in stream:
+                received.setdefault(profile, []).append(event)
+        except asyncio.CancelledError:
+            complain(screen, "interrupted: nothing is proven; run it again")
+            raise
     return received, stream.stats, stream.failures
 
 

@@ -4,16 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import math
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import attrs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from profile_history.cli.formats import visible
+from profile_history.observing import GateClosed, GateOpened, Throttled
 from profile_history.stats import Stats
 
 _LIVE_INTERVAL = 0.1
 _PLAIN_INTERVAL = 5.0
+
+
+@attrs.define
+class Health:
+    """What a client tells of its server, as far as it explains why nothing moves. Its `note` is the client's hook.
+
+    Attributes:
+        patience: For how many seconds the client waits for a server that is down.
+    """
+
+    patience: float
+    _clock: Callable[[], float] = time.monotonic
+    _reason: str = ""
+    _down_since: float | None = None
+    _paused_until: float = float("-inf")
+
+    def note(self, observation: object) -> None:
+        """Takes note of what the client tells."""
+        match observation:
+            case GateOpened(reason=reason):
+                self._down_since, self._reason = self._clock(), visible(reason)
+            case GateClosed():
+                self._down_since = None
+            case Throttled(retry_after=float() | int() as seconds):
+                self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def __str__(self) -> str:
+        now = self._clock()
+        if self._down_since is not None:
+            return f"server down, waiting {now - self._down_since:.0f} s of {self.patience:.0f} s ({self._reason})"
+        if now < self._paused_until:
+            return f"the server asks for a pause, {math.ceil(self._paused_until - now)} s left"
+        return ""
 
 
 def numbers(stats: Stats, profiles: int | None) -> str:
@@ -38,51 +76,59 @@ def numbers(stats: Stats, profiles: int | None) -> str:
 
 def complain(console: Console, text: str) -> None:
     """Prints one line as it is, for people and for grep."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    # A terminal that has gone is no reason to lose what arrives.
+    with contextlib.suppress(OSError):
+        console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.asynccontextmanager
-async def shown(stats: Stats, profiles: int | None, console: Console) -> AsyncIterator[None]:
-    """Shows the stream's numbers on `console` until the block ends."""
-    show = _live if console.is_terminal else _plain
-    with contextlib.ExitStack() as stack:
-        ticker = asyncio.create_task(show(stats, profiles, console, stack))
-        try:
-            yield
-        finally:
-            ticker.cancel()
-            await asyncio.wait([ticker])
+async def shown(stats: Stats, profiles: int | None, console: Console, health: Health) -> AsyncIterator[None]:
+    """Shows the stream's numbers, and the server's health where it is bad, on `console` until the block ends."""
+
+    def line() -> str:
+        return " · ".join(filter(None, (str(health), numbers(stats, profiles))))
+
+    show = _live(line, stats, profiles, console) if console.is_terminal else _plain(line, console)
+    ticker = asyncio.create_task(show)
+    try:
+        yield
+    finally:
+        ticker.cancel()
+        await asyncio.wait([ticker])
+        # A terminal that has gone is no reason to lose what arrives.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            ticker.result()
 
 
-async def _live(stats: Stats, profiles: int | None, console: Console, stack: contextlib.ExitStack) -> None:
+async def _live(line: Callable[[], str], stats: Stats, profiles: int | None, console: Console) -> None:
     progress = Progress(
-        SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"), console=console, auto_refresh=False
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        auto_refresh=False,
     )
-    stack.enter_context(progress)
     task = progress.add_task("", total=profiles)
     state: dict[str, Any] = {}
 
     def refresh() -> None:
-        state.update(completed=stats.profiles_done, description=numbers(stats, profiles))
+        state.update(completed=stats.profiles_done, description=line())
         progress.update(task, **state)
         progress.refresh()
 
-    try:
-        while True:
+    with progress:
+        try:
+            while True:
+                refresh()
+                await asyncio.sleep(_LIVE_INTERVAL)
+        finally:
             refresh()
-            await asyncio.sleep(_LIVE_INTERVAL)
-    finally:
-        refresh()
 
 
-async def _plain(stats: Stats, profiles: int | None, console: Console, _: contextlib.ExitStack) -> None:
+async def _plain(line: Callable[[], str], console: Console) -> None:
     try:
         while True:
             await asyncio.sleep(_PLAIN_INTERVAL)
-            _line(stats, profiles, console)
+            complain(console, line())
     finally:
-        _line(stats, profiles, console)
-
-
-def _line(stats: Stats, profiles: int | None, console: Console) -> None:
-    complain(console, numbers(stats, profiles))
+        complain(console, line())

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
 import cyclopts
-import msgspec
 from rich.console import Console
 
 from profile_history import settings
-from profile_history.cli import exits
-from profile_history.cli.display import complain, shown
+from profile_history.cli import formats
+from profile_history.cli.display import Health
+from profile_history.cli.downloading import Download, Tally
 from profile_history.cli.running import run
 from profile_history.client import HistoryClient
-from profile_history.decoding import unstructure
 from profile_history.errors import ConfigurationError
-from profile_history.events import Event
-from profile_history.options import Pacing
+from profile_history.options import Pacing, RetryPolicy
 from profile_history.profiles import Matching, Profile
 from profile_history.walking import WindowRule
-
-_COLUMNS = "{:<26} {:<32} {:<24} {:>10} {:>11}  {}"
-_HEADINGS = ("datetime", "profile", "action", "message_id", "campaign_id", "label")
+from profile_history.windows import Order, asked_window
 
 
 def fetch(
@@ -37,7 +31,7 @@ def fetch(
     matching: Annotated[Matching, cyclopts.Parameter(name_transform=str.lower)],
     from_: Annotated[str | None, cyclopts.Parameter(name="--from")] = None,
     to: str | None = None,
-    format_: Annotated[Literal["table", "ndjson"], cyclopts.Parameter(name="--format")] = "table",
+    format_: Annotated[formats.Name, cyclopts.Parameter(name="--format")] = "table",
     output: Path | None = None,
     overwrite: Annotated[bool, cyclopts.Parameter(negative="")] = False,
     url: str | None = None,
@@ -48,6 +42,7 @@ def fetch(
     border: Literal["overlap", "exact"] = "overlap",
     order: Literal["newest", "oldest"] = "newest",
     concurrency: int = 16,
+    patience: float = 900.0,
     deadline: float | None = None,
     allow_http: Annotated[bool, cyclopts.Parameter(negative="")] = False,
 ) -> int:
@@ -89,6 +84,8 @@ def fetch(
         Which end of each history comes first.
     concurrency
         The most requests on their way at once.
+    patience
+        Seconds to wait for a server that fails for every request, or that asks to be left alone.
     deadline
         Seconds after which to give up.
     allow_http
@@ -98,6 +95,8 @@ def fetch(
     _demand("--url", url, settings.URL)
     settings.endpoint(url, os.environ, allow_http=allow_http)
     _demand("--list-id", list_id, settings.LIST_ID)
+    retry = RetryPolicy(patience=patience)
+    health = Health(patience)
     client = HistoryClient(
         url,
         token=_token(token_file),
@@ -106,36 +105,26 @@ def fetch(
         window=_window(window),
         border=border,
         order=order,
+        retry=retry,
         pacing=Pacing(concurrency=concurrency),
         allow_http=allow_http,
+        on_event=health.note,
     )
-    stream = client.histories(profiles, from_, to, on_error="collect", deadline=deadline)
-    screen = Console(stderr=True)
-
-    async def work() -> int:
-        with _opened(output, overwrite=overwrite) as file:
-            write = _writer(format_, file)
-            async with client, stream, shown(stream.stats, len(profiles), screen):
-                async for profile, event in stream:
-                    write(profile, event)
-        for row in stream.quarantined:
-            complain(screen, f"unreadable row: {row.reason} [profile {row.profile}, window {row.window}]")
-        for failure in stream.failures:
-            complain(screen, f"failed: {failure.error}")
-        return exits.SOME_FAILED if stream.failures else exits.DONE
-
-    try:
-        return run(work())
-    except KeyboardInterrupt:
-        stats = stream.stats
-        complain(screen, f"interrupted: {stats.profiles_done} of {len(profiles)} profiles are complete")
-        raise
+    stream = client.histories(profiles, from_, to, on_error="collect", deadline=deadline).windows()
+    tally = Tally(asked_window(from_, to), Order(order))
+    download = Download(client, stream, len(profiles), tally, format_, Console(stderr=True), health)
+    return run(download.to(output, overwrite=overwrite))
 
 
 def _values(values: list[str]) -> list[str]:
     if values != ["-"]:
         return values
-    return [line.strip() for line in sys.stdin if line.strip()]
+    try:
+        return [line.strip() for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"stdin is no text in {sys.stdin.encoding}; convert it, for example with iconv"
+        ) from None
 
 
 def _token(file: Path | None) -> str | None:
@@ -160,55 +149,3 @@ def _window(text: str) -> WindowRule:
     if text != "auto":
         raise ConfigurationError(f'--window is "auto", a number of days, or "none", not {text!r}')
     return "auto"
-
-
-@contextlib.contextmanager
-def _opened(path: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
-    if path is None:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    if path.exists() and not overwrite:
-        raise ConfigurationError(f"{path} is there already; pass --overwrite to replace it")
-    part = path.with_name(f"{path.name}.part")
-    try:
-        file = part.open("w", encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ConfigurationError(f"{part} cannot be written: {error.strerror}") from None
-    try:
-        with file:
-            yield file
-    except BaseException:
-        if part.stat().st_size:
-            print(f"profile-history: what arrived is in {part}", file=sys.stderr)
-        else:
-            part.unlink()
-        raise
-    part.replace(path)
-
-
-def _writer(format_: str, file: TextIO) -> Callable[[Profile, Event], None]:
-    if format_ == "ndjson":
-        encode = msgspec.json.Encoder().encode
-
-        def write_line(profile: Profile, event: Event) -> None:
-            file.write(encode({"profile": str(profile), "event": unstructure(event)}).decode() + "\n")
-
-        return write_line
-
-    headings = [_HEADINGS]
-
-    def write_row(profile: Profile, event: Event) -> None:
-        while headings:
-            print(_COLUMNS.format(*headings.pop()), file=file)
-        columns = (
-            event.datetime.isoformat(sep=" "),
-            str(profile),
-            event.action,
-            event.message_id if event.message_id is not None else "",
-            event.campaign_id if event.campaign_id is not None else "",
-            event.action.label(),
-        )
-        print(_COLUMNS.format(*map(str, columns)), file=file)
-
-    return write_row

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
-import signal
 import sys
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from profile_history.cli.running import run
 from profile_history.errors import ConfigurationError
 from profile_history.testing import Behaviour, FaultPlan, HistoryServer
 
@@ -40,7 +39,7 @@ def serve(
     row_cap: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     capacity: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     gzip: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
+) -> None:
     """Serve synthetic histories on 127.0.0.1 until interrupted.
 
     The first line on stdout is the base URL. The token is `loopback-token`, the list_id 20.
@@ -84,20 +83,15 @@ def serve(
     )
     plan = FaultPlan.named(faults, seed=seed)
     server = HistoryServer(profiles=profiles, seed=seed, behaviour=behaviour, faults=plan, port=port)
+    run(_serve(server, port))
+
+
+async def _serve(server: HistoryServer, port: int) -> None:
     try:
-        asyncio.run(_serve(server))
+        await server.start()
     except OSError as error:
         raise ConfigurationError(f"port {port} cannot be listened on: {os.strerror(error.errno or 0)}") from None
-    return 0
-
-
-async def _serve(server: HistoryServer) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopped.set)
-    async with server:
+    try:
         print(server.url, flush=True)
         print(
             f"serving {server.histories.profiles} profiles; try: PROFILE_HISTORY_URL={server.url} "
@@ -105,4 +99,6 @@ async def _serve(server: HistoryServer) -> None:
             f"profile-history fetch --matching email user0@example.com",
             file=sys.stderr,
         )
-        await stopped.wait()
+        await asyncio.Event().wait()
+    finally:
+        await server.stop()
