@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -84,18 +85,13 @@ class Fetcher:
         """
         body = self.requests.body(task.profile, self.border.asked(task.window))
 
-        def before_retry(error: HistoryError, wait: float) -> None:
-            if self.observer.attentive:
-                number = task.effort.attempts
-                self.observer.note(RetryPlanned(task.profile, task.window, task.request_id, number, wait, error))
-
         try:
             rows = await self.retrier.call(
                 lambda: self._attempt(body, task, stats, lease),
                 task.effort,
                 divisible=divisible,
                 nap=nap,
-                before_retry=before_retry,
+                before_retry=partial(self._note_retry, task),
             )
             self._check_row_cap(rows)
             if self.limits.row_cap is None and self.row_counts.note(rows.count):
@@ -105,6 +101,18 @@ class Fetcher:
             raise
         stats.bytes += rows.size
         return rows
+
+    def wait_before_next_pass(self, task: Task, failure: HistoryError) -> float | None:
+        """Seconds to wait before the window joins the back of the queue; None where it is given up."""
+        wait = self.retrier.wait_before_next_pass(failure, task.effort)
+        if wait is not None:
+            self._note_retry(task, failure, wait)
+        return wait
+
+    def _note_retry(self, task: Task, failure: HistoryError, wait: float) -> None:
+        if self.observer.attentive:
+            number = task.effort.attempts
+            self.observer.note(RetryPlanned(task.profile, task.window, task.request_id, number, wait, failure))
 
     async def _attempt(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> Rows:
         """Sends until the answer is good or a failure counts."""
@@ -154,7 +162,8 @@ class Fetcher:
         effort.attempts += 1
         stats.in_flight += 1
         lease.restart()
-        started = _now()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         if observer.attentive:
             observer.note(AttemptStarted(task.profile, task.window, task.request_id, effort.attempts))
         size, failure = 0, None
@@ -162,8 +171,8 @@ class Fetcher:
             reply = await self.transport.send(
                 body, task.request_id, self._timeouts(effort), self.limits.body, grow=lease.grow, fresh=fresh
             )
+            rows = await unhurried(reading(reply, self.token))
             size = len(reply.body)
-            return reply, await unhurried(reading(reply, self.token))
         except HistoryError as error:
             failure = error
             stats.throttled += isinstance(error, RateLimited)
@@ -171,10 +180,11 @@ class Fetcher:
         finally:
             stats.in_flight -= 1
             if observer.attentive:
-                seconds = _now() - started
+                seconds = clock() - started
                 observer.note(
                     AttemptEnded(task.profile, task.window, task.request_id, effort.attempts, seconds, size, failure)
                 )
+        return reply, rows
 
     def _verdict(self, error: HistoryError, effort: Effort) -> Verdict:
         if effort.answers is None:

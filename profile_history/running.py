@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
@@ -49,6 +50,7 @@ class Run:
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _working: int = attrs.field(default=0, init=False)
     _last_breath: float = attrs.field(default=0.0, init=False)
+    _context: contextvars.Context = attrs.field(factory=contextvars.Context, init=False)
     _begun: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
@@ -64,6 +66,7 @@ class Run:
             raise UsageError("this stream is being read already; read its events or its windows(), not both")
         self.fetcher.transport.enter()
         self._begun = True
+        self._context = contextvars.copy_context()
         self.stats.start(asyncio.get_running_loop().time)
         self._spawn(self._feed)
         return self
@@ -130,7 +133,8 @@ class Run:
         return remaining
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        # Whoever happens to wake a worker must not lend it a context of their own.
+        task = asyncio.get_running_loop().create_task(self._guarded(work), context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -208,6 +212,7 @@ class Run:
             return
         except HistoryError as error:
             if error.fatal or self._closed:
+                self._note_done(unit, error)
                 raise
             error.forget_frames()
             failure = error
@@ -218,7 +223,7 @@ class Run:
             self.stats.windows_split += 1
             self.schedule.split(unit)
             return
-        wait = self.fetcher.retrier.wait_before_next_pass(failure, task.effort)
+        wait = self.fetcher.wait_before_next_pass(task, failure)
         if wait is None:
             failure.hint = unit.hint if failure.too_much else failure.hint
             self._settle(unit, failure)
@@ -239,6 +244,9 @@ class Run:
 
     def _settle(self, unit: Unit, result: Rows | HistoryError) -> None:
         self.stats.profiles_done += self.schedule.settle(unit, result)
+        self._note_done(unit, result)
+
+    def _note_done(self, unit: Unit, result: Rows | HistoryError) -> None:
         observer, task = self.fetcher.observer, unit.task
         failed = isinstance(result, HistoryError)
         if not failed and not observer.attentive:
