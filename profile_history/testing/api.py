@@ -45,13 +45,23 @@ class Behaviour:
 
 @attrs.define
 class Answer:
-    """An answer before it is sent, or spoiled."""
+    """An answer before it is sent, or spoiled.
+
+    Attributes:
+        status: The HTTP status.
+        body: Its bytes.
+        rows: How many rows are in it.
+        content_type: The Content-Type, None for none.
+        headers: The other headers, save those of the framing.
+        history: The rows it is made of; None where it is an error.
+    """
 
     status: int
     body: bytes
     rows: int = 0
-    content_type: str = "application/json"
+    content_type: str | None = "application/json"
     headers: dict[str, str] = attrs.field(factory=dict)
+    history: list[Row] | None = None
 
 
 def answer(histories: Histories, behaviour: Behaviour, body: dict[str, Any]) -> tuple[int | None, Answer]:
@@ -72,13 +82,12 @@ def answer(histories: Histories, behaviour: Behaviour, body: dict[str, Any]) -> 
         return None, error_answer(behaviour, 400, f"Incorrect request: {error}")
     if number is None and behaviour.unknown_profile == "error":
         return None, error_answer(behaviour, 404, "Profile not found")
-    rows = [] if number is None else _rows(histories, behaviour, number, window)
-    data = b",".join(row.json for row in rows)
-    return number, Answer(200, b'{"data":[%b],"error":0,"error_text":"Successful operation"}' % data, len(rows))
+    rows = [] if number is None else rows_of(histories, behaviour, number, window)
+    return number, Answer(200, success([row.json for row in rows]), len(rows), history=rows)
 
 
 def error_answer(behaviour: Behaviour, code: int, text: str) -> Answer:
-    """An error, with its HTTP status or with 200."""
+    """An error as the API says it, with its HTTP status or with 200."""
     return Answer(200 if behaviour.errors == "200" else code, envelope(code, text))
 
 
@@ -87,7 +96,13 @@ def envelope(code: int, text: str) -> bytes:
     return json.dumps({"error": code, "error_text": text}).encode()
 
 
-def _rows(histories: Histories, behaviour: Behaviour, number: int, window: Window) -> list[Row]:
+def success(rows: list[bytes]) -> bytes:
+    """The body of a history."""
+    return b'{"data":[%b],"error":0,"error_text":"Successful operation"}' % b",".join(rows)
+
+
+def rows_of(histories: Histories, behaviour: Behaviour, number: int, window: Window) -> list[Row]:
+    """The rows that a request for a profile's days is answered with."""
     ahead = dt.timedelta(hours=behaviour.offset)
     rows = [
         row

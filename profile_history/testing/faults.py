@@ -1,110 +1,217 @@
-"""What can go wrong on purpose: which request is met by which fault, decided by a seed. No I/O."""
+"""The faults there are, by the stage of an answer that they spoil. No I/O."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Self
 
-import attrs
+
+class Stage(StrEnum):
+    """The part of an answer that a fault spoils; one attempt can meet one fault of each, in this order.
+
+    Attributes:
+        ROWS: Which rows there are, and what they hold.
+        ANSWER: What is said: the status and the envelope.
+        TEXT: The bytes of the body.
+        HEADERS: What stands above the body.
+        ENCODING: How the body is compressed.
+        DELAY: When the answer begins.
+        DELIVERY: How the bytes are put on the connection.
+    """
+
+    ROWS = "rows"
+    ANSWER = "answer"
+    TEXT = "text"
+    HEADERS = "headers"
+    ENCODING = "encoding"
+    DELAY = "delay"
+    DELIVERY = "delivery"
 
 
 class Fault(StrEnum):
-    """One way for a request to fail, or to be slow."""
+    """One way for a request to fail, to be slow, or to be answered oddly.
 
-    THROTTLED = "throttled"
-    THROTTLED_WITH_RETRY_AFTER = "throttled_with_retry_after"
-    ERROR_500 = "error_500"
-    ERROR_502 = "error_502"
-    ERROR_503 = "error_503"
-    RESET_BEFORE_ANSWER = "reset_before_answer"
-    RESET_IN_BODY = "reset_in_body"
-    TRUNCATED_BODY = "truncated_body"
-    STALL = "stall"
-    HTML_PAGE = "html_page"
-    API_ERROR = "api_error"
-    SLOW_FIRST_BYTE = "slow_first_byte"
-
-
-@attrs.frozen(kw_only=True)
-class FaultPlan:
-    """Decides which attempt at which window fails, and how. The same seed decides the same, whatever the timing.
+    A fault that comes in several forms, such as `RETRY_AFTER_GARBAGE`, takes one by the plan's seed, or the one that
+    the plan names with `variant`.
 
     Attributes:
-        seed: Makes the draws.
-        rates: How likely each fault is to meet an attempt, from 0 to 1; together at most 1.
-        script: The faults of the first attempts at every window, in turn, None for no fault; read before `rates`.
-        streak: From this attempt at a window on, counted from 0, `rates` do no harm, so that a client that tries
-            often enough gets through. None for no such mercy.
-        profiles: The numbers of the profiles that are hit; None for all.
-        retry_after: Seconds; what `THROTTLED_WITH_RETRY_AFTER` asks for.
-        stall: Seconds of silence before a stalled request is cut off.
-        slow: Seconds of silence before a slow one is answered.
-        api_error: The `error` that `API_ERROR` answers with HTTP 200.
+        stage: What it spoils.
+        description: What it does, in a sentence.
     """
 
-    seed: int = 7
-    rates: Mapping[Fault, float] = attrs.field(factory=dict)
-    script: tuple[Fault | None, ...] = attrs.field(default=(), converter=tuple)
-    streak: int | None = 2
-    profiles: frozenset[int] | None = attrs.field(default=None, converter=attrs.converters.optional(frozenset))
-    retry_after: int = 1
-    stall: float = 60.0
-    slow: float = 0.2
-    api_error: int = 500
+    _value_: str
+    stage: Stage
+    description: str
 
-    @rates.validator
-    def _check_rates(self, _: object, rates: Mapping[Fault, float]) -> None:
-        if min(rates.values(), default=0) < 0 or sum(rates.values()) > 1 + 1e-9:
-            raise ValueError(f"rates are from 0 to 1, and together at most 1, not {dict(rates)}")
+    def __new__(cls, value: str, stage: Stage = Stage.ANSWER, description: str = "") -> Self:
+        """A member of the table below; like any enum, the class called with a name looks that member up."""
+        fault = str.__new__(cls, value)
+        fault._value_ = value
+        fault.stage = stage
+        fault.description = description
+        return fault
+
+    ROWS_OUTSIDE = "rows_outside", Stage.ROWS, "Two rows more, ten days before and after the days that were asked for."
+    REPEATED_ROWS = "repeated_rows", Stage.ROWS, "Some rows come twice, one after the other."
+    UNSORTED = "unsorted", Stage.ROWS, "The rows come in an order that differs from attempt to attempt."
+    ROW_CAP = "row_cap", Stage.ROWS, "Silently, only the first `row_cap` rows come."
+    CHANGED_HISTORY = "changed_history", Stage.ROWS, "The history grows: one row more at each further attempt."
+    OTHER_PROFILE = "other_profile", Stage.ROWS, "All rows are those of another profile."
+    UNKNOWN_FIELDS = "unknown_fields", Stage.ROWS, "All rows have keys that nobody knows."
+    UNKNOWN_ACTION = "unknown_action", Stage.ROWS, "A row more, with an `action` that nobody knows."
+    ODD_TYPES = "odd_types", Stage.ROWS, "A row more, with a text for a number, a number for a text, true, or null."
+    ODD_DATETIMES = "odd_datetimes", Stage.ROWS, "A row more, of 23:59:60, 24:00, an epoch number, the year 9999..."
+    MISSING_FIELDS = "missing_fields", Stage.ROWS, "A row more, without `action`, without `datetime`, or empty."
+    NO_ROW = "no_row", Stage.ROWS, "Among the rows is something that is no object."
+    HUGE_INTEGER = "huge_integer", Stage.ROWS, "A row more, with a number of 4,301 digits."
+    BIG_NUMBERS = "big_numbers", Stage.ROWS, "A row more, with 2**63, 2**64, 1e400, NaN or Infinity."
+    POISON_TEXT = (
+        "poison_text",
+        Stage.ROWS,
+        "A row more, with a lone surrogate, NUL, CR/LF, ESC or a formula in a text.",
+    )
+
+    THROTTLED = "throttled", Stage.ANSWER, "429, without a word on how long to wait."
+    THROTTLED_WITH_RETRY_AFTER = (
+        "throttled_with_retry_after",
+        Stage.ANSWER,
+        "429, with `Retry-After` in seconds: `retry_after`.",
+    )
+    RETRY_AFTER_DATE = (
+        "retry_after_date",
+        Stage.ANSWER,
+        "429, with `Retry-After` as a date, `retry_after` seconds after a `Date` that is years off.",
+    )
+    RETRY_AFTER_GARBAGE = "retry_after_garbage", Stage.ANSWER, "429, with a `Retry-After` that is no such value."
+    RETRY_AFTER_HUGE = "retry_after_huge", Stage.ANSWER, "429, with a `Retry-After` of an hour, a day or decades."
+    ERROR_400 = "error_400", Stage.ANSWER, "400, as the API says it: the request is incorrect."
+    ERROR_401 = "error_401", Stage.ANSWER, "401, as the API says it: the token is gone."
+    ERROR_402 = "error_402", Stage.ANSWER, "402, as the API says it: the tariff's limit is reached."
+    ERROR_403 = "error_403", Stage.ANSWER, "403, as the API says it: the token has lost its right."
+    ERROR_404 = "error_404", Stage.ANSWER, "HTTP 404 with a page."
+    ERROR_405 = "error_405", Stage.ANSWER, "HTTP 405 with a page."
+    ERROR_408 = "error_408", Stage.ANSWER, "HTTP 408 with a page: the server gave up waiting."
+    ERROR_409 = "error_409", Stage.ANSWER, "HTTP 409 with a page."
+    ERROR_413 = "error_413", Stage.ANSWER, "HTTP 413 with a page: too much was asked for."
+    ERROR_422 = "error_422", Stage.ANSWER, "HTTP 422 with a page."
+    ERROR_425 = "error_425", Stage.ANSWER, "HTTP 425 with a page: too early."
+    ERROR_500 = "error_500", Stage.ANSWER, "500, as the API says it."
+    ERROR_502 = "error_502", Stage.ANSWER, "HTTP 502 with a page."
+    ERROR_503 = "error_503", Stage.ANSWER, "HTTP 503 with a page."
+    ERROR_503_WITH_RETRY_AFTER = "error_503_with_retry_after", Stage.ANSWER, "The same, with `Retry-After` in seconds."
+    ERROR_504 = "error_504", Stage.ANSWER, "HTTP 504 with a page: the gateway waited too long."
+    GATEWAY_ERROR = "gateway_error", Stage.ANSWER, "HTTP 520 to 524 with a page, as a content network says it."
+    REDIRECT_301 = "redirect_301", Stage.ANSWER, "HTTP 301 to another host: `location`."
+    REDIRECT_302 = "redirect_302", Stage.ANSWER, "HTTP 302 to another host."
+    REDIRECT_303 = "redirect_303", Stage.ANSWER, "HTTP 303 to another host."
+    REDIRECT_307 = "redirect_307", Stage.ANSWER, "HTTP 307 to another host, which asks for the body again."
+    REDIRECT_308 = "redirect_308", Stage.ANSWER, "HTTP 308 to another host, which asks for the body again."
+    HTML_PAGE = "html_page", Stage.ANSWER, "HTTP 200 with a page: maintenance, or a proxy's login."
+    ODD_STATUS = "odd_status", Stage.ANSWER, "An empty 200, 204, 206 with half of the body, 304, or 999."
+    API_ERROR = "api_error", Stage.ANSWER, "HTTP 200 with the `error` of the plan's `api_error`."
+    ANY_API_ERROR = "any_api_error", Stage.ANSWER, "HTTP 200 with an `error` of any kind, known or not."
+    ECHOED_TOKEN = "echoed_token", Stage.ANSWER, "An error whose `error_text` is the token, ANSI escapes, and 1 MB."
+    ERROR_WITH_ROWS = "error_with_rows", Stage.ANSWER, "`error` is not 0, and the rows are there all the same."
+    ERROR_MISSING = "error_missing", Stage.ANSWER, "The rows, without `error`."
+    ERROR_NULL = "error_null", Stage.ANSWER, "The rows, with an `error` of null."
+    ERROR_AS_TEXT = "error_as_text", Stage.ANSWER, 'The rows, with an `error` of "0".'
+    ERROR_AS_FLOAT = "error_as_float", Stage.ANSWER, "The rows, with an `error` of 0.0."
+    ERROR_FALSE = "error_false", Stage.ANSWER, "The rows, with an `error` of false."
+    DATA_MISSING = "data_missing", Stage.ANSWER, "`error` is 0, and there is no `data`."
+    DATA_NULL = "data_null", Stage.ANSWER, "`error` is 0, and `data` is null."
+    DATA_OBJECT = "data_object", Stage.ANSWER, "`error` is 0, and `data` is an object."
+    DUPLICATE_KEYS = "duplicate_keys", Stage.ANSWER, "The rows, with an `error` of 1 first and of 0 last."
+    TOP_LEVEL_LIST = "top_level_list", Stage.ANSWER, "The bare rows, without an envelope."
+    TOP_LEVEL_NULL = "top_level_null", Stage.ANSWER, "null."
+    DEEP_JSON = "deep_json", Stage.ANSWER, "Brackets 100,000 deep: in a row, in the envelope, or in its place."
+
+    BOM = "bom", Stage.TEXT, "A byte order mark comes before the body."
+    BAD_UTF8 = "bad_utf8", Stage.TEXT, "Somewhere in a text stand bytes that are no UTF-8."
+    TRAILING_JUNK = "trailing_junk", Stage.TEXT, "Something follows the end of the JSON."
+
+    WRONG_CONTENT_TYPE = "wrong_content_type", Stage.HEADERS, "The right body, with a false, odd or no Content-Type."
+    LONG_HEADER_LINE = "long_header_line", Stage.HEADERS, "A header line of 20 kB."
+    MANY_HEADERS = "many_headers", Stage.HEADERS, "500 headers."
+    TOKEN_IN_HEADER = "token_in_header", Stage.HEADERS, "A header that is no proper one, and echoes the token."
+
+    TRUNCATED_GZIP = "truncated_gzip", Stage.ENCODING, "The compressed body ends early, in perfect framing."
+    GZIP_BOMB = "gzip_bomb", Stage.ENCODING, "The body is small, and `bomb` bytes long when it is decompressed."
+    CHAINED_GZIP = "chained_gzip", Stage.ENCODING, 'The body is compressed twice: "gzip, gzip".'
+    UNKNOWN_ENCODING = "unknown_encoding", Stage.ENCODING, "The body is compressed in a way nobody asked for."
+    EMPTY_GZIP_MEMBERS = "empty_gzip_members", Stage.ENCODING, "10,000 empty gzip members come before the real one."
+
+    SLOW_FIRST_BYTE = "slow_first_byte", Stage.DELAY, "`slow` seconds of silence, and then the answer."
+
+    STALE_CONNECTION = (
+        "stale_connection",
+        Stage.DELIVERY,
+        "A kept-alive connection is closed on its next request; on a new connection nothing happens.",
+    )
+    CLOSE_BEFORE_ANSWER = "close_before_answer", Stage.DELIVERY, "The connection is closed before the answer."
+    RESET_BEFORE_ANSWER = "reset_before_answer", Stage.DELIVERY, "The connection is reset before the answer."
+    RESET_IN_BODY = "reset_in_body", Stage.DELIVERY, "The connection is reset in the middle of the body."
+    TRUNCATED_BODY = "truncated_body", Stage.DELIVERY, "The connection is closed in the middle of the body."
+    CLOSE_DELIMITED_CUT = "close_delimited_cut", Stage.DELIVERY, "As above, and no Content-Length gives it away."
+    CHUNKED_WITHOUT_END = "chunked_without_end", Stage.DELIVERY, "The body is chunked, and the last chunk never comes."
+    CONTENT_LENGTH_TOO_LONG = "content_length_too_long", Stage.DELIVERY, "The whole body, which is to be longer."
+    CONTENT_LENGTH_TOO_SHORT = "content_length_too_short", Stage.DELIVERY, "The body goes on after its announced end."
+    DUPLICATE_CONTENT_LENGTH = "duplicate_content_length", Stage.DELIVERY, "Two Content-Lengths, only one of them true."
+    LENGTH_AND_CHUNKED = "length_and_chunked", Stage.DELIVERY, "A chunked body, with a Content-Length as well."
+    BAD_CHUNK_SIZE = "bad_chunk_size", Stage.DELIVERY, "A chunk whose size is no number, or beyond all numbers."
+    UNASKED_ANSWER = "unasked_answer", Stage.DELIVERY, "Behind the answer comes another, empty one nobody asked for."
+    STALL = "stall", Stage.DELIVERY, "`stall` seconds of silence, and then a reset."
+    STALL_IN_BODY = "stall_in_body", Stage.DELIVERY, "The same, in the middle of the body."
+    HUGE_BODY = "huge_body", Stage.DELIVERY, "The body is `bomb` bytes long, and nothing announces it."
+    SLOW_LORIS = "slow_loris", Stage.DELIVERY, "The body comes a byte every `drip` seconds."
+    ENDLESS_CONTINUE = "endless_continue", Stage.DELIVERY, "100 Continue every `drip` seconds, until the client leaves."
+    SSH_BANNER = "ssh_banner", Stage.DELIVERY, "Another service answers: SSH, SMTP, or a database."
+    TLS_BYTES = "tls_bytes", Stage.DELIVERY, "The answer is TLS, on a connection that is not."
 
     @classmethod
-    def even(cls, rate: float, *, seed: int = 7, without: Iterable[Fault] = (), **more: object) -> FaultPlan:
-        """A plan by which `rate` of the attempts fail, by all kinds of faults alike.
+    def transient(cls) -> tuple[Fault, ...]:
+        """The faults that pass: a client that tries again gets the whole history. `FaultPlan.even` draws these."""
+        return tuple(fault for fault in cls if fault in _TRANSIENT)
 
-        Args:
-            rate: From 0 to 1.
-            seed: Makes the draws.
-            without: The faults to leave out.
-            more: Other attributes of the plan.
-        """
-        faults = [fault for fault in Fault if fault not in set(without)]
-        return cls(seed=seed, rates=dict.fromkeys(faults, rate / len(faults)), **more)  # type: ignore[arg-type]
 
-    @classmethod
-    def named(cls, name: str, *, seed: int = 7) -> FaultPlan:
-        """The plan behind a word: "none", "light" (a tenth of the attempts fail) or "heavy" (three tenths).
+_TRANSIENT = frozenset(
+    {
+        Fault.THROTTLED,
+        Fault.THROTTLED_WITH_RETRY_AFTER,
+        Fault.RETRY_AFTER_DATE,
+        Fault.ERROR_408,
+        Fault.ERROR_425,
+        Fault.ERROR_500,
+        Fault.ERROR_502,
+        Fault.ERROR_503,
+        Fault.CLOSE_BEFORE_ANSWER,
+        Fault.RESET_BEFORE_ANSWER,
+        Fault.RESET_IN_BODY,
+        Fault.TRUNCATED_BODY,
+        Fault.CLOSE_DELIMITED_CUT,
+        Fault.CHUNKED_WITHOUT_END,
+        Fault.CONTENT_LENGTH_TOO_LONG,
+        Fault.STALL,
+        Fault.HTML_PAGE,
+        Fault.API_ERROR,
+        Fault.SLOW_FIRST_BYTE,
+    }
+)
 
-        Raises:
-            ValueError: There is no such plan.
-        """
-        rates = {"none": 0.0, "light": 0.1, "heavy": 0.3}
-        if name not in rates:
-            raise ValueError(f"the fault plans are {', '.join(rates)}, not {name!r}")
-        return cls.even(rates[name], seed=seed)
 
-    @classmethod
-    def always(cls, fault: Fault, *, profiles: Iterable[int] | None = None) -> FaultPlan:
-        """A plan by which every attempt at the given profiles, or at all, meets one fault."""
-        return cls(rates={fault: 1.0}, streak=None, profiles=profiles)  # type: ignore[arg-type]
+def together(drawn: Fault | Iterable[Fault] | None) -> tuple[Fault, ...]:
+    """The faults that meet one attempt, in the order of their stages.
 
-    def draw(self, profile: int | None, window: str, attempt: int) -> Fault | None:
-        """The fault that meets an attempt, if one does.
-
-        Args:
-            profile: The profile's number, None for an unknown one.
-            window: The request's dates, as one text.
-            attempt: How often that profile and window were asked for before.
-        """
-        if self.profiles is not None and profile not in self.profiles:
-            return None
-        if attempt < len(self.script):
-            return self.script[attempt]
-        if not self.rates or (self.streak is not None and attempt >= self.streak):
-            return None
-        left = random.Random(f"{self.seed}/{profile}/{window}/{attempt}").random()
-        for fault, rate in self.rates.items():
-            left -= rate
-            if left < 0:
-                return fault
-        return None
+    Raises:
+        ValueError: Two of them spoil the same stage.
+    """
+    if drawn is None:
+        return ()
+    stages = list(Stage)
+    faults = [Fault(drawn)] if isinstance(drawn, str) else [Fault(fault) for fault in drawn]
+    faults.sort(key=lambda fault: stages.index(fault.stage))
+    for first, second in itertools.pairwise(faults):
+        if first.stage is second.stage:
+            raise ValueError(f"{first} and {second} contradict each other: both spoil the {first.stage.value}")
+    return tuple(faults)

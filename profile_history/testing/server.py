@@ -3,59 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
-import gzip
 import json
-import socket
-import struct
-import threading
 from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any, Self
 
-import attrs
 from aiohttp import web
 
 from profile_history.client import HistoryClient
+from profile_history.errors import ConfigurationError
 from profile_history.events import Event
 from profile_history.profiles import Matching, Profile
 from profile_history.protocol import PATH
-from profile_history.testing.api import Answer, Behaviour, answer, envelope, error_answer
-from profile_history.testing.faults import Fault, FaultPlan
+from profile_history.testing.api import Answer, Behaviour, answer, error_answer
+from profile_history.testing.faults import Fault, together
 from profile_history.testing.histories import Histories
-from profile_history.windows import asked_window
+from profile_history.testing.listening import Listener
+from profile_history.testing.log import LoggedRequest
+from profile_history.testing.meeting import Meeting
+from profile_history.testing.plans import FaultPlan
+from profile_history.testing.spoiling import spoil
+from profile_history.testing.threads import LoopThread
+from profile_history.testing.wire import CUTS, deliver
+from profile_history.windows import Window, asked_window
 
 _LOG_LENGTH = 100_000
-
-
-@attrs.frozen
-class LoggedRequest:
-    """One request as the server saw it; the token is not in it.
-
-    Attributes:
-        profile: The profile's number, None where there is no such profile.
-        matching: The matching mode.
-        date_from: The `date_from` as it was sent, None where it was left out.
-        date_to: The `date_to`, likewise.
-        request_id: The `X-Request-ID`.
-        user_agent: The `User-Agent`.
-        auth: Where the token was.
-        fault: What was done to it on purpose.
-        status: The HTTP status, None where the connection was cut.
-        rows: How many rows were answered.
-    """
-
-    profile: int | None
-    matching: str
-    date_from: str | None
-    date_to: str | None
-    request_id: str | None
-    user_agent: str | None
-    auth: str
-    fault: Fault | None
-    status: int | None
-    rows: int
 
 
 class HistoryServer:
@@ -96,10 +69,9 @@ class HistoryServer:
         self.log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self.injected: Counter[Fault] = Counter()
         self._tried: Counter[tuple[int | None, str]] = Counter()
-        self._port = port
         self._busy = 0
-        self._runner: web.ServerRunner | None = None
-        self._thread: _LoopThread | None = None
+        self._listener = Listener(self._serve, port)
+        self._thread: LoopThread | None = None
 
     @property
     def faults(self) -> FaultPlan:
@@ -114,7 +86,7 @@ class HistoryServer:
     @property
     def url(self) -> str:
         """The base URL, while the server runs."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._listener.port}"
 
     @property
     def list_id(self) -> int:
@@ -146,17 +118,30 @@ class HistoryServer:
 
     async def start(self) -> None:
         """Begins to listen."""
-        server = web.Server(self._serve, handler_cancellation=True)
-        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
+        await self._listener.start()
 
     async def stop(self) -> None:
         """Ends all connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._listener.stop()
+
+    async def pause(self) -> None:
+        """Begins an outage: cuts all connections, and refuses new ones until `resume`.
+
+        May be awaited on any event loop, also where the server runs in a thread.
+        """
+        await self._elsewhere(self._listener.pause())
+
+    async def resume(self) -> None:
+        """Ends an outage: listens again, on the same port."""
+        await self._elsewhere(self._listener.resume())
+
+    def outage(self) -> Outage:
+        """An outage that lasts as long as a block.
+
+        `async with server.outage():` works everywhere, a plain `with` where the server runs in a thread, as that of the
+        fixture `history_server` does.
+        """
+        return Outage(self)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -166,7 +151,7 @@ class HistoryServer:
         await self.stop()
 
     def __enter__(self) -> Self:
-        self._thread = _LoopThread()
+        self._thread = LoopThread()
         try:
             self._thread.run(self.start())
         except BaseException:
@@ -179,22 +164,22 @@ class HistoryServer:
         self._thread.run(self.stop())
         self._thread.close()
 
+    async def _elsewhere(self, work: Coroutine[Any, Any, None]) -> None:
+        await (work if self._thread is None else self._thread.wait_for(work))
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        reused = self._listener.reuses(request)
         body, auth = await self._read(request)
-        fault = None
-        number: int | None = None
         self._busy += 1
         try:
-            answer = self._refusal(request, body, auth)
-            if answer is None:
-                number, answer = self._answer(body)
-                fault = self._draw(number, body)
+            refusal = self._refusal(request, body, auth)
+            number, reply = (None, refusal) if refusal else self._answer(body)
+            meeting = self._meeting(request, body, number, met=refusal is None, reused=reused)
             if self.behaviour.latency:
                 await asyncio.sleep(self.behaviour.latency)
-            answer = self._spoil(fault, answer)
-            cut = fault in _CUTS
-            self._note(request, body, auth, number, fault, None if cut else answer.status, answer.rows)
-            return await self._send(request, answer, fault)
+            reply = spoil(meeting, reply)
+            self._note(request, body, auth, meeting, reply)
+            return await deliver(request, reply, meeting)
         finally:
             self._busy -= 1
 
@@ -235,116 +220,79 @@ class HistoryServer:
     def _error(self, code: int, text: str) -> Answer:
         return error_answer(self.behaviour, code, text)
 
-    def _draw(self, number: int | None, body: dict[str, Any]) -> Fault | None:
+    def _meeting(
+        self, request: web.BaseRequest, body: dict[str, Any], number: int | None, *, met: bool, reused: bool
+    ) -> Meeting:
         window = f"{body.get('date_from')}..{body.get('date_to')}"
         attempt = self._tried[number, window]
-        fault = self.faults.draw(number, window, attempt)
+        return Meeting(
+            faults=self._draw(number, window, attempt, reused=reused) if met else (),
+            plan=self._faults,
+            number=number,
+            asked=_asked(body),
+            window=window,
+            attempt=attempt,
+            histories=self.histories,
+            behaviour=self.behaviour,
+            token=self.token,
+            accepts=request.headers.get("Accept-Encoding", ""),
+        )
+
+    def _draw(self, number: int | None, window: str, attempt: int, *, reused: bool) -> tuple[Fault, ...]:
+        faults = together(self.faults.draw(number, window, attempt))
+        if not reused:
+            faults = tuple(fault for fault in faults if fault is not Fault.STALE_CONNECTION)
         self._tried[number, window] += 1
-        if fault is not None:
-            self.injected[fault] += 1
-        elif attempt + 1 >= len(self.faults.script):
+        self.injected.update(faults)
+        if not faults and attempt + 1 >= self.faults.scripted:
             del self._tried[number, window]
-        return fault
+        return faults
 
-    def _spoil(self, fault: Fault | None, answer: Answer) -> Answer:
-        match fault:
-            case Fault.THROTTLED:
-                return self._error(429, "Too many requests")
-            case Fault.THROTTLED_WITH_RETRY_AFTER:
-                throttled = self._error(429, "Too many requests")
-                throttled.headers["Retry-After"] = str(self.faults.retry_after)
-                return throttled
-            case Fault.ERROR_500:
-                return self._error(500, "Internal error")
-            case Fault.ERROR_502 | Fault.ERROR_503:
-                status = int(fault.removeprefix("error_"))
-                return Answer(status, b"<html><h1>Bad gateway</h1></html>", content_type="text/html")
-            case Fault.HTML_PAGE:
-                return Answer(200, b"<html><h1>Maintenance</h1></html>", content_type="text/html")
-            case Fault.API_ERROR:
-                return Answer(200, envelope(self.faults.api_error, "Internal error"))
-        return answer
-
-    async def _send(self, request: web.BaseRequest, answer: Answer, fault: Fault | None) -> web.StreamResponse:
-        body = answer.body
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        response.content_type = answer.content_type
-        if self.behaviour.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
-            response.headers["Content-Encoding"] = "gzip"
-            body = gzip.compress(body, 1)
-        response.content_length = len(body)
-        if fault is Fault.SLOW_FIRST_BYTE:
-            await asyncio.sleep(self.faults.slow)
-        if fault is Fault.STALL:
-            await asyncio.sleep(self.faults.stall)
-        if fault in (Fault.STALL, Fault.RESET_BEFORE_ANSWER):
-            _reset(request)
-            return response
-        with contextlib.suppress(ConnectionResetError):
-            await response.prepare(request)
-            if fault in (Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY):
-                await response.write(body[: len(body) // 2])
-                await asyncio.sleep(0)
-                _reset(request) if fault is Fault.RESET_IN_BODY else _hang_up(request)
-            else:
-                await response.write(body)
-                await response.write_eof()
-        return response
-
-    def _note(
-        self,
-        request: web.BaseRequest,
-        body: dict[str, Any],
-        auth: str,
-        number: int | None,
-        fault: Fault | None,
-        status: int | None,
-        rows: int,
-    ) -> None:
+    def _note(self, request: web.BaseRequest, body: dict[str, Any], auth: str, meeting: Meeting, reply: Answer) -> None:
+        faults = meeting.faults
         self.log.append(
             LoggedRequest(
-                number,
+                meeting.number,
                 str(body.get("matching", "xxh" if "xxh" in body else "email")),
                 body.get("date_from"),
                 body.get("date_to"),
                 request.headers.get("X-Request-ID"),
                 request.headers.get("User-Agent"),
                 auth,
-                fault,
-                status,
-                rows,
+                faults[0] if faults else None,
+                None if CUTS.intersection(faults) else reply.status,
+                reply.rows,
+                faults,
             )
         )
 
 
-_CUTS = frozenset({Fault.RESET_BEFORE_ANSWER, Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY, Fault.STALL})
+class Outage:
+    """A time in which a server cannot be reached: see `HistoryServer.outage`."""
+
+    def __init__(self, server: HistoryServer) -> None:
+        self._server = server
+
+    async def __aenter__(self) -> None:
+        await self._server.pause()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.resume()
+
+    def __enter__(self) -> None:
+        self._thread().run(self._server._listener.pause())
+
+    def __exit__(self, *_: object) -> None:
+        self._thread().run(self._server._listener.resume())
+
+    def _thread(self) -> LoopThread:
+        if self._server._thread is None:
+            raise RuntimeError("the server runs on your own event loop: use `async with server.outage()`")
+        return self._server._thread
 
 
-class _LoopThread:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="history-server", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-def _reset(request: web.BaseRequest) -> None:
-    transport = request.transport
-    if transport is not None:
-        linger = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
-
-
-def _hang_up(request: web.BaseRequest) -> None:
-    if request.transport is not None:
-        request.transport.close()
+def _asked(body: dict[str, Any]) -> Window:
+    try:
+        return asked_window(body.get("date_from"), body.get("date_to"))
+    except ConfigurationError:
+        return Window()

@@ -1,0 +1,141 @@
+"""The socket and the connections of the server: opened, interrupted, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from profile_history.testing.wire import reset
+
+_HOST = "127.0.0.1"
+_GRACE = 0.1
+_TRIES = 100
+
+
+class Listener:
+    """Listens on a port of 127.0.0.1, and hands every request to `serve`."""
+
+    def __init__(self, serve: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int) -> None:
+        self._serve = serve
+        self.port = port
+        self._connections: _Connections | None = None
+        self._runner: web.ServerRunner | None = None
+        self._site: web.BaseSite | None = None
+        self._reserved: socket.socket | None = None
+
+    async def start(self) -> None:
+        """Begins to listen; a port of 0 becomes the number of a free one."""
+        self._connections = _Connections(self._serve)
+        self._runner = web.ServerRunner(self._connections, shutdown_timeout=_GRACE)
+        try:
+            await self._runner.setup()
+            self._site = web.TCPSite(self._runner, _HOST, self.port)
+            await self._site.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self.port = self._runner.addresses[0][1]
+
+    async def pause(self) -> None:
+        """Stops listening and cuts all connections; new ones are refused."""
+        if self._runner is None or self._connections is None:
+            raise RuntimeError("the server does not run")
+        if self._site is None:
+            return
+        site, self._site = self._site, None
+        self._connections.refused = True
+        await site.stop()
+        self._reserved = await _reserve(self.port)
+        await self._connections.cut()
+
+    async def resume(self) -> None:
+        """Listens again, on the same port."""
+        if self._runner is None or self._connections is None:
+            raise RuntimeError("the server does not run")
+        if self._site is not None:
+            return
+        reserved, self._reserved = self._reserved, None
+        site = web.SockSite(self._runner, reserved) if reserved else web.TCPSite(self._runner, _HOST, self.port)
+        await site.start()
+        self._site = site
+        self._connections.refused = False
+
+    async def stop(self) -> None:
+        """Ends all connections; requests under way have a moment to be answered."""
+        runner, connections = self._runner, self._connections
+        self._runner = self._connections = self._site = None
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
+        if runner is not None and connections is not None:
+            transports = connections.transports
+            await runner.cleanup()
+            # aiohttp closes a connection only when all its bytes have left, which a client may never allow.
+            for transport in transports:
+                transport.abort()
+            await asyncio.sleep(0)
+
+    def reuses(self, request: web.BaseRequest) -> bool:
+        """Whether another request came on this one's connection before it."""
+        return self._connections is not None and self._connections.seen(request.protocol)
+
+
+class _Connections(web.Server):
+    """All connections, with a memory of those that have served."""
+
+    def __init__(self, serve: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(serve, handler_cancellation=True, access_log=None)
+        self.refused = False
+        self._open: dict[RequestHandler, asyncio.Transport] = {}
+        self._seen: set[RequestHandler] = set()
+
+    @property
+    def transports(self) -> list[asyncio.Transport]:
+        """The open connections."""
+        return list(self._open.values())
+
+    def seen(self, handler: RequestHandler) -> bool:
+        """Whether this was called for the connection before."""
+        known = handler in self._seen
+        self._seen.add(handler)
+        return known
+
+    async def cut(self) -> None:
+        """Resets all connections, and waits until their handlers have ended."""
+        for transport in self.transports:
+            reset(transport)
+        while self.connections:  # noqa: ASYNC110 (aiohttp tells nobody when the last handler has ended)
+            await asyncio.sleep(0)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Called by aiohttp."""
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        # Accepted before the server stopped listening, and announced only now.
+        if self.refused:
+            reset(transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Called by aiohttp."""
+        self._open.pop(handler, None)
+        self._seen.discard(handler)
+        super().connection_lost(handler, exc)
+
+
+async def _reserve(port: int) -> socket.socket | None:
+    """A socket that keeps the port from others and refuses connections; None where that does not work."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for _ in range(_TRIES):
+        with contextlib.suppress(OSError):
+            reserved.bind((_HOST, port))
+            return reserved
+        # The event loop may close the old socket a little later.
+        await asyncio.sleep(0)
+    reserved.close()
+    return None

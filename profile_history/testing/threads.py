@@ -1,0 +1,31 @@
+"""An event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+
+class LoopThread:
+    """Runs coroutines for threads, and for event loops, that are not its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="history-server", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine to its end, and blocks until then."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine to its end without holding the caller's event loop."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
