@@ -98,9 +98,7 @@ def read_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
     """
     if body.startswith(BOM):
         body = _without_bom(body)
-    if _OPENING.match(body, 0, _HEAD_LIMIT) is None:
-        blank = len(body) <= _HEAD_LIMIT and not body.strip()
-        raise TruncatedResponse("the answer is empty") if blank else DecodeError("the answer is no JSON object")
+    _check_opening(body)
     start = yield from _data_start(body)
     if start is None:
         return _envelope(_only_outline(body), None)
@@ -108,20 +106,26 @@ def read_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
     for tries, stop in enumerate(_data_stops(body, start)):
         if tries:
             yield
-        try:
-            outline = _outline(body[:start] + body[stop:])
-        except DecodeError as error:
-            failure = failure or error
-            continue
-        except (ValueError, RecursionError):
+        outline, problem = _outline_or_problem(body[:start] + body[stop:])
+        if outline is None:
+            failure = failure or problem
             continue
         try:
             slices = yield from _cut(body, start, stop)
         except (ValueError, RecursionError) as error:
-            failure = failure or DecodeError(f"the rows are no JSON: {type(error).__name__}", path="$.data")
+            if problem is None:
+                failure = failure or DecodeError(f"the rows are no JSON: {type(error).__name__}", path="$.data")
         else:
-            return _envelope(outline, Rows(body, tuple(slices)))
+            if problem is None:
+                return _envelope(outline, Rows(body, tuple(slices)))
+            failure = problem
     raise failure or TruncatedResponse(f"the answer has no proper end after {len(body)} bytes")
+
+
+def _check_opening(body: bytes | bytearray) -> None:
+    if _OPENING.match(body, 0, _HEAD_LIMIT) is None:
+        blank = len(body) <= _HEAD_LIMIT and not body.strip()
+        raise TruncatedResponse("the answer is empty") if blank else DecodeError("the answer is no JSON object")
 
 
 def split_rows(chunk: bytes) -> list[bytes]:
@@ -199,6 +203,19 @@ def _outline(text: bytes | bytearray) -> dict[str, Any]:
     if len(outline) < len(pairs):
         raise DecodeError("a key stands twice in the answer, so it says two things")
     return outline
+
+
+def _outline_or_problem(text: bytes | bytearray) -> tuple[dict[str, Any] | None, DecodeError | None]:
+    try:
+        return _outline(text), None
+    except DecodeError as error:
+        return None, error
+    except json.JSONDecodeError as error:
+        # So it looks as well where a cut answer's last bracket stands inside a row; then the rows are no JSON.
+        junk = error.msg == "Extra data"
+        return ({}, DecodeError("something follows after the end of the answer")) if junk else (None, None)
+    except (ValueError, RecursionError):
+        return None, None
 
 
 def _only_outline(text: bytes | bytearray) -> dict[str, Any]:

@@ -33,6 +33,7 @@ _PAGE_LIMIT = 4096
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _SECONDS = re.compile(r"[0-9]{1,9}")
+_LONGEST_DATE = dt.timedelta(days=3650)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HTTP_DATE = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (" + "|".join(_MONTHS) + r") (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
@@ -178,20 +179,23 @@ def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError
 
 def _kind_of_unknown(status: int, envelope: Envelope | None) -> Kind:
     # What is neither the API's word nor a proper error of HTTP, such as 204, 304 or 999, is something on the way.
-    return Kind.UNKNOWN if envelope or 400 <= status < 600 else Kind.SUSPECT
+    said = envelope is not None and envelope.error != 0
+    return Kind.UNKNOWN if said or 400 <= status < 600 else Kind.SUSPECT
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """How many seconds `Retry-After` asks to wait (RFC 9110, 10.2.3); None where it is absent or no such value.
 
     A date is measured against the answer's own `Date`, so that a wrong clock on either side does not matter; without
-    one it counts as not said.
+    one, or more than ten years ahead, it counts as not said.
     """
     text = headers.get("retry-after", "").strip(" \t")
     if _SECONDS.fullmatch(text):
         return float(text)
     then, now = _http_date(text), _http_date(headers.get("date", ""))
-    return max(0.0, (then - now).total_seconds()) if then and now else None
+    if then is None or now is None or then - now > _LONGEST_DATE:
+        return None
+    return max(0.0, (then - now).total_seconds())
 
 
 def _http_date(text: str) -> dt.datetime | None:

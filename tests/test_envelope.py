@@ -194,9 +194,10 @@ def test_only_the_envelopes_own_data_are_the_rows(head):
         (b'{"error" 0}', DecodeError),
         (b'{"error":0,"error_text":"\xff"}', DecodeError),
         (b'{"error":0}}', DecodeError),
-        (b'{"data":[],"error":0}x', TruncatedResponse),
-        (b'{"data":[{}],"error":0}{}', TruncatedResponse),
-        (b'{"data":[{}],"error":0}]', TruncatedResponse),
+        (b'{"data":[],"error":0}x', DecodeError),
+        (b'{"data":[{}],"error":0}{}', DecodeError),
+        (b'{"data":[{}],"error":0}]', DecodeError),
+        (b'{"data":[{"fields":{"a":[1]}},{"fields":{"a":[1,2', TruncatedResponse),
     ],
 )
 def test_what_is_no_complete_object_is_refused_by_its_fault(body, error):
