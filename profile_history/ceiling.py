@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 _START = 4.0
 _CUT = 0.7
 _ANSWERS_HELD = 200
 _ROUNDS_HELD = 20
 _ROUNDS_TRUSTED = 3
+_STRAIN_WATCHED = 32
+_STRAIN_BORNE = 4
 
 
 class Ceiling:
@@ -18,6 +22,8 @@ class Ceiling:
     one a round. So the server refuses about one answer in two hundred, and hardly any of its capacity lies idle; a
     plain saw-tooth leaves a seventh unused and is refused far more often where the capacity is small.
 
+    Answers of 503 and timeouts cut it as well, where they are many.
+
     It never grows while less than half of it is in use, which proves nothing, nor while answers begin later than they
     used to, which is how a server that queues instead of refusing says that it has enough.
     """
@@ -28,7 +34,9 @@ class Ceiling:
         self._limit = min(_START, most) if adaptive else float(most)
         self._borne: int | None = None
         self._held = 0
-        self._cuts = 0
+        self._trying = False
+        self._era = 0
+        self._strain: deque[bool] = deque(maxlen=_STRAIN_WATCHED)
         self._delay = Delay()
 
     @property
@@ -42,9 +50,9 @@ class Ceiling:
         return not self._adaptive or self._limit < 2
 
     @property
-    def cuts(self) -> int:
-        """How often it was cut; a request remembers the number at which it was sent."""
-        return self._cuts
+    def era(self) -> int:
+        """How often it was lowered; a request remembers the number at which it was sent."""
+        return self._era
 
     def succeeded(self, in_use: int, first_byte: float) -> None:
         """Takes note of a success.
@@ -55,38 +63,57 @@ class Ceiling:
         """
         if not self._adaptive:
             return
+        self._strain.append(False)
         self._delay.note(first_byte)
-        if self._delay.rising or (self._cuts and in_use < self._limit / 2):
+        if self._delay.rising or (self._borne is not None and in_use < self._limit / 2):
             return
         self._limit = min(self._most, self._grown())
 
-    def refused(self, cuts: int) -> None:
-        """Takes note that the server refused a request that was sent after `cuts` cuts."""
-        if not self._adaptive or cuts != self._cuts:
+    def refused(self, era: int) -> None:
+        """Takes note that the server refused a request that was sent in that era."""
+        if not self._adaptive or era != self._era:
             return
         trusted = self._borne == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
         if not trusted:
             self._borne = max(1, self.limit - 1)
-        self._limit = max(1.0, self._limit * _CUT)
-        self._held = 0
-        self._cuts += 1
+        self._lower(max(1.0, self._limit * _CUT))
+
+    def strained(self, era: int) -> None:
+        """Takes note of a failure that may come from too much work, a 503 or a timeout, or from anything else.
+
+        Scattered ones say nothing about concurrency; five within the last 32 results cut it, and what was borne stays
+        borne.
+        """
+        if not self._adaptive or era != self._era:
+            return
+        self._strain.append(True)
+        if sum(self._strain) > _STRAIN_BORNE:
+            self._lower(max(1.0, self._limit * _CUT))
 
     def restart(self) -> None:
-        """Begins again at one, after the server was away."""
+        """Begins again at one, after the server was away; what it bore before may be no more."""
         if self._adaptive:
-            self._limit = 1.0
-            self._held = 0
+            self._lower(1.0)
+            self._borne = None
             self._delay = Delay()
+
+    def _lower(self, limit: float) -> None:
+        self._limit = limit
+        self._held = 0
+        self._trying = False
+        self._era += 1
+        self._strain.clear()
 
     def _grown(self) -> float:
         if self._borne is None:
             return self._limit + 1
         if self._limit < self._borne:
             return min(self._borne, self._limit + 1)
-        if self._held < max(_ANSWERS_HELD, _ROUNDS_HELD * self._limit):
-            self._held += 1
-            return self._limit
-        return self._limit + 1 / self._limit
+        if self._trying:
+            return self._limit + 1 / self._limit
+        self._held += 1
+        self._trying = self._held >= max(_ANSWERS_HELD, _ROUNDS_HELD * self._limit)
+        return self._limit
 
 
 class Delay:

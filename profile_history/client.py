@@ -21,7 +21,7 @@ from profile_history.budget import Budget
 from profile_history.capping import RowCounts
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
-from profile_history.fetching import Fetcher
+from profile_history.fetching import Canary, Fetcher
 from profile_history.memory import Allowance, Memory
 from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
@@ -55,6 +55,7 @@ class _Shared:
     budget: Budget = attrs.field(factory=Budget)
     memory: Memory = attrs.field(factory=Memory)
     row_counts: RowCounts = attrs.field(factory=RowCounts)
+    canary: Canary = attrs.field(factory=Canary)
     runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
     clients: weakref.WeakSet[HistoryClient] = attrs.field(factory=weakref.WeakSet)
 
@@ -308,6 +309,7 @@ class HistoryClient:
             retrier=Retrier(options.retry, shared.budget, window=options.timeouts.window),
             observer=shared.observer,
             row_counts=shared.row_counts,
+            canary=shared.canary,
             border=options.border,
             timeouts=options.timeouts,
             limits=options.limits,

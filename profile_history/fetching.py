@@ -23,7 +23,7 @@ from profile_history.errors import (
 from profile_history.memory import Lease
 from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned, RowCapSuspected
 from profile_history.options import Limits, Timeouts
-from profile_history.pacing import Pacer, Verdict
+from profile_history.pacing import Pacer, Ticket, Verdict
 from profile_history.profiles import Profile
 from profile_history.protocol import Reply, Requests, reading
 from profile_history.retrying import Effort, Retrier
@@ -52,6 +52,19 @@ class Task:
         error.request_id = self.request_id
 
 
+@attrs.define(eq=False)
+class Canary:
+    """The request to probe a server with that failed: the one with the shortest good answer so far."""
+
+    body: SecretBytes | None = attrs.field(default=None, repr=False)
+    _size: int = 0
+
+    def learn(self, body: SecretBytes, size: int) -> None:
+        """Takes note of a request that was answered, with that many bytes."""
+        if self.body is None or size < self._size:
+            self.body, self._size = body, size
+
+
 @attrs.frozen
 class Fetcher:
     """Fetches windows with one set of options; the parts it is made of are shared between streams."""
@@ -63,6 +76,7 @@ class Fetcher:
     retrier: Retrier
     observer: Observer
     row_counts: RowCounts
+    canary: Canary
     border: Border
     timeouts: Timeouts
     limits: Limits
@@ -116,12 +130,16 @@ class Fetcher:
 
     async def _attempt(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> Rows:
         """Sends until the answer is good or a failure counts."""
+        fresh = False
         while True:
             ticket = await self.pacer.acquire(self.retrier.patience)
+            if ticket.probe and self.canary.body is not None:
+                await self._probe(self.canary.body, ticket, task, stats)
+                continue
             started = _now()
             verdict, reply, failure = Verdict.NOTHING, None, None
             try:
-                reply, rows = await self._exchange(body, task, stats, lease)
+                reply, rows = await self._send(body, task, stats, lease, fresh=fresh)
                 verdict = Verdict.GOOD
             except HistoryError as error:
                 failure = error
@@ -136,22 +154,33 @@ class Fetcher:
                     retry_after=self._pause(failure),
                 )
             if failure is None:
+                self.canary.learn(body, rows.size)
                 return rows
-            if counts or not _may_heal(failure):
+            fresh = _is_free(failure, task.effort)
+            task.effort.freed = task.effort.freed or fresh
+            if not fresh and (counts or not _may_heal(failure)):
                 task.effort.seconds += _now() - started
                 raise failure
             failure.forget_frames()
 
-    async def _exchange(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> tuple[Reply, Rows]:
+    async def _probe(self, body: SecretBytes, ticket: Ticket, task: Task, stats: Stats) -> None:
+        """Asks once more for what was answered before: a window that fails may be ill itself."""
+        verdict, failure = Verdict.NOTHING, None
+        stats.attempts += 1
+        stats.retries += 1
+        stats.in_flight += 1
         try:
-            return await self._send(body, task, stats, lease, fresh=False)
+            reply = await self.transport.send(
+                body, f"probe-{task.request_id}", self.timeouts, self.limits.body, grow=lambda _: None
+            )
+            await unhurried(reading(reply, self.token))
+            verdict = Verdict.GOOD
         except HistoryError as error:
-            if not error.stale or task.effort.freed:
-                raise
-        # RFC 9112, 9.3.1: a kept-alive connection may be closed at any moment. The server never read this request, so
-        # sending it once more is not a second attempt at anything.
-        task.effort.freed = True
-        return await self._send(body, task, stats, lease, fresh=True)
+            failure = error
+            verdict = _verdict(error)
+        finally:
+            stats.in_flight -= 1
+            self.pacer.release(ticket, verdict, window=task.request_id, failure=failure)
 
     async def _send(
         self, body: SecretBytes, task: Task, stats: Stats, lease: Lease, *, fresh: bool
@@ -187,13 +216,16 @@ class Fetcher:
         return reply, rows
 
     def _verdict(self, error: HistoryError, effort: Effort) -> Verdict:
-        if effort.answers is None:
-            effort.answers = self.pacer.answers
+        if _is_free(error, effort):
+            return Verdict.NOTHING
+        answers = self.pacer.answers
+        effort.overtaken = effort.answers is not None and effort.answers < answers
+        effort.ill = effort.ill or effort.overtaken
+        effort.answers = answers
         verdict = _verdict(error)
-        # It failed before, and the server answered others since: the fault lies with this window, not with the server.
+        # The server answers others between its failures: the fault lies with this window, and is no sign of an outage.
         failed = verdict in (Verdict.FAILED, Verdict.OVERLOADED)
-        alone = failed and effort.answers < self.pacer.answers
-        return Verdict.NOTHING if alone else verdict
+        return Verdict.NOTHING if failed and effort.ill else verdict
 
     def _timeouts(self, effort: Effort) -> Timeouts:
         left = self.retrier.seconds_left(effort)
@@ -238,6 +270,12 @@ def _verdict(error: HistoryError) -> Verdict:
     if error.kind in (Kind.TRANSIENT, Kind.SUSPECT):
         return Verdict.FAILED
     return Verdict.ALIVE if isinstance(error, (ApiError, ResponseError)) else Verdict.NOTHING
+
+
+def _is_free(error: HistoryError, effort: Effort) -> bool:
+    # RFC 9112, 9.3.1: a kept-alive connection may be closed at any moment. The server never read this request, so
+    # sending it once more is not a second attempt at anything.
+    return error.stale and not effort.freed
 
 
 def _may_heal(error: HistoryError) -> bool:

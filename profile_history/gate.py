@@ -18,7 +18,7 @@ PERIOD = 30.0
 DIFFERENT_WINDOWS = 3
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 30.0
-_LEAST_JITTER = 0.5
+_LEAST_JITTER = 2 / 3
 
 
 @attrs.define
@@ -32,9 +32,11 @@ class _Second:
 class Gate:
     """Opens after ten failures in a row, or where half of at least twenty results in thirty seconds are failures.
 
-    Both rules ask for failures of three different windows: a profile that nobody can fetch is no outage. The first
-    probe is sent after 2 seconds, each further one after twice as long, up to 30 seconds, each wait times 0.5 to 1.
-    The first success, of a probe or of a request sent before, closes it.
+    Until the first answer both rules ask for failures of three different windows: a profile that nobody can fetch is no
+    outage. Later the probes tell one from the other, since they repeat a request that was answered before.
+
+    The first probe is sent after 2 seconds, each further one after twice as long, up to 30 seconds, each wait times 2/3
+    to 1. The first success, of a probe or of a request sent before, closes it.
 
     Args:
         uniform: Draws evenly between two numbers.
@@ -49,6 +51,7 @@ class Gate:
         self.opened_at = 0.0
         self.open = False
         self.probing = False
+        self.certain = False
         self.probe_at = 0.0
 
     def succeeded(self, now: float) -> float | None:
@@ -86,28 +89,28 @@ class Gate:
             self._plan(now)
         return reason
 
-    def probe(self) -> None:
-        """Takes note that the one probe was sent."""
+    def probe(self, now: float) -> None:
+        """Takes note that the one probe is sent; the next one waits twice as long, and until this one has ended."""
         self.probing = True
+        self._plan(now)
 
-    def probed(self, now: float) -> None:
-        """Takes note that the probe has ended; where the gate is open still, the next one waits twice as long."""
+    def probed(self) -> None:
+        """Takes note that the probe has ended."""
         self.probing = False
-        if self.open:
-            self._plan(now)
 
     def _plan(self, now: float) -> None:
         self.probe_at = now + self._wait * self._uniform(_LEAST_JITTER, 1.0)
         self._wait = min(LONGEST_WAIT, 2 * self._wait)
 
     def _reason(self) -> str | None:
-        if self._row >= IN_A_ROW and len(self._row_windows) >= DIFFERENT_WINDOWS:
+        needed = 1 if self.certain else DIFFERENT_WINDOWS
+        if self._row >= IN_A_ROW and len(self._row_windows) >= needed:
             return f"{self._row} failures in a row"
         results = sum(second.results for second in self._seconds)
         failures = sum(second.failures for second in self._seconds)
         if results < RESULTS or failures < SHARE * results:
             return None
-        if len(set().union(*(second.windows for second in self._seconds))) < DIFFERENT_WINDOWS:
+        if len(set().union(*(second.windows for second in self._seconds))) < needed:
             return None
         return f"{failures} failures in {results} results within {PERIOD:g} s"
 

@@ -38,6 +38,7 @@ class Allowance:
         self._limit = limit
         self._used = 0
         self._receiving: dict[Lease, None] = {}
+        self._closed = False
 
     @property
     def has_room(self) -> bool:
@@ -53,6 +54,7 @@ class Allowance:
         self._memory.used -= self._used
         self._used = 0
         self._receiving.clear()
+        self._closed = True
 
 
 class Lease:
@@ -86,6 +88,7 @@ class Lease:
         self._resize(self._received)
         allowance = self._allowance
         if allowance._memory.used > allowance._limit and next(iter(allowance._receiving)) is not self:
+            allowance._memory.learn(self._received)
             raise NoRoom
 
     def settle(self, size: int) -> None:
@@ -100,6 +103,8 @@ class Lease:
         self._resize(0)
 
     def _resize(self, size: int) -> None:
+        if self._allowance._closed:
+            return
         change = size - self._set_aside
         self._allowance._memory.used += change
         self._allowance._used += change

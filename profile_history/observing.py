@@ -204,7 +204,9 @@ class Observer:
     """Passes observations on to a hook and to the log. A hook that raises is told of once in the log, and goes on."""
 
     def __init__(self, hook: Callable[[Any], object] | None = None) -> None:
-        if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
+        called = getattr(hook, "__call__", None)  # noqa: B004 (its kind is asked for, not whether it is there)
+        asynchronous = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(called)
+        if hook is not None and (not callable(hook) or asynchronous):
             raise ConfigurationError(f"on_event is a plain function of one argument, not {hook!r}")
         self._hook = hook
         self._complained = False
@@ -217,7 +219,10 @@ class Observer:
     def note(self, observation: Observation) -> None:
         """Tells hook and log."""
         given_up = isinstance(observation, WindowDone) and observation.error is not None
-        logger.log(logging.WARNING if given_up else observation.level, "%s", observation)
+        level = logging.WARNING if given_up else observation.level
+        if logger.isEnabledFor(level):
+            # As text: what ships logs elsewhere takes the arguments along, and the profile with them.
+            logger.log(level, "%s", str(observation))
         if self._hook is None:
             return
         try:

@@ -19,6 +19,7 @@ from profile_history.options import Pacing
 _PAUSE_JITTER = 0.1
 # Keeps rounding from letting a request start a hair too early.
 _GAP_MARGIN = 1 + 1e-9
+_TICK = 0.001
 
 
 class Verdict(Enum):
@@ -45,7 +46,7 @@ class Verdict(Enum):
 class Ticket:
     """The right to send one request; `release` wants it back."""
 
-    cuts: int
+    era: int
     probe: bool
 
 
@@ -53,6 +54,7 @@ class Ticket:
 class _Waiter:
     turn: asyncio.Future[Ticket]
     patience: float
+    since: float
 
 
 class Pacer:
@@ -105,7 +107,8 @@ class Pacer:
         """Waits until a request may be sent.
 
         Args:
-            patience: Seconds after the opening of the gate until which it waits.
+            patience: Seconds after the opening of the gate, or the end of a pause, until which it waits. Who comes
+                later waits for the probe that is on its way.
 
         Raises:
             ServerUnavailable: No request succeeded in that time.
@@ -113,7 +116,7 @@ class Pacer:
         now = _now()
         if not self._waiters and self._may_start(now):
             return self._admitted(now)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), patience)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), patience, now)
         self._waiters.append(waiter)
         self._let_in(now)
         try:
@@ -154,39 +157,40 @@ class Pacer:
             self._last_failure = failure.summary()
         if verdict is Verdict.GOOD:
             self._answers += 1
+            self._gate.certain = True
             self._ceiling.succeeded(self._in_use, first_byte)
-        elif verdict in (Verdict.OVERLOADED, Verdict.THROTTLED):
-            self._ceiling.refused(ticket.cuts)
+        elif verdict is Verdict.THROTTLED and not was_open:
+            self._ceiling.refused(ticket.era)
+        elif verdict is Verdict.OVERLOADED and not was_open:
+            self._ceiling.strained(ticket.era)
         self._in_use -= 1
-        self._tell_gate(verdict, window, now)
+        told = self._tell_gate(verdict, window, now)
         if ticket.probe:
-            self._gate.probed(now)
+            self._gate.probed()
         if retry_after:
             pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
             self._paused_until = max(self._paused_until, now + pause)
-        if verdict is Verdict.THROTTLED:
-            self._observer.note(Throttled(retry_after, self._ceiling.limit))
         if self._waiters:
             self._let_in(now)
+        if verdict is Verdict.THROTTLED:
+            self._observer.note(Throttled(retry_after, self._ceiling.limit))
+        if told is not None:
+            self._observer.note(told)
         return not was_open
 
-    def _tell_gate(self, verdict: Verdict, window: str, now: float) -> None:
-        match verdict:
-            case Verdict.GOOD | Verdict.ALIVE:
-                open_for = self._gate.succeeded(now)
-                if open_for is not None:
-                    self._ceiling.restart()
-                    self._observer.note(GateClosed(open_for))
-            case Verdict.FAILED | Verdict.OVERLOADED:
-                self._fail(window, now)
-            # A throttle is no outage as long as fewer requests can be tried.
-            case Verdict.THROTTLED if self._ceiling.at_bottom:
-                self._fail(window, now)
-
-    def _fail(self, window: str, now: float) -> None:
+    def _tell_gate(self, verdict: Verdict, window: str, now: float) -> GateOpened | GateClosed | None:
+        if verdict in (Verdict.GOOD, Verdict.ALIVE):
+            open_for = self._gate.succeeded(now)
+            if open_for is None:
+                return None
+            self._ceiling.restart()
+            return GateClosed(open_for)
+        # A throttle is no outage as long as fewer requests can be tried.
+        throttled = verdict is Verdict.THROTTLED and self._ceiling.at_bottom
+        if not throttled and verdict not in (Verdict.FAILED, Verdict.OVERLOADED):
+            return None
         reason = self._gate.failed(window, now)
-        if reason is not None:
-            self._observer.note(GateOpened(reason))
+        return None if reason is None else GateOpened(reason)
 
     def _may_start(self, now: float) -> bool:
         return self._has_place() and self._earliest() <= now
@@ -203,37 +207,40 @@ class Pacer:
         if self._gap:
             self._next_start = now + self._gap
         if self._gate.open:
-            self._gate.probe()
-        return Ticket(self._ceiling.cuts, self._gate.open)
+            self._gate.probe(now)
+        return Ticket(self._ceiling.era, self._gate.open)
 
-    def _let_in(self, now: float) -> None:
+    def _let_in(self, now: float, least: float = 0.0) -> None:
         while self._waiters and self._may_start(now):
             waiter = self._waiters.popleft()
             if not waiter.turn.done():
                 waiter.turn.set_result(self._admitted(now))
         if self._gate.open:
             self._lose_patience(now)
-        self._set_timer()
+        self._set_timer(least)
 
     def _lose_patience(self, now: float) -> None:
-        opened_at = self._gate.opened_at
-        for waiter in [waiter for waiter in self._waiters if opened_at + waiter.patience <= now]:
+        for waiter in [waiter for waiter in self._waiters if self._end_of_patience(waiter) <= now]:
             self._waiters.remove(waiter)
             if not waiter.turn.done():
                 waiter.turn.set_exception(
                     ServerUnavailable(
-                        f"the server has failed for every request for {now - opened_at:.0f} s, and "
+                        f"the server has failed for every request for {now - self._gate.opened_at:.0f} s, and "
                         f"RetryPolicy.patience is {waiter.patience:g} s. What was fetched is good; try again later. "
                         f"The last failure: {self._last_failure}"
                     )
                 )
+
+    def _end_of_patience(self, waiter: _Waiter) -> float:
+        end = max(self._gate.opened_at, self._paused_until) + waiter.patience
+        return float("inf") if self._gate.probing and waiter.since >= end else end
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
             self._set_timer()
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, least: float = 0.0) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -241,13 +248,14 @@ class Pacer:
             return
         moments = [self._earliest()] if self._has_place() else []
         if self._gate.open:
-            moments += [self._gate.opened_at + waiter.patience for waiter in self._waiters]
-        if moments:
-            self._timer = asyncio.get_running_loop().call_at(min(moments), self._ring)
+            moments += [self._end_of_patience(waiter) for waiter in self._waiters]
+        if moments and min(moments) < float("inf"):
+            self._timer = asyncio.get_running_loop().call_at(max(min(moments), _now() + least), self._ring)
 
     def _ring(self) -> None:
         self._timer = None
-        self._let_in(_now())
+        # uvloop rounds to milliseconds and may ring early; without a least wait it would ring again and again.
+        self._let_in(_now(), least=_TICK)
 
 
 def _now() -> float:

@@ -19,6 +19,7 @@ _RETRY_AFTER_JITTER = 0.1
 _THROTTLE_FACTOR = 2
 _TIMEOUTS_THAT_ARE_EVIDENCE = 2
 _LONGEST_RETRY_AFTER = 120.0
+_MOST_DOUBLINGS = 62
 
 # What is not written here is not repeated.
 _RETRIES: dict[Kind, int | None] = {Kind.TRANSIENT: None, Kind.THROTTLED: None, Kind.SUSPECT: 1}
@@ -36,7 +37,9 @@ class Effort:
         seconds: Of attempts that count, and of the waits after them.
         price: What the last retry cost, None where there was none.
         freed: Whether the one free retry on a new connection was used.
-        answers: How many good answers the client had had when the window first failed.
+        answers: How many good answers the client had had when the window last failed.
+        overtaken: Whether others were answered between its last two failures.
+        ill: Whether that ever was so.
     """
 
     attempts: int = 0
@@ -47,6 +50,8 @@ class Effort:
     price: int | None = None
     freed: bool = False
     answers: int | None = None
+    overtaken: bool = False
+    ill: bool = False
 
 
 class Retrier:
@@ -118,21 +123,22 @@ class Retrier:
 
     def wait_before_next_pass(self, error: HistoryError, effort: Effort) -> float | None:
         """Seconds after which a window whose pass has failed joins the back of the queue; None where it is given up."""
-        if error.kind not in (Kind.TRANSIENT, Kind.THROTTLED):
+        if not _may_go_on(error, effort):
             return None
         if effort.failures >= self.policy.attempts * self.policy.passes:
             return None
         wait = self.wait(error, self.policy.attempts)
-        if wait > self.seconds_left(effort):
+        charge = _charge(error, wait)
+        if charge > self.seconds_left(effort):
             error.hint = f"the {self._window:g} s of Timeouts.window are used up"
             return None
-        effort.seconds += wait
+        effort.seconds += charge
         return wait
 
     def wait(self, error: HistoryError, failures: int) -> float:
         """Seconds to wait after so many failures in one pass."""
         base = self.policy.base * (_THROTTLE_FACTOR if error.kind is Kind.THROTTLED else 1)
-        drawn = self._uniform(0, min(self.policy.cap, base * 2.0 ** (failures - 1)))
+        drawn = self._uniform(0, min(self.policy.cap, base * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)))
         asked = error.retry_after if isinstance(error, ApiError) else None
         if asked is None:
             return drawn
@@ -174,9 +180,12 @@ class _Pass(Generic[T]):
     def over(self, state: tenacity.RetryCallState) -> bool:
         if state.attempt_number >= self.retrier.policy.attempts:
             return True
-        if state.upcoming_sleep > self.retrier.seconds_left(self.effort):
+        if _charge(_failure(state), state.upcoming_sleep) > self.retrier.seconds_left(self.effort):
             return True
-        price = self.retrier.budget.spend(throttled=_failure(state).kind is Kind.THROTTLED)
+        kind = _failure(state).kind
+        if kind is Kind.SUSPECT:
+            return False
+        price = self.retrier.budget.spend(throttled=kind is Kind.THROTTLED)
         if price is None:
             return True
         self.effort.price = price
@@ -186,7 +195,7 @@ class _Pass(Generic[T]):
         error = _failure(state)
         # Its frames hold the answer, and it is kept while the window waits.
         error.forget_frames()
-        self.effort.seconds += state.upcoming_sleep
+        self.effort.seconds += _charge(error, state.upcoming_sleep)
         self.before_retry(error, state.upcoming_sleep)
 
 
@@ -197,8 +206,14 @@ def _failure(state: tenacity.RetryCallState) -> HistoryError:
     return error
 
 
+def _charge(error: HistoryError, wait: float) -> float:
+    # While the server asks for a pause, all of the client waits; that is not the window's time.
+    return 0.0 if isinstance(error, ApiError) and error.retry_after is not None else wait
+
+
 def _note(error: HistoryError, effort: Effort) -> None:
-    effort.failures += 1
+    # Where others are answered meanwhile, a throttle only means "not now"; the window's seconds bound it.
+    effort.failures += not (error.kind is Kind.THROTTLED and effort.overtaken)
     effort.suspects += error.kind is Kind.SUSPECT
     if isinstance(error, AttemptTimeout):
         effort.timeouts += 1
@@ -206,7 +221,13 @@ def _note(error: HistoryError, effort: Effort) -> None:
 
 
 def _worthwhile(error: HistoryError, effort: Effort, *, divisible: bool) -> bool:
-    if error.kind not in _RETRIES or (error.fatal and error.kind is not Kind.SUSPECT) or (divisible and error.too_much):
+    if (error.fatal and error.kind is not Kind.SUSPECT) or (divisible and error.too_much):
+        return False
+    return _may_go_on(error, effort)
+
+
+def _may_go_on(error: HistoryError, effort: Effort) -> bool:
+    if error.kind not in _RETRIES:
         return False
     limit = _RETRIES[error.kind]
     return limit is None or effort.suspects <= limit

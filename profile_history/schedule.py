@@ -106,7 +106,8 @@ class Schedule:
     @property
     def wants_profiles(self) -> bool:
         """Whether another profile should be added."""
-        return self._profiles - self._parked < self._profiles_ahead
+        waiting = min(self._parked + len(self._again), self._parked_ahead)
+        return self._profiles - waiting < self._profiles_ahead
 
     @property
     def exhausted(self) -> bool:
@@ -133,9 +134,7 @@ class Schedule:
         """The next window to fetch; None while there is none or the consumer is too far behind."""
         if not self.available:
             return None
-        unit = (
-            self._next_in_turn() or self._next_again() if self._has_room else self._next_again() or self._next_in_turn()
-        )
+        unit = self._next_in_turn() or self._next_again() if self._has_room else self._next_leading()
         assert unit is not None, "available says that there is one"
         unit.passes += 1
         unit.lease.renew()
@@ -224,6 +223,18 @@ class Schedule:
             self._queue(lane)
         task = Task(lane.profile, piece.window, self._make_request_id())
         return Unit(task, self._allowance.lease(), 0, lane, piece)
+
+    def _next_leading(self) -> Unit | None:
+        for unit in self._again:
+            if unit._lane.walk.leads(unit._piece):
+                self._again.remove(unit)
+                return unit
+        for lane in self._turns:
+            if lane.walk.leading_waits:
+                self._turns.remove(lane)
+                self._turns.appendleft(lane)
+                return self._next_in_turn()
+        return None
 
     def _next_again(self) -> Unit | None:
         return self._again.popleft() if self._again else None
