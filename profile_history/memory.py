@@ -60,15 +60,17 @@ class Allowance:
 class Lease:
     """The bytes of one answer: from the request's start until the consumer is through with it."""
 
-    __slots__ = ("_allowance", "_received", "_set_aside")
+    __slots__ = ("_allowance", "_received", "_set_aside", "_urgent")
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
         self._set_aside = 0
         self._received = 0
+        self._urgent = False
 
-    def renew(self) -> None:
-        """Sets bytes aside for an answer that is about to be asked for."""
+    def renew(self, *, urgent: bool = False) -> None:
+        """Sets bytes aside for an answer that is about to be asked for; one that all others wait for finds room."""
+        self._urgent = urgent
         self._allowance._receiving[self] = None
         self._resize(self._allowance._memory.expected)
 
@@ -80,16 +82,22 @@ class Lease:
         """Takes note of some bytes received.
 
         Raises:
-            NoRoom: There is no room for them, and other answers are nearer to their end.
+            NoRoom: There is no room for them, and others that are on their way will make room.
         """
         self._received += size
         if self._received <= self._set_aside:
             return
         self._resize(self._received)
-        allowance = self._allowance
-        if allowance._memory.used > allowance._limit and next(iter(allowance._receiving)) is not self:
-            allowance._memory.learn(self._received)
+        if not self._has_room:
+            self._allowance._memory.learn(self._received)
             raise NoRoom
+
+    @property
+    def _has_room(self) -> bool:
+        allowance = self._allowance
+        used, limit = allowance._memory.used, allowance._limit
+        oldest = next(iter(allowance._receiving)) is self
+        return used <= limit or self._urgent or (oldest and used - self._set_aside <= limit)
 
     def settle(self, size: int) -> None:
         """Takes note that the answer was received whole and is kept."""

@@ -77,6 +77,7 @@ class Pacer:
         self._uniform = uniform
         self._next_start = float("-inf")
         self._paused_until = float("-inf")
+        self._patient_since = float("-inf")
         self._in_use = 0
         self._answers = 0
         self._last_failure = ""
@@ -107,8 +108,8 @@ class Pacer:
         """Waits until a request may be sent.
 
         Args:
-            patience: Seconds after the opening of the gate, or the end of a pause, until which it waits. Who comes
-                later waits for the probe that is on its way.
+            patience: Seconds after the opening of the gate, or the end of the pause then, until which it waits. Who
+                comes later waits for the probe that is on its way.
 
         Raises:
             ServerUnavailable: No request succeeded in that time.
@@ -164,12 +165,12 @@ class Pacer:
         elif verdict is Verdict.OVERLOADED and not was_open:
             self._ceiling.strained(ticket.era)
         self._in_use -= 1
-        told = self._tell_gate(verdict, window, now)
-        if ticket.probe:
-            self._gate.probed()
         if retry_after:
             pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
             self._paused_until = max(self._paused_until, now + pause)
+        told = self._tell_gate(verdict, window, now)
+        if ticket.probe:
+            self._gate.probed()
         if self._waiters:
             self._let_in(now)
         if verdict is Verdict.THROTTLED:
@@ -190,7 +191,10 @@ class Pacer:
         if not throttled and verdict not in (Verdict.FAILED, Verdict.OVERLOADED):
             return None
         reason = self._gate.failed(window, now)
-        return None if reason is None else GateOpened(reason)
+        if reason is None:
+            return None
+        self._patient_since = max(now, self._paused_until)
+        return GateOpened(reason)
 
     def _may_start(self, now: float) -> bool:
         return self._has_place() and self._earliest() <= now
@@ -232,7 +236,7 @@ class Pacer:
                 )
 
     def _end_of_patience(self, waiter: _Waiter) -> float:
-        end = max(self._gate.opened_at, self._paused_until) + waiter.patience
+        end = self._patient_since + waiter.patience
         return float("inf") if self._gate.probing and waiter.since >= end else end
 
     def _leave(self, waiter: _Waiter) -> None:

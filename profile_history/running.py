@@ -51,6 +51,7 @@ class Run:
     _working: int = attrs.field(default=0, init=False)
     _last_breath: float = attrs.field(default=0.0, init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.Context, init=False)
+    _ends_at: float | None = attrs.field(default=None, init=False)
     _begun: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
@@ -67,7 +68,9 @@ class Run:
         self.fetcher.transport.enter()
         self._begun = True
         self._context = contextvars.copy_context()
-        self.stats.start(asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        self._ends_at = None if self.deadline is None else clock() + self.deadline
+        self.stats.start(clock)
         self._spawn(self._feed)
         return self
 
@@ -87,14 +90,14 @@ class Run:
                 raise UsageError("this stream was closed while it was being read")
             if self.schedule.exhausted:
                 return None
-            remaining = self._remaining()
+            self._check_deadline()
             if (outcome := self.schedule.next_ready()) is not None:
                 return outcome
             if self._failure is not None:
                 raise self._failure
             self._consumer = asyncio.get_running_loop().create_future()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(remaining):
+                async with asyncio.timeout_at(self._ends_at):
                     await self._consumer
 
     def handed_out(self, outcome: Outcome) -> None:
@@ -114,23 +117,21 @@ class Run:
         self._closed = True
         self.stats.stop()
         _release(self._consumer)
-        await _ended(self._tasks)
-        self.schedule.close()
-        # An asynchronous generator that nobody else holds is closed by this.
-        self.profiles = ()
+        try:
+            await _ended(self._tasks)
+        finally:
+            self.schedule.close()
+            # An asynchronous generator that nobody else holds is closed by this.
+            self.profiles = ()
 
     def check_task(self) -> None:
         """Refuses to be ended by its own source of profiles, which would wait for itself."""
         if asyncio.current_task() in self._tasks:
             raise UsageError("a source of profiles cannot close the stream that reads it; end the source instead")
 
-    def _remaining(self) -> float | None:
-        if self.deadline is None:
-            return None
-        remaining = self.deadline - self.stats.seconds
-        if remaining <= 0:
+    def _check_deadline(self) -> None:
+        if self._ends_at is not None and asyncio.get_running_loop().time() >= self._ends_at:
             raise DeadlineExceeded(f"the stream was not complete after deadline={self.deadline:g} seconds")
-        return remaining
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         # Whoever happens to wake a worker must not lend it a context of their own.

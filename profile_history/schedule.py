@@ -137,7 +137,7 @@ class Schedule:
         unit = self._next_in_turn() or self._next_again() if self._has_room else self._next_leading()
         assert unit is not None, "available says that there is one"
         unit.passes += 1
-        unit.lease.renew()
+        unit.lease.renew(urgent=not (self._ready or self._on_their_way or self._parked))
         self._on_their_way += 1
         return unit
 

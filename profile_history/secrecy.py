@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import NoReturn, SupportsIndex
 
 from profile_history.errors import ConfigurationError
+
+_NO_PICKLE = "a token is not pickled; let the other process read it from its own environment"
 
 
 class Token:
@@ -33,7 +35,7 @@ class Token:
     __str__ = __repr__
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a token is not pickled; let the other process read it from its own environment")
+        raise TypeError(_NO_PICKLE)
 
 
 class SecretText(str):
@@ -44,6 +46,9 @@ class SecretText(str):
     def __repr__(self) -> str:
         return "<secret text>"
 
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(_NO_PICKLE)
+
 
 class SecretBytes(bytes):
     """Bytes that hold the token; they print as their length."""
@@ -52,3 +57,6 @@ class SecretBytes(bytes):
         return f"<{len(self)} secret bytes>"
 
     __str__ = __repr__
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(_NO_PICKLE)
