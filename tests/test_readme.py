@@ -57,6 +57,13 @@ def test_many_profiles_are_printed_with_their_statistics(environment, capsys, tm
     assert "profiles=5" in lines[-1]
 
 
+def test_watching_prints_every_window(environment, capsys):
+    """The example of the hook."""
+    run(example("Watching it work").replace("john@example.com", "user1@example.com"))
+    rows = len(environment.truth(environment.profile(1)))
+    assert capsys.readouterr().out == f"email:user1@example.com .. {rows} rows\n"
+
+
 async def test_fastapi_answers_from_one_client_per_app(environment):
     """The application's life span and one request, over ASGI."""
     names = {}
@@ -112,3 +119,10 @@ def test_every_error_class_has_its_row_and_every_row_its_class():
         if isinstance(value := getattr(profile_history, name), type) and issubclass(value, Exception)
     }
     assert named == classes - {"HistoryError", "TransportError"}
+
+
+def test_the_rehearsal_in_the_document_on_reliability_succeeds():
+    """Its assertion holds."""
+    text = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    code = text.split("## Rehearse it", 1)[1].split("```python\n", 1)[1].split("```", 1)[0]
+    exec(compile(code, "reliability.md", "exec"), {})
