@@ -56,13 +56,20 @@ class Task:
 class Canary:
     """The request to probe a server with that failed: the one with the shortest good answer so far."""
 
-    body: SecretBytes | None = attrs.field(default=None, repr=False)
+    _known: tuple[Task, SecretBytes] | None = None
     _size: int = 0
 
-    def learn(self, body: SecretBytes, size: int) -> None:
+    def learn(self, task: Task, body: SecretBytes, size: int) -> None:
         """Takes note of a request that was answered, with that many bytes."""
-        if self.body is None or size < self._size:
-            self.body, self._size = body, size
+        if self._known is None or size < self._size:
+            self._known, self._size = (task, body), size
+
+    def request(self) -> tuple[Task, SecretBytes] | None:
+        """What to ask for, as a task of its own; None before the first answer."""
+        if self._known is None:
+            return None
+        task, body = self._known
+        return Task(task.profile, task.window, f"probe-{task.request_id}"), body
 
 
 @attrs.frozen
@@ -133,13 +140,14 @@ class Fetcher:
         fresh = False
         while True:
             ticket = await self.pacer.acquire(self.retrier.patience)
-            if ticket.probe and self.canary.body is not None:
-                await self._probe(self.canary.body, ticket, task, stats)
+            if ticket.probe and (known := self.canary.request()) is not None:
+                await self._probe(*known, ticket, stats)
                 continue
+            lease.restart()
             started = _now()
             verdict, reply, failure = Verdict.NOTHING, None, None
             try:
-                reply, rows = await self._send(body, task, stats, lease, fresh=fresh)
+                reply, rows = await self._send(body, task, stats, lease.grow, fresh=fresh)
                 verdict = Verdict.GOOD
             except HistoryError as error:
                 failure = error
@@ -154,7 +162,7 @@ class Fetcher:
                     retry_after=self._pause(failure),
                 )
             if failure is None:
-                self.canary.learn(body, rows.size)
+                self.canary.learn(task, body, rows.size)
                 return rows
             fresh = _is_free(failure, task.effort)
             task.effort.freed = task.effort.freed or fresh
@@ -163,34 +171,27 @@ class Fetcher:
                 raise failure
             failure.forget_frames()
 
-    async def _probe(self, body: SecretBytes, ticket: Ticket, task: Task, stats: Stats) -> None:
+    async def _probe(self, canary: Task, body: SecretBytes, ticket: Ticket, stats: Stats) -> None:
         """Asks once more for what was answered before: a window that fails may be ill itself."""
         verdict, failure = Verdict.NOTHING, None
-        stats.attempts += 1
         stats.retries += 1
-        stats.in_flight += 1
         try:
-            reply = await self.transport.send(
-                body, f"probe-{task.request_id}", self.timeouts, self.limits.body, grow=lambda _: None
-            )
-            await unhurried(reading(reply, self.token))
+            await self._send(body, canary, stats, lambda _: None, fresh=False)
             verdict = Verdict.GOOD
         except HistoryError as error:
             failure = error
             verdict = _verdict(error)
         finally:
-            stats.in_flight -= 1
-            self.pacer.release(ticket, verdict, window=task.request_id, failure=failure)
+            self.pacer.release(ticket, verdict, window=canary.request_id, failure=failure)
 
     async def _send(
-        self, body: SecretBytes, task: Task, stats: Stats, lease: Lease, *, fresh: bool
+        self, body: SecretBytes, task: Task, stats: Stats, grow: Callable[[int], None], *, fresh: bool
     ) -> tuple[Reply, Rows]:
         effort, observer = task.effort, self.observer
         stats.attempts += 1
         stats.retries += effort.attempts > 0
         effort.attempts += 1
         stats.in_flight += 1
-        lease.restart()
         clock = asyncio.get_running_loop().time
         started = clock()
         if observer.attentive:
@@ -198,11 +199,13 @@ class Fetcher:
         size, failure = 0, None
         try:
             reply = await self.transport.send(
-                body, task.request_id, self._timeouts(effort), self.limits.body, grow=lease.grow, fresh=fresh
+                body, task.request_id, self._timeouts(effort), self.limits.body, grow=grow, fresh=fresh
             )
             rows = await unhurried(reading(reply, self.token))
             size = len(reply.body)
         except HistoryError as error:
+            # Its frames hold the answer, with whatever the server echoes, and hooks get to see it.
+            error.forget_frames()
             failure = error
             stats.throttled += isinstance(error, RateLimited)
             raise
@@ -237,7 +240,7 @@ class Fetcher:
         if not isinstance(failure, ApiError) or failure.retry_after is None or not _may_heal(failure):
             return None
         if failure.retry_after > self.retrier.longest_pause:
-            failure.fatal = True
+            failure.kind, failure.fatal = Kind.THROTTLED, True
             failure.hint = (
                 f"the server asks to wait for {failure.retry_after:g} s; do so, or raise RetryPolicy.patience"
             )
@@ -263,6 +266,8 @@ async def unhurried(steps: Generator[None, None, T]) -> T:
 
 
 def _verdict(error: HistoryError) -> Verdict:
+    if error.fatal:
+        return Verdict.NOTHING
     if error.kind is Kind.THROTTLED:
         return Verdict.THROTTLED
     if isinstance(error, AttemptTimeout) or (isinstance(error, ApiError) and error.http_status == 503):

@@ -226,7 +226,7 @@ class Run:
             return
         wait = self.fetcher.wait_before_next_pass(task, failure)
         if wait is None:
-            failure.hint = unit.hint if failure.too_much else failure.hint
+            failure.hint = failure.hint or (unit.hint if failure.too_much else None)
             self._settle(unit, failure)
         else:
             await nap(wait)

@@ -40,6 +40,7 @@ def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bo
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")
     except ValueError:
         raise ConfigurationError(f'the base URL cannot be read; pass one such as "{_EXAMPLE}"') from None
     if "@" in parts.netloc:

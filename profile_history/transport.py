@@ -6,6 +6,7 @@ import asyncio
 import errno
 import platform
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}
 
 
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+_HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _OUT_OF_RESOURCES = {
     errno.EMFILE: "this process may open no more files; raise its limit (ulimit -n)",
     errno.ENFILE: "this machine may open no more files",
@@ -118,11 +120,24 @@ class Transport:
             ResponseError: What arrived is too long, incomplete, or no HTTP.
             UsageError: The session is closed or belongs to another loop.
         """
-        session = self._session_for(fresh=fresh)
+        outcome = await self._exchange(self._session_for(fresh=fresh), body, request_id, timeouts, limit, grow)
+        # Raised here: the frames over there hold the request's headers, and the answer's.
+        if isinstance(outcome, HistoryError):
+            raise outcome
+        return outcome
+
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        body: SecretBytes,
+        request_id: str,
+        timeouts: Timeouts,
+        limit: int,
+        grow: Callable[[int], None],
+    ) -> Reply | HistoryError:
         wire = _Wire()
         clock = asyncio.get_running_loop().time
         started = clock()
-        failure: HistoryError
         try:
             async with session.post(
                 self._url,
@@ -141,15 +156,14 @@ class Transport:
                     headers = {name.lower(): value for name, value in response.headers.items()}
                     return Reply(response.status, headers, body_read, first_byte)
                 response.close()
-                failure = body_read
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                return body_read
+        except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
             failure = _translated(error, self._url, timeouts)
-            failure.stale = wire.reused and not wire.answered and isinstance(failure, ConnectionFailed)
+            failure.stale = wire.reused and not wire.answered and _is_hang_up(error)
             if _is_unknown_host(error) and not self._answered:
                 # A name that was never found will not be found by trying harder.
                 failure.kind, failure.fatal = Kind.SUSPECT, True
-        # Raised outside the handler: the chained exception's frames hold the request's headers.
-        raise failure
+            return failure
 
     async def aclose(self) -> None:
         """Closes the session if it was made here."""
@@ -188,12 +202,28 @@ class Transport:
         return headers
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Gives out no connection on which something arrived that nobody asked for: it would pass for the next answer."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
+        return connection
+
+
 def _new_session(*, fresh: bool) -> aiohttp.ClientSession:
     # The number of connections is the pacer's business; a limit here would count waiting as connecting.
     traces = aiohttp.TraceConfig(trace_config_ctx_factory=_wire_of)  # type: ignore[arg-type]
     traces.on_connection_reuseconn.append(_note_reuse)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=fresh),
+        connector=_Connector(limit=0, force_close=fresh, resolver=aiohttp.ThreadedResolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         trace_configs=[traces],
@@ -231,20 +261,18 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
     where = f"{url.host}:{url.port}"
     kind = type(error).__name__
     match error:
+        case UnicodeError():
+            failure = ConnectionFailed(f"{url.host} can be no host's name; check the address")
+            failure.kind, failure.fatal = Kind.CALLER, True
+            return failure
         case aiohttp.ConnectionTimeoutError():
             return ConnectionFailed(f"no connection to {where} within {timeouts.connect:g} s")
         case TimeoutError():
             return AttemptTimeout(
                 f"{where} did not answer in time: {timeouts.read:g} s of silence or {timeouts.attempt:g} s in all"
             )
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return UntrustedServer(f"the TLS certificate of {where} was refused ({kind}); check the address and its CA")
-        case aiohttp.ClientConnectorDNSError():
-            return ConnectionFailed(f"the host {url.host} was not found ({error.os_error.strerror}); check the address")
-        case OSError() if error.errno in _OUT_OF_RESOURCES:
-            return ConnectionFailed(f"no connection to {where}: {_OUT_OF_RESOURCES[error.errno]}")
-        case aiohttp.ClientConnectorError():
-            return ConnectionFailed(f"no connection to {where}: {error.os_error.strerror or kind}")
+        case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
+            return _not_connected(error, url, where)
         case aiohttp.ClientPayloadError():
             return TruncatedResponse(f"the connection to {where} ended in the middle of the answer")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
@@ -254,6 +282,30 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
             no_http.kind = Kind.SUSPECT
             return no_http
     return TransportError(f"the request to {where} failed ({kind})")
+
+
+def _not_connected(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError, url: yarl.URL, where: str
+) -> ConnectionFailed:
+    kind = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return UntrustedServer(f"the TLS certificate of {where} was refused ({kind}); check the address and its CA")
+    cause = error.os_error
+    if isinstance(error, aiohttp.ClientSSLError) and not isinstance(cause, _HANDSHAKE_CUT):
+        return UntrustedServer(f"no TLS with {where} ({kind}); check the address, and the versions both sides allow")
+    if cause.errno in _OUT_OF_RESOURCES:
+        return ConnectionFailed(f"no connection to {where}: {_OUT_OF_RESOURCES[cause.errno]}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return ConnectionFailed(f"the host {url.host} was not found ({cause.strerror}); check the address")
+    return ConnectionFailed(f"no connection to {where}: {cause.strerror or kind}")
+
+
+def _is_hang_up(error: Exception) -> bool:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        # Otherwise it is the part of the answer's head that did arrive.
+        return isinstance(error.message, str)
+    connecting = isinstance(error, aiohttp.ClientConnectorError)
+    return isinstance(error, (aiohttp.ClientOSError, ConnectionError)) and not connecting
 
 
 def _is_unknown_host(error: Exception) -> bool:

@@ -12,10 +12,10 @@ PACKAGE = Path(profile_history.__file__).parent
 
 # From the ground up; a room imports only from lower floors.
 FLOORS = (
-    {"version", "errors", "actions", "stats"},
+    {"version", "errors", "actions", "stats", "budget", "capping", "ceiling", "gate", "memory"},
     {"profiles", "options", "windows", "events", "secrecy", "envelope"},
-    {"walking", "decoding", "arranging", "protocol", "pacing"},
-    {"settings", "transport", "retrying"},
+    {"walking", "decoding", "arranging", "protocol", "observing"},
+    {"settings", "transport", "retrying", "pacing"},
     {"fetching"},
     {"schedule"},
     {"running"},
@@ -26,6 +26,11 @@ FLOORS = (
 PURE = (
     "errors",
     "actions",
+    "budget",
+    "capping",
+    "ceiling",
+    "gate",
+    "memory",
     "profiles",
     "windows",
     "walking",
@@ -69,9 +74,9 @@ def test_the_core_is_these_rooms_and_their_imports_point_downwards():
 
 
 def test_the_core_never_imports_a_wing():
-    """The command line and the test server use the core, not the other way round."""
+    """The command line, the telemetry and the test server use the core, not the other way round."""
     wings = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert wings == {"cli", "testing"}
+    assert wings == {"cli", "otel", "testing"}
     for path in PACKAGE.glob("*.py"):
         assert path.stem == "__main__" or not rooms(path) & wings, path
 
@@ -87,6 +92,7 @@ def test_each_library_has_one_home():
     assert homes("aiohttp") == {"transport", "client"}
     assert homes("tenacity") == {"retrying"}
     assert homes("cattrs") == {"decoding"}
+    assert homes("opentelemetry") == set()
 
 
 def test_pure_rooms_know_no_clock_and_no_input_or_output():
@@ -101,6 +107,8 @@ def test_the_public_names_are_exactly_these():
     documented = {
         "Action",
         "ApiError",
+        "AttemptEnded",
+        "AttemptStarted",
         "AttemptTimeout",
         "AuthenticationError",
         "Channel",
@@ -109,20 +117,26 @@ def test_the_public_names_are_exactly_these():
         "DeadlineExceeded",
         "DecodeError",
         "Event",
+        "GateClosed",
+        "GateOpened",
         "HistoryClient",
         "HistoryError",
         "HistoryStream",
         "Limits",
         "Matching",
+        "Observation",
         "Pacing",
         "Profile",
         "QuarantinedRow",
         "RateLimited",
         "ResponseError",
         "ResponseTooLarge",
+        "RetryPlanned",
         "RetryPolicy",
+        "RowCapSuspected",
         "ServerUnavailable",
         "Stats",
+        "Throttled",
         "Timeouts",
         "TransportError",
         "TruncatedResponse",
@@ -130,6 +144,7 @@ def test_the_public_names_are_exactly_these():
         "UntrustedServer",
         "UsageError",
         "Window",
+        "WindowDone",
         "WindowFailure",
         "WindowResult",
         "__version__",
@@ -146,4 +161,4 @@ def test_importing_the_package_imports_neither_wings_nor_optional_libraries():
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
-    assert not loaded & {"cyclopts", "rich", "uvloop", "pytest", "hypothesis", "fastapi"}
+    assert not loaded & {"cyclopts", "rich", "uvloop", "pytest", "hypothesis", "fastapi", "opentelemetry"}

@@ -137,21 +137,63 @@ def test_too_much_says_whether_fewer_days_may_help(error, too_much):
 
 
 def test_a_failure_that_every_request_would_meet_is_fatal():
-    """A bad token, a foreign certificate, a redirect or a misused client stop a job; nothing else does."""
-    fatal = {errors.UsageError, errors.UntrustedServer, errors.UnexpectedRedirect, errors.AuthenticationError}
-    assert {cls for cls in CLASSES if cls.fatal} == fatal
+    """A bad token, a foreign certificate, a redirect, a dead server or a misused client stop a job, by their class."""
+    assert {cls for cls in CLASSES if cls.fatal} == {
+        errors.UsageError,
+        errors.UntrustedServer,
+        errors.UnexpectedRedirect,
+        errors.AuthenticationError,
+        errors.ServerUnavailable,
+    }
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_what_one_failure_turned_out_to_be_stays_with_it(cls):
+    """Where the case decides and not the class, one error says so, through a pickle too, and its class says nothing."""
+    error, before = built(cls), (cls.kind, cls.fatal, cls.stale)
+    error.kind, error.fatal, error.stale = Kind.SUSPECT, True, True
+    twin = pickle.loads(pickle.dumps(error))
+    assert (twin.kind, twin.fatal, twin.stale) == (Kind.SUSPECT, True, True)
+    assert (cls.kind, cls.fatal, cls.stale) == before
+    assert not cls.stale
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_summary_says_what_went_wrong_and_not_for_whom(cls):
+    """It can be counted and logged: neither profile nor window nor hint is in it."""
+    error = built(cls)
+    assert str(error).startswith(error.summary() + "; try fewer days [")
+    assert not re.search("john@example.com|2017|ab12|fewer days", error.summary())
+
+
+def test_a_failure_that_is_kept_lets_go_of_its_frames():
+    """A traceback and what came before hold local variables, and with them whole answers."""
+    error = errors.ConnectionFailed("hung up")
+    with pytest.raises(errors.ConnectionFailed) as caught:
+        try:
+            raise KeyError("first")
+        except KeyError as first:
+            raise error from first
+    assert caught.value is error
+    assert error.__traceback__ is not None
+    error.forget_frames()
+    assert error.__traceback__ is error.__cause__ is error.__context__ is None
+    assert str(error) == "hung up"
 
 
 @pytest.mark.parametrize(
     ("cls", "kind"),
     [
+        (HistoryError, Kind.UNKNOWN),
         (errors.ConfigurationError, Kind.CALLER),
         (errors.UsageError, Kind.CALLER),
+        (errors.TransportError, Kind.TRANSIENT),
+        (errors.ResponseError, Kind.TRANSIENT),
         (errors.AttemptTimeout, Kind.TRANSIENT),
         (errors.ConnectionFailed, Kind.TRANSIENT),
         (errors.UntrustedServer, Kind.CALLER),
         (errors.TruncatedResponse, Kind.TRANSIENT),
-        (errors.DecodeError, Kind.MALFORMED),
+        (errors.DecodeError, Kind.SUSPECT),
         (errors.ResponseTooLarge, Kind.CALLER),
         (errors.UnexpectedRedirect, Kind.CALLER),
         (errors.ServerUnavailable, Kind.TRANSIENT),
