@@ -105,7 +105,6 @@ class Fetcher:
             NoRoom: There was no room for the answer.
         """
         body = self.requests.body(task.profile, self.border.asked(task.window))
-
         try:
             rows = await self.retrier.call(
                 lambda: self._attempt(body, task, stats, lease),
@@ -182,7 +181,9 @@ class Fetcher:
             failure = error
             verdict = _verdict(error)
         finally:
-            self.pacer.release(ticket, verdict, window=canary.request_id, failure=failure)
+            self.pacer.release(
+                ticket, verdict, window=canary.request_id, failure=failure, retry_after=self._pause(failure)
+            )
 
     async def _send(
         self, body: SecretBytes, task: Task, stats: Stats, grow: Callable[[int], None], *, fresh: bool

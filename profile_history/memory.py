@@ -37,7 +37,6 @@ class Allowance:
         self._memory = memory
         self._limit = limit
         self._used = 0
-        self._receiving: dict[Lease, None] = {}
         self._closed = False
 
     @property
@@ -53,7 +52,6 @@ class Allowance:
         """Gives back whatever is still in use."""
         self._memory.used -= self._used
         self._used = 0
-        self._receiving.clear()
         self._closed = True
 
 
@@ -71,7 +69,6 @@ class Lease:
     def renew(self, *, urgent: bool = False) -> None:
         """Sets bytes aside for an answer that is about to be asked for; one that all others wait for finds room."""
         self._urgent = urgent
-        self._allowance._receiving[self] = None
         self._resize(self._allowance._memory.expected)
 
     def restart(self) -> None:
@@ -82,32 +79,24 @@ class Lease:
         """Takes note of some bytes received.
 
         Raises:
-            NoRoom: There is no room for them, and others that are on their way will make room.
+            NoRoom: There is no room for them, and others that are on their way will make some.
         """
         self._received += size
         if self._received <= self._set_aside:
             return
         self._resize(self._received)
-        if not self._has_room:
-            self._allowance._memory.learn(self._received)
+        memory = self._allowance._memory
+        if memory.used > self._allowance._limit and not self._urgent:
+            memory.learn(self._received)
             raise NoRoom
-
-    @property
-    def _has_room(self) -> bool:
-        allowance = self._allowance
-        used, limit = allowance._memory.used, allowance._limit
-        oldest = next(iter(allowance._receiving)) is self
-        return used <= limit or self._urgent or (oldest and used - self._set_aside <= limit)
 
     def settle(self, size: int) -> None:
         """Takes note that the answer was received whole and is kept."""
-        self._allowance._receiving.pop(self, None)
         self._allowance._memory.learn(size)
         self._resize(size)
 
     def release(self) -> None:
         """Gives the bytes back; again is harmless."""
-        self._allowance._receiving.pop(self, None)
         self._resize(0)
 
     def _resize(self, size: int) -> None:

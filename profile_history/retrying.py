@@ -184,6 +184,7 @@ class _Pass(Generic[T]):
             return True
         kind = _failure(state).kind
         if kind is Kind.SUSPECT:
+            self.effort.price = self.effort.price or 0
             return False
         price = self.retrier.budget.spend(throttled=kind is Kind.THROTTLED)
         if price is None:

@@ -236,6 +236,8 @@ class Run:
         """Waits before a retry, and lends the worker's place meanwhile."""
         self.schedule.park(unit)
         self._working -= 1
+        if self.schedule.wants_profiles:
+            _release(self._feeder)
         self._wake_worker()
         try:
             await asyncio.sleep(seconds)

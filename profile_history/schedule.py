@@ -2,8 +2,8 @@
 
 Profiles take turns, so that a huge one holds up nobody, and a window that waits before a retry is parked, so that it
 holds up nobody either. How far the fetching runs ahead of the consumer is bounded in windows and in bytes. The bound
-can never stop everything: while nothing is ready, parked or on its way, one window may always start, and it is one that
-a profile waits for, so its outcome can be handed out.
+can never stop everything: while nothing is ready, read, parked or on its way, one window may always start, and it is
+one that a profile waits for, so its outcome can be handed out.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class Schedule:
         self._on_their_way = 0
         self._parked = 0
         self._held_windows = 0
+        self._with_consumer = 0
         self._complete = False
 
     @property
@@ -119,7 +120,7 @@ class Schedule:
         """Whether `take` would give a window."""
         if not (self._turns or self._again):
             return False
-        return self._has_room or not (self._ready or self._on_their_way or self._parked)
+        return self._has_room or self._stands_still
 
     def add(self, profile: Profile) -> None:
         """Puts a profile in the queue."""
@@ -137,7 +138,7 @@ class Schedule:
         unit = self._next_in_turn() or self._next_again() if self._has_room else self._next_leading()
         assert unit is not None, "available says that there is one"
         unit.passes += 1
-        unit.lease.renew(urgent=not (self._ready or self._on_their_way or self._parked))
+        unit.lease.renew(urgent=self._stands_still)
         self._on_their_way += 1
         return unit
 
@@ -193,16 +194,24 @@ class Schedule:
 
     def next_ready(self) -> Outcome | None:
         """The next outcome to hand out, if there is one."""
-        return self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        self._with_consumer += 1
+        return self._ready.popleft()
 
     def handed_out(self, outcome: Outcome) -> None:
         """Takes note that the consumer is through with an outcome."""
+        self._with_consumer -= 1
         self._held_windows -= 1
         outcome.lease.release()
 
     def close(self) -> None:
         """Gives back the memory of all that is still held."""
         self._allowance.close()
+
+    @property
+    def _stands_still(self) -> bool:
+        return not (self._ready or self._with_consumer or self._on_their_way or self._parked)
 
     @property
     def _has_room(self) -> bool:
@@ -229,12 +238,7 @@ class Schedule:
             if unit._lane.walk.leads(unit._piece):
                 self._again.remove(unit)
                 return unit
-        for lane in self._turns:
-            if lane.walk.leading_waits:
-                self._turns.remove(lane)
-                self._turns.appendleft(lane)
-                return self._next_in_turn()
-        return None
+        return self._next_in_turn()
 
     def _next_again(self) -> Unit | None:
         return self._again.popleft() if self._again else None

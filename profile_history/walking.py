@@ -94,11 +94,6 @@ class Walk(Generic[T]):
         """Whether everything else waits for this window's outcome."""
         return bool(self._pieces) and self._pieces[0] is piece
 
-    @property
-    def leading_waits(self) -> bool:
-        """Whether the first window has not been asked for yet."""
-        return bool(self._pieces) and self._pieces[0]._state is _State.WAITING
-
     def divisible(self, piece: Piece[T]) -> bool:
         """Whether `shorten` could help."""
         return self.adaptive and piece.window.days(self._today) > 1

@@ -98,6 +98,38 @@ def test_without_too_much_the_whole_walk_is_known_beforehand(walked):
     assert not walk.finished
 
 
+@given(walked=walks(), course=st.lists(STEPS, max_size=60))
+def test_the_first_window_leads_until_its_outcome_is_out_and_no_other_does(walked, course):
+    """Whatever happens to the others; it is waiting, or it is the one that leads, and its outcome lets others out."""
+    _, _, _, walk = walked
+    on_their_way = []
+    for takes, which, outcome in course:
+        leading = [piece for piece in on_their_way if walk.leads(piece)]
+        assert len(leading) <= 1
+        if walk.waiting and (takes or not on_their_way):
+            on_their_way.append(walk.take())
+            assert any(walk.leads(piece) for piece in on_their_way)
+            continue
+        if walk.finished:
+            break
+        piece = on_their_way.pop(which % len(on_their_way))
+        if outcome == "too much" and walk.divisible(piece):
+            walk.shorten(piece)
+            continue
+        settled = walk.settle(piece, outcome, success=outcome == "success")
+        assert bool(settled) is ([piece] == leading)
+        assert not walk.leads(piece)
+
+
+def test_nothing_leads_a_walk_that_is_over():
+    """Its only window led it until then."""
+    walk = auto_walk()
+    piece = walk.take()
+    assert walk.leads(piece)
+    walk.settle(piece, "rows", success=True)
+    assert not walk.leads(piece)
+
+
 @pytest.mark.parametrize("rule", [None, 1, 7, 1000])
 def test_none_and_a_fixed_number_never_divide(rule):
     """A length the caller chose is honoured as given."""
