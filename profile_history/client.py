@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
 import uuid
 import warnings
 import weakref
@@ -61,7 +60,7 @@ class _Shared:
 
 
 def _list_id(explicit: int | None) -> int:
-    return settings.list_id(explicit, os.environ)
+    return settings.list_id(explicit, settings.Environment())
 
 
 @attrs.frozen
@@ -133,8 +132,10 @@ class HistoryClient:
         self._copy = False
         self._closed = True
         token = SecretText(token) if isinstance(token, str) else token
-        self._token = settings.token(token, os.environ)
-        url = settings.endpoint(base_url, os.environ, allow_http=allow_http)
+        base_url = SecretText(base_url) if isinstance(base_url, str) else base_url
+        environment = settings.Environment()
+        self._token = settings.token(token, environment)
+        url = settings.endpoint(base_url, environment, allow_http=allow_http)
         self._auth = _choice("auth", auth, ("body", "header"))
         self._options = _Options(
             list_id, window, _choice("border", border, Border), _choice("order", order, Order), retry, timeouts, limits

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +23,22 @@ _EXAMPLE = "https://ru.altkraft.com"
 _NOT_IN_AN_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 
+class Environment(Mapping[str, str]):
+    """The process' environment. It holds the token, so what prints local variables sees nothing of it."""
+
+    def __getitem__(self, name: str) -> str:
+        return os.environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
+
+    def __repr__(self) -> str:
+        return "<environment>"
+
+
 def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bool) -> str:
     """The address that requests go to.
 
@@ -34,32 +50,37 @@ def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bo
     Raises:
         ConfigurationError: There is none, or it is not fit to carry a token.
     """
-    text = base_url if base_url is not None else environ.get(URL)
-    if not text or not isinstance(text, str):
+    base_url = base_url if base_url is not None else environ.get(URL)
+    if not base_url or not isinstance(base_url, str):
         raise ConfigurationError(f'the base URL is missing; pass one such as "{_EXAMPLE}", or set {URL}')
+    base_url = SecretText(base_url)
+    # Raised here and not where the parts are seen: a refused address may hold a password.
+    if (objection := _objection(base_url, allow_http=allow_http)) is not None:
+        raise ConfigurationError(objection)
+    parts = urlsplit(str(base_url))
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
+
+
+def _objection(text: str, *, allow_http: bool) -> str | None:
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(str(text))
         host, _ = parts.hostname, parts.port
         (host or "").encode("idna")
     except ValueError:
-        raise ConfigurationError(f'the base URL cannot be read; pass one such as "{_EXAMPLE}"') from None
+        return f'the base URL cannot be read; pass one such as "{_EXAMPLE}"'
     if "@" in parts.netloc:
-        raise ConfigurationError("the base URL holds a user name or password; pass the token as token=")
+        return "the base URL holds a user name or password; pass the token as token="
     if parts.scheme not in ("http", "https") and text.startswith(f"{parts.scheme}://"):
-        raise ConfigurationError(
-            f'the base URL begins with https://, not {parts.scheme}://; pass one such as "{_EXAMPLE}"'
-        )
+        return f'the base URL begins with https://, not {parts.scheme}://; pass one such as "{_EXAMPLE}"'
     if parts.scheme not in ("http", "https") or not host or _NOT_IN_AN_ADDRESS.search(text):
-        raise ConfigurationError(f'the base URL is no scheme and host; pass one such as "{_EXAMPLE}"')
+        return f'the base URL is no scheme and host; pass one such as "{_EXAMPLE}"'
     if parts.query or parts.fragment or "?" in text or "#" in text:
-        raise ConfigurationError(f'the base URL holds a query or fragment; pass scheme and host, as in "{_EXAMPLE}"')
+        return f'the base URL holds a query or fragment; pass scheme and host, as in "{_EXAMPLE}"'
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
-        raise ConfigurationError(
-            f"http would send the token to {host} in the clear; use https, or pass allow_http=True if that is meant"
-        )
+        return f"http would send the token to {host} in the clear; use https, or pass allow_http=True if that is meant"
     if "/api/v" in parts.path:
-        raise ConfigurationError(f"the base URL ends before {PATH}, which is added; leave it out")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
+        return f"the base URL ends before {PATH}, which is added; leave it out"
+    return None
 
 
 def token(explicit: str | None, environ: Mapping[str, str]) -> Token:

@@ -373,3 +373,16 @@ async def test_no_request_header_but_the_one_that_is_meant_to_has_the_token():
                 await client.history(ONE).collect()
         ((_, head, body, _),) = server.requests
         assert (head.count(CANARY.encode()), body.count(CANARY.encode())) == (in_head, 1 - in_head)
+
+
+@pytest.mark.parametrize("options", [{"list_id": 20}, {"base_url": f"https://user:{CANARY}@history.example"}])
+def test_a_setting_that_is_refused_shows_neither_the_environment_nor_the_address(monkeypatch, options):
+    """The environment holds the token, and an address may hold a password; crash reporters print local variables."""
+    monkeypatch.setenv("PROFILE_HISTORY_TOKEN", CANARY)
+    with pytest.raises(ConfigurationError) as caught:
+        HistoryClient(**options)
+    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in trace.stack if "profile_history/" in frame.filename.replace("\\", "/")]
+    assert ours
+    assert not any(CANARY in value for frame in ours for value in (frame.locals or {}).values())
+    assert CANARY not in str(caught.value)

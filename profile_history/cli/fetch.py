@@ -93,7 +93,7 @@ def fetch(
     """
     profiles = [Profile.parse(matching, value) for value in _values(values)]
     _demand("--url", url, settings.URL)
-    settings.endpoint(url, os.environ, allow_http=allow_http)
+    settings.endpoint(url, settings.Environment(), allow_http=allow_http)
     _demand("--list-id", list_id, settings.LIST_ID)
     retry = RetryPolicy(patience=patience)
     health = Health(patience)
