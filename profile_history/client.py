@@ -91,7 +91,9 @@ class HistoryClient:
         base_url: Scheme and host of the platform, such as "https://ru.altkraft.com"; else `PROFILE_HISTORY_URL`.
         token: The API token; else `PROFILE_HISTORY_TOKEN`, else the file that `PROFILE_HISTORY_TOKEN_FILE` names.
         list_id: The database; else `PROFILE_HISTORY_LIST_ID`.
-        session: An aiohttp session to send with; it is never closed here. By default one is made.
+        session: An aiohttp session to send with; it is never closed here. By default one is made, which also notices
+            bytes that a server sends unasked on a kept connection; in a session of yours they pass for an answer, as
+            they do for all users of aiohttp.
         auth: Where the token goes: "body" works with every version of the platform, "header" with newer ones.
         window: How a range is cut into requests: "auto" starts with the whole and halves it on evidence, a number of
             days is honoured as given, None means one request whatever happens.

@@ -34,6 +34,9 @@ from profile_history.windows import Border, Window
 
 T = TypeVar("T")
 
+# Seconds; what is left of a window's time may be too little to say anything about the server.
+_LEAST_ATTEMPT = 1.0
+
 
 @attrs.define(eq=False)
 class Task:
@@ -54,10 +57,14 @@ class Task:
 
 @attrs.define(eq=False)
 class Canary:
-    """The request to probe a server with that failed: the one with the shortest good answer so far."""
+    """The request to probe a server with that failed: the one with the shortest good answer so far.
+
+    It is asked for by every other probe only, since it may be ill itself by now.
+    """
 
     _known: tuple[Task, SecretBytes] | None = None
     _size: int = 0
+    _turn: bool = False
 
     def learn(self, task: Task, body: SecretBytes, size: int) -> None:
         """Takes note of a request that was answered, with that many bytes."""
@@ -65,8 +72,9 @@ class Canary:
             self._known, self._size = (task, body), size
 
     def request(self) -> tuple[Task, SecretBytes] | None:
-        """What to ask for, as a task of its own; None before the first answer."""
-        if self._known is None:
+        """What to ask for, as a task of its own; None before the first answer, and at every second call."""
+        self._turn = not self._turn
+        if self._known is None or not self._turn:
             return None
         task, body = self._known
         return Task(task.profile, task.window, f"probe-{task.request_id}"), body
@@ -137,8 +145,9 @@ class Fetcher:
     async def _attempt(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> Rows:
         """Sends until the answer is good or a failure counts."""
         fresh = False
+        since = _now()
         while True:
-            ticket = await self.pacer.acquire(self.retrier.patience)
+            ticket = await self.pacer.acquire(self.retrier.patience, since)
             if ticket.probe and (known := self.canary.request()) is not None:
                 await self._probe(*known, ticket, stats)
                 continue
@@ -184,6 +193,8 @@ class Fetcher:
             self.pacer.release(
                 ticket, verdict, window=canary.request_id, failure=failure, retry_after=self._pause(failure)
             )
+        if failure is not None and failure.fatal and failure.kind is Kind.THROTTLED:
+            raise failure
 
     async def _send(
         self, body: SecretBytes, task: Task, stats: Stats, grow: Callable[[int], None], *, fresh: bool
@@ -224,18 +235,17 @@ class Fetcher:
             return Verdict.NOTHING
         answers = self.pacer.answers
         effort.overtaken = effort.answers is not None and effort.answers < answers
-        effort.ill = effort.ill or effort.overtaken
         effort.answers = answers
         verdict = _verdict(error)
-        # The server answers others between its failures: the fault lies with this window, and is no sign of an outage.
+        # The server answered others since it last failed: the fault lies with this window, and is no sign of an outage.
         failed = verdict in (Verdict.FAILED, Verdict.OVERLOADED)
-        return Verdict.NOTHING if failed and effort.ill else verdict
+        return Verdict.NOTHING if failed and effort.overtaken else verdict
 
     def _timeouts(self, effort: Effort) -> Timeouts:
         left = self.retrier.seconds_left(effort)
         if left >= self.timeouts.attempt:
             return self.timeouts
-        return attrs.evolve(self.timeouts, attempt=max(left, 0.001))
+        return attrs.evolve(self.timeouts, attempt=max(left, _LEAST_ATTEMPT))
 
     def _pause(self, failure: HistoryError | None) -> float | None:
         if not isinstance(failure, ApiError) or failure.retry_after is None or not _may_heal(failure):
@@ -267,7 +277,8 @@ async def unhurried(steps: Generator[None, None, T]) -> T:
 
 
 def _verdict(error: HistoryError) -> Verdict:
-    if error.fatal:
+    answered = isinstance(error, (ApiError, ResponseError))
+    if error.fatal and not answered:
         return Verdict.NOTHING
     if error.kind is Kind.THROTTLED:
         return Verdict.THROTTLED
@@ -275,7 +286,7 @@ def _verdict(error: HistoryError) -> Verdict:
         return Verdict.OVERLOADED
     if error.kind in (Kind.TRANSIENT, Kind.SUSPECT):
         return Verdict.FAILED
-    return Verdict.ALIVE if isinstance(error, (ApiError, ResponseError)) else Verdict.NOTHING
+    return Verdict.ALIVE if answered else Verdict.NOTHING
 
 
 def _is_free(error: HistoryError, effort: Effort) -> bool:

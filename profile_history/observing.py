@@ -26,7 +26,8 @@ class AttemptStarted:
     Attributes:
         profile: Whose history is asked for.
         window: Of which days.
-        request_id: The `X-Request-ID`, the same for all attempts at the window.
+        request_id: The `X-Request-ID`, the same for all attempts at the window. One that begins with "probe-" repeats
+            a request that was answered before, to see whether the server is back.
         attempt: Its number, from 1.
     """
 

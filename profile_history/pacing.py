@@ -20,6 +20,7 @@ _PAUSE_JITTER = 0.1
 # Keeps rounding from letting a request start a hair too early.
 _GAP_MARGIN = 1 + 1e-9
 _TICK = 0.001
+_SILENCE = 2.0
 
 
 class Verdict(Enum):
@@ -55,6 +56,7 @@ class _Waiter:
     turn: asyncio.Future[Ticket]
     patience: float
     since: float
+    probes: int
 
 
 class Pacer:
@@ -78,8 +80,11 @@ class Pacer:
         self._next_start = float("-inf")
         self._paused_until = float("-inf")
         self._patient_since = float("-inf")
+        self._extended = False
         self._in_use = 0
         self._answers = 0
+        self._probes = 0
+        self._last_good = float("-inf")
         self._last_failure = ""
         self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -104,12 +109,13 @@ class Pacer:
         """Whether the server fails for everyone, so that nothing but probes is sent."""
         return self._gate.open
 
-    async def acquire(self, patience: float) -> Ticket:
+    async def acquire(self, patience: float, since: float | None = None) -> Ticket:
         """Waits until a request may be sent.
 
         Args:
-            patience: Seconds after the opening of the gate, or the end of the pause then, until which it waits. Who
-                comes later waits for the probe that is on its way.
+            patience: Seconds after the opening of the gate, or the end of a pause, until which it waits. Who comes
+                later waits for the next probe.
+            since: When the caller first asked, where it asks again for the same window; else now.
 
         Raises:
             ServerUnavailable: No request succeeded in that time.
@@ -117,7 +123,7 @@ class Pacer:
         now = _now()
         if not self._waiters and self._may_start(now):
             return self._admitted(now)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), patience, now)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), patience, now if since is None else since, self._probes)
         self._waiters.append(waiter)
         self._let_in(now)
         try:
@@ -158,6 +164,7 @@ class Pacer:
             self._last_failure = failure.summary()
         if verdict is Verdict.GOOD:
             self._answers += 1
+            self._last_good = now
             self._gate.certain = True
             self._ceiling.succeeded(self._in_use, first_byte)
         elif verdict is Verdict.THROTTLED and not was_open:
@@ -166,11 +173,11 @@ class Pacer:
             self._ceiling.strained(ticket.era)
         self._in_use -= 1
         if retry_after:
-            pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
-            self._paused_until = max(self._paused_until, now + pause)
+            self._pause(retry_after, now)
         told = self._tell_gate(verdict, window, now)
         if ticket.probe:
             self._gate.probed()
+            self._probes += 1
         if self._waiters:
             self._let_in(now)
         if verdict is Verdict.THROTTLED:
@@ -179,6 +186,12 @@ class Pacer:
             self._observer.note(told)
         return not was_open
 
+    def _pause(self, retry_after: float, now: float) -> None:
+        pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
+        self._paused_until = max(self._paused_until, now + pause)
+        if self._gate.open and not self._extended:
+            self._patient_since, self._extended = self._paused_until, True
+
     def _tell_gate(self, verdict: Verdict, window: str, now: float) -> GateOpened | GateClosed | None:
         if verdict in (Verdict.GOOD, Verdict.ALIVE):
             open_for = self._gate.succeeded(now)
@@ -186,14 +199,15 @@ class Pacer:
                 return None
             self._ceiling.restart()
             return GateClosed(open_for)
-        # A throttle is no outage as long as fewer requests can be tried.
-        throttled = verdict is Verdict.THROTTLED and self._ceiling.at_bottom
+        # A throttle is no outage as long as others are answered, or fewer requests can be tried.
+        silent = now - self._last_good >= _SILENCE
+        throttled = verdict is Verdict.THROTTLED and self._ceiling.at_bottom and silent
         if not throttled and verdict not in (Verdict.FAILED, Verdict.OVERLOADED):
             return None
         reason = self._gate.failed(window, now)
         if reason is None:
             return None
-        self._patient_since = max(now, self._paused_until)
+        self._patient_since, self._extended = max(now, self._paused_until), False
         return GateOpened(reason)
 
     def _may_start(self, now: float) -> bool:
@@ -237,7 +251,9 @@ class Pacer:
 
     def _end_of_patience(self, waiter: _Waiter) -> float:
         end = self._patient_since + waiter.patience
-        return float("inf") if self._gate.probing and waiter.since >= end else end
+        if waiter.since < end:
+            return end
+        return float("inf") if self._probes == waiter.probes else end
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter in self._waiters:

@@ -39,7 +39,6 @@ class Effort:
         freed: Whether the one free retry on a new connection was used.
         answers: How many good answers the client had had when the window last failed.
         overtaken: Whether others were answered between its last two failures.
-        ill: Whether that ever was so.
     """
 
     attempts: int = 0
@@ -51,7 +50,6 @@ class Effort:
     freed: bool = False
     answers: int | None = None
     overtaken: bool = False
-    ill: bool = False
 
 
 class Retrier:
@@ -128,7 +126,7 @@ class Retrier:
         if effort.failures >= self.policy.attempts * self.policy.passes:
             return None
         wait = self.wait(error, self.policy.attempts)
-        charge = _charge(error, wait)
+        charge = _charge(error, wait, effort)
         if charge > self.seconds_left(effort):
             error.hint = f"the {self._window:g} s of Timeouts.window are used up"
             return None
@@ -180,7 +178,7 @@ class _Pass(Generic[T]):
     def over(self, state: tenacity.RetryCallState) -> bool:
         if state.attempt_number >= self.retrier.policy.attempts:
             return True
-        if _charge(_failure(state), state.upcoming_sleep) > self.retrier.seconds_left(self.effort):
+        if _charge(_failure(state), state.upcoming_sleep, self.effort) > self.retrier.seconds_left(self.effort):
             return True
         kind = _failure(state).kind
         if kind is Kind.SUSPECT:
@@ -196,7 +194,7 @@ class _Pass(Generic[T]):
         error = _failure(state)
         # Its frames hold the answer, and it is kept while the window waits.
         error.forget_frames()
-        self.effort.seconds += _charge(error, state.upcoming_sleep)
+        self.effort.seconds += _charge(error, state.upcoming_sleep, self.effort)
         self.before_retry(error, state.upcoming_sleep)
 
 
@@ -207,9 +205,11 @@ def _failure(state: tenacity.RetryCallState) -> HistoryError:
     return error
 
 
-def _charge(error: HistoryError, wait: float) -> float:
-    # While the server asks for a pause, all of the client waits; that is not the window's time.
-    return 0.0 if isinstance(error, ApiError) and error.retry_after is not None else wait
+def _charge(error: HistoryError, wait: float, effort: Effort) -> float:
+    # While the server asks for a pause, all of the client waits, and that is not the window's time; unless the others
+    # are answered, and it is this window that is told to wait, again and again.
+    asked = isinstance(error, ApiError) and error.retry_after is not None
+    return 0.0 if asked and not effort.overtaken else wait
 
 
 def _note(error: HistoryError, effort: Effort) -> None:

@@ -21,6 +21,8 @@ from profile_history.profiles import Profile
 from profile_history.walking import Piece, Walk
 from profile_history.windows import Window
 
+_TURNS_BEFORE_ANOTHER_PASS = 16
+
 
 @attrs.frozen
 class Outcome:
@@ -95,12 +97,14 @@ class Schedule:
         self._parked_ahead = parked_ahead
         self._profiles_ahead = profiles_ahead
         self._turns: deque[_Lane] = deque()
+        self._first: deque[Unit] = deque()
         self._again: deque[Unit] = deque()
         self._ready: deque[Outcome] = deque()
         self._profiles = 0
         self._on_their_way = 0
         self._parked = 0
         self._held_windows = 0
+        self._taken = 0
         self._with_consumer = 0
         self._complete = False
 
@@ -118,7 +122,7 @@ class Schedule:
     @property
     def available(self) -> bool:
         """Whether `take` would give a window."""
-        if not (self._turns or self._again):
+        if not (self._turns or self._again or self._first):
             return False
         return self._has_room or self._stands_still
 
@@ -135,8 +139,9 @@ class Schedule:
         """The next window to fetch; None while there is none or the consumer is too far behind."""
         if not self.available:
             return None
-        unit = self._next_in_turn() or self._next_again() if self._has_room else self._next_leading()
+        unit = self._next() if self._has_room else self._next_leading()
         assert unit is not None, "available says that there is one"
+        self._taken += 1
         unit.passes += 1
         unit.lease.renew(urgent=self._stands_still)
         self._on_their_way += 1
@@ -190,7 +195,7 @@ class Schedule:
         """Puts a window whose answer found no room before all others, for when there is."""
         unit.lease.release()
         self._on_their_way -= 1
-        self._again.appendleft(unit)
+        self._first.append(unit)
 
     def next_ready(self) -> Outcome | None:
         """The next outcome to hand out, if there is one."""
@@ -233,11 +238,20 @@ class Schedule:
         task = Task(lane.profile, piece.window, self._make_request_id())
         return Unit(task, self._allowance.lease(), 0, lane, piece)
 
+    def _next(self) -> Unit | None:
+        if self._first:
+            return self._first.popleft()
+        # Where the turns never end, those behind them have their turn as well.
+        if self._taken % _TURNS_BEFORE_ANOTHER_PASS == 0 and self._again:
+            return self._next_again()
+        return self._next_in_turn() or self._next_again()
+
     def _next_leading(self) -> Unit | None:
-        for unit in self._again:
-            if unit._lane.walk.leads(unit._piece):
-                self._again.remove(unit)
-                return unit
+        for waiting in (self._first, self._again):
+            for unit in waiting:
+                if unit._lane.walk.leads(unit._piece):
+                    waiting.remove(unit)
+                    return unit
         return self._next_in_turn()
 
     def _next_again(self) -> Unit | None:

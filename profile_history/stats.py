@@ -14,9 +14,9 @@ class Stats:
     Attributes:
         profiles: Profiles begun.
         profiles_done: Profiles of which every window is fetched or given up.
-        requests: Windows asked for, each counted once however often it was tried.
+        requests: Windows taken up, each counted once however often it was tried.
         attempts: Requests sent.
-        retries: Attempts that were repeated after a failure.
+        retries: Attempts that were repeated after a failure, and probes of a server that was down.
         throttled: Answers that said there are too many requests.
         windows_ok: Windows with at least one row kept.
         windows_empty: Windows verified to hold nothing.
