@@ -1,0 +1,66 @@
+"""Who else is on the network: what passes on, and what must not be reached."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Callable[..., Any], **options: Any) -> AsyncIterator[int]:
+    """A socket server; gives its port, and leaves no connection."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        try:
+            await serve(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            tasks.discard(asyncio.current_task())
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0, **options)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(list(tasks))
+        await server.wait_closed()
+
+
+def passing_on(port: int) -> Callable[..., Any]:
+    """What joins a connection to a port of this machine."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+        finally:
+            back.transport.abort()
+
+    return serve
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Passes on what comes until its end."""
+    while part := await reader.read(65536):
+        writer.write(part)
+        await writer.drain()
+    writer.close()
+
+
+class Elsewhere:
+    """Where a redirect points to: whoever gets there is counted."""
+
+    def __init__(self) -> None:
+        self.visitors = 0
+
+    async def serve(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        """Counts a visitor."""
+        self.visitors += 1
+        await reader.read(1000)
