@@ -123,7 +123,9 @@ class Pacer:
         now = _now()
         if not self._waiters and self._may_start(now):
             return self._admitted(now)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), patience, now if since is None else since, self._probes)
+        waiter = _Waiter(
+            asyncio.get_running_loop().create_future(), patience, now if since is None else since, self._probes
+        )
         self._waiters.append(waiter)
         self._let_in(now)
         try:
