@@ -527,3 +527,25 @@ def test_whatever_happens_every_window_is_handed_out_once_in_order_and_nothing_g
         assert all(after.date_from == before.date_to + dt.timedelta(days=1) for before, after in pairwise(windows))
     assert memory.used == 0
     assert not stream.plan.available
+
+
+def test_a_window_that_found_no_room_goes_before_all_others_when_there_is_room_again():
+    """It has waited longest, and in a long job the turns never end."""
+    plan = scheduled(5, rule=None, windows_ahead=100)
+    first, second = taken(plan, 2)
+    plan.postpone(second)
+    plan.put_back(first)
+    assert plan.take() is first
+
+
+def test_windows_behind_the_turns_have_one_take_in_sixteen():
+    """So they get to it although the turns never end."""
+    plan = scheduled(1, rule=1, windows_ahead=1000)
+    failed = plan.take()
+    plan.postpone(failed)
+    takes = []
+    while failed not in takes:
+        for profile in PROFILES[1:3]:
+            plan.add(profile)
+        takes.append(plan.take())
+    assert len(takes) <= 16
