@@ -74,8 +74,8 @@ def certificate(folder: Path, *, name: str = "IP:127.0.0.1", expired: bool = Fal
     path = folder / "certificate.pem"
     config = folder / "openssl.cnf"
     config.write_text(
-        f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder}/index\nnew_certs_dir={folder}\nrand_serial=yes\ndefault_md=sha256\n"
-        "policy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n[req]\ndistinguished_name=n\n[n]\n"
+        f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder}/index\nnew_certs_dir={folder}\nrand_serial=yes\n"
+        "default_md=sha256\npolicy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n[req]\ndistinguished_name=n\n[n]\n"
         f"[e]\nsubjectAltName={name}\nbasicConstraints=critical,CA:true\n"
     )
     (folder / "index").write_text("")
