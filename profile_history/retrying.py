@@ -126,12 +126,20 @@ class Retrier:
         if effort.failures >= self.policy.attempts * self.policy.passes:
             return None
         wait = self.wait(error, self.policy.attempts)
-        charge = _charge(error, wait, effort)
+        charge = self.charge(error, wait, effort)
         if charge > self.seconds_left(effort):
             error.hint = f"the {self._window:g} s of Timeouts.window are used up"
             return None
         effort.seconds += charge
         return wait
+
+    def charge(self, error: HistoryError, wait: float, effort: Effort) -> float:
+        """How much of a wait is the window's own time, in seconds."""
+        # A pause that the server asks for is all of the client's. Where others are answered and this window is told to
+        # wait again and again, that has to come to an end as well.
+        if not isinstance(error, ApiError) or error.retry_after is None:
+            return wait
+        return min(wait, self.policy.cap) if effort.overtaken else 0.0
 
     def wait(self, error: HistoryError, failures: int) -> float:
         """Seconds to wait after so many failures in one pass."""
@@ -178,7 +186,9 @@ class _Pass(Generic[T]):
     def over(self, state: tenacity.RetryCallState) -> bool:
         if state.attempt_number >= self.retrier.policy.attempts:
             return True
-        if _charge(_failure(state), state.upcoming_sleep, self.effort) > self.retrier.seconds_left(self.effort):
+        if self.retrier.charge(_failure(state), state.upcoming_sleep, self.effort) > self.retrier.seconds_left(
+            self.effort
+        ):
             return True
         kind = _failure(state).kind
         if kind is Kind.SUSPECT:
@@ -194,7 +204,7 @@ class _Pass(Generic[T]):
         error = _failure(state)
         # Its frames hold the answer, and it is kept while the window waits.
         error.forget_frames()
-        self.effort.seconds += _charge(error, state.upcoming_sleep, self.effort)
+        self.effort.seconds += self.retrier.charge(error, state.upcoming_sleep, self.effort)
         self.before_retry(error, state.upcoming_sleep)
 
 
@@ -203,13 +213,6 @@ def _failure(state: tenacity.RetryCallState) -> HistoryError:
     error = state.outcome.exception()
     assert isinstance(error, HistoryError)
     return error
-
-
-def _charge(error: HistoryError, wait: float, effort: Effort) -> float:
-    # While the server asks for a pause, all of the client waits, and that is not the window's time; unless the others
-    # are answered, and it is this window that is told to wait, again and again.
-    asked = isinstance(error, ApiError) and error.retry_after is not None
-    return 0.0 if asked and not effort.overtaken else wait
 
 
 def _note(error: HistoryError, effort: Effort) -> None:
