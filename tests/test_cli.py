@@ -699,9 +699,14 @@ class TestOutput:
 
     def test_a_file_that_appears_meanwhile_is_not_replaced(self, server, run, tmp_path):
         """Somebody else's file stays, and the events are in the part."""
-        server.behaviour = Behaviour(latency=0.3)
+        server.behaviour = Behaviour(latency=0.5)
         path = tmp_path / "events"
-        threading.Timer(0.1, path.write_text, ["precious"]).start()
+
+        def appear():
+            until(lambda: server._busy)
+            path.write_text("precious")
+
+        threading.Thread(target=appear).start()
         code, _, err = run(*self.WORDS, path)
         assert (code, path.read_text()) == (2, "precious")
         assert f"events are in {path}.part" in err

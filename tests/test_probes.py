@@ -68,6 +68,7 @@ def test_a_server_is_seen_to_be_back_although_the_request_that_probes_it_fails_n
     assert stream.stats.windows == 300
 
 
+@pytest.mark.parametrize("turn", [False, True], ids=["what was answered before", "what waits"])
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -77,9 +78,14 @@ def test_a_server_is_seen_to_be_back_although_the_request_that_probes_it_fails_n
         (Fault.RETRY_AFTER_HUGE, RateLimited),
     ],
 )
-def test_what_stops_a_stream_stops_it_with_the_first_probe_or_two(fault, expected):
+def test_what_stops_a_stream_stops_it_with_the_first_probe_or_two(fault, expected, turn):
     """A token that was revoked during the outage is not probed with for fifteen minutes."""
-    _, error, seconds, _ = after_an_outage(lambda *_: FaultPlan.always(fault), patience=900)
+
+    def then(_, client):
+        client._shared.canary._turn = turn
+        return FaultPlan.always(fault)
+
+    _, error, seconds, _ = after_an_outage(then, patience=900)
     assert isinstance(error, expected)
     assert seconds < 61
 

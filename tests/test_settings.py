@@ -1,6 +1,7 @@
 """Address, token and database come from an argument or the environment, and the token stays secret."""
 
 import copy
+import os
 import pickle
 import traceback
 
@@ -263,3 +264,12 @@ def test_secret_bytes_are_bytes_that_do_not_show_themselves():
     for shown in (repr(secret), str(secret), f"{secret}", f"{secret!r}", f"{secret!a}", str([secret])):
         assert f"<{len(SECRET)} secret bytes>" in shown
         assert SECRET not in shown
+
+
+def test_the_environment_is_read_as_a_mapping_and_shows_nothing(monkeypatch):
+    """It holds the token."""
+    monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "canary")
+    environment = settings.Environment()
+    assert (environment["PROFILE_HISTORY_TOKEN"], "PROFILE_HISTORY_TOKEN" in list(environment)) == ("canary", True)
+    assert len(environment) == len(os.environ)
+    assert "canary" not in repr(environment)
