@@ -234,9 +234,11 @@ class Fetcher:
         if _is_free(error, effort):
             return Verdict.NOTHING
         answers = self.pacer.answers
-        effort.overtaken = effort.answers is not None and effort.answers < answers
-        effort.answers = answers
         verdict = _verdict(error)
+        effort.overtaken = effort.answers is not None and effort.answers < answers
+        if verdict is Verdict.THROTTLED:
+            effort.overtaken = effort.overtaken or self.pacer.answers_others()
+        effort.answers = answers
         # The server answered others since it last failed: the fault lies with this window, and is no sign of an outage.
         failed = verdict in (Verdict.FAILED, Verdict.OVERLOADED)
         return Verdict.NOTHING if failed and effort.overtaken else verdict

@@ -104,6 +104,10 @@ class Pacer:
         """How many requests were answered well so far."""
         return self._answers
 
+    def answers_others(self) -> bool:
+        """Whether any request was answered well within the last two seconds."""
+        return _now() - self._last_good < _SILENCE
+
     @property
     def gate_open(self) -> bool:
         """Whether the server fails for everyone, so that nothing but probes is sent."""
@@ -202,8 +206,7 @@ class Pacer:
             self._ceiling.restart()
             return GateClosed(open_for)
         # A throttle is no outage as long as others are answered, or fewer requests can be tried.
-        silent = now - self._last_good >= _SILENCE
-        throttled = verdict is Verdict.THROTTLED and self._ceiling.at_bottom and silent
+        throttled = verdict is Verdict.THROTTLED and self._ceiling.at_bottom and not self.answers_others()
         if not throttled and verdict not in (Verdict.FAILED, Verdict.OVERLOADED):
             return None
         reason = self._gate.failed(window, now)

@@ -21,7 +21,7 @@ from profile_history.profiles import Profile
 from profile_history.walking import Piece, Walk
 from profile_history.windows import Window
 
-_TURNS_BEFORE_ANOTHER_PASS = 16
+_TURNS_BEFORE_ANOTHER_PASS = 64
 
 
 @attrs.frozen
