@@ -188,7 +188,7 @@ class Fetcher:
             verdict = Verdict.GOOD
         except HistoryError as error:
             failure = error
-            verdict = _verdict(error)
+            verdict = _verdict_on(error)
         finally:
             self.pacer.release(
                 ticket, verdict, window=canary.request_id, failure=failure, retry_after=self._pause(failure)
@@ -234,7 +234,7 @@ class Fetcher:
         if _is_free(error, effort):
             return Verdict.NOTHING
         answers = self.pacer.answers
-        verdict = _verdict(error)
+        verdict = _verdict_on(error)
         effort.overtaken = effort.answers is not None and effort.answers < answers
         if verdict is Verdict.THROTTLED:
             effort.overtaken = effort.overtaken or self.pacer.answers_others()
@@ -278,7 +278,7 @@ async def unhurried(steps: Generator[None, None, T]) -> T:
         await asyncio.sleep(0)
 
 
-def _verdict(error: HistoryError) -> Verdict:
+def _verdict_on(error: HistoryError) -> Verdict:
     answered = isinstance(error, (ApiError, ResponseError))
     if error.fatal and not answered:
         return Verdict.NOTHING

@@ -33,7 +33,7 @@ class Gate:
     """Opens after ten failures in a row, or where half of at least twenty results in thirty seconds are failures.
 
     Until the first answer both rules ask for failures of three different windows: a profile that nobody can fetch is no
-    outage. Later the probes tell one from the other, since they repeat a request that was answered before.
+    outage. Later the probes tell one from the other, since every other one repeats a request that was answered before.
 
     The first probe is sent after 2 seconds, each further one after twice as long, up to 30 seconds, each wait times 2/3
     to 1. The first success, of a probe or of a request sent before, closes it.

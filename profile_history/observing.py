@@ -53,7 +53,7 @@ class AttemptEnded:
         attempt: Its number, from 1.
         seconds: From sending to the verified answer.
         bytes: Of the verified answer, decompressed; 0 where it failed.
-        error: Why it failed, or None.
+        error: Why it failed, or None. None and 0 bytes: it was abandoned, for want of room or by a cancellation.
     """
 
     level: ClassVar[int] = logging.DEBUG

@@ -15,7 +15,6 @@ from profile_history.options import RetryPolicy
 
 T = TypeVar("T")
 
-_RETRY_AFTER_JITTER = 0.1
 _THROTTLE_FACTOR = 2
 _TIMEOUTS_THAT_ARE_EVIDENCE = 2
 _LONGEST_RETRY_AFTER = 120.0
@@ -146,9 +145,8 @@ class Retrier:
         base = self.policy.base * (_THROTTLE_FACTOR if error.kind is Kind.THROTTLED else 1)
         drawn = self._uniform(0, min(self.policy.cap, base * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)))
         asked = error.retry_after if isinstance(error, ApiError) else None
-        if asked is None:
-            return drawn
-        return max(drawn, asked) + self._uniform(0, _RETRY_AFTER_JITTER * asked)
+        # Its jitter is in the pause of the whole client, which ends a little later.
+        return drawn if asked is None else max(drawn, asked)
 
 
 @attrs.define
@@ -184,21 +182,18 @@ class _Pass(Generic[T]):
         return self.retrier.wait(_failure(state), state.attempt_number)
 
     def over(self, state: tenacity.RetryCallState) -> bool:
-        if state.attempt_number >= self.retrier.policy.attempts:
+        error, effort, retrier = _failure(state), self.effort, self.retrier
+        if state.attempt_number >= retrier.policy.attempts:
             return True
-        if self.retrier.charge(_failure(state), state.upcoming_sleep, self.effort) > self.retrier.seconds_left(
-            self.effort
-        ):
+        if retrier.charge(error, state.upcoming_sleep, effort) > retrier.seconds_left(effort):
             return True
-        kind = _failure(state).kind
-        if kind is Kind.SUSPECT:
-            self.effort.price = self.effort.price or 0
+        if error.kind is Kind.SUSPECT:
+            effort.price = effort.price or 0
             return False
-        price = self.retrier.budget.spend(throttled=kind is Kind.THROTTLED)
-        if price is None:
-            return True
-        self.effort.price = price
-        return False
+        price = retrier.budget.spend(throttled=error.kind is Kind.THROTTLED)
+        if price is not None:
+            effort.price = price
+        return price is None
 
     def tell(self, state: tenacity.RetryCallState) -> None:
         error = _failure(state)

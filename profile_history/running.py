@@ -202,9 +202,9 @@ class Run:
 
     async def _fetch(self, unit: Unit) -> None:
         task, nap = unit.task, partial(self._nap, unit)
-        self.stats.requests += unit.passes == 1
         if unit.started is None:
             unit.started = self.stats.seconds
+            self.stats.requests += 1
         divisible = unit.divisible
         try:
             rows = await self.fetcher.fetch(task, self.stats, unit.lease, divisible=divisible, nap=nap)

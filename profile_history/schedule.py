@@ -57,7 +57,6 @@ class Unit:
 
     task: Task
     lease: Lease
-    passes: int
     _lane: _Lane
     _piece: Piece[Outcome]
     started: float | None = None
@@ -142,7 +141,6 @@ class Schedule:
         unit = self._next() if self._has_room else self._next_leading()
         assert unit is not None, "available says that there is one"
         self._taken += 1
-        unit.passes += 1
         unit.lease.renew(urgent=self._stands_still)
         self._on_their_way += 1
         return unit
@@ -236,7 +234,7 @@ class Schedule:
         if lane.walk.waiting:
             self._queue(lane)
         task = Task(lane.profile, piece.window, self._make_request_id())
-        return Unit(task, self._allowance.lease(), 0, lane, piece)
+        return Unit(task, self._allowance.lease(), lane, piece)
 
     def _next(self) -> Unit | None:
         if self._first:
