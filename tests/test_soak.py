@@ -131,7 +131,9 @@ def test_nothing_grows_however_long_it_runs(requests, capsys):
     assert max(gauge.connections for gauge in gauges) <= Pacing().concurrency
     assert {gauge.descriptors for gauge in gauges} == {gauges[0].descriptors}
     assert {gauge.tasks for gauge in gauges} == {gauges[0].tasks}
-    assert max(objects) - min(objects) < 0.01 * min(objects)
+    # Single measurements dip by a hundredth; what grows is higher at the end than at the start.
+    few = max(1, len(objects) // 4)
+    assert statistics.median(objects[-few:]) < 1.01 * statistics.median(objects[:few])
     assert growth < 2
     # A short run's slope is noise.
     assert slope < 1 or requests < 100_000
