@@ -1,79 +1,119 @@
-"""The events of one window, put in order without holding the loop: slice by slice. No I/O."""
+"""The rows of one window, put in order without holding the loop: slice by slice. No I/O."""
 
 from __future__ import annotations
 
 import datetime as dt
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Generic, NamedTuple, TypeVar
 
-from profile_history.events import Event
 from profile_history.windows import Order, Window
 
+T = TypeVar("T")
+
 _MERGED_AT_ONCE = 256
+_zone_of = attrgetter("tzinfo")
 
 
-def kept(events: list[Event], window: Window) -> list[Event]:
-    """The events labelled with a day of the window."""
-    if window.date_from is None and window.date_to is None:
-        return events
-    first, last = window.date_from or dt.date.min, window.date_to or dt.date.max
-    return [event for event in events if first <= event.datetime.date() <= last]
+class Labelled(NamedTuple, Generic[T]):
+    """Some rows, as events or as bytes, and the moment that each is labelled with."""
+
+    labels: list[dt.datetime]
+    items: list[T]
 
 
-def arranged(batches: Sequence[list[Event]], order: Order) -> Iterator[list[Event]]:
-    """Sorts by the labelled moment, stably: events of the same moment keep the server's order.
+class Span(NamedTuple):
+    """From which label to which one some sorted rows reach."""
 
-    Each batch is sorted in place. Where the sorted batches follow one another, as they do when the server sorts its
-    rows either way, they are handed on as they are; else they are merged, a few hundred events at a time. A batch is
-    let go as it is handed on. Between its own steps it yields empty batches, so that the caller can pause there.
+    first: dt.datetime
+    last: dt.datetime
+
+
+def follow_one_another(spans: Iterable[Span], order: Order) -> bool:
+    """Whether sorted batches are sorted as a whole."""
+    if order is Order.NEWEST:
+        return all(before.last >= after.first for before, after in pairwise(spans))
+    return all(before.last <= after.first for before, after in pairwise(spans))
+
+
+def follow_one_another_backwards(spans: Iterable[Span], order: Order) -> bool:
+    """Whether sorted batches are sorted as a whole once the last comes first."""
+    # Strict: where the same moment stands on both sides of a cut, turning the batches round would turn the ties round.
+    if order is Order.NEWEST:
+        return all(before.first < after.last for before, after in pairwise(spans))
+    return all(before.first > after.last for before, after in pairwise(spans))
+
+
+def arranged(batches: Iterable[Labelled[T]], window: Window, order: Order) -> Iterator[list[T]]:
+    """Keeps what is labelled with a day of the window, and sorts it by the labelled moment.
+
+    The sort is stable: rows of the same moment keep the server's order. Where the sorted batches follow one another, as
+    they do when the server sorts its rows either way, they are handed on as they are; else they are merged, a few
+    hundred rows at a time. A batch is let go as it is handed on. Between its own steps it yields empty lists, so that
+    the caller can pause there.
 
     Args:
-        batches: The events in the server's order, cut in slices.
+        batches: The rows in the server's order, cut in slices.
+        window: The days to keep.
         order: Which end comes first.
     """
-    waiting = deque(batch for batch in batches if batch)
+    waiting = deque(batch for batch in batches if batch.items)
     del batches
-    newest = order is Order.NEWEST
-    zones: set[dt.tzinfo | None] = set()
-    for batch in waiting:
-        zones.update(event.datetime.tzinfo for event in batch)
+    yield from _compared_as_labelled(waiting)
+    for _ in range(len(waiting)):
+        batch = _kept(_in_order(waiting.popleft(), newest=order is Order.NEWEST), window)
+        if batch.items:
+            waiting.append(batch)
         yield []
-    key = attrgetter("datetime") if len(zones) <= 1 else _label
-    for batch in waiting:
-        batch.sort(key=key, reverse=newest)
-        yield []
-    if all(_follows(before, after, key, newest=newest) for before, after in pairwise(waiting)):
+    spans = [Span(batch.labels[0], batch.labels[-1]) for batch in waiting]
+    if follow_one_another(spans, order):
         while waiting:
-            yield waiting.popleft()
-    elif all(_precedes(before, after, key, newest=newest) for before, after in pairwise(waiting)):
+            yield waiting.popleft().items
+    elif follow_one_another_backwards(spans, order):
         while waiting:
-            yield waiting.pop()
+            yield waiting.pop().items
     else:
-        merged = heapq.merge(*map(_drained, waiting), key=key, reverse=newest)
-        while some := list(islice(merged, _MERGED_AT_ONCE)):
+        merged = heapq.merge(*map(_drained, waiting), key=itemgetter(0), reverse=order is Order.NEWEST)
+        while some := [item for _, item in islice(merged, _MERGED_AT_ONCE)]:
             yield some
 
 
-def _drained(batch: list[Event]) -> Iterator[Event]:
-    batch.reverse()
-    while batch:
-        yield batch.pop()
+def _compared_as_labelled(batches: deque[Labelled[T]]) -> Iterator[list[T]]:
+    """Takes the zones away where they differ, since moments of different zones compare by more than their labels."""
+    zones: set[dt.tzinfo | None] = set()
+    for batch in batches:
+        zones.update(map(_zone_of, batch.labels))
+        yield []
+    if len(zones) > 1:
+        for place, batch in enumerate(batches):
+            batches[place] = Labelled([label.replace(tzinfo=None) for label in batch.labels], batch.items)
+            yield []
 
 
-def _label(event: Event) -> dt.datetime:
-    return event.datetime.replace(tzinfo=None)
+def _in_order(batch: Labelled[T], *, newest: bool) -> Labelled[T]:
+    labels = sorted(batch.labels, reverse=newest)
+    if labels == batch.labels:
+        return batch
+    places = sorted(range(len(labels)), key=batch.labels.__getitem__, reverse=newest)
+    return Labelled(labels, [batch.items[place] for place in places])
 
 
-def _follows(before: list[Event], after: list[Event], key: Callable[[Event], Any], *, newest: bool) -> bool:
-    last, first = key(before[-1]), key(after[0])
-    return bool(last >= first if newest else last <= first)
+def _kept(batch: Labelled[T], window: Window) -> Labelled[T]:
+    if window.holds(batch.labels[0].date()) and window.holds(batch.labels[-1].date()):
+        return batch
+    inside = [window.holds(label.date()) for label in batch.labels]
+    labels, items = batch
+    return Labelled(
+        [label for label, keep in zip(labels, inside, strict=True) if keep],
+        [item for item, keep in zip(items, inside, strict=True) if keep],
+    )
 
 
-# Strict: where the same moment stands on both sides of a cut, turning the batches round would turn the ties round.
-def _precedes(before: list[Event], after: list[Event], key: Callable[[Event], Any], *, newest: bool) -> bool:
-    first, last = key(before[0]), key(after[-1])
-    return bool(first < last if newest else first > last)
+def _drained(batch: Labelled[T]) -> Iterator[tuple[dt.datetime, T]]:
+    labels, items = iter(batch.labels), batch.items
+    items.reverse()
+    for label in labels:
+        yield label, items.pop()

@@ -18,6 +18,7 @@ import yarl
 from profile_history import settings
 from profile_history.budget import Budget
 from profile_history.capping import RowCounts
+from profile_history.decoding import EVENTS
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.fetching import Canary, Fetcher
@@ -228,9 +229,15 @@ class HistoryClient:
             ConfigurationError: An argument is wrong. Nothing was sent.
         """
         reader = self._reader(
-            (_expect("profile", profile, Profile),), date_from, date_to, on_error, strict=strict, deadline=deadline
+            (_expect("profile", profile, Profile),),
+            date_from,
+            date_to,
+            on_error,
+            single=True,
+            strict=strict,
+            deadline=deadline,
         )
-        return HistoryStream(reader, reader.events())
+        return HistoryStream(reader, reader.rows())
 
     def histories(
         self,
@@ -260,7 +267,7 @@ class HistoryClient:
         """
         if isinstance(profiles, (str, bytes, Profile)) or not isinstance(profiles, (Iterable, AsyncIterable)):
             raise ConfigurationError(f"profiles is an iterable of Profile values, not {type(profiles).__name__}")
-        reader = self._reader(profiles, date_from, date_to, on_error, strict=strict, deadline=deadline)
+        reader = self._reader(profiles, date_from, date_to, on_error, single=False, strict=strict, deadline=deadline)
         return HistoryStream(reader, reader.pairs())
 
     async def aclose(self) -> None:
@@ -325,9 +332,10 @@ class HistoryClient:
         date_to: Day | None,
         on_error: OnError,
         *,
+        single: bool,
         strict: bool,
         deadline: float | None,
-    ) -> Reader:
+    ) -> Reader[Event]:
         self._check_open()
         _choice("on_error", on_error, ("raise", "collect"))
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
@@ -351,7 +359,7 @@ class HistoryClient:
         run = Run(profiles, schedule, self._fetcher, workers, deadline)
         self._runs.add(run)
         self._shared.runs.add(run)
-        return Reader(run, options.border, options.order, on_error, strict)
+        return Reader(run, EVENTS, single, options.border, options.order, on_error, strict)
 
     def _check_open(self) -> None:
         if self._closed:

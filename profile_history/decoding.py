@@ -1,131 +1,66 @@
 """Verified bytes to events: a fast lane for rows as documented, a lenient one for all others. No I/O.
 
-The fast lane is a msgspec struct that refuses what it does not know, and then one positional call an event; decoding
-straight into the attrs class would drop unknown keys without a word. What it refuses goes to the lenient lane, row by
-row. Both give equal events for every row that both can read.
+The fast lane is msgspec's, straight into `Event`; it refuses keys that it does not know, which would be dropped without
+a word otherwise. What it refuses goes to the lenient lane, row by row. Both give equal events for every row that both
+can read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import json
-import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from itertools import starmap
+from typing import Any
 
-import attrs
 import cattrs
 import msgspec
 
 from profile_history.actions import Action
-from profile_history.envelope import split_rows
-from profile_history.errors import DecodeError
-from profile_history.events import Event
+from profile_history.events import NOTHING, Event
+from profile_history.labels import Stamp, has_long_label, read_datetime
+from profile_history.lanes import Batch, Lane, read_rows
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
-_Integer = Annotated[int, msgspec.Meta(ge=_LEAST, le=_MOST)]
-_SHORTEST_DATETIME = len("2017-04-05T07:48:44")
-
-_DATETIME = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?\s*([Zz]|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
-)
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*")
-_SECONDS_A_DAY = 24 * 60 * 60
+
+_RowWithDbId = msgspec.defstruct(
+    "_RowWithDbId",
+    [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(Event)
+    ],
+    rename={"list_id": "db_id"},
+    forbid_unknown_fields=True,
+    gc=False,
+)
+_events = msgspec.json.Decoder(list[Event])
+_rows_with_db_id = msgspec.json.Decoder(list[_RowWithDbId])  # type: ignore[valid-type]
 
 
-class _FastRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    action: Action
-    datetime: Annotated[str, msgspec.Meta(min_length=_SHORTEST_DATETIME)]
-    count: _Integer | None = None
-    email: str | None = None
-    message_id: _Integer | None = None
-    xxh: str | None = None
-    campaign_id: _Integer | None = None
-    profile_id: str | None = None
-    event_id: str | None = None
-    smid: str | None = None
-    channel: str | None = None
-    campaign_name: str | None = None
-    message_name: str | None = None
-    subscription: dict[str, Any] | None = None
-    subscriptions: list[Any] | None = None
-    fields: dict[str, Any] | None = None
-
-
-class _FastRowWithListId(_FastRow, gc=False, forbid_unknown_fields=True):
-    list_id: _Integer | None = None
-
-
-class _FastRowWithDbId(_FastRow, gc=False, forbid_unknown_fields=True, rename={"list_id": "db_id"}):
-    list_id: _Integer | None = None
-
-
-_FAST = (msgspec.json.Decoder(list[_FastRowWithListId]), msgspec.json.Decoder(list[_FastRowWithDbId]))
-
-
-@attrs.frozen
-class Quarantined:
-    """A row that cannot be read.
-
-    Attributes:
-        reason: Why.
-        raw: The row's bytes, as the server sent them.
-        place: Its number in the slice, from 0.
-        datetime: When it happened, where that much can be read.
-    """
-
-    reason: str
-    raw: bytes
-    place: int
-    datetime: dt.datetime | None
-
-
-@attrs.frozen
-class Batch:
-    """The events of one slice, in the server's order, and the rows that are none."""
-
-    events: list[Event]
-    quarantined: list[Quarantined] = attrs.field(factory=list)
-
-
-def decode(chunk: bytes) -> Batch:
-    """Decodes some verified rows, with commas between them.
-
-    Raises:
-        DecodeError: They are nested too deeply for the caller's stack.
-    """
-    return decode_fast(chunk) or decode_leniently(chunk)
-
-
-def decode_fast(chunk: bytes) -> Batch | None:
-    """Decodes rows that all have documented keys and types; None where one has not."""
+def decode_fast(chunk: bytes) -> Batch[Event] | None:
+    """Decodes rows that all have documented keys and types; None where one has not, or they are no JSON."""
+    if has_long_label(chunk):
+        return None
     text = b"[%b]" % chunk
-    for decoder in _FAST:
-        try:
-            return Batch([_event(row) for row in decoder.decode(text)])
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            continue
-    return None
-
-
-def decode_leniently(chunk: bytes) -> Batch:
-    """Decodes row by row: reads numbers written as text, keeps unknown keys, and sets unreadable rows apart."""
-    batch = Batch([])
     try:
-        rows = split_rows(chunk)
-    except RecursionError:
-        raise DecodeError("the rows are nested too deeply", path="$.data") from None
-    for place, raw in enumerate(rows):
-        row = None
+        events = _events.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         try:
-            row = _load(raw)
-            batch.events.append(_converter.structure(row, Event))
-        except (ValueError, RecursionError) as error:
-            reason = str(error) or type(error).__name__
-            batch.quarantined.append(Quarantined(reason, raw, place, _datetime_of(row)))
-    return batch
+            events = list(starmap(Event, map(msgspec.structs.astuple, _rows_with_db_id.decode(text))))
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return None
+    return Batch(events, events)
+
+
+def decode_leniently(chunk: bytes) -> Batch[Event]:
+    """Decodes row by row: reads numbers written as text, keeps unknown keys, and sets unreadable rows apart."""
+
+    def read(_: bytes, row: Any) -> tuple[Event, Stamp]:
+        event = _converter.structure(row, Event)
+        return event, event
+
+    return read_rows(chunk, read)
 
 
 def unstructure(event: Event) -> dict[str, Any]:
@@ -133,89 +68,6 @@ def unstructure(event: Event) -> dict[str, Any]:
     row: dict[str, Any] = _converter.unstructure(event)
     extra: dict[str, Any] = row.pop("extra")
     return {key: value for key, value in row.items() if value is not None} | extra
-
-
-def read_datetime(text: str) -> dt.datetime:
-    """Reads a row's `datetime` as it is labelled.
-
-    0 to 9 digits of a second are read and cut to microseconds; a leap second `:60` and the hour `24:00:00` are read as
-    the moment that follows. Without a zone the result is naive.
-
-    Raises:
-        ValueError: It is no such text.
-    """
-    if len(text) >= _SHORTEST_DATETIME:
-        with contextlib.suppress(ValueError):
-            return dt.datetime.fromisoformat(text)
-    parts = _DATETIME.fullmatch(text.strip())
-    if parts is None:
-        raise ValueError("datetime is no moment such as 2017-04-05T07:48:44Z")
-    day, hour, minute, second, fraction, zone = parts.groups()
-    clock = int(hour) * 3600 + int(minute) * 60 + int(second)
-    if int(hour) > 24 or int(minute) > 59 or int(second) > 60 or clock > _SECONDS_A_DAY:
-        raise ValueError("datetime has a time of day that no clock shows")
-    try:
-        moment = dt.datetime.fromisoformat(day) + dt.timedelta(seconds=clock)
-        moment = moment.replace(microsecond=int((fraction or "0").ljust(6, "0")[:6]))
-        return moment.replace(tzinfo=_zone(zone))
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"datetime is outside the calendar: {error}") from None
-
-
-def _zone(text: str | None) -> dt.tzinfo | None:
-    if text is None:
-        return None
-    if text in "Zz":
-        return dt.UTC
-    sign = -1 if text[0] == "-" else 1
-    digits = text[1:].replace(":", "").ljust(4, "0")
-    return dt.timezone(sign * dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
-
-
-def _event(row: _FastRowWithListId | _FastRowWithDbId, read: Any = dt.datetime.fromisoformat) -> Event:
-    return Event(
-        row.action,
-        read(row.datetime),
-        row.count,
-        row.email,
-        row.list_id,
-        row.message_id,
-        row.xxh,
-        row.campaign_id,
-        row.profile_id,
-        row.event_id,
-        row.smid,
-        row.channel,
-        row.campaign_name,
-        row.message_name,
-        row.subscription,
-        row.subscriptions,
-        row.fields,
-        {},
-    )
-
-
-def _datetime_of(row: Any) -> dt.datetime | None:
-    text = row.get("datetime") if isinstance(row, dict) else None
-    try:
-        return read_datetime(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def _load(raw: bytes) -> Any:
-    return json.loads(raw, strict=False, parse_constant=_no_number, parse_float=_finite)
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
 
 
 class _Misfit(ValueError):
@@ -242,7 +94,7 @@ def _structure_row(row: Any, _: type[Event]) -> Event:
             rest[key] = value
     if "list_id" in keys:
         rest.pop("list_id", None)
-    return Event(**fields, extra=rest)
+    return Event(**fields, extra=rest or NOTHING)
 
 
 def _required(row: dict[str, Any], name: str, type_: type[Any]) -> Any:
@@ -306,3 +158,5 @@ def _make_converter() -> cattrs.Converter:
 
 
 _converter = _make_converter()
+
+EVENTS = Lane(decode_fast, decode_leniently)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 import msgspec
@@ -43,20 +43,37 @@ _raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
 _plain = json.JSONDecoder(strict=False)
 
 
+class Parsed(NamedTuple):
+    """How many rows a slice has, and what was made of them already, if anything."""
+
+    rows: int
+    result: Any = None
+
+
+# Verifies some rows with commas between them; raises ValueError or RecursionError where they are no JSON.
+Parse: TypeAlias = Callable[[bytes], Parsed]
+
+
 class Slice(NamedTuple):
-    """Where some rows stand in the body, and how many they are."""
+    """Where some rows stand in the body, how many they are, and what was made of them already, if anything."""
 
     start: int
     stop: int
     rows: int
+    result: Any = None
 
 
 @attrs.frozen
 class Rows:
-    """The rows of a verified answer, still as bytes."""
+    """The rows of a verified answer, still as bytes.
+
+    Attributes:
+        body: The answer.
+        slices: Where its rows stand.
+    """
 
     body: bytes | bytearray = attrs.field(repr=False)
-    slices: tuple[Slice, ...]
+    slices: tuple[Slice, ...] = attrs.field(repr=False)
 
     @property
     def count(self) -> int:
@@ -68,10 +85,14 @@ class Rows:
         """How many bytes they keep in memory."""
         return len(self.body)
 
-    def chunks(self) -> Iterator[bytes]:
-        """The slices, each some rows with commas between them."""
-        for part in self.slices:
-            yield bytes(self.body[part.start : part.stop])
+    @property
+    def read(self) -> bool:
+        """Whether something was made of them already."""
+        return any(part.result is not None for part in self.slices)
+
+    def chunk(self, part: Slice) -> bytes:
+        """One slice: some rows with commas between them."""
+        return bytes(self.body[part.start : part.stop])
 
 
 @attrs.frozen
@@ -89,8 +110,22 @@ class Envelope:
     rows: Rows | None
 
 
-def read_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
+def verify(chunk: bytes | bytearray) -> Parsed:
+    """Verifies some rows with commas between them, and makes nothing of them.
+
+    Raises:
+        ValueError: They are no JSON.
+        RecursionError: They are nested too deeply.
+    """
+    return Parsed(len(_parse(chunk)))
+
+
+def read_envelope(body: bytes | bytearray, parse: Parse = verify) -> Generator[None, None, Envelope]:
     """Verifies that a body is one complete JSON object, in short steps.
+
+    Args:
+        body: The answer.
+        parse: Verifies some of its rows.
 
     Raises:
         TruncatedResponse: The body stops before its end.
@@ -111,7 +146,7 @@ def read_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
             failure = failure or problem
             continue
         try:
-            slices = yield from _cut(body, start, stop)
+            slices = yield from _cut(body, start, stop, parse)
         except (ValueError, RecursionError) as error:
             if problem is None:
                 failure = failure or DecodeError(f"the rows are no JSON: {type(error).__name__}", path="$.data")
@@ -239,17 +274,18 @@ def _envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
     return Envelope(code, text if isinstance(text, str) else "", rows)
 
 
-def _cut(body: bytes | bytearray, start: int, stop: int) -> Generator[None, None, list[Slice]]:
+def _cut(body: bytes | bytearray, start: int, stop: int, parse: Parse) -> Generator[None, None, list[Slice]]:
     slices: list[Slice] = []
     start, stop = _trimmed(body, start, stop)
     if start == stop:
         return slices
     boundary = _boundary(body, start, stop) if stop - start > 2 * SLICE else None
     while True:
-        end, rows = yield from _next_slice(body, start, stop, boundary)
-        if rows == 0:
+        part = yield from _next_slice(body, start, stop, boundary, parse)
+        if part.rows == 0:
             raise ValueError("a row is missing after a comma")
-        slices.append(Slice(start, end, rows))
+        slices.append(part)
+        end = part.stop
         if end == stop:
             return slices
         comma = _COMMA.match(body, end, stop)
@@ -260,16 +296,19 @@ def _cut(body: bytes | bytearray, start: int, stop: int) -> Generator[None, None
 
 
 def _next_slice(
-    body: bytes | bytearray, start: int, stop: int, boundary: re.Pattern[bytes] | None
-) -> Generator[None, None, tuple[int, int]]:
+    body: bytes | bytearray, start: int, stop: int, boundary: re.Pattern[bytes] | None, parse: Parse
+) -> Generator[None, None, Slice]:
     if boundary is None or stop - start <= 2 * SLICE:
-        return stop, len(_parse(body[start:stop]))
+        return _slice(body, start, stop, parse)
     if guess := boundary.search(body, start + SLICE, min(start + 4 * SLICE, stop)):
-        end = guess.start() + 1
         with contextlib.suppress(ValueError):
-            return end, len(_parse(body[start:end]))
+            return _slice(body, start, guess.start() + 1, parse)
     end = yield from _row_end(body, start, start + SLICE, stop)
-    return end, len(_parse(body[start:end]))
+    return _slice(body, start, end, parse)
+
+
+def _slice(body: bytes | bytearray, start: int, stop: int, parse: Parse) -> Slice:
+    return Slice(start, stop, *parse(bytes(body[start:stop])))
 
 
 def _trimmed(body: bytes | bytearray, start: int, stop: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import attrs
 
-from profile_history.envelope import Rows
+from profile_history.envelope import Parse, Rows, verify
 from profile_history.errors import ConfigurationError, DeadlineExceeded, HistoryError, UsageError
 from profile_history.fetching import Fetcher
 from profile_history.memory import NoRoom
@@ -25,6 +25,8 @@ from profile_history.stats import Stats
 
 # Half of the 5 ms that the loop may be held.
 _LONGEST_HOLD = 0.002
+# Bytes.
+_MOST_READ_AHEAD = 1024 * 1024
 
 Profiles = Iterable[Profile] | AsyncIterable[Profile]
 
@@ -34,7 +36,7 @@ class Run:
     """Fetches what the schedule says, and hands the outcomes to one consumer.
 
     Enter it, await `next_outcome` until it gives None, tell `handed_out`, and leave it; leaving cancels and awaits all
-    tasks.
+    tasks. `parse` is how to read rows that are verified and will be asked for at once.
     """
 
     profiles: Profiles
@@ -43,6 +45,8 @@ class Run:
     workers: int
     deadline: float | None
     stats: Stats = attrs.field(factory=Stats)
+    parse: Parse = verify
+    _read_ahead: int = attrs.field(default=0, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _idle: deque[asyncio.Future[None]] = attrs.field(factory=deque, init=False)
     _feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
@@ -103,6 +107,8 @@ class Run:
     def handed_out(self, outcome: Outcome) -> None:
         """Makes room: the consumer is through with an outcome."""
         self.schedule.handed_out(outcome)
+        if outcome.rows is not None and outcome.rows.read:
+            self._read_ahead -= outcome.rows.size
         self._wake_worker()
 
     async def breathe(self) -> None:
@@ -207,7 +213,9 @@ class Run:
             self.stats.requests += 1
         divisible = unit.divisible
         try:
-            rows = await self.fetcher.fetch(task, self.stats, unit.lease, divisible=divisible, nap=nap)
+            rows = await self.fetcher.fetch(
+                task, self.stats, unit.lease, divisible=divisible, nap=nap, choose_parse=self._choose_parse
+            )
         except NoRoom:
             self.schedule.put_back(unit)
             return
@@ -245,7 +253,14 @@ class Run:
             self._working += 1
             self.schedule.unpark(unit)
 
+    def _choose_parse(self, size: int) -> Parse:
+        # What will be asked for at once is read as it is verified, in one go. More than that stays bytes, which cost
+        # less memory than what is made of them, and the garbage collector nothing.
+        return self.parse if self._read_ahead + size <= _MOST_READ_AHEAD else verify
+
     def _settle(self, unit: Unit, result: Rows | HistoryError) -> None:
+        if isinstance(result, Rows) and result.read:
+            self._read_ahead += result.size
         self.stats.profiles_done += self.schedule.settle(unit, result)
         self._note_done(unit, result)
 

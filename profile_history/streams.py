@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from types import AsyncGeneratorType, TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, cast
+from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 
 import attrs
 
-from profile_history.arranging import arranged, kept
-from profile_history.decoding import decode
-from profile_history.errors import DecodeError, HistoryError, ResponseError, UsageError
+from profile_history.errors import HistoryError, UsageError
 from profile_history.events import Event
+from profile_history.lanes import Lane, Quarantined
 from profile_history.profiles import Profile
+from profile_history.rawrows import RAW
 from profile_history.running import Run
 from profile_history.schedule import Outcome
 from profile_history.stats import Stats
+from profile_history.unpacking import Unpacking
 from profile_history.windows import Border, Order, Window
 
+S = TypeVar("S")
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 OnError = Literal["raise", "collect"]
 
@@ -75,10 +78,12 @@ class WindowResult:
 
 
 @attrs.define(eq=False)
-class Reader:
-    """Turns outcomes into events as the consumer asks for them, and keeps the books."""
+class Reader(Generic[T]):
+    """Turns outcomes into rows as the consumer asks for them, and keeps the books."""
 
     run: Run
+    lane: Lane[T]
+    single: bool
     border: Border
     order: Order
     on_error: OnError
@@ -87,52 +92,51 @@ class Reader:
     quarantined: list[QuarantinedRow] = attrs.field(factory=list)
     finished: bool = False
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Event by event, of one profile."""
-        async with self.run:
+    def items(self) -> AsyncGenerator[Any, None]:
+        """The rows of one profile, or pairs of a profile and a row."""
+        return self.rows() if self.single else self.pairs()
+
+    async def rows(self) -> AsyncGenerator[T, None]:
+        """Row by row, of one profile."""
+        async with self._started():
             while (outcome := await self.run.next_outcome()) is not None:
-                for batch in await self._batches(outcome):
-                    for event in batch:
-                        yield event
+                for batch in self._batches(outcome):
+                    for row in batch:
+                        yield row
                     await self.run.breathe()
                 self.run.handed_out(outcome)
             self.finished = True
 
-    async def pairs(self) -> AsyncGenerator[tuple[Profile, Event], None]:
-        """Event by event, each with its profile."""
-        async with self.run:
+    async def pairs(self) -> AsyncGenerator[tuple[Profile, T], None]:
+        """Row by row, each with its profile."""
+        async with self._started():
             while (outcome := await self.run.next_outcome()) is not None:
                 profile = outcome.profile
-                for batch in await self._batches(outcome):
-                    for event in batch:
-                        yield profile, event
+                for batch in self._batches(outcome):
+                    for row in batch:
+                        yield profile, row
                     await self.run.breathe()
                 self.run.handed_out(outcome)
             self.finished = True
 
-    async def results(self) -> AsyncGenerator[WindowResult, None]:
+    async def results(self: Reader[Event]) -> AsyncGenerator[WindowResult, None]:
         """Window by window."""
-        async with self.run:
+        async with self._started():
             while (outcome := await self.run.next_outcome()) is not None:
                 yield await self._result(outcome)
                 self.run.handed_out(outcome)
             self.finished = True
 
-    async def _batches(self, outcome: Outcome) -> Iterator[list[Event]]:
-        try:
-            return await self._decoded(outcome)
-        except HistoryError as error:
-            self._give_up(outcome, error)
-            if self.on_error == "raise":
-                raise
-            return iter(())
+    def _started(self) -> Run:
+        self.run.parse = self.lane.read_at_once
+        return self.run
 
-    async def _result(self, outcome: Outcome) -> WindowResult:
+    async def _result(self: Reader[Event], outcome: Outcome) -> WindowResult:
         known = len(self.quarantined)
         events: list[Event] = []
         failure: HistoryError | None = None
         try:
-            for batch in await self._decoded(outcome):
+            for batch in self._unpacked(outcome):
                 events += batch
                 await self.run.breathe()
         except HistoryError as error:
@@ -140,69 +144,42 @@ class Reader:
             failure = error
         return WindowResult(outcome.profile, outcome.window, tuple(events), failure, tuple(self.quarantined[known:]))
 
+    def _batches(self, outcome: Outcome) -> Iterator[list[T]]:
+        try:
+            yield from self._unpacked(outcome)
+        except HistoryError as error:
+            self._give_up(outcome, error)
+            if self.on_error == "raise":
+                raise
+
+    def _unpacked(self, outcome: Outcome) -> Iterator[list[T]]:
+        """The rows of one window; empty lists stand where the caller can pause."""
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.rows is not None
+        stats = self.run.stats
+        rows = 0
+        for batch in self._unpacking(outcome).batches(outcome.rows):
+            rows += len(batch)
+            stats.events += len(batch)
+            yield batch
+        stats.windows_ok += rows > 0
+        stats.windows_empty += rows == 0
+
     def _give_up(self, outcome: Outcome, error: HistoryError) -> None:
         outcome.task.sign(error)
         error.forget_frames()
         self.run.stats.windows_failed += 1
         self.failures.append(WindowFailure(outcome.profile, outcome.window, error))
 
-    async def _decoded(self, outcome: Outcome) -> Iterator[list[Event]]:
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.rows is not None
+    def _unpacking(self, outcome: Outcome) -> Unpacking[T]:
+        def quarantine(row: Quarantined) -> None:
+            self.run.stats.quarantined += 1
+            self.quarantined.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
+
         window = outcome.window if self.border is Border.OVERLAP else Window()
-        owners = _Owners(outcome.profile)
-        batches = []
-        unreadable: list[QuarantinedRow] = []
-        rows = 0
-        for chunk in outcome.rows.chunks():
-            batch = decode(chunk)
-            owners.note(batch.events)
-            batches.append(kept(batch.events, window))
-            for row in batch.quarantined:
-                if row.datetime is None or window.holds(row.datetime.date()):
-                    if self.strict:
-                        raise DecodeError(f"a row cannot be read: {row.reason}", path=f"$.data[{rows + row.place}]")
-                    unreadable.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
-            rows += len(batch.events) + len(batch.quarantined)
-            await self.run.breathe()
-        owners.check()
-        self._count(sum(map(len, batches)), unreadable)
-        return arranged(batches, self.order)
-
-    def _count(self, events: int, unreadable: list[QuarantinedRow]) -> None:
-        stats = self.run.stats
-        stats.events += events
-        stats.quarantined += len(unreadable)
-        stats.windows_ok += events > 0
-        stats.windows_empty += events == 0
-        self.quarantined += unreadable
-
-
-class _Owners:
-    """Whose rows an answer holds. A cache on the way that mixes answers up would hand out somebody else's history."""
-
-    def __init__(self, profile: Profile) -> None:
-        self._wanted = (profile.known_id or "").lower()
-        self._found = False
-        self._strangers = False
-
-    def note(self, events: list[Event]) -> None:
-        if not self._wanted or self._found:
-            return
-        for event in events:
-            owner = (event.profile_id or "").lower()
-            if owner == self._wanted:
-                self._found = True
-                return
-            self._strangers = self._strangers or bool(owner)
-
-    def check(self) -> None:
-        if self._strangers and not self._found:
-            raise ResponseError(
-                "every row of the answer belongs to another profile_id than the one that was asked for; "
-                "look for a cache between here and the server"
-            )
+        owner = outcome.profile.known_id or ""
+        return Unpacking(self.lane, window, self.order, owner, self.strict, quarantine)
 
 
 class HistoryStream(Generic[T_co]):
@@ -212,7 +189,7 @@ class HistoryStream(Generic[T_co]):
     one consumer, and is read once.
     """
 
-    def __init__(self, reader: Reader, items: AsyncGenerator[T_co, None]) -> None:
+    def __init__(self, reader: Reader[Any], items: AsyncGenerator[T_co, None]) -> None:
         self._reader = reader
         self._items = cast("AsyncGeneratorType[T_co, None]", items)
         self._consumer: asyncio.Task[Any] | None = None
@@ -248,6 +225,22 @@ class HistoryStream(Generic[T_co]):
         token, is raised.
         """
         return HistoryStream(self._reader, self._reader.results())
+
+    @overload
+    def raw(self: HistoryStream[Event]) -> HistoryStream[bytes]: ...
+
+    @overload
+    def raw(self: HistoryStream[tuple[Profile, Event]]) -> HistoryStream[tuple[Profile, bytes]]: ...
+
+    def raw(self: HistoryStream[Any]) -> HistoryStream[Any]:
+        """The same, each row as the bytes that the server sent; read either this or the events.
+
+        Nothing of a row is changed or lost, and no event is made of it: for NDJSON and message queues. Only its
+        `datetime` is read, to keep the rows of the days asked for and to put them in order. A row without a readable
+        one is listed in `quarantined`. A row that the server wrote on several lines stays on several lines.
+        """
+        reader = attrs.evolve(self._reader, lane=RAW)
+        return HistoryStream(reader, reader.items())
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         if self._reader.run.over:

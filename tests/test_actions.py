@@ -181,12 +181,33 @@ def test_events_are_equal_by_all_their_values():
 
 
 def test_only_the_action_and_the_moment_are_always_there():
-    """A row of two keys is an event whose other values are None, and whose `extra` is its own empty mapping."""
+    """A row of two keys is an event whose other values are None, and whose `extra` is empty."""
     one, other = (Event(Action.SEND, dt.datetime.fromisoformat("2017-04-05")) for _ in range(2))
     values = attrs.asdict(one)
     assert (values.pop("action"), values.pop("datetime"), values.pop("extra")) == ("send", one.datetime, {})
     assert set(values.values()) == {None}
-    assert one.extra is not other.extra
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda extra: extra.__setitem__("key", 1),
+        lambda extra: extra.update(key=1),
+        lambda extra: extra.setdefault("key", 1),
+        lambda extra: extra.__ior__({"key": 1}),
+        lambda extra: extra.pop("key", None),
+        lambda extra: extra.clear(),
+    ],
+)
+def test_an_empty_extra_cannot_be_changed(change):
+    """All events that have none share it; a copy can be changed."""
+    event = Event(Action.SEND, dt.datetime.fromisoformat("2017-04-05"))
+    with pytest.raises(TypeError, match="cannot be changed"):
+        change(event.extra)
+    assert event.extra == {} == Event(Action.SEND, event.datetime).extra
+    assert dict(event.extra) | {"key": 1} == {"key": 1}
+    assert pickle.loads(pickle.dumps(event)).extra is event.extra
 
 
 def test_an_event_survives_pickling_and_copying():

@@ -12,10 +12,10 @@ PACKAGE = Path(profile_history.__file__).parent
 
 # From the ground up; a room imports only from lower floors.
 FLOORS = (
-    {"version", "errors", "actions", "stats", "budget", "capping", "ceiling", "gate", "memory"},
+    {"version", "errors", "actions", "stats", "budget", "capping", "ceiling", "gate", "memory", "labels"},
     {"profiles", "options", "windows", "events", "secrecy", "envelope"},
-    {"walking", "decoding", "arranging", "protocol", "observing"},
-    {"settings", "transport", "retrying", "pacing"},
+    {"walking", "lanes", "arranging", "protocol", "observing"},
+    {"settings", "transport", "retrying", "pacing", "decoding", "rawrows", "unpacking"},
     {"fetching"},
     {"schedule"},
     {"running"},
@@ -36,8 +36,12 @@ PURE = (
     "walking",
     "protocol",
     "envelope",
+    "labels",
+    "lanes",
     "decoding",
+    "rawrows",
     "arranging",
+    "unpacking",
     "schedule",
 )
 

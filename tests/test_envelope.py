@@ -54,7 +54,7 @@ def verified(body, slice_size=SLICE):
 
 
 def rows_of(answer):
-    return [json.loads(row, strict=False) for chunk in answer.rows.chunks() for row in split_rows(chunk)]
+    return [json.loads(row, strict=False) for part in answer.rows.slices for row in split_rows(answer.rows.chunk(part))]
 
 
 def written(rows, **others):

@@ -1,0 +1,98 @@
+"""When a row happened, as the server labels it, and whose it is. No I/O."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import re
+from typing import Protocol
+
+import msgspec
+
+_SHORTEST_LABEL = len("2017-04-05T07:48:44")
+_LABEL = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?\s*([Zz]|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
+)
+_SECONDS_A_DAY = 24 * 60 * 60
+
+# msgspec rounds to microseconds, and 23:59:59.9999999 would be the next day's. Letters, digits and dots that are
+# escaped without need may hide such a label.
+_LONG_FRACTION = re.compile(rb"\.\d{7}")
+_LONG_LABEL = re.compile(rb'"datetime"[ \t\r\n]*:[ \t\r\n]*"[^"]*\.\d{7}')
+_ESCAPE = b"\\u00"
+_HIDDEN = re.compile(rb"\\u00(?:2[eE]|3\d|[46][1-9a-fA-F]|[57][\daA])")
+
+
+class Stamp(Protocol):
+    """What has to be known of a row to hand it out."""
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """When it happened, as labelled."""
+
+    @property
+    def profile_id(self) -> str | None:
+        """Whose it is, where it says so."""
+
+
+class RowStamp(msgspec.Struct, gc=False):
+    """A stamp, read from a row of which nothing else is read."""
+
+    datetime: dt.datetime
+    profile_id: str | None = None
+
+
+_stamps = msgspec.json.Decoder(list[RowStamp])
+
+
+def read_stamps(chunk: bytes) -> list[RowStamp] | None:
+    """The stamps of some rows with commas between them; None where one is not as documented."""
+    if has_long_label(chunk):
+        return None
+    try:
+        return _stamps.decode(b"[%b]" % chunk)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def has_long_label(chunk: bytes) -> bool:
+    """Whether a `datetime` may have more digits than msgspec keeps."""
+    long = _LONG_FRACTION.search(chunk) is not None and _LONG_LABEL.search(chunk) is not None
+    return long or (_ESCAPE in chunk and _HIDDEN.search(chunk) is not None)
+
+
+def read_datetime(text: str) -> dt.datetime:
+    """Reads a row's `datetime` as it is labelled.
+
+    0 to 9 digits of a second are read and cut to microseconds; a leap second `:60` and the hour `24:00:00` are read as
+    the moment that follows. Without a zone the result is naive.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    if len(text) >= _SHORTEST_LABEL:
+        with contextlib.suppress(ValueError):
+            return dt.datetime.fromisoformat(text)
+    parts = _LABEL.fullmatch(text.strip())
+    if parts is None:
+        raise ValueError("datetime is no moment such as 2017-04-05T07:48:44Z")
+    day, hour, minute, second, fraction, zone = parts.groups()
+    clock = int(hour) * 3600 + int(minute) * 60 + int(second)
+    if int(hour) > 24 or int(minute) > 59 or int(second) > 60 or clock > _SECONDS_A_DAY:
+        raise ValueError("datetime has a time of day that no clock shows")
+    try:
+        moment = dt.datetime.fromisoformat(day) + dt.timedelta(seconds=clock)
+        moment = moment.replace(microsecond=int((fraction or "0").ljust(6, "0")[:6]))
+        return moment.replace(tzinfo=_zone(zone))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"datetime is outside the calendar: {error}") from None
+
+
+def _zone(text: str | None) -> dt.tzinfo | None:
+    if text is None:
+        return None
+    if text in "Zz":
+        return dt.UTC
+    sign = -1 if text[0] == "-" else 1
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    return dt.timezone(sign * dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))

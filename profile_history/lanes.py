@@ -1,0 +1,135 @@
+"""The ways to hand out rows have in common: they read slice by slice, and set apart what they cannot read. No I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from profile_history.envelope import Parsed, split_rows, verify
+from profile_history.errors import DecodeError
+from profile_history.labels import Stamp, read_datetime
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@attrs.frozen
+class Quarantined:
+    """A row that cannot be read.
+
+    Attributes:
+        reason: Why.
+        raw: The row's bytes, as the server sent them.
+        place: Its number in the slice, from 0.
+        datetime: When it happened, where that much can be read.
+    """
+
+    reason: str
+    raw: bytes
+    place: int
+    datetime: dt.datetime | None
+
+
+@attrs.frozen
+class Batch(Generic[T_co]):
+    """What one slice holds.
+
+    Attributes:
+        items: The others, in the server's order, as events or as they came.
+        stamps: What has to be known of each of them; of events, the events.
+        quarantined: The rows that cannot be read.
+    """
+
+    items: list[T_co]
+    stamps: Sequence[Stamp]
+    quarantined: list[Quarantined] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Lane(Generic[T]):
+    """A way to hand out rows: as events, or as they came.
+
+    Attributes:
+        read_fast: Reads some rows with commas between them, unless one is odd or they are no JSON.
+        read_slowly: Reads some verified rows with commas between them, one by one.
+    """
+
+    read_fast: Callable[[bytes], Batch[T] | None]
+    read_slowly: Callable[[bytes], Batch[T]]
+
+    def read(self, chunk: bytes) -> Batch[T]:
+        """Reads some verified rows, with commas between them.
+
+        Raises:
+            DecodeError: They are nested too deeply for the caller's stack.
+        """
+        return self.read_fast(chunk) or self.read_slowly(chunk)
+
+    def read_at_once(self, chunk: bytes) -> Parsed:
+        """Reads rows that nobody has verified yet, which verifies them as well.
+
+        Raises:
+            ValueError: They are no JSON.
+            RecursionError: They are nested too deeply.
+        """
+        batch = self.read_fast(chunk)
+        return verify(chunk) if batch is None else Parsed(len(batch.items), batch)
+
+
+def read_rows(chunk: bytes, read: Callable[[bytes, Any], tuple[T, Stamp]]) -> Batch[T]:
+    """Reads row by row, and sets unreadable ones apart.
+
+    Args:
+        chunk: Some verified rows, with commas between them.
+        read: Makes of a row, its bytes and its JSON, an item and its stamp, or raises ValueError.
+
+    Raises:
+        DecodeError: They are nested too deeply for the caller's stack.
+    """
+    items: list[T] = []
+    stamps: list[Stamp] = []
+    quarantined: list[Quarantined] = []
+    try:
+        rows = split_rows(chunk)
+    except RecursionError:
+        raise DecodeError("the rows are nested too deeply", path="$.data") from None
+    for place, raw in enumerate(rows):
+        row = None
+        try:
+            row = _load(raw)
+            item, stamp = read(raw, row)
+        except (ValueError, RecursionError) as error:
+            reason = str(error) or type(error).__name__
+            quarantined.append(Quarantined(reason, raw, place, _datetime_of(row)))
+        else:
+            items.append(item)
+            stamps.append(stamp)
+    return Batch(items, stamps, quarantined)
+
+
+def _datetime_of(row: Any) -> dt.datetime | None:
+    text = row.get("datetime") if isinstance(row, dict) else None
+    try:
+        return read_datetime(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _load(raw: bytes) -> Any:
+    return json.loads(raw, strict=False, parse_constant=_no_number, parse_float=_finite)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number

@@ -1,0 +1,144 @@
+"""One verified answer becomes rows in order: read, checked, and sorted, slice by slice. No I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Generator, Iterable
+from operator import attrgetter
+from typing import Generic, TypeVar
+
+import attrs
+
+from profile_history.arranging import Labelled, Span, arranged, follow_one_another, follow_one_another_backwards
+from profile_history.envelope import Rows, Slice
+from profile_history.errors import DecodeError, ResponseError
+from profile_history.labels import Stamp, read_stamps
+from profile_history.lanes import Batch, Lane, Quarantined
+from profile_history.windows import Order, Window
+
+T = TypeVar("T")
+
+# Bytes; of a longer answer only the stamps are read before its rows are, which costs time but no memory.
+_LARGE = 1024 * 1024
+_label_of = attrgetter("datetime")
+_zone_of = attrgetter("tzinfo")
+
+
+@attrs.frozen
+class Unpacking(Generic[T]):
+    """What to make of an answer.
+
+    Attributes:
+        lane: What its rows are handed out as.
+        window: The days to keep.
+        order: Which end comes first.
+        owner: The `profile_id` that was asked for, where it was asked by that; else "".
+        strict: Whether a row that cannot be read is an error.
+        quarantine: Told about a row that cannot be read, and its number in the answer.
+    """
+
+    lane: Lane[T]
+    window: Window
+    order: Order
+    owner: str
+    strict: bool
+    quarantine: Callable[[Quarantined], None]
+
+    def batches(self, rows: Rows) -> Generator[list[T], None, None]:
+        """The rows of the window in order; empty lists stand where the caller can pause.
+
+        Nothing but empty lists is given before all of the answer was checked.
+
+        Raises:
+            DecodeError: A row cannot be read, and `strict` says so.
+            ResponseError: Every row is of another profile than the one asked for.
+        """
+        sequence = None
+        if rows.size > _LARGE and not self.strict:
+            sequence = yield from self._sequence(rows)
+        if sequence is not None:
+            for part in sequence:
+                batch = self._read(rows, part)
+                self._set_apart(batch)
+                yield from arranged([_labelled(batch)], self.window, self.order)
+            return
+        owners = _Owners(self.owner)
+        batches = []
+        number = 0
+        for part in rows.slices:
+            batches.append(batch := self._read(rows, part))
+            owners.note(batch.stamps)
+            if self.strict:
+                self._refuse(batch, number)
+            number += part.rows
+            yield []
+        owners.check()
+        for batch in batches:
+            self._set_apart(batch)
+        yield from arranged([_labelled(batch) for batch in batches], self.window, self.order)
+
+    def _read(self, rows: Rows, part: Slice) -> Batch[T]:
+        return part.result or self.lane.read(rows.chunk(part))
+
+    def _refuse(self, batch: Batch[T], number: int) -> None:
+        for row in filter(self._concerns, batch.quarantined):
+            raise DecodeError(f"a row cannot be read: {row.reason}", path=f"$.data[{number + row.place}]")
+
+    def _set_apart(self, batch: Batch[T]) -> None:
+        for row in filter(self._concerns, batch.quarantined):
+            self.quarantine(row)
+
+    def _concerns(self, row: Quarantined) -> bool:
+        return row.datetime is None or self.window.holds(row.datetime.date())
+
+    def _sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Slice] | None]:
+        """The order in which to read the slices, if the order of their rows allows to read one after another."""
+        owners = _Owners(self.owner)
+        zones: set[dt.tzinfo | None] = set()
+        spans = []
+        for part in rows.slices:
+            stamps = read_stamps(rows.chunk(part))
+            if not stamps:
+                return None
+            owners.note(stamps)
+            labels = list(map(_label_of, stamps))
+            zones.update(map(_zone_of, labels))
+            if len(zones) > 1:
+                return None
+            ends = Span(max(labels), min(labels))
+            spans.append(ends if self.order is Order.NEWEST else Span(ends.last, ends.first))
+            yield []
+        owners.check()
+        if follow_one_another(spans, self.order):
+            return rows.slices
+        return reversed(rows.slices) if follow_one_another_backwards(spans, self.order) else None
+
+
+def _labelled(batch: Batch[T]) -> Labelled[T]:
+    return Labelled(list(map(_label_of, batch.stamps)), batch.items)
+
+
+class _Owners:
+    """Whose rows an answer holds. A cache on the way that mixes answers up would hand out somebody else's history."""
+
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted.lower()
+        self._found = False
+        self._strangers = False
+
+    def note(self, stamps: Iterable[Stamp]) -> None:
+        if not self._wanted or self._found:
+            return
+        for stamp in stamps:
+            owner = (stamp.profile_id or "").lower()
+            if owner == self._wanted:
+                self._found = True
+                return
+            self._strangers = self._strangers or bool(owner)
+
+    def check(self) -> None:
+        if self._strangers and not self._found:
+            raise ResponseError(
+                "every row of the answer belongs to another profile_id than the one that was asked for; "
+                "look for a cache between here and the server"
+            )
