@@ -119,6 +119,17 @@ class Reader(Generic[T]):
                 self.run.handed_out(outcome)
             self.finished = True
 
+    async def runs(self) -> AsyncGenerator[tuple[Profile, Window, list[T]], None]:
+        """Many rows at a time: some of one profile's window, in order."""
+        async with self._started():
+            while (outcome := await self.run.next_outcome()) is not None:
+                for batch in self._batches(outcome):
+                    if batch:
+                        yield outcome.profile, outcome.window, batch
+                    await self.run.breathe()
+                self.run.handed_out(outcome)
+            self.finished = True
+
     async def results(self: Reader[Event]) -> AsyncGenerator[WindowResult, None]:
         """Window by window."""
         async with self._started():
