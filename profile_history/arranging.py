@@ -67,7 +67,8 @@ def arranged(batches: Iterable[Labelled[T]], window: Window, order: Order) -> It
         batch = _kept(_in_order(waiting.popleft(), newest=order is Order.NEWEST), window)
         if batch.items:
             waiting.append(batch)
-        yield []
+        if len(waiting) > 1:
+            yield []
     spans = [Span(batch.labels[0], batch.labels[-1]) for batch in waiting]
     if follow_one_another(spans, order):
         while waiting:
@@ -86,7 +87,8 @@ def _compared_as_labelled(batches: deque[Labelled[T]]) -> Iterator[list[T]]:
     zones: set[dt.tzinfo | None] = set()
     for batch in batches:
         zones.update(map(_zone_of, batch.labels))
-        yield []
+        if len(batches) > 1:
+            yield []
     if len(zones) > 1:
         for place, batch in enumerate(batches):
             batches[place] = Labelled([label.replace(tzinfo=None) for label in batch.labels], batch.items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import uuid
+import os
 import warnings
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
@@ -39,9 +39,11 @@ from profile_history.windows import Border, Order, asked_window
 
 Day = dt.date | str
 
-# Twice as many workers as requests: verifying an answer overlaps with waiting for the next.
+# Where requests are few, twice as many workers: verifying an answer overlaps with waiting for the next. Where they are
+# many, the others wait meanwhile, and handing each place over would cost more.
 _WORKERS_A_REQUEST = 2
-_AHEAD_A_REQUEST = 4
+_MANY_WORKERS = 32
+_AHEAD_A_REQUEST = 2
 _PARKED_A_REQUEST = 64
 
 
@@ -349,13 +351,13 @@ class HistoryClient:
         make_walk()
         schedule = Schedule(
             make_walk=make_walk,
-            make_request_id=lambda: uuid.uuid4().hex,
+            make_request_id=lambda: os.urandom(16).hex(),
             allowance=Allowance(self._shared.memory, options.limits.in_flight),
             windows_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
             parked_ahead=_PARKED_A_REQUEST * self._pacing.concurrency,
             profiles_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
         )
-        workers = _WORKERS_A_REQUEST * self._pacing.concurrency
+        workers = max(self._pacing.concurrency, min(_WORKERS_A_REQUEST * self._pacing.concurrency, _MANY_WORKERS))
         run = Run(profiles, schedule, self._fetcher, workers, deadline)
         self._runs.add(run)
         self._shared.runs.add(run)

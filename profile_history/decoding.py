@@ -18,7 +18,7 @@ import msgspec
 
 from profile_history.actions import Action
 from profile_history.events import NOTHING, Event
-from profile_history.labels import Stamp, has_long_label, read_datetime
+from profile_history.labels import Stamp, read_datetime
 from profile_history.lanes import Batch, Lane, read_rows
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -39,9 +39,7 @@ _rows_with_db_id = msgspec.json.Decoder(list[_RowWithDbId])  # type: ignore[vali
 
 
 def decode_fast(chunk: bytes) -> Batch[Event] | None:
-    """Decodes rows that all have documented keys and types; None where one has not, or they are no JSON."""
-    if has_long_label(chunk):
-        return None
+    """Decodes rows that all have documented keys and types; None where one has not. It rounds to microseconds."""
     text = b"[%b]" % chunk
     try:
         events = _events.decode(text)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import attrs
 
 from profile_history.capping import RowCounts
-from profile_history.envelope import Parse, Rows, verify
+from profile_history.envelope import Rows
 from profile_history.errors import (
     ApiError,
     AttemptTimeout,
@@ -97,14 +97,7 @@ class Fetcher:
     limits: Limits
 
     async def fetch(
-        self,
-        task: Task,
-        stats: Stats,
-        lease: Lease,
-        *,
-        divisible: bool,
-        nap: Callable[[float], Awaitable[None]],
-        choose_parse: Callable[[int], Parse],
+        self, task: Task, stats: Stats, lease: Lease, *, divisible: bool, nap: Callable[[float], Awaitable[None]]
     ) -> Rows:
         """Makes one pass over a window; not one row of it is given before the whole answer is verified.
 
@@ -114,7 +107,6 @@ class Fetcher:
             lease: Where its bytes are counted.
             divisible: Whether the window can be halved.
             nap: Waits some seconds before a retry.
-            choose_parse: Told an answer's bytes, gives what its rows are verified by.
 
         Raises:
             HistoryError: It could not be had; the error names the profile, the window and the attempts.
@@ -123,7 +115,7 @@ class Fetcher:
         body = self.requests.body(task.profile, self.border.asked(task.window))
         try:
             rows = await self.retrier.call(
-                lambda: self._attempt(body, task, stats, lease, choose_parse),
+                lambda: self._attempt(body, task, stats, lease),
                 task.effort,
                 divisible=divisible,
                 nap=nap,
@@ -150,9 +142,7 @@ class Fetcher:
             number = task.effort.attempts
             self.observer.note(RetryPlanned(task.profile, task.window, task.request_id, number, wait, failure))
 
-    async def _attempt(
-        self, body: SecretBytes, task: Task, stats: Stats, lease: Lease, choose_parse: Callable[[int], Parse]
-    ) -> Rows:
+    async def _attempt(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> Rows:
         """Sends until the answer is good or a failure counts."""
         fresh = False
         since = _now()
@@ -165,7 +155,7 @@ class Fetcher:
             started = _now()
             verdict, reply, failure = Verdict.NOTHING, None, None
             try:
-                reply, rows = await self._send(body, task, stats, lease.grow, choose_parse, fresh=fresh)
+                reply, rows = await self._send(body, task, stats, lease.grow, fresh=fresh)
                 verdict = Verdict.GOOD
             except HistoryError as error:
                 failure = error
@@ -194,7 +184,7 @@ class Fetcher:
         verdict, failure = Verdict.NOTHING, None
         stats.retries += 1
         try:
-            await self._send(body, canary, stats, lambda _: None, lambda _: verify, fresh=False)
+            await self._send(body, canary, stats, lambda _: None, fresh=False)
             verdict = Verdict.GOOD
         except HistoryError as error:
             failure = error
@@ -207,14 +197,7 @@ class Fetcher:
             raise failure
 
     async def _send(
-        self,
-        body: SecretBytes,
-        task: Task,
-        stats: Stats,
-        grow: Callable[[int], None],
-        choose_parse: Callable[[int], Parse],
-        *,
-        fresh: bool,
+        self, body: SecretBytes, task: Task, stats: Stats, grow: Callable[[int], None], *, fresh: bool
     ) -> tuple[Reply, Rows]:
         effort, observer = task.effort, self.observer
         stats.attempts += 1
@@ -230,7 +213,7 @@ class Fetcher:
             reply = await self.transport.send(
                 body, task.request_id, self._timeouts(effort), self.limits.body, grow=grow, fresh=fresh
             )
-            rows = await unhurried(reading(reply, self.token, choose_parse(len(reply.body))))
+            rows = await unhurried(reading(reply, self.token))
             size = len(reply.body)
         except HistoryError as error:
             # Its frames hold the answer, with whatever the server echoes, and hooks get to see it.

@@ -46,9 +46,7 @@ _stamps = msgspec.json.Decoder(list[RowStamp])
 
 
 def read_stamps(chunk: bytes) -> list[RowStamp] | None:
-    """The stamps of some rows with commas between them; None where one is not as documented."""
-    if has_long_label(chunk):
-        return None
+    """The stamps of some rows with commas between them; None where one is odd. It rounds to microseconds."""
     try:
         return _stamps.decode(b"[%b]" % chunk)
     except (msgspec.DecodeError, ValueError, RecursionError):

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from profile_history.envelope import Parsed, split_rows, verify
+from profile_history.envelope import split_rows
 from profile_history.errors import DecodeError
-from profile_history.labels import Stamp, read_datetime
+from profile_history.labels import Stamp, has_long_label, read_datetime
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -55,30 +55,25 @@ class Lane(Generic[T]):
     """A way to hand out rows: as events, or as they came.
 
     Attributes:
-        read_fast: Reads some rows with commas between them, unless one is odd or they are no JSON.
-        read_slowly: Reads some verified rows with commas between them, one by one.
+        read_fast: Reads some verified rows with commas between them, unless one is odd.
+        read_slowly: The same one by one, whatever they are.
     """
 
     read_fast: Callable[[bytes], Batch[T] | None]
     read_slowly: Callable[[bytes], Batch[T]]
 
-    def read(self, chunk: bytes) -> Batch[T]:
+    def read(self, chunk: bytes, *, usual: bool = False) -> Batch[T]:
         """Reads some verified rows, with commas between them.
+
+        Args:
+            chunk: The rows.
+            usual: Whether it is known that no `datetime` has more digits than the fast way keeps.
 
         Raises:
             DecodeError: They are nested too deeply for the caller's stack.
         """
-        return self.read_fast(chunk) or self.read_slowly(chunk)
-
-    def read_at_once(self, chunk: bytes) -> Parsed:
-        """Reads rows that nobody has verified yet, which verifies them as well.
-
-        Raises:
-            ValueError: They are no JSON.
-            RecursionError: They are nested too deeply.
-        """
-        batch = self.read_fast(chunk)
-        return verify(chunk) if batch is None else Parsed(len(batch.items), batch)
+        fast = usual or not has_long_label(chunk)
+        return (self.read_fast(chunk) if fast else None) or self.read_slowly(chunk)
 
 
 def read_rows(chunk: bytes, read: Callable[[bytes, Any], tuple[T, Stamp]]) -> Batch[T]:

@@ -10,7 +10,7 @@ from typing import Literal
 import attrs
 import msgspec
 
-from profile_history.envelope import BOM, Envelope, Parse, Rows, read_envelope, verify
+from profile_history.envelope import BOM, Envelope, Rows, read_envelope
 from profile_history.errors import (
     ApiError,
     AuthenticationError,
@@ -126,7 +126,7 @@ class Requests:
         return SecretBytes(self._fixed + b"," + msgspec.json.encode(variable)[1:])
 
 
-def reading(reply: Reply, token: Token, parse: Parse = verify) -> Generator[None, None, Rows]:
+def reading(reply: Reply, token: Token) -> Generator[None, None, Rows]:
     """Verifies a whole answer, in steps short enough for an event loop.
 
     Success is HTTP 2xx, a complete JSON object, `error` equal to 0 and `data` an array. Everything else raises.
@@ -134,10 +134,9 @@ def reading(reply: Reply, token: Token, parse: Parse = verify) -> Generator[None
     Args:
         reply: The answer.
         token: The token, to keep it out of messages that quote the server.
-        parse: Verifies some of its rows.
 
     Returns:
-        The rows, verified.
+        The rows, verified but not decoded.
 
     Raises:
         ApiError: The API reports an error.
@@ -152,7 +151,7 @@ def reading(reply: Reply, token: Token, parse: Parse = verify) -> Generator[None
         )
     success = 200 <= reply.status < 300
     try:
-        envelope = yield from read_envelope(reply.body, parse)
+        envelope = yield from read_envelope(reply.body)
     except ResponseError as error:
         if success:
             raise _not_ours(reply, token) or error from None

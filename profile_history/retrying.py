@@ -102,13 +102,16 @@ class Retrier:
         Raises:
             HistoryError: The last attempt's error.
         """
-        one_pass = _Pass(self, attempt, effort, divisible, before_retry)
         try:
-            return await one_pass.attempt_once()
+            result = await attempt()
         except HistoryError as error:
+            _note(error, effort)
+            one_pass = _Pass(self, attempt, effort, divisible, before_retry, error)
             if not one_pass.again(error):
                 raise
-            one_pass.first_failure = error
+        else:
+            self.budget.succeeded(effort.price)
+            return result
         return await tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(one_pass.again),
             wait=one_pass.wait,
@@ -158,15 +161,12 @@ class _Pass(Generic[T]):
     effort: Effort
     divisible: bool
     before_retry: Callable[[HistoryError, float], None]
-    first_failure: HistoryError | None = None
+    first_failure: HistoryError | None
 
     async def attempt(self) -> T:
         if self.first_failure is not None:
             error, self.first_failure = self.first_failure, None
             raise error
-        return await self.attempt_once()
-
-    async def attempt_once(self) -> T:
         try:
             result = await self.send()
         except HistoryError as error:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import attrs
 
-from profile_history.envelope import Parse, Rows, verify
+from profile_history.envelope import Rows
 from profile_history.errors import ConfigurationError, DeadlineExceeded, HistoryError, UsageError
 from profile_history.fetching import Fetcher
 from profile_history.memory import NoRoom
@@ -25,8 +25,6 @@ from profile_history.stats import Stats
 
 # Half of the 5 ms that the loop may be held.
 _LONGEST_HOLD = 0.002
-# Bytes.
-_MOST_READ_AHEAD = 1024 * 1024
 
 Profiles = Iterable[Profile] | AsyncIterable[Profile]
 
@@ -36,7 +34,7 @@ class Run:
     """Fetches what the schedule says, and hands the outcomes to one consumer.
 
     Enter it, await `next_outcome` until it gives None, tell `handed_out`, and leave it; leaving cancels and awaits all
-    tasks. `parse` is how to read rows that are verified and will be asked for at once.
+    tasks.
     """
 
     profiles: Profiles
@@ -45,8 +43,6 @@ class Run:
     workers: int
     deadline: float | None
     stats: Stats = attrs.field(factory=Stats)
-    parse: Parse = verify
-    _read_ahead: int = attrs.field(default=0, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _idle: deque[asyncio.Future[None]] = attrs.field(factory=deque, init=False)
     _feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
@@ -100,6 +96,9 @@ class Run:
             if self._failure is not None:
                 raise self._failure
             self._consumer = asyncio.get_running_loop().create_future()
+            if self._ends_at is None:
+                await self._consumer
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._ends_at):
                     await self._consumer
@@ -107,15 +106,17 @@ class Run:
     def handed_out(self, outcome: Outcome) -> None:
         """Makes room: the consumer is through with an outcome."""
         self.schedule.handed_out(outcome)
-        if outcome.rows is not None and outcome.rows.read:
-            self._read_ahead -= outcome.rows.size
         self._wake_worker()
 
+    @property
+    def breathless(self) -> bool:
+        """Whether the event loop was held for a while."""
+        return time.perf_counter() - self._last_breath > _LONGEST_HOLD
+
     async def breathe(self) -> None:
-        """Lets the event loop do other work if it was held for a while."""
-        if time.perf_counter() - self._last_breath > _LONGEST_HOLD:
-            await asyncio.sleep(0)
-            self._last_breath = time.perf_counter()
+        """Lets the event loop do other work."""
+        await asyncio.sleep(0)
+        self._last_breath = time.perf_counter()
 
     async def stop(self) -> None:
         """Cancels all work and waits until nothing of it is left; again is harmless."""
@@ -172,7 +173,8 @@ class Run:
         else:
             for profile in self.profiles:
                 await self._add(profile)
-                await self.breathe()
+                if self.breathless:
+                    await self.breathe()
         self.schedule.complete()
         _release(self._consumer)
 
@@ -213,9 +215,7 @@ class Run:
             self.stats.requests += 1
         divisible = unit.divisible
         try:
-            rows = await self.fetcher.fetch(
-                task, self.stats, unit.lease, divisible=divisible, nap=nap, choose_parse=self._choose_parse
-            )
+            rows = await self.fetcher.fetch(task, self.stats, unit.lease, divisible=divisible, nap=nap)
         except NoRoom:
             self.schedule.put_back(unit)
             return
@@ -253,14 +253,7 @@ class Run:
             self._working += 1
             self.schedule.unpark(unit)
 
-    def _choose_parse(self, size: int) -> Parse:
-        # What will be asked for at once is read as it is verified, in one go. More than that stays bytes, which cost
-        # less memory than what is made of them, and the garbage collector nothing.
-        return self.parse if self._read_ahead + size <= _MOST_READ_AHEAD else verify
-
     def _settle(self, unit: Unit, result: Rows | HistoryError) -> None:
-        if isinstance(result, Rows) and result.read:
-            self._read_ahead += result.size
         self.stats.profiles_done += self.schedule.settle(unit, result)
         self._note_done(unit, result)
 
@@ -284,11 +277,13 @@ class Run:
         )
 
     def _wake_worker(self) -> None:
+        if not self._idle and self._working >= self.workers:
+            return
         if not self.schedule.available or self._failure is not None:
             return
         if self._idle:
             _release(self._idle.popleft())
-        elif self._working < self.workers:
+        else:
             self._working += 1
             self._spawn(self._work)
 

@@ -98,49 +98,48 @@ class Reader(Generic[T]):
 
     async def rows(self) -> AsyncGenerator[T, None]:
         """Row by row, of one profile."""
-        async with self._started():
+        async with self.run:
             while (outcome := await self.run.next_outcome()) is not None:
                 for batch in self._batches(outcome):
                     for row in batch:
                         yield row
-                    await self.run.breathe()
+                    if self.run.breathless:
+                        await self.run.breathe()
                 self.run.handed_out(outcome)
             self.finished = True
 
     async def pairs(self) -> AsyncGenerator[tuple[Profile, T], None]:
         """Row by row, each with its profile."""
-        async with self._started():
+        async with self.run:
             while (outcome := await self.run.next_outcome()) is not None:
                 profile = outcome.profile
                 for batch in self._batches(outcome):
                     for row in batch:
                         yield profile, row
-                    await self.run.breathe()
+                    if self.run.breathless:
+                        await self.run.breathe()
                 self.run.handed_out(outcome)
             self.finished = True
 
     async def runs(self) -> AsyncGenerator[tuple[Profile, Window, list[T]], None]:
         """Many rows at a time: some of one profile's window, in order."""
-        async with self._started():
+        async with self.run:
             while (outcome := await self.run.next_outcome()) is not None:
                 for batch in self._batches(outcome):
                     if batch:
                         yield outcome.profile, outcome.window, batch
-                    await self.run.breathe()
+                    if self.run.breathless:
+                        await self.run.breathe()
                 self.run.handed_out(outcome)
             self.finished = True
 
     async def results(self: Reader[Event]) -> AsyncGenerator[WindowResult, None]:
         """Window by window."""
-        async with self._started():
+        async with self.run:
             while (outcome := await self.run.next_outcome()) is not None:
                 yield await self._result(outcome)
                 self.run.handed_out(outcome)
             self.finished = True
-
-    def _started(self) -> Run:
-        self.run.parse = self.lane.read_at_once
-        return self.run
 
     async def _result(self: Reader[Event], outcome: Outcome) -> WindowResult:
         known = len(self.quarantined)
@@ -149,7 +148,8 @@ class Reader(Generic[T]):
         try:
             for batch in self._unpacked(outcome):
                 events += batch
-                await self.run.breathe()
+                if self.run.breathless:
+                    await self.run.breathe()
         except HistoryError as error:
             self._give_up(outcome, error)
             failure = error

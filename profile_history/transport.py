@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import platform
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -29,7 +30,7 @@ from profile_history.errors import (
 )
 from profile_history.options import Timeouts
 from profile_history.protocol import Reply
-from profile_history.secrecy import SecretBytes, Token
+from profile_history.secrecy import SecretBytes, SecretText, Token
 from profile_history.version import __version__
 
 USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}; aiohttp {aiohttp.__version__})"
@@ -53,6 +54,11 @@ class _Wire:
     answered: bool = False
 
 
+# By the context of the task that sends, since a connector is not told for whom it connects; a `TraceConfig` would do as
+# well, at a tenth of the price of a small request.
+_wire: contextvars.ContextVar[_Wire] = contextvars.ContextVar("_wire")
+
+
 class Transport:
     """Holds one session, made in the event loop that first uses it, or one that the caller keeps and closes."""
 
@@ -62,6 +68,8 @@ class Transport:
         self._session = session
         self._owned = session is None
         self._fresh: aiohttp.ClientSession | None = None
+        self._fixed_headers = self._make_fixed_headers()
+        self._client_timeout: tuple[Timeouts, aiohttp.ClientTimeout] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answered = False
         self.closed = False
@@ -90,7 +98,7 @@ class Transport:
         if self.closed:
             raise UsageError("this client is closed; make a new one")
         if self._session is None:
-            self._session = _new_session(fresh=False)
+            self._session = _new_session(self._fixed_headers, fresh=False)
         if self._session.closed:
             raise UsageError("the session given to this client is closed; give it an open one")
         return self._session
@@ -136,25 +144,23 @@ class Transport:
         grow: Callable[[int], None],
     ) -> Reply | HistoryError:
         wire = _Wire()
+        _wire.set(wire)
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
             async with session.post(
                 self._url,
-                data=body,
+                data=aiohttp.BytesPayload(body),
                 headers=self._headers(request_id),
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout(timeouts),
-                # A caller's own traces are not to meet an object that they do not know.
-                trace_request_ctx=wire if self._owned else None,
             ) as response:
                 first_byte = clock() - started
                 wire.answered = self._answered = True
-                body_read = await _read(response, limit, grow)
+                body_read = await _read(response.content, limit, grow)
                 if not isinstance(body_read, ResponseTooLarge):
-                    headers = {name.lower(): value for name, value in response.headers.items()}
-                    return Reply(response.status, headers, body_read, first_byte)
+                    return Reply(response.status, response.headers, body_read, first_byte)
                 response.close()
                 return body_read
         except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
@@ -177,33 +183,40 @@ class Transport:
         if not fresh or not self._owned:
             return session
         if self._fresh is None:
-            self._fresh = _new_session(fresh=True)
+            self._fresh = _new_session(self._fixed_headers, fresh=True)
         return self._fresh
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
-        # `connect` takes in the host's lookup, but also the wait for a place in the pool, which a caller's session may
-        # have few of.
-        return aiohttp.ClientTimeout(
-            total=timeouts.attempt,
-            connect=timeouts.connect if self._owned else None,
-            sock_connect=timeouts.connect,
-            sock_read=timeouts.read,
-        )
+        if self._client_timeout is None or self._client_timeout[0] is not timeouts:
+            # `connect` takes in the host's lookup, but also the wait for a place in the pool, which a caller's session
+            # may have few of.
+            made = aiohttp.ClientTimeout(
+                total=timeouts.attempt,
+                connect=timeouts.connect if self._owned else None,
+                sock_connect=timeouts.connect,
+                sock_read=timeouts.read,
+            )
+            self._client_timeout = timeouts, made
+        return self._client_timeout[1]
 
     def _headers(self, request_id: str) -> Mapping[str, str]:
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "User-Agent": USER_AGENT,
-            "X-Request-ID": request_id,
-        }
+        # Our own session adds the others.
+        return {**({} if self._owned else self._fixed_headers), "X-Request-ID": request_id}
+
+    def _make_fixed_headers(self) -> Mapping[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": USER_AGENT}
         if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token.reveal()}"
+            headers["Authorization"] = SecretText(f"Bearer {self._token.reveal()}")
         return headers
 
 
 class _Connector(aiohttp.TCPConnector):
     """Gives out no connection on which something arrived that nobody asked for: it would pass for the next answer."""
+
+    def __init__(self, *, force_close: bool) -> None:
+        # The number of connections is the pacer's business; a limit here would count waiting as connecting.
+        super().__init__(limit=0, force_close=force_close, resolver=aiohttp.ThreadedResolver())
+        self._given_out: weakref.WeakSet[asyncio.Protocol] = weakref.WeakSet()
 
     async def connect(
         self,
@@ -212,41 +225,30 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
     ) -> aiohttp.connector.Connection:
         connection = await super().connect(req, traces, timeout)
-        if connection.protocol is not None and connection.protocol.should_close:
+        protocol = connection.protocol
+        assert protocol is not None
+        _wire.get().reused = protocol in self._given_out
+        self._given_out.add(protocol)
+        if protocol.should_close:
             connection.close()
             raise aiohttp.ServerDisconnectedError
         return connection
 
 
-def _new_session(*, fresh: bool) -> aiohttp.ClientSession:
-    # The number of connections is the pacer's business; a limit here would count waiting as connecting.
-    traces = aiohttp.TraceConfig(trace_config_ctx_factory=_wire_of)  # type: ignore[arg-type]
-    traces.on_connection_reuseconn.append(_note_reuse)
+def _new_session(headers: Mapping[str, str], *, fresh: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=_Connector(limit=0, force_close=fresh, resolver=aiohttp.ThreadedResolver()),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        trace_configs=[traces],
+        connector=_Connector(force_close=fresh), headers=headers, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     )
 
 
-def _wire_of(trace_request_ctx: Any = None) -> Any:
-    return trace_request_ctx
-
-
-async def _note_reuse(
-    _: aiohttp.ClientSession, wire: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams
-) -> None:
-    wire.reused = True
-
-
 async def _read(
-    response: aiohttp.ClientResponse, limit: int, grow: Callable[[int], None]
+    content: aiohttp.StreamReader, limit: int, grow: Callable[[int], None]
 ) -> bytes | bytearray | ResponseTooLarge:
-    body: bytes | bytearray = await response.content.readany()
+    body: bytes | bytearray = await content.readany()
     size = len(body)
     grow(size)
-    while size <= limit and (part := await response.content.readany()):
+    while size <= limit and not content.at_eof():
+        part = await content.readany()
         # Grown in place: putting a long body together in one go would hold the loop.
         body = body if isinstance(body, bytearray) else bytearray(body)
         body += part

@@ -71,14 +71,15 @@ class Unpacking(Generic[T]):
             if self.strict:
                 self._refuse(batch, number)
             number += part.rows
-            yield []
+            if len(rows.slices) > 1:
+                yield []
         owners.check()
         for batch in batches:
             self._set_apart(batch)
         yield from arranged([_labelled(batch) for batch in batches], self.window, self.order)
 
     def _read(self, rows: Rows, part: Slice) -> Batch[T]:
-        return part.result or self.lane.read(rows.chunk(part))
+        return self.lane.read(rows.chunk(part), usual=part.usual)
 
     def _refuse(self, batch: Batch[T], number: int) -> None:
         for row in filter(self._concerns, batch.quarantined):
@@ -97,8 +98,8 @@ class Unpacking(Generic[T]):
         zones: set[dt.tzinfo | None] = set()
         spans = []
         for part in rows.slices:
-            stamps = read_stamps(rows.chunk(part))
-            if not stamps:
+            stamps = read_stamps(rows.chunk(part)) if part.usual else None
+            if stamps is None:
                 return None
             owners.note(stamps)
             labels = list(map(_label_of, stamps))
