@@ -1,0 +1,68 @@
+"""`python -m benchmarks FIGURE`: measures one figure, or all."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from benchmarks import machine, publishing
+from benchmarks.options import Options
+from benchmarks.report import Finding, Report, text
+
+FIGURES = ("requests", "events", "lanes", "lag", "latency", "throttle", "memory", "export", "import")
+_MODULES = {"export": "exporting", "import": "importing"}
+_RESULTS = Path(__file__).with_name("results")
+
+
+def main() -> int:
+    """Runs what the command line says."""
+    arguments = _parser().parse_args()
+    options = Options(arguments.repeats, arguments.work, arguments.loop, arguments.profiles)
+    print(machine.description())
+    if options.trial:
+        print("a trial: too few rounds or too little work for a figure to be quoted")
+    names = FIGURES if arguments.figure == "all" else (arguments.figure,)
+    reports: list[Report] = []
+    failed = False
+    for name in names:
+        try:
+            reports.append(measured(name, options))
+        except (OSError, RuntimeError) as error:
+            failed = True
+            reports.append(Report(name, "failed", [Finding("failed", None, detail=f"{type(error).__name__}: {error}")]))
+        print(text(reports[-1]), flush=True)
+        if arguments.out is not None:
+            publishing.save(reports, options, arguments.out)
+    if arguments.readme and arguments.out is not None:
+        publishing.put_into_readme(Path(__file__).with_name("README.md"), arguments.out)
+    return 1 if failed else 0
+
+
+def measured(name: str, options: Options) -> Report:
+    """One figure's report."""
+    module = importlib.import_module(f"benchmarks.figures.{_MODULES.get(name, name)}")
+    report: Report = module.run(options)
+    return report
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
+    for name in (*FIGURES, "all"):
+        about = "all of them, saved with their charts"
+        if name != "all":
+            about = importlib.import_module(f"benchmarks.figures.{_MODULES.get(name, name)}").METHOD
+        figure = figures.add_parser(name, help=about.replace("%", "%%"), description=about.replace("%", "%%"))
+        figure.add_argument("--repeats", type=int, default=7, help="rounds that count (7)")
+        figure.add_argument("--work", type=float, default=1.0, help="a factor on the work of a turn (1)")
+        figure.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop of all")
+        figure.add_argument("--profiles", type=int, default=100_000, help="the most profiles in `memory` (100,000)")
+        figure.add_argument("--out", type=Path, default=_RESULTS if name == "all" else None, help="where to save")
+        figure.add_argument("--readme", action="store_true", help="put what was saved into the README")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The figures: one module each, with a function `run` that measures and reports."""

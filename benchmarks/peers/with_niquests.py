@@ -1,0 +1,34 @@
+"""niquests: one asynchronous session, its pool as large as the number of requests on their way."""
+
+from __future__ import annotations
+
+import json
+
+import niquests
+
+from benchmarks.peers.base import HEADERS, REQUEST, AsyncPeer, fan_out
+from benchmarks.peers.with_aiohttp import counted
+
+_BODY = json.dumps(REQUEST).encode()
+
+
+class Niquests(AsyncPeer):
+    """Dictionaries by `response.json()`."""
+
+    async def start(self) -> None:
+        """Makes the session."""
+        self.session = niquests.AsyncSession(pool_connections=1, pool_maxsize=self.site.in_flight)
+
+    async def work(self, requests: int) -> int:
+        """Makes some requests."""
+        return await fan_out(requests, self.site.in_flight, self.one)
+
+    async def stop(self) -> None:
+        """Closes the session."""
+        await self.session.close()
+
+    async def one(self) -> int:
+        """Makes one request and reads its rows."""
+        response = await self.session.post(self.url, data=_BODY, headers=HEADERS)
+        response.raise_for_status()
+        return counted(response.json())
