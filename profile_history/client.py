@@ -34,6 +34,7 @@ from profile_history.schedule import Outcome, Schedule
 from profile_history.secrecy import SecretText
 from profile_history.streams import HistoryStream, OnError, Reader
 from profile_history.transport import Transport
+from profile_history.turns import Turns
 from profile_history.walking import Walk, WindowRule, checked_rule
 from profile_history.windows import Border, Order, asked_window
 
@@ -43,7 +44,7 @@ Day = dt.date | str
 # many, the others wait meanwhile, and handing each place over would cost more.
 _WORKERS_A_REQUEST = 2
 _MANY_WORKERS = 32
-_AHEAD_A_REQUEST = 2
+_AHEAD_A_REQUEST = 4
 _PARKED_A_REQUEST = 64
 
 
@@ -58,6 +59,7 @@ class _Shared:
     memory: Memory = attrs.field(factory=Memory)
     row_counts: RowCounts = attrs.field(factory=RowCounts)
     canary: Canary = attrs.field(factory=Canary)
+    turns: Turns = attrs.field(factory=Turns)
     runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
     clients: weakref.WeakSet[HistoryClient] = attrs.field(factory=weakref.WeakSet)
 
@@ -322,6 +324,7 @@ class HistoryClient:
             observer=shared.observer,
             row_counts=shared.row_counts,
             canary=shared.canary,
+            turns=shared.turns,
             border=options.border,
             timeouts=options.timeouts,
             limits=options.limits,

@@ -1,32 +1,23 @@
-"""The envelope of an answer, and its rows as verified bytes in slices that decode quickly. No I/O.
-
-A long array is never parsed in one go, since that would hold the event loop. It is cut where a row seems to end, and
-each slice is parsed alone. That is as strict as parsing the whole: a slice that starts at a row and is valid between
-brackets ends at a row, because what a parser has read of a text decides the state it is in.
-"""
+"""The envelope of an answer: is it one complete JSON object, and what does it say? No I/O."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
 import attrs
-import msgspec
 
+from profile_history.cutting import SLICE, Chunk, cut, cut_ahead, verified
 from profile_history.errors import DecodeError, TruncatedResponse
-
-# Decoding a slice of this many bytes stays well under the 5 ms that the loop may be held, in the lenient lane too.
-SLICE = 32 * 1024
 
 _OUTLINE_LIMIT = 1024 * 1024
 _HEAD_LIMIT = 64 * 1024
 _CANDIDATES = 64
-_TOKENS_A_STEP = 2048
-_BLANKS = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
 
 _DOCUMENTED_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"data"[ \t\r\n]*:[ \t\r\n]*\[')
@@ -37,38 +28,7 @@ _DOCUMENTED_ANSWER = re.compile(
 )
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[')
 _OPENING = re.compile(rb"[ \t\r\n]*\{")
-_BLANK = re.compile(rb"[ \t\r\n]*")
-_BLANK_TEXT = re.compile(r"[ \t\r\n]*")
-_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
-_FIRST_KEY = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*"[^"\\]{1,64}")')
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
-
-
-class _Label(msgspec.Struct, gc=False):
-    # msgspec reads a longer one, but rounds it.
-    datetime: Annotated[str, msgspec.Meta(max_length=len("2017-04-05T07:48:44.123456Z"))]
-
-
-_labels = msgspec.json.Decoder(list[_Label])
-_raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
-_plain = json.JSONDecoder(strict=False)
-
-
-class Slice(NamedTuple):
-    """Some rows of the body.
-
-    Attributes:
-        start: Where they start.
-        stop: Where they end.
-        rows: How many they are.
-        usual: Whether each is an object whose `datetime` is a text that goes down to microseconds at most.
-    """
-
-    start: int
-    stop: int
-    rows: int
-    usual: bool
 
 
 @attrs.frozen
@@ -76,26 +36,17 @@ class Rows:
     """The rows of a verified answer, still as bytes.
 
     Attributes:
-        body: The answer.
-        slices: Where its rows stand.
+        chunks: They, in the server's order.
+        size: Bytes; how long the answer is.
     """
 
-    body: bytes | bytearray = attrs.field(repr=False)
-    slices: tuple[Slice, ...] = attrs.field(repr=False)
+    chunks: Sequence[Chunk] = attrs.field(repr=False)
+    size: int
 
     @property
     def count(self) -> int:
         """How many rows there are."""
-        return sum(part.rows for part in self.slices)
-
-    @property
-    def size(self) -> int:
-        """How many bytes they keep in memory."""
-        return len(self.body)
-
-    def chunk(self, part: Slice) -> bytes:
-        """One slice: some rows with commas between them."""
-        return bytes(self.body[part.start : part.stop])
+        return sum(chunk.rows for chunk in self.chunks)
 
 
 @attrs.frozen
@@ -113,21 +64,39 @@ class Envelope:
     rows: Rows | None
 
 
-def read_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
-    """Verifies that a body is one complete JSON object, in short steps.
+def read_envelope(body: bytes, rest: Iterable[bytes] = ()) -> Generator[None, None, Envelope]:
+    """Verifies that an answer is one complete JSON object, in short steps.
+
+    Args:
+        body: The answer, or if it is long, some of its beginning.
+        rest: What follows, in pieces.
 
     Raises:
-        TruncatedResponse: The body stops before its end.
-        DecodeError: The body is no such object.
+        TruncatedResponse: The answer stops before its end.
+        DecodeError: The answer is no such object.
     """
-    if len(body) <= 2 * SLICE and (usual := _usual_envelope(body)):
+    pieces = deque(rest)
+    size = len(body) + sum(map(len, pieces))
+    if size <= 2 * SLICE and (usual := _usual_envelope(body)):
         return usual
-    return (yield from _any_envelope(body))
+    while pieces and len(body) < 2 * SLICE:
+        body += pieces.popleft()
+    body = body.removeprefix(BOM)
+    chunks: list[Chunk] = []
+    if pieces and (head := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT)):
+        chunks, tail = yield from cut_ahead(body, head.end(), pieces)
+        body = head[0] + tail
+    elif pieces:
+        body = b"".join([body, *pieces])
+    envelope = yield from _any_envelope(body, size)
+    if envelope.rows is None:
+        return envelope
+    if chunks and not envelope.rows.chunks:
+        raise DecodeError("the rows are no JSON: a row is missing after a comma", path="$.data")
+    return attrs.evolve(envelope, rows=Rows([*chunks, *envelope.rows.chunks], size))
 
 
-def _any_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
-    if body.startswith(BOM):
-        body = _without_bom(body)
+def _any_envelope(body: bytes, size: int) -> Generator[None, None, Envelope]:
     _check_opening(body)
     start = yield from _data_start(body)
     if start is None:
@@ -141,84 +110,36 @@ def _any_envelope(body: bytes | bytearray) -> Generator[None, None, Envelope]:
             failure = failure or problem
             continue
         try:
-            slices = yield from _cut(body, start, stop)
+            chunks = yield from cut(body, start, stop)
         except (ValueError, RecursionError) as error:
             if problem is None:
                 failure = failure or DecodeError(f"the rows are no JSON: {type(error).__name__}", path="$.data")
         else:
             if problem is None:
-                return _envelope(outline, Rows(body, tuple(slices)))
+                return _envelope(outline, Rows(chunks, size))
             failure = problem
-    raise failure or TruncatedResponse(f"the answer has no proper end after {len(body)} bytes")
+    raise failure or TruncatedResponse(f"the answer has no proper end after {size} bytes")
 
 
-def _usual_envelope(body: bytes | bytearray) -> Envelope | None:
+def _usual_envelope(body: bytes) -> Envelope | None:
     """What as good as every small answer is: a success in the documented order of keys, in one slice."""
     documented = _DOCUMENTED_ANSWER.fullmatch(body)
     if documented is None:
         return None
     start, stop = documented.span(1)
     with contextlib.suppress(ValueError, RecursionError):
-        part = _slice(body, start, stop)
-        return Envelope(0, "", Rows(body, (part,) if part.rows else ()))
+        chunk = verified(body[start:stop])
+        return Envelope(0, "", Rows((chunk,) if chunk.rows else (), len(body)))
     return None
 
 
-def _check_opening(body: bytes | bytearray) -> None:
+def _check_opening(body: bytes) -> None:
     if _OPENING.match(body, 0, _HEAD_LIMIT) is None:
         blank = len(body) <= _HEAD_LIMIT and not body.strip()
         raise TruncatedResponse("the answer is empty") if blank else DecodeError("the answer is no JSON object")
 
 
-def split_rows(chunk: bytes) -> list[bytes]:
-    """Splits some rows with commas between them into one text a row.
-
-    Raises:
-        ValueError: They are no JSON.
-        RecursionError: They are nested too deeply.
-    """
-    return [bytes(row) for row in _parse(chunk)]
-
-
-def _decodable(chunk: bytes) -> bytes:
-    if not chunk.isascii():
-        chunk.decode()
-    return b"[%b]" % chunk
-
-
-def _parse(chunk: bytes) -> list[Any]:
-    try:
-        return _raw_rows.decode(_decodable(chunk))
-    except msgspec.DecodeError:
-        return list(_split_leniently(chunk.decode()))
-
-
-# msgspec refuses a lone surrogate and a bare control character inside a string; one such row must not cost the rest.
-def _split_leniently(text: str) -> Iterator[bytes]:
-    place = _end_of_blank(text, 0)
-    while place < len(text):
-        _, end = _plain.raw_decode(text, place)
-        yield text[place:end].encode()
-        end = _end_of_blank(text, end)
-        place = _end_of_blank(text, end + 1) if text.startswith(",", end) else end
-        if (place > end) != (place < len(text)):
-            raise ValueError(f"a comma or a row is missing at {end}")
-
-
-def _end_of_blank(text: str, place: int) -> int:
-    blank = _BLANK_TEXT.match(text, place)
-    return blank.end() if blank else place
-
-
-def _without_bom(body: bytes | bytearray) -> bytes | bytearray:
-    if isinstance(body, bytearray):
-        # In place: a copy of a long body would hold the loop.
-        body[: len(BOM)] = b" " * len(BOM)
-        return body
-    return body.removeprefix(BOM)
-
-
-def _data_start(body: bytes | bytearray) -> Generator[None, None, int | None]:
+def _data_start(body: bytes) -> Generator[None, None, int | None]:
     if documented := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT):
         return documented.end()
     for found in islice(_DATA.finditer(body, 0, _HEAD_LIMIT), _CANDIDATES):
@@ -232,7 +153,7 @@ def _data_start(body: bytes | bytearray) -> Generator[None, None, int | None]:
     return None
 
 
-def _data_stops(body: bytes | bytearray, start: int) -> Iterator[int]:
+def _data_stops(body: bytes, start: int) -> Iterator[int]:
     stop = len(body)
     for _ in range(_CANDIDATES):
         stop = body.rfind(b"]", start, stop)
@@ -241,7 +162,7 @@ def _data_stops(body: bytes | bytearray, start: int) -> Iterator[int]:
         yield stop
 
 
-def _outline(text: bytes | bytearray) -> dict[str, Any]:
+def _outline(text: bytes) -> dict[str, Any]:
     if len(text) > _OUTLINE_LIMIT:
         raise DecodeError("the answer is longer than any error message and holds no `data`", path="$.data")
     pairs = json.loads(text, object_pairs_hook=list)
@@ -251,7 +172,7 @@ def _outline(text: bytes | bytearray) -> dict[str, Any]:
     return outline
 
 
-def _outline_or_problem(text: bytes | bytearray) -> tuple[dict[str, Any] | None, DecodeError | None]:
+def _outline_or_problem(text: bytes) -> tuple[dict[str, Any] | None, DecodeError | None]:
     try:
         return _outline(text), None
     except DecodeError as error:
@@ -264,7 +185,7 @@ def _outline_or_problem(text: bytes | bytearray) -> tuple[dict[str, Any] | None,
         return None, None
 
 
-def _only_outline(text: bytes | bytearray) -> dict[str, Any]:
+def _only_outline(text: bytes) -> dict[str, Any]:
     try:
         return _outline(text)
     except json.JSONDecodeError as error:
@@ -283,75 +204,3 @@ def _envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
         raise DecodeError("`error` is no whole number, so nothing says whether the request succeeded", path="$.error")
     text = outline.get("error_text")
     return Envelope(code, text if isinstance(text, str) else "", rows)
-
-
-def _cut(body: bytes | bytearray, start: int, stop: int) -> Generator[None, None, list[Slice]]:
-    slices: list[Slice] = []
-    start, stop = _trimmed(body, start, stop)
-    if start == stop:
-        return slices
-    boundary = _boundary(body, start, stop) if stop - start > 2 * SLICE else None
-    while True:
-        part = yield from _next_slice(body, start, stop, boundary)
-        if part.rows == 0:
-            raise ValueError("a row is missing after a comma")
-        slices.append(part)
-        end = part.stop
-        if end == stop:
-            return slices
-        comma = _COMMA.match(body, end, stop)
-        if comma is None:
-            raise ValueError(f"a comma is missing at {end}")
-        start = comma.end()
-        yield
-
-
-def _next_slice(
-    body: bytes | bytearray, start: int, stop: int, boundary: re.Pattern[bytes] | None
-) -> Generator[None, None, Slice]:
-    if boundary is None or stop - start <= 2 * SLICE:
-        return _slice(body, start, stop)
-    if guess := boundary.search(body, start + SLICE, min(start + 4 * SLICE, stop)):
-        with contextlib.suppress(ValueError):
-            return _slice(body, start, guess.start() + 1)
-    end = yield from _row_end(body, start, start + SLICE, stop)
-    return _slice(body, start, end)
-
-
-def _slice(body: bytes | bytearray, start: int, stop: int) -> Slice:
-    chunk = bytes(body[start:stop])
-    try:
-        return Slice(start, stop, len(_labels.decode(_decodable(chunk))), usual=True)
-    except msgspec.DecodeError:
-        return Slice(start, stop, len(_parse(chunk)), usual=False)
-
-
-def _trimmed(body: bytes | bytearray, start: int, stop: int) -> tuple[int, int]:
-    blank = _BLANK.match(body, start, stop)
-    start = blank.end() if blank else start
-    while start < stop and body[stop - 1] in _BLANKS:
-        end = body[max(start, stop - SLICE) : stop]
-        stop -= len(end) - len(end.rstrip(_BLANKS))
-    return start, stop
-
-
-def _boundary(body: bytes | bytearray, start: int, stop: int) -> re.Pattern[bytes]:
-    first_key = _FIRST_KEY.match(body, start, stop)
-    row = re.escape(first_key[1]) if first_key else rb"\{"
-    return re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=" + row + rb")")
-
-
-def _row_end(body: bytes | bytearray, start: int, least: int, stop: int) -> Generator[None, None, int]:
-    depth = 0
-    for number, token in enumerate(_TOKEN.finditer(body, start, stop), 1):
-        if token[0] in (b"{", b"["):
-            depth += 1
-        elif token[0] in (b"}", b"]"):
-            depth -= 1
-            if depth == 0 and token.end() >= least:
-                return token.end()
-        elif token[0] == b"," and depth == 0 and token.start() >= least:
-            return token.start()
-        if number % _TOKENS_A_STEP == 0:
-            yield
-    return stop

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
 
 import attrs
 
@@ -30,9 +29,8 @@ from profile_history.retrying import Effort, Retrier
 from profile_history.secrecy import SecretBytes, Token
 from profile_history.stats import Stats
 from profile_history.transport import Transport
+from profile_history.turns import Turns
 from profile_history.windows import Border, Window
-
-T = TypeVar("T")
 
 # Seconds; what is left of a window's time may be too little to say anything about the server.
 _LEAST_ATTEMPT = 1.0
@@ -92,6 +90,7 @@ class Fetcher:
     observer: Observer
     row_counts: RowCounts
     canary: Canary
+    turns: Turns
     border: Border
     timeouts: Timeouts
     limits: Limits
@@ -213,8 +212,8 @@ class Fetcher:
             reply = await self.transport.send(
                 body, task.request_id, self._timeouts(effort), self.limits.body, grow=grow, fresh=fresh
             )
-            rows = await unhurried(reading(reply, self.token))
-            size = len(reply.body)
+            rows = await self.turns.through(reading(reply, self.token))
+            size = reply.size
         except HistoryError as error:
             # Its frames hold the answer, with whatever the server echoes, and hooks get to see it.
             error.forget_frames()
@@ -266,16 +265,6 @@ class Fetcher:
             error.kind = Kind.CALLER
             error.too_much = True
             raise error
-
-
-async def unhurried(steps: Generator[None, None, T]) -> T:
-    """Runs short steps one after another, and lets the event loop do other work between them."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        await asyncio.sleep(0)
 
 
 def _verdict_on(error: HistoryError) -> Verdict:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from profile_history.envelope import split_rows
+from profile_history.cutting import split_rows
 from profile_history.errors import DecodeError
 from profile_history.labels import Stamp, has_long_label, read_datetime
 

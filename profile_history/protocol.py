@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Literal
 
 import attrs
@@ -97,14 +97,21 @@ class Reply:
     Attributes:
         status: The HTTP status.
         headers: Its headers, names in lower case.
-        body: All of its bytes.
+        body: Its bytes, or if they are many, some first ones.
         first_byte: Seconds until it began.
+        rest: The other bytes, in pieces as they arrived.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes | bytearray = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
     first_byte: float = 0.0
+    rest: Sequence[bytes] = attrs.field(default=(), repr=False)
+
+    @property
+    def size(self) -> int:
+        """How many bytes the body has."""
+        return len(self.body) + sum(map(len, self.rest))
 
 
 class Requests:
@@ -151,7 +158,7 @@ def reading(reply: Reply, token: Token) -> Generator[None, None, Rows]:
         )
     success = 200 <= reply.status < 300
     try:
-        envelope = yield from read_envelope(reply.body)
+        envelope = yield from read_envelope(reply.body, reply.rest)
     except ResponseError as error:
         if success:
             raise _not_ours(reply, token) or error from None
@@ -211,7 +218,7 @@ def _http_date(text: str) -> dt.datetime | None:
 
 def _not_ours(reply: Reply, token: Token) -> ResponseError | None:
     head = reply.body[:_PAGE_LIMIT].removeprefix(BOM).lstrip()
-    if not head and len(reply.body) <= _PAGE_LIMIT:
+    if not head and reply.size <= _PAGE_LIMIT:
         return _suspect(TruncatedResponse(f"HTTP {reply.status} with an empty body is not the same as no events"))
     if not head.startswith(b"<"):
         return None

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import attrs
 
+from profile_history import turns
 from profile_history.envelope import Rows
 from profile_history.errors import ConfigurationError, DeadlineExceeded, HistoryError, UsageError
 from profile_history.fetching import Fetcher
@@ -22,9 +23,6 @@ from profile_history.observing import WindowDone
 from profile_history.profiles import Profile
 from profile_history.schedule import Outcome, Schedule, Unit
 from profile_history.stats import Stats
-
-# Half of the 5 ms that the loop may be held.
-_LONGEST_HOLD = 0.002
 
 Profiles = Iterable[Profile] | AsyncIterable[Profile]
 
@@ -98,10 +96,11 @@ class Run:
             self._consumer = asyncio.get_running_loop().create_future()
             if self._ends_at is None:
                 await self._consumer
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._ends_at):
-                    await self._consumer
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._ends_at):
+                        await self._consumer
+            self._last_breath = time.perf_counter()
 
     def handed_out(self, outcome: Outcome) -> None:
         """Makes room: the consumer is through with an outcome."""
@@ -111,7 +110,7 @@ class Run:
     @property
     def breathless(self) -> bool:
         """Whether the event loop was held for a while."""
-        return time.perf_counter() - self._last_breath > _LONGEST_HOLD
+        return time.perf_counter() - self._last_breath > turns.LONGEST
 
     async def breathe(self) -> None:
         """Lets the event loop do other work."""

@@ -9,6 +9,7 @@ import platform
 import socket
 import ssl
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,7 +36,8 @@ from profile_history.version import __version__
 
 USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}; aiohttp {aiohttp.__version__})"
 
-
+# Bytes.
+_LEAST_PIECE = 64 * 1024
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _OUT_OF_RESOURCES = {
@@ -158,11 +160,11 @@ class Transport:
             ) as response:
                 first_byte = clock() - started
                 wire.answered = self._answered = True
-                body_read = await _read(response.content, limit, grow)
-                if not isinstance(body_read, ResponseTooLarge):
-                    return Reply(response.status, response.headers, body_read, first_byte)
-                response.close()
-                return body_read
+                pieces = await _read(response.content, limit, grow)
+                if isinstance(pieces, ResponseTooLarge):
+                    response.close()
+                    return pieces
+                return Reply(response.status, response.headers, pieces.popleft(), first_byte, pieces)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
             failure = _translated(error, self._url, timeouts)
             failure.stale = wire.reused and not wire.answered and _is_hang_up(error)
@@ -243,20 +245,20 @@ def _new_session(headers: Mapping[str, str], *, fresh: bool) -> aiohttp.ClientSe
 
 async def _read(
     content: aiohttp.StreamReader, limit: int, grow: Callable[[int], None]
-) -> bytes | bytearray | ResponseTooLarge:
-    body: bytes | bytearray = await content.readany()
-    size = len(body)
+) -> deque[bytes] | ResponseTooLarge:
+    pieces = deque([await content.readany()])
+    size = len(pieces[0])
     grow(size)
     while size <= limit and not content.at_eof():
-        part = await content.readany()
-        # Grown in place: putting a long body together in one go would hold the loop.
-        body = body if isinstance(body, bytearray) else bytearray(body)
-        body += part
-        size += len(part)
-        grow(len(part))
+        piece = await content.readany()
+        size += len(piece)
+        grow(len(piece))
+        if len(pieces[-1]) < _LEAST_PIECE:
+            piece = pieces.pop() + piece
+        pieces.append(piece)
     if size > limit:
         return ResponseTooLarge(f"the answer is longer than {limit} bytes; ask for fewer days or raise Limits.body")
-    return body
+    return pieces
 
 
 def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryError:

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 import attrs
 
 from profile_history.arranging import Labelled, Span, arranged, follow_one_another, follow_one_another_backwards
-from profile_history.envelope import Rows, Slice
+from profile_history.cutting import Chunk
+from profile_history.envelope import Rows
 from profile_history.errors import DecodeError, ResponseError
 from profile_history.labels import Stamp, read_stamps
 from profile_history.lanes import Batch, Lane, Quarantined
@@ -57,29 +58,29 @@ class Unpacking(Generic[T]):
         if rows.size > _LARGE and not self.strict:
             sequence = yield from self._sequence(rows)
         if sequence is not None:
-            for part in sequence:
-                batch = self._read(rows, part)
+            for chunk in sequence:
+                batch = self._read(chunk)
                 self._set_apart(batch)
                 yield from arranged([_labelled(batch)], self.window, self.order)
             return
         owners = _Owners(self.owner)
         batches = []
         number = 0
-        for part in rows.slices:
-            batches.append(batch := self._read(rows, part))
+        for chunk in rows.chunks:
+            batches.append(batch := self._read(chunk))
             owners.note(batch.stamps)
             if self.strict:
                 self._refuse(batch, number)
-            number += part.rows
-            if len(rows.slices) > 1:
+            number += chunk.rows
+            if len(rows.chunks) > 1:
                 yield []
         owners.check()
         for batch in batches:
             self._set_apart(batch)
         yield from arranged([_labelled(batch) for batch in batches], self.window, self.order)
 
-    def _read(self, rows: Rows, part: Slice) -> Batch[T]:
-        return self.lane.read(rows.chunk(part), usual=part.usual)
+    def _read(self, chunk: Chunk) -> Batch[T]:
+        return self.lane.read(chunk.text, usual=chunk.usual)
 
     def _refuse(self, batch: Batch[T], number: int) -> None:
         for row in filter(self._concerns, batch.quarantined):
@@ -92,13 +93,13 @@ class Unpacking(Generic[T]):
     def _concerns(self, row: Quarantined) -> bool:
         return row.datetime is None or self.window.holds(row.datetime.date())
 
-    def _sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Slice] | None]:
+    def _sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Chunk] | None]:
         """The order in which to read the slices, if the order of their rows allows to read one after another."""
         owners = _Owners(self.owner)
         zones: set[dt.tzinfo | None] = set()
         spans = []
-        for part in rows.slices:
-            stamps = read_stamps(rows.chunk(part)) if part.usual else None
+        for chunk in rows.chunks:
+            stamps = read_stamps(chunk.text) if chunk.usual else None
             if stamps is None:
                 return None
             owners.note(stamps)
@@ -111,8 +112,8 @@ class Unpacking(Generic[T]):
             yield []
         owners.check()
         if follow_one_another(spans, self.order):
-            return rows.slices
-        return reversed(rows.slices) if follow_one_another_backwards(spans, self.order) else None
+            return rows.chunks
+        return reversed(rows.chunks) if follow_one_another_backwards(spans, self.order) else None
 
 
 def _labelled(batch: Batch[T]) -> Labelled[T]:

@@ -12,7 +12,20 @@ PACKAGE = Path(profile_history.__file__).parent
 
 # From the ground up; a room imports only from lower floors.
 FLOORS = (
-    {"version", "errors", "actions", "stats", "budget", "capping", "ceiling", "gate", "memory", "labels"},
+    {
+        "version",
+        "errors",
+        "actions",
+        "stats",
+        "budget",
+        "capping",
+        "ceiling",
+        "gate",
+        "memory",
+        "labels",
+        "turns",
+        "cutting",
+    },
     {"profiles", "options", "windows", "events", "secrecy", "envelope"},
     {"walking", "lanes", "arranging", "protocol", "observing"},
     {"settings", "transport", "retrying", "pacing", "decoding", "rawrows", "unpacking"},
@@ -35,6 +48,7 @@ PURE = (
     "windows",
     "walking",
     "protocol",
+    "cutting",
     "envelope",
     "labels",
     "lanes",

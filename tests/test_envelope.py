@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history import DecodeError, ResponseError, TruncatedResponse, envelope
-from profile_history.envelope import BOM, SLICE, read_envelope, split_rows
+from profile_history import DecodeError, ResponseError, TruncatedResponse, cutting, envelope
+from profile_history.cutting import SLICE, split_rows
+from profile_history.envelope import BOM, read_envelope
 
 NASTY = ['},{"action"', "]", '"data":[', '"', "\\", '\\"}],"error":0}', "é я € 😀", "{", ""]
 TEXT = st.sampled_from(NASTY) | st.text(max_size=8)
@@ -42,19 +43,50 @@ META = {"alpha": [1, {"deep": [2]}], "omega": [[], "]"]}
 
 
 def verified(body, slice_size=SLICE):
-    """The envelope of a body and the number of steps it took."""
+    """The envelope of a body and the number of steps it took; however it arrives, it comes to the same."""
+    try:
+        answer, steps = verified_in_pieces(body, slice_size, [])
+    except ResponseError:
+        for piece in (3 * slice_size, 8 * slice_size):
+            with pytest.raises(ResponseError):
+                verified_in_pieces(body, slice_size, pieces_of(body, piece))
+        raise
+    for piece in (3 * slice_size, 8 * slice_size):
+        other, more = verified_in_pieces(body, slice_size, pieces_of(body, piece))
+        assert (other.error, other.error_text, other.rows and other.rows.size) == (
+            answer.error,
+            answer.error_text,
+            answer.rows and answer.rows.size,
+        )
+        if answer.rows is not None:
+            assert texts_of(other) == texts_of(answer)
+        steps = min(steps, more)
+    return answer, steps
+
+
+def pieces_of(body, size):
+    return [body[place : place + size] for place in range(0, len(body), size)]
+
+
+def verified_in_pieces(body, slice_size, pieces):
+    """The same, in pieces or whole."""
     found = []
+    first, *rest = pieces or [body]
 
     def drive():
-        found.append((yield from read_envelope(body)))
+        found.append((yield from read_envelope(first, rest)))
 
-    with mock.patch.object(envelope, "SLICE", slice_size):
+    with mock.patch.object(envelope, "SLICE", slice_size), mock.patch.object(cutting, "SLICE", slice_size):
         steps = sum(1 for _ in drive())
     return found[0], steps
 
 
+def texts_of(answer):
+    return [row for chunk in answer.rows.chunks for row in split_rows(chunk.text)]
+
+
 def rows_of(answer):
-    return [json.loads(row, strict=False) for part in answer.rows.slices for row in split_rows(answer.rows.chunk(part))]
+    return [json.loads(row, strict=False) for row in texts_of(answer)]
 
 
 def written(rows, **others):
@@ -313,9 +345,21 @@ def test_blanks_around_rows_never_matter(length, blanks):
 
 
 def test_a_byte_order_mark_is_passed_over_in_an_answer_that_came_in_pieces_too():
-    """Pieces are put together in a bytearray, which is not copied for it."""
-    body = bytearray(BOM + with_rows(b'{"a":1}'))
-    assert rows_of(verified(body)[0]) == [{"a": 1}]
+    """Wherever the first piece ends."""
+    body = BOM + with_rows(b'{"a":1}')
+    for first in range(len(body)):
+        answer, _ = verified_in_pieces(body, 8, [body[:first], body[first:]])
+        assert rows_of(answer) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("tail", [b",", b",]", b',{"a":1},],"error":0}', b' ,\n ],"error":0}', b"x", b""])
+def test_what_follows_the_rows_cut_so_far_is_verified_as_well(tail):
+    """A comma too many, junk, or nothing at all: no answer is better for having come in pieces."""
+    row = b'{"a":"%b"}' % (b"x" * 50)
+    body = b'{"data":[' + b",".join([row] * 100) + tail
+    for size in range(60, 3000, 97):
+        with pytest.raises(ResponseError):
+            verified_in_pieces(body, 64, pieces_of(body, size))
 
 
 def test_an_answer_that_does_not_begin_in_time_is_no_answer():

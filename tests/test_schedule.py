@@ -48,7 +48,7 @@ def taken(plan, count):
 
 
 def rows(size=10):
-    return Rows(b" " * size, ())
+    return Rows((), size)
 
 
 def drain(plan):

@@ -615,7 +615,9 @@ async def test_the_bytes_of_an_answer_are_told_as_they_come():
             await asyncio.sleep(0.001)
 
     async with Script(rest=slowly) as server:
-        assert (await attempt(server.url, grow=told.append)).body == body
+        reply = await attempt(server.url, grow=told.append)
+    assert b"".join([reply.body, *reply.rest]) == body
+    assert reply.size == len(body)
     assert sum(told) == len(body)
     assert len(told) > 2
 
