@@ -47,6 +47,7 @@ class Run:
     _consumer: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _working: int = attrs.field(default=0, init=False)
+    _waking: bool = attrs.field(default=False, init=False)
     _last_breath: float = attrs.field(default=0.0, init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.Context, init=False)
     _ends_at: float | None = attrs.field(default=None, init=False)
@@ -190,6 +191,7 @@ class Run:
         self._wake_worker()
 
     async def _work(self) -> None:
+        self._waking = False
         # One that took the place of a parked one leaves when that one is back.
         while self._working <= self.workers:
             unit = self.schedule.take()
@@ -197,6 +199,7 @@ class Run:
                 idle = asyncio.get_running_loop().create_future()
                 self._idle.append(idle)
                 await idle
+                self._waking = False
                 continue
             self._wake_worker()
             await self._fetch(unit)
@@ -276,10 +279,12 @@ class Run:
         )
 
     def _wake_worker(self) -> None:
-        if not self._idle and self._working >= self.workers:
+        # One at a time: the one that is on its way takes the window that there is, and wakes the next if there are more.
+        if self._waking or (not self._idle and self._working >= self.workers):
             return
         if not self.schedule.available or self._failure is not None:
             return
+        self._waking = True
         if self._idle:
             _release(self._idle.popleft())
         else:

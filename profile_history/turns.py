@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 # Seconds. A turn of the loop may hold one of verifying and one of handing out, and what arrives on all connections; the
 # loop may be held for 5 ms.
-LONGEST = 0.00015
+LONGEST = 0.0002
 
 
 class Turns:
