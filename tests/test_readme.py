@@ -57,6 +57,17 @@ def test_many_profiles_are_printed_with_their_statistics(environment, capsys, tm
     assert "profiles=5" in lines[-1]
 
 
+def test_rows_are_written_line_by_line(environment, tmp_path, monkeypatch):
+    """The example of rows as bytes."""
+    (tmp_path / "addresses.txt").write_text("".join(f"user{number}@example.com\n" for number in range(5)))
+    monkeypatch.chdir(tmp_path)
+    run(example("Rows as bytes"))
+    lines = (tmp_path / "history.ndjson").read_bytes().splitlines()
+    expected = sum(len(environment.truth(environment.profile(number, "email"))) for number in range(5))
+    assert len(lines) == expected
+    assert all("action" in json.loads(line) for line in lines)
+
+
 def test_watching_prints_every_window(environment, capsys):
     """The example of the hook."""
     run(example("Watching it work").replace("john@example.com", "user1@example.com"))
