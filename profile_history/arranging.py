@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import Generic, NamedTuple, TypeVar
@@ -47,7 +47,7 @@ def follow_one_another_backwards(spans: Iterable[Span], order: Order) -> bool:
     return all(before.first > after.last for before, after in pairwise(spans))
 
 
-def arranged(batches: Iterable[Labelled[T]], window: Window, order: Order) -> Iterator[list[T]]:
+def arranged(batches: Sequence[Labelled[T]], window: Window, order: Order) -> Iterator[list[T]]:
     """Keeps what is labelled with a day of the window, and sorts it by the labelled moment.
 
     The sort is stable: rows of the same moment keep the server's order. Where the sorted batches follow one another, as
@@ -60,15 +60,17 @@ def arranged(batches: Iterable[Labelled[T]], window: Window, order: Order) -> It
         window: The days to keep.
         order: Which end comes first.
     """
-    waiting = deque(batch for batch in batches if batch.items)
+    if len(batches) == 1:
+        yield arranged_alone(batches[0], window, order).items
+        return
+    waiting = deque(batches)
     del batches
     yield from _compared_as_labelled(waiting)
     for _ in range(len(waiting)):
-        batch = _kept(_in_order(waiting.popleft(), newest=order is Order.NEWEST), window)
+        batch = arranged_alone(waiting.popleft(), window, order)
         if batch.items:
             waiting.append(batch)
-        if len(waiting) > 1:
-            yield []
+        yield []
     spans = [Span(batch.labels[0], batch.labels[-1]) for batch in waiting]
     if follow_one_another(spans, order):
         while waiting:
@@ -82,17 +84,29 @@ def arranged(batches: Iterable[Labelled[T]], window: Window, order: Order) -> It
             yield some
 
 
+def arranged_alone(batch: Labelled[T], window: Window, order: Order) -> Labelled[T]:
+    """The same for one batch by itself."""
+    if not batch.items:
+        return batch
+    if len(set(map(_zone_of, batch.labels))) > 1:
+        batch = _bare(batch)
+    return _kept(_in_order(batch, newest=order is Order.NEWEST), window)
+
+
 def _compared_as_labelled(batches: deque[Labelled[T]]) -> Iterator[list[T]]:
     """Takes the zones away where they differ, since moments of different zones compare by more than their labels."""
     zones: set[dt.tzinfo | None] = set()
     for batch in batches:
         zones.update(map(_zone_of, batch.labels))
-        if len(batches) > 1:
-            yield []
+        yield []
     if len(zones) > 1:
         for place, batch in enumerate(batches):
-            batches[place] = Labelled([label.replace(tzinfo=None) for label in batch.labels], batch.items)
+            batches[place] = _bare(batch)
             yield []
+
+
+def _bare(batch: Labelled[T]) -> Labelled[T]:
+    return Labelled([label.replace(tzinfo=None) for label in batch.labels], batch.items)
 
 
 def _in_order(batch: Labelled[T], *, newest: bool) -> Labelled[T]:

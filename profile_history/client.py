@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import os
 import warnings
 import weakref
@@ -352,9 +353,10 @@ class HistoryClient:
             return Walk(asked, rule=options.window, order=options.order, today=today)
 
         make_walk()
+        prefix, numbers = os.urandom(8).hex(), itertools.count(1)
         schedule = Schedule(
             make_walk=make_walk,
-            make_request_id=lambda: os.urandom(16).hex(),
+            make_request_id=lambda: f"{prefix}{next(numbers):016x}",
             allowance=Allowance(self._shared.memory, options.limits.in_flight),
             windows_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
             parked_ahead=_PARKED_A_REQUEST * self._pacing.concurrency,

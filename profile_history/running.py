@@ -279,7 +279,7 @@ class Run:
         )
 
     def _wake_worker(self) -> None:
-        # One at a time: the one that is on its way takes the window that there is, and wakes the next if there are more.
+        # One at a time: it takes the window that there is, and wakes the next one if there are more.
         if self._waking or (not self._idle and self._working >= self.workers):
             return
         if not self.schedule.available or self._failure is not None:

@@ -9,7 +9,14 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from profile_history.arranging import Labelled, Span, arranged, follow_one_another, follow_one_another_backwards
+from profile_history.arranging import (
+    Labelled,
+    Span,
+    arranged,
+    arranged_alone,
+    follow_one_another,
+    follow_one_another_backwards,
+)
 from profile_history.cutting import Chunk
 from profile_history.envelope import Rows
 from profile_history.errors import DecodeError, ResponseError
@@ -61,7 +68,7 @@ class Unpacking(Generic[T]):
             for chunk in sequence:
                 batch = self._read(chunk)
                 self._set_apart(batch)
-                yield from arranged([_labelled(batch)], self.window, self.order)
+                yield arranged_alone(_labelled(batch), self.window, self.order).items
             return
         owners = _Owners(self.owner)
         batches = []
