@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import Generic, NamedTuple, TypeVar
@@ -47,7 +47,7 @@ def follow_one_another_backwards(spans: Iterable[Span], order: Order) -> bool:
     return all(before.first > after.last for before, after in pairwise(spans))
 
 
-def arranged(batches: Sequence[Labelled[T]], window: Window, order: Order) -> Iterator[list[T]]:
+def arranged(batches: deque[Labelled[T]], window: Window, order: Order) -> Iterator[list[T]]:
     """Keeps what is labelled with a day of the window, and sorts it by the labelled moment.
 
     The sort is stable: rows of the same moment keep the server's order. Where the sorted batches follow one another, as
@@ -56,30 +56,28 @@ def arranged(batches: Sequence[Labelled[T]], window: Window, order: Order) -> It
     the caller can pause there.
 
     Args:
-        batches: The rows in the server's order, cut in slices.
+        batches: The rows in the server's order, cut in slices; they are used up.
         window: The days to keep.
         order: Which end comes first.
     """
     if len(batches) == 1:
-        yield arranged_alone(batches[0], window, order).items
+        yield arranged_alone(batches.popleft(), window, order).items
         return
-    waiting = deque(batches)
-    del batches
-    yield from _compared_as_labelled(waiting)
-    for _ in range(len(waiting)):
-        batch = arranged_alone(waiting.popleft(), window, order)
+    yield from _compared_as_labelled(batches)
+    for _ in range(len(batches)):
+        batch = arranged_alone(batches.popleft(), window, order)
         if batch.items:
-            waiting.append(batch)
+            batches.append(batch)
         yield []
-    spans = [Span(batch.labels[0], batch.labels[-1]) for batch in waiting]
+    spans = [Span(batch.labels[0], batch.labels[-1]) for batch in batches]
     if follow_one_another(spans, order):
-        while waiting:
-            yield waiting.popleft().items
+        while batches:
+            yield batches.popleft().items
     elif follow_one_another_backwards(spans, order):
-        while waiting:
-            yield waiting.pop().items
+        while batches:
+            yield batches.pop().items
     else:
-        merged = heapq.merge(*map(_drained, waiting), key=itemgetter(0), reverse=order is Order.NEWEST)
+        merged = heapq.merge(*map(_drained, batches), key=itemgetter(0), reverse=order is Order.NEWEST)
         while some := [item for _, item in islice(merged, _MERGED_AT_ONCE)]:
             yield some
 

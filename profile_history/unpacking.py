@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from operator import attrgetter
 from typing import Generic, TypeVar
@@ -67,34 +68,36 @@ class Unpacking(Generic[T]):
         if sequence is not None:
             for chunk in sequence:
                 batch = self._read(chunk)
-                self._set_apart(batch)
+                self._set_apart(batch.quarantined)
                 yield arranged_alone(_labelled(batch), self.window, self.order).items
             return
         owners = _Owners(self.owner)
-        batches = []
+        labelled: deque[Labelled[T]] = deque()
+        apart: list[Quarantined] = []
         number = 0
         for chunk in rows.chunks:
-            batches.append(batch := self._read(chunk))
+            batch = self._read(chunk)
             owners.note(batch.stamps)
             if self.strict:
-                self._refuse(batch, number)
+                self._refuse(batch.quarantined, number)
+            labelled.append(_labelled(batch))
+            apart += batch.quarantined
             number += chunk.rows
             if len(rows.chunks) > 1:
                 yield []
         owners.check()
-        for batch in batches:
-            self._set_apart(batch)
-        yield from arranged([_labelled(batch) for batch in batches], self.window, self.order)
+        self._set_apart(apart)
+        yield from arranged(labelled, self.window, self.order)
 
     def _read(self, chunk: Chunk) -> Batch[T]:
         return self.lane.read(chunk.text, usual=chunk.usual)
 
-    def _refuse(self, batch: Batch[T], number: int) -> None:
-        for row in filter(self._concerns, batch.quarantined):
+    def _refuse(self, apart: list[Quarantined], number: int) -> None:
+        for row in filter(self._concerns, apart):
             raise DecodeError(f"a row cannot be read: {row.reason}", path=f"$.data[{number + row.place}]")
 
-    def _set_apart(self, batch: Batch[T]) -> None:
-        for row in filter(self._concerns, batch.quarantined):
+    def _set_apart(self, apart: list[Quarantined]) -> None:
+        for row in filter(self._concerns, apart):
             self.quarantine(row)
 
     def _concerns(self, row: Quarantined) -> bool:

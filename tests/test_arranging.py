@@ -1,6 +1,7 @@
 """Batches of one window become one sorted history, as if Python had sorted the whole at once."""
 
 import datetime as dt
+from collections import deque
 from itertools import chain
 from zoneinfo import ZoneInfo
 
@@ -48,7 +49,7 @@ def labelled(event):
 
 def arranged(batches, order, window=Window()):
     """As the product does it, with the labels that the events have."""
-    labelled_batches = [Labelled([event.datetime for event in batch], batch) for batch in batches]
+    labelled_batches = deque(Labelled([event.datetime for event in batch], batch) for batch in batches)
     return arranging.arranged(labelled_batches, window, order)
 
 
