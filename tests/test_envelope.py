@@ -352,7 +352,10 @@ def test_a_byte_order_mark_is_passed_over_in_an_answer_that_came_in_pieces_too()
         assert rows_of(answer) == [{"a": 1}]
 
 
-@pytest.mark.parametrize("tail", [b",", b",]", b',{"a":1},],"error":0}', b' ,\n ],"error":0}', b"x", b""])
+LONG_TAIL = b',],"error":0,"error_text":"%b"}' % (b"x" * 5000)
+
+
+@pytest.mark.parametrize("tail", [LONG_TAIL, b",", b",]", b',{"a":1},],"error":0}', b' ,\n ],"error":0}', b"x", b""])
 def test_what_follows_the_rows_cut_so_far_is_verified_as_well(tail):
     """A comma too many, junk, or nothing at all: no answer is better for having come in pieces."""
     row = b'{"a":"%b"}' % (b"x" * 50)
