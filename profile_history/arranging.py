@@ -65,7 +65,7 @@ def arranged(batches: deque[Labelled[T]], window: Window, order: Order) -> Itera
         return
     yield from _compared_as_labelled(batches)
     for _ in range(len(batches)):
-        batch = arranged_alone(batches.popleft(), window, order)
+        batch = _kept_in_order(batches.popleft(), window, order)
         if batch.items:
             batches.append(batch)
         yield []
@@ -84,11 +84,13 @@ def arranged(batches: deque[Labelled[T]], window: Window, order: Order) -> Itera
 
 def arranged_alone(batch: Labelled[T], window: Window, order: Order) -> Labelled[T]:
     """The same for one batch by itself."""
-    if not batch.items:
-        return batch
     if len(set(map(_zone_of, batch.labels))) > 1:
         batch = _bare(batch)
-    return _kept(_in_order(batch, newest=order is Order.NEWEST), window)
+    return _kept_in_order(batch, window, order)
+
+
+def _kept_in_order(batch: Labelled[T], window: Window, order: Order) -> Labelled[T]:
+    return _kept(_in_order(batch, newest=order is Order.NEWEST), window) if batch.items else batch
 
 
 def _compared_as_labelled(batches: deque[Labelled[T]]) -> Iterator[list[T]]:
