@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from benchmarks import machine, publishing
+from benchmarks import instructions, machine, publishing
 from benchmarks.options import Options
 from benchmarks.report import Finding, Report, text
 
@@ -19,6 +21,12 @@ _RESULTS = Path(__file__).with_name("results")
 def main() -> int:
     """Runs what the command line says."""
     arguments = _parser().parse_args()
+    if arguments.figure == "instructions":
+        try:
+            return instructions.run(check=arguments.check, update=arguments.update)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            print(f"failed: {type(error).__name__}: {error}")
+            return 1
     options = Options(arguments.repeats, arguments.work, arguments.loop, arguments.profiles)
     print(machine.description())
     if options.trial:
@@ -61,7 +69,16 @@ def _parser() -> argparse.ArgumentParser:
         figure.add_argument("--profiles", type=int, default=100_000, help="the most profiles in `memory` (100,000)")
         figure.add_argument("--out", type=Path, default=_RESULTS if name == "all" else None, help="where to save")
         figure.add_argument("--readme", action="store_true", help="put what was saved into the README")
+    _add_instructions(figures)
     return parser
+
+
+def _add_instructions(figures: Any) -> None:
+    # Apart from the others: it measures nothing beside it, and so is no part of `all`.
+    figure = figures.add_parser("instructions", help=instructions.METHOD, description=instructions.METHOD)
+    what = figure.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="fail where there are more than in the reference")
+    what.add_argument("--update", action="store_true", help="make what is counted the reference")
 
 
 if __name__ == "__main__":
