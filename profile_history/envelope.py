@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -64,18 +64,18 @@ class Envelope:
     rows: Rows | None
 
 
-def read_envelope(body: bytes, rest: Iterable[bytes] = ()) -> Generator[None, None, Envelope]:
+def read_envelope(body: bytes, pieces: deque[bytes] | None = None) -> Generator[None, None, Envelope]:
     """Verifies that an answer is one complete JSON object, in short steps.
 
     Args:
         body: The answer, or if it is long, some of its beginning.
-        rest: What follows, in pieces.
+        pieces: What follows; they are used up, so that they need no memory beside what is made of them.
 
     Raises:
         TruncatedResponse: The answer stops before its end.
         DecodeError: The answer is no such object.
     """
-    pieces = deque(rest)
+    pieces = deque() if pieces is None else pieces
     size = len(body) + sum(map(len, pieces))
     if size <= 2 * SLICE and (usual := _usual_envelope(body)):
         return usual

@@ -212,8 +212,9 @@ class Fetcher:
             reply = await self.transport.send(
                 body, task.request_id, self._timeouts(effort), self.limits.body, grow=grow, fresh=fresh
             )
+            arrived = reply.size
             rows = await self.turns.through(reading(reply, self.token))
-            size = reply.size
+            size = arrived
         except HistoryError as error:
             # Its frames hold the answer, with whatever the server echoes, and hooks get to see it.
             error.forget_frames()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Mapping
 from typing import Literal
 
 import attrs
@@ -99,14 +100,14 @@ class Reply:
         headers: Its headers, names in lower case.
         body: Its bytes, or if they are many, some first ones.
         first_byte: Seconds until it began.
-        rest: The other bytes, in pieces as they arrived.
+        rest: The other bytes, in pieces as they arrived; `reading` uses them up.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     first_byte: float = 0.0
-    rest: Sequence[bytes] = attrs.field(default=(), repr=False)
+    rest: deque[bytes] = attrs.field(factory=deque, repr=False)
 
     @property
     def size(self) -> int:

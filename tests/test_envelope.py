@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 from unittest import mock
 
 import pytest
@@ -74,7 +75,7 @@ def verified_in_pieces(body, slice_size, pieces):
     first, *rest = pieces or [body]
 
     def drive():
-        found.append((yield from read_envelope(first, rest)))
+        found.append((yield from read_envelope(first, deque(rest))))
 
     with mock.patch.object(envelope, "SLICE", slice_size), mock.patch.object(cutting, "SLICE", slice_size):
         steps = sum(1 for _ in drive())
