@@ -30,8 +30,8 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
 
 
 class _Label(msgspec.Struct, gc=False):
-    # msgspec reads a longer one, but rounds it.
-    datetime: Annotated[str, msgspec.Meta(max_length=len("2017-04-05T07:48:44.123456Z"))]
+    # msgspec reads more digits, but rounds them. A longer label may have no more than six of them and a zone.
+    datetime: Annotated[str, msgspec.Meta(max_length=len("2017-04-05T07:48:44.123456"))]
 
 
 _labels = msgspec.json.Decoder(list[_Label])
@@ -45,7 +45,7 @@ class Chunk(NamedTuple):
     Attributes:
         text: Their bytes, with commas between them.
         rows: How many they are.
-        usual: Whether each is an object whose `datetime` is a text that goes down to microseconds at most.
+        usual: Whether each is an object whose `datetime` is a text too short to go beyond microseconds.
     """
 
     text: bytes

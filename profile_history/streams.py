@@ -8,14 +8,16 @@ is collected and cleans up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import AsyncGeneratorType, TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 import attrs
 
-from profile_history.errors import HistoryError, UsageError
+from profile_history.envelope import Rows
+from profile_history.errors import ConfigurationError, HistoryError, UsageError
 from profile_history.events import Event
+from profile_history.flatrows import FLAT
 from profile_history.lanes import Lane, Quarantined
 from profile_history.profiles import Profile
 from profile_history.rawrows import RAW
@@ -24,6 +26,11 @@ from profile_history.schedule import Outcome
 from profile_history.stats import Stats
 from profile_history.unpacking import Unpacking
 from profile_history.windows import Border, Order, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -88,6 +95,7 @@ class Reader(Generic[T]):
     order: Order
     on_error: OnError
     strict: bool
+    unpack: Callable[[Unpacking[Any], Rows], Iterator[Any]] = Unpacking.batches
     failures: list[WindowFailure] = attrs.field(factory=list)
     quarantined: list[QuarantinedRow] = attrs.field(factory=list)
     finished: bool = False
@@ -170,7 +178,7 @@ class Reader(Generic[T]):
         assert outcome.rows is not None
         stats = self.run.stats
         rows = 0
-        for batch in self._unpacking(outcome).batches(outcome.rows):
+        for batch in self.unpack(self._unpacking(outcome), outcome.rows):
             rows += len(batch)
             stats.events += len(batch)
             yield batch
@@ -252,6 +260,61 @@ class HistoryStream(Generic[T_co]):
         """
         reader = attrs.evolve(self._reader, lane=RAW)
         return HistoryStream(reader, reader.items())
+
+    def batches(self, rows: int = 65_536) -> HistoryStream[pa.RecordBatch]:
+        """The same as Arrow record batches, of the columns in `profile_history.arrow.SCHEMA`.
+
+        Read either this or the events. Several windows share a batch, and a long one fills many. The rows of one
+        profile come in order. With `on_error="raise"` what was complete before the error is handed out before it is
+        raised. A row that holds half of a surrogate pair is listed in `quarantined`, since it has no UTF-8 form.
+
+        Args:
+            rows: How many rows a batch has. The last has fewer, and so has one that reaches about 4 MiB.
+
+        Raises:
+            ConfigurationError: `rows` is no positive whole number.
+            ImportError: pyarrow is not installed.
+        """
+        from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
+
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise ConfigurationError(f"rows is a positive whole number, not {rows!r}")
+        reader = attrs.evolve(self._reader, lane=FLAT, unpack=arrow.tabled)
+        pieces = cast("AsyncGenerator[tuple[Profile, Window, Any], None]", reader.runs())
+        return HistoryStream(reader, arrow.batches(pieces, rows))
+
+    async def to_arrow(self) -> pa.Table:
+        """Reads everything into one Arrow table, of the columns in `profile_history.arrow.SCHEMA`.
+
+        Raises:
+            HistoryError: As iterating does.
+            ImportError: pyarrow is not installed.
+        """
+        from profile_history import arrow  # noqa: PLC0415
+
+        return await arrow.to_arrow(self.batches().collect)
+
+    async def to_polars(self) -> pl.DataFrame:
+        """Reads everything into one polars frame, of the same columns.
+
+        Raises:
+            HistoryError: As iterating does.
+            ImportError: pyarrow or polars is not installed.
+        """
+        from profile_history import arrow  # noqa: PLC0415
+
+        return await arrow.to_polars(self.batches().collect)
+
+    async def to_pandas(self) -> pd.DataFrame:
+        """Reads everything into one pandas frame, of the same columns: categories, and else the types of Arrow.
+
+        Raises:
+            HistoryError: As iterating does.
+            ImportError: pyarrow or pandas is not installed.
+        """
+        from profile_history import arrow  # noqa: PLC0415
+
+        return await arrow.to_pandas(self.batches().collect)
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         if self._reader.run.over:

@@ -71,7 +71,7 @@ class Unpacking(Generic[T]):
                 self._set_apart(batch.quarantined)
                 yield arranged_alone(_labelled(batch), self.window, self.order).items
             return
-        owners = _Owners(self.owner)
+        owners = Owners(self.owner)
         labelled: deque[Labelled[T]] = deque()
         apart: list[Quarantined] = []
         number = 0
@@ -105,7 +105,7 @@ class Unpacking(Generic[T]):
 
     def _sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Chunk] | None]:
         """The order in which to read the slices, if the order of their rows allows to read one after another."""
-        owners = _Owners(self.owner)
+        owners = Owners(self.owner)
         zones: set[dt.tzinfo | None] = set()
         spans = []
         for chunk in rows.chunks:
@@ -130,7 +130,7 @@ def _labelled(batch: Batch[T]) -> Labelled[T]:
     return Labelled(list(map(_label_of, batch.stamps)), batch.items)
 
 
-class _Owners:
+class Owners:
     """Whose rows an answer holds. A cache on the way that mixes answers up would hand out somebody else's history."""
 
     def __init__(self, wanted: str) -> None:
@@ -139,6 +139,7 @@ class _Owners:
         self._strangers = False
 
     def note(self, stamps: Iterable[Stamp]) -> None:
+        """Takes some rows of the answer into account."""
         if not self._wanted or self._found:
             return
         for stamp in stamps:
@@ -149,6 +150,11 @@ class _Owners:
             self._strangers = self._strangers or bool(owner)
 
     def check(self) -> None:
+        """Checks the answer when all of it was noted.
+
+        Raises:
+            ResponseError: Every row is of another profile than the one asked for.
+        """
         if self._strangers and not self._found:
             raise ResponseError(
                 "every row of the answer belongs to another profile_id than the one that was asked for; "

@@ -29,9 +29,10 @@ FLOORS = (
     {"profiles", "options", "windows", "events", "secrecy", "envelope"},
     {"walking", "lanes", "arranging", "protocol", "observing"},
     {"settings", "transport", "retrying", "pacing", "decoding", "rawrows", "unpacking"},
-    {"fetching"},
-    {"schedule"},
-    {"running"},
+    {"fetching", "flatrows"},
+    {"schedule", "columns"},
+    {"running", "tabling"},
+    {"arrow"},
     {"streams"},
     {"client"},
     {"__init__"},
@@ -54,8 +55,11 @@ PURE = (
     "lanes",
     "decoding",
     "rawrows",
+    "flatrows",
     "arranging",
     "unpacking",
+    "columns",
+    "tabling",
     "schedule",
 )
 
@@ -110,7 +114,8 @@ def test_each_library_has_one_home():
     assert homes("aiohttp") == {"transport", "client"}
     assert homes("tenacity") == {"retrying"}
     assert homes("cattrs") == {"decoding"}
-    assert homes("opentelemetry") == set()
+    assert homes("pyarrow") == {"arrow", "columns"}
+    assert homes("opentelemetry") == homes("polars") == homes("pandas") == set()
 
 
 def test_pure_rooms_know_no_clock_and_no_input_or_output():
@@ -179,4 +184,4 @@ def test_importing_the_package_imports_neither_wings_nor_optional_libraries():
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
-    assert not loaded & {"cyclopts", "rich", "uvloop", "pytest", "hypothesis", "fastapi", "opentelemetry"}
+    assert not loaded & {"cyclopts", "rich", "uvloop", "pytest", "hypothesis", "fastapi", "opentelemetry", "pyarrow"}

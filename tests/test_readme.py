@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import pytest
+from pyarrow.parquet import read_table
 
 import profile_history
 from profile_history import settings
@@ -66,6 +67,17 @@ def test_rows_are_written_line_by_line(environment, tmp_path, monkeypatch):
     expected = sum(len(environment.truth(environment.profile(number, "email"))) for number in range(5))
     assert len(lines) == expected
     assert all("action" in json.loads(line) for line in lines)
+
+
+def test_batches_are_written_to_a_file(environment, tmp_path, monkeypatch):
+    """The example of record batches."""
+    (tmp_path / "addresses.txt").write_text("".join(f"user{number}@example.com\n" for number in range(5)))
+    monkeypatch.chdir(tmp_path)
+    run(example("Arrow, polars and pandas"))
+    profiles = [environment.profile(number, "email") for number in range(5)]
+    table = read_table(tmp_path / "history.parquet")
+    assert table.num_rows == sum(len(environment.truth(profile)) for profile in profiles)
+    assert set(table["profile"].to_pylist()) <= set(map(str, profiles))
 
 
 def test_watching_prints_every_window(environment, capsys):

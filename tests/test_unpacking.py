@@ -88,6 +88,17 @@ def test_an_answer_comes_out_the_same_whether_it_counts_as_long_or_not(lane, ord
         )
 
 
+@BOTH_SIZES
+@BOTH_LANES
+@pytest.mark.parametrize("zone", ["", "Z", "+03:00"])
+@pytest.mark.parametrize("digits", [6, 7, 9])
+def test_no_label_is_rounded_into_the_next_day(zone, digits, lane, large, monkeypatch):
+    """Whatever its zone, with which it is as long as another of fewer digits."""
+    monkeypatch.setattr(unpacking, "_LARGE", large)
+    rows = answer([row(f"2024-03-10T23:59:59.{'9' * digits}{zone}")])
+    assert numbers(unpacked(rows, lane, window=Window(DAY, DAY))) == [0]
+
+
 def counting(lane, read):
     """A lane that notes each chunk that it reads."""
 

@@ -1,0 +1,117 @@
+"""Histories as Arrow record batches and as tables; needs the extra `arrow`.
+
+    async for batch in client.histories(profiles).batches():
+        ...
+    table = await client.history(profile).to_arrow()
+
+`SCHEMA` says which columns there are. The first import of pyarrow, pandas or polars takes a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+try:
+    import pyarrow as pa
+
+    from profile_history.columns import SCHEMA, Gathering, Piece
+except ModuleNotFoundError as error:
+    if error.name != "pyarrow":
+        raise
+    raise ImportError('record batches need pyarrow: python -m pip install "profile-history[arrow]"') from error
+
+from profile_history.profiles import Profile
+from profile_history.tabling import tabled
+from profile_history.turns import Turns
+from profile_history.windows import Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+__all__ = ["SCHEMA", "batches", "tabled", "to_arrow", "to_pandas", "to_polars"]
+
+T = TypeVar("T")
+Collect: TypeAlias = Callable[[], Awaitable[list[pa.RecordBatch]]]
+
+
+async def batches(
+    runs: AsyncGenerator[tuple[Profile, Window, Piece], None], rows: int
+) -> AsyncGenerator[pa.RecordBatch, None]:
+    """Puts pieces together; what was gathered when an error comes is handed out before it is raised.
+
+    That is done on the loop's thread, a column at a time: another thread would hold the loop for longer, by what Python
+    takes to hand its lock over.
+    """
+    gathering, turns = Gathering(rows), Turns()
+    failure: Exception | None = None
+    async with aclosing(runs):
+        while True:
+            try:
+                profile, _, piece = await anext(runs)
+            except StopAsyncIteration:
+                break
+            except Exception as error:  # noqa: BLE001 (it is raised below)
+                failure = error
+                break
+            for steps in gathering.add(str(profile), piece):
+                yield await turns.through(steps)
+    for steps in gathering.rest():
+        yield await turns.through(steps)
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            # A frame that its own error keeps is freed by the garbage collector only.
+            failure = None
+
+
+async def to_arrow(collect: Collect) -> pa.Table:
+    """One table of all batches, with one dictionary a column."""
+    table = pa.Table.from_batches(await collect(), SCHEMA)
+    return await in_thread(table.unify_dictionaries)
+
+
+async def to_polars(collect: Collect) -> pl.DataFrame:
+    """The same for polars."""
+    library = await _library("polars")
+    return await in_thread(library.from_arrow, await to_arrow(collect))
+
+
+async def to_pandas(collect: Collect) -> pd.DataFrame:
+    """The same for pandas: what is a dictionary becomes categorical, all else stays Arrow's."""
+    library = await _library("pandas")
+
+    def dtype_of(kind: pa.DataType) -> Any:
+        return None if pa.types.is_dictionary(kind) else library.ArrowDtype(kind)
+
+    table = await to_arrow(collect)
+    return await in_thread(partial(table.to_pandas, types_mapper=dtype_of))
+
+
+async def _library(name: str) -> Any:
+    try:
+        return await in_thread(partial(importlib.import_module, name))
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ImportError(f"to_{name}() needs {name}: python -m pip install {name}") from error
+
+
+async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """Runs what takes long in a thread; a cancellation is raised when the thread is through."""
+    job = asyncio.get_running_loop().run_in_executor(None, partial(work, *arguments))
+    cancelled = False
+    while not job.done():
+        try:
+            await asyncio.wait((job,))
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return job.result()
