@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -102,8 +103,8 @@ def _with_unknown_key(chunk: Chunk) -> Chunk:
 
 def _verify(answer: bytes) -> Rows:
     """Verifies an answer that came as from a network, in pieces."""
-    pieces = [answer[start : start + _PIECE] for start in range(0, len(answer), _PIECE)]
-    rows = _driven(read_envelope(pieces[0], pieces[1:])).rows
+    pieces = deque(answer[start : start + _PIECE] for start in range(0, len(answer), _PIECE))
+    rows = _driven(read_envelope(pieces.popleft(), pieces)).rows
     assert rows is not None
     return rows
 
