@@ -17,25 +17,15 @@ import cattrs
 import msgspec
 
 from profile_history.actions import Action
-from profile_history.events import NOTHING, Event
+from profile_history.events import NOTHING, Event, with_db_id
 from profile_history.labels import Stamp, read_datetime
 from profile_history.lanes import Batch, Lane, read_rows
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*")
 
-_RowWithDbId = msgspec.defstruct(
-    "_RowWithDbId",
-    [
-        (field.name, field.type) if field.required else (field.name, field.type, field.default)
-        for field in msgspec.structs.fields(Event)
-    ],
-    rename={"list_id": "db_id"},
-    forbid_unknown_fields=True,
-    gc=False,
-)
 _events = msgspec.json.Decoder(list[Event])
-_rows_with_db_id = msgspec.json.Decoder(list[_RowWithDbId])  # type: ignore[valid-type]
+_rows_with_db_id = msgspec.json.Decoder(list[with_db_id(Event)])  # type: ignore[misc]
 
 
 def decode_fast(chunk: bytes) -> Batch[Event] | None:

@@ -77,10 +77,10 @@ def read_envelope(body: bytes, pieces: deque[bytes] | None = None) -> Generator[
     """
     pieces = deque() if pieces is None else pieces
     size = len(body) + sum(map(len, pieces))
-    if size <= 2 * SLICE and (usual := _usual_envelope(body)):
-        return usual
     while pieces and len(body) < 2 * SLICE:
         body += pieces.popleft()
+    if not pieces and size <= 2 * SLICE and (usual := _usual_envelope(body)):
+        return usual
     body = body.removeprefix(BOM)
     chunks: list[Chunk] = []
     if pieces and (head := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT)):
@@ -89,9 +89,9 @@ def read_envelope(body: bytes, pieces: deque[bytes] | None = None) -> Generator[
     elif pieces:
         body = b"".join([body, *pieces])
     envelope = yield from _any_envelope(body, size)
-    if envelope.rows is None:
+    if envelope.rows is None or not chunks:
         return envelope
-    if chunks and not envelope.rows.chunks:
+    if not envelope.rows.chunks:
         raise DecodeError("the rows are no JSON: a row is missing after a comma", path="$.data")
     return attrs.evolve(envelope, rows=Rows([*chunks, *envelope.rows.chunks], size))
 

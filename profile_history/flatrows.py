@@ -21,7 +21,7 @@ from profile_history.actions import Action
 from profile_history.cutting import split_rows
 from profile_history.decoding import decode_leniently
 from profile_history.errors import DecodeError
-from profile_history.events import Event, Integer
+from profile_history.events import Event, Integer, with_db_id
 from profile_history.labels import has_long_label
 from profile_history.lanes import Batch, Lane, Quarantined
 
@@ -80,20 +80,10 @@ class Columns(NamedTuple):
     zones: AbstractSet[dt.tzinfo | None]
 
 
-_FlatRowWithDbId = msgspec.defstruct(
-    "_FlatRowWithDbId",
-    [
-        (field.name, field.type) if field.required else (field.name, field.type, field.default)
-        for field in msgspec.structs.fields(FlatRow)
-    ],
-    rename={"list_id": "db_id"},
-    forbid_unknown_fields=True,
-    gc=False,
-)
 _short_rows = msgspec.json.Decoder(list[ShortRow])
 _flat_rows = msgspec.json.Decoder(list[FlatRow])
 _flat_rows_with_db_id: msgspec.json.Decoder[list[FlatRow]] = msgspec.json.Decoder(
-    list[_FlatRowWithDbId]  # type: ignore[valid-type]
+    list[with_db_id(FlatRow)]  # type: ignore[misc]
 )
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _zone_of = attrgetter("tzinfo")

@@ -97,7 +97,7 @@ class Reply:
 
     Attributes:
         status: The HTTP status.
-        headers: Its headers, names in lower case.
+        headers: Its headers, found by their names in lower case.
         body: Its bytes, or if they are many, some first ones.
         first_byte: Seconds until it began.
         rest: The other bytes, in pieces as they arrived; `reading` uses them up.

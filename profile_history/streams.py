@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, ov
 
 import attrs
 
+from profile_history.decoding import EVENTS
 from profile_history.envelope import Rows
 from profile_history.errors import ConfigurationError, HistoryError, UsageError
 from profile_history.events import Event
@@ -99,6 +100,10 @@ class Reader(Generic[T]):
     failures: list[WindowFailure] = attrs.field(factory=list)
     quarantined: list[QuarantinedRow] = attrs.field(factory=list)
     finished: bool = False
+
+    def to(self, lane: Lane[Any], unpack: Callable[[Unpacking[Any], Rows], Iterator[Any]] | None = None) -> Reader[Any]:
+        """Another view of the same run; only one of them can be read."""
+        return attrs.evolve(self, lane=lane, unpack=unpack or Unpacking.batches)
 
     def items(self) -> AsyncGenerator[Any, None]:
         """The rows of one profile, or pairs of a profile and a row."""
@@ -243,7 +248,8 @@ class HistoryStream(Generic[T_co]):
         A failed window is an item with its `error`, whatever `on_error` says. What stops everything, such as a bad
         token, is raised.
         """
-        return HistoryStream(self._reader, self._reader.results())
+        reader = self._reader.to(EVENTS)
+        return HistoryStream(reader, reader.results())
 
     @overload
     def raw(self: HistoryStream[Event]) -> HistoryStream[bytes]: ...
@@ -258,7 +264,7 @@ class HistoryStream(Generic[T_co]):
         `datetime` is read, to keep the rows of the days asked for and to put them in order. A row without a readable
         one is listed in `quarantined`. A row that the server wrote on several lines stays on several lines.
         """
-        reader = attrs.evolve(self._reader, lane=RAW)
+        reader = self._reader.to(RAW)
         return HistoryStream(reader, reader.items())
 
     def batches(self, rows: int = 65_536) -> HistoryStream[pa.RecordBatch]:
@@ -279,7 +285,7 @@ class HistoryStream(Generic[T_co]):
 
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
             raise ConfigurationError(f"rows is a positive whole number, not {rows!r}")
-        reader = attrs.evolve(self._reader, lane=FLAT, unpack=arrow.tabled)
+        reader = self._reader.to(FLAT, arrow.tabled)
         pieces = cast("AsyncGenerator[tuple[Profile, Window, Any], None]", reader.runs())
         return HistoryStream(reader, arrow.batches(pieces, rows))
 

@@ -353,6 +353,15 @@ def test_a_byte_order_mark_is_passed_over_in_an_answer_that_came_in_pieces_too()
         assert rows_of(answer) == [{"a": 1}]
 
 
+@pytest.mark.parametrize("junk", [b"x", b"{}", b',"error":1}'])
+def test_a_whole_answer_with_more_behind_it_is_none_however_it_arrives(junk):
+    """Not even where the first piece would do by itself."""
+    body = b'{"data":[{"a":1}],"error":0,"error_text":"ok"}'
+    assert rows_of(verified_in_pieces(body, SLICE, [body])[0]) == [{"a": 1}]
+    with pytest.raises(ResponseError):
+        verified_in_pieces(body + junk, SLICE, [body, junk])
+
+
 LONG_TAIL = b',],"error":0,"error_text":"%b"}' % (b"x" * 5000)
 
 

@@ -85,3 +85,15 @@ async def test_a_stream_is_read_as_events_or_as_rows_and_not_as_both(server):
             await stream.collect()
         with pytest.raises(UsageError):
             await stream.raw().collect()
+
+
+async def test_each_view_is_made_from_any_other(server):
+    """A view of rows leads back to windows of events, and one of batches to rows."""
+    profile = server.profile(1)
+    truth = server.truth(profile)
+    async with server.client() as client:
+        results = await client.history(profile, FIRST, LAST).raw().windows().collect()
+        assert [event for result in results for event in result.events] == truth
+        assert events_of(await client.history(profile, FIRST, LAST).batches().raw().collect()) == truth
+        results = await client.history(profile, FIRST, LAST).batches().windows().collect()
+        assert [event for result in results for event in result.events] == truth
