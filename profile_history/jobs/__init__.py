@@ -1,0 +1,1 @@
+"""Durable jobs: many histories into a sink, killed anywhere, resumed, with nothing lost and nothing doubled."""

@@ -1,0 +1,268 @@
+"""What a sink is: the place that a job fills, batch by batch.
+
+A job hands a sink one batch at a time, from one thread, and goes on when the batch cannot be lost any more. Then it
+writes down in its ledger what the batch holds. When the process dies in between, the next run either finds that the
+batch is there, which only a sink that keeps its own books can tell, or fetches its units again and writes another
+batch under the same number. So a sink has one duty: whatever it holds of batches that the ledger does not know has to
+go, at the latest when the next batch of that number is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import attrs
+
+from profile_history.errors import HistoryError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from profile_history.columns import Piece
+
+Lane: TypeAlias = Literal["raw", "arrow"]
+
+
+class SinkError(HistoryError):
+    """A sink cannot be opened, written or read; the message names the place and says what to do.
+
+    What the ledger counts as done is there all the same.
+    """
+
+    fatal = True
+
+
+@attrs.frozen
+class Part:
+    """A stretch of a file that holds rows of some batches.
+
+    Attributes:
+        name: The file, relative to where the sink stands.
+        first: The number of the first of its batches.
+        last: The number of the last of them; all between are in it as well.
+        offset: Where it begins, in bytes.
+        size: How many bytes it has.
+        rows: How many rows.
+        checksum: The SHA-256 of its bytes, in hexadecimal digits.
+    """
+
+    name: str
+    first: int
+    last: int
+    offset: int
+    size: int
+    rows: int
+    checksum: str
+
+
+@attrs.frozen
+class Stored:
+    """The rows of one unit that a sink holds since an earlier batch.
+
+    Attributes:
+        unit: The unit's number.
+        batch: The batch that brought them.
+        place: The number of its first row within the batch, from 0.
+        rows: How many there are.
+    """
+
+    unit: int
+    batch: int
+    place: int
+    rows: int
+
+
+@attrs.frozen
+class UnitRows:
+    """The rows of one unit on their way into a sink.
+
+    Attributes:
+        unit: The unit's number.
+        profile: Whose they are, as `str(profile)` writes it.
+        raw: In the raw lane, each row as the server wrote it.
+        pieces: In the Arrow lane, the rows in columns.
+    """
+
+    unit: int
+    profile: str
+    raw: Sequence[bytes] = attrs.field(default=(), repr=False)
+    pieces: Sequence[Piece] = attrs.field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(self.raw) + sum(map(len, self.pieces))
+
+    def without(self, places: Collection[int]) -> UnitRows:
+        """The same without the rows at certain places, counted from 0."""
+        raw = [row for place, row in enumerate(self.raw) if place not in places]
+        pieces: list[Piece] = []
+        start = 0
+        for piece in self.pieces:
+            begin = 0
+            ends = sorted(place - start for place in places if start <= place < start + len(piece))
+            for end in (*ends, len(piece)):
+                if end > begin:
+                    pieces.append(piece.slice(begin, end))
+                begin = end + 1
+            start += len(piece)
+        return attrs.evolve(self, raw=raw, pieces=pieces)
+
+
+@attrs.frozen
+class Refused:
+    """A row that a sink cannot hold.
+
+    Attributes:
+        unit: The unit's number.
+        place: The number of the row within the unit, from 0.
+        reason: Why not.
+        raw: The row: its bytes where the sink takes those, else its columns as JSON.
+    """
+
+    unit: int
+    place: int
+    reason: str
+    raw: bytes
+
+
+@attrs.define(eq=False, slots=False)
+class Batch:
+    """Some whole units on their way into a sink; all of them get there or none.
+
+    Attributes:
+        number: Batches are numbered from 1 without a gap.
+        units: Those that have rows.
+        replaced: Units whose rows of an earlier batch have to go with this one.
+    """
+
+    number: int
+    units: list[UnitRows]
+    replaced: list[Stored] = attrs.field(factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(map(len, self.units))
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows in the columns of `profile_history.arrow.SCHEMA`, and the number of their unit in `unit`.
+
+        For sinks of the Arrow lane.
+        """
+        from profile_history.sinks.tables import table_of  # noqa: PLC0415 (it needs an extra)
+
+        return table_of(self.units)
+
+    def without(self, refused: Iterable[Refused]) -> Batch:
+        """The same batch without some rows."""
+        places: dict[int, set[int]] = {}
+        for row in refused:
+            places.setdefault(row.unit, set()).add(row.place)
+        kept = (unit.without(places[unit.unit]) if unit.unit in places else unit for unit in self.units)
+        return Batch(self.number, [unit for unit in kept if len(unit)], self.replaced)
+
+
+@attrs.frozen
+class Receipt:
+    """What has become of the files of a sink. A database has none, and returns an empty one.
+
+    Attributes:
+        added: The parts that are there now.
+        removed: The parts that these take the place of. Their files stay until `Sink.drop`.
+    """
+
+    added: Sequence[Part] = ()
+    removed: Sequence[Part] = ()
+
+
+class Books(Protocol):
+    """What the ledger tells a sink."""
+
+    @property
+    def job(self) -> str:
+        """The job's own id, which no other job has."""
+
+    @property
+    def last_batch(self) -> int:
+        """The number of the last batch that the ledger knows; 0 before the first."""
+
+    def parts(self, batches: Iterable[int] | None = None) -> Iterator[Part]:
+        """All parts by name and offset, or those that hold rows of certain batches."""
+
+    def dead(self) -> Iterator[Stored]:
+        """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`."""
+
+    def units(self) -> Iterator[tuple[int, int]]:
+        """The number of each unit that has rows, in order, and how many it has."""
+
+
+class Sink(Protocol):
+    """A place that a job fills.
+
+    All methods may block; they are called from one thread, never two at once. A `SinkError` from any of them ends the
+    run; the job can be resumed.
+
+    Attributes:
+        url: The place as text, without a password. It is part of the plan of a job.
+        lane: What it takes: rows as the server wrote them ("raw"), or tables ("arrow").
+        keeps_books: Whether it writes the number of each batch together with the rows, in one transaction, so that it
+            can tell which was the last. A database does.
+        replaces_at_finish: Whether rows of replaced units stay until `finish`, and not only until `write`.
+    """
+
+    url: str
+    lane: Lane
+    keeps_books: bool
+    replaces_at_finish: bool
+
+    def open(self, books: Books, *, new: bool) -> int:
+        """Makes ready, and clears away what batches that the ledger does not know have left behind.
+
+        Args:
+            books: What the ledger tells.
+            new: Whether the job has not begun yet: the place must then be empty or not be there.
+
+        Returns:
+            The number of the last batch that it holds; the ledger's own where it keeps no books.
+
+        Raises:
+            ConfigurationError: The place holds something that is not this job's. Nothing was written.
+            SinkError: It cannot be opened.
+        """
+
+    def check(self, batch: Batch) -> list[Refused]:
+        """The rows of a batch that this sink cannot hold. Nothing is written yet."""
+
+    def write(self, batch: Batch) -> Receipt:
+        """Writes a batch that holds only rows that `check` let pass; when this returns, nothing can lose it.
+
+        Raises:
+            SinkError: It cannot be written; nothing of it is left, or `open` will find it.
+        """
+
+    def finish(self) -> Receipt | None:
+        """Prepares the final form of the files when nothing is left to fetch; None where there is nothing to do.
+
+        Raises:
+            SinkError: It cannot be written.
+        """
+
+    def publish(self, receipt: Receipt) -> None:
+        """Puts in place what `finish` prepared, after the ledger has taken note; again is harmless."""
+
+    def drop(self, receipt: Receipt) -> None:
+        """Deletes the files that a receipt removed, after the ledger has taken note."""
+
+    def verify(self) -> Iterator[str]:
+        """Reads everything back, and says in one sentence each what differs from the ledger."""
+
+    def close(self) -> None:
+        """Lets go of everything; again is harmless."""
+
+
+def concerned(values: Iterable[Any]) -> str:
+    """Some values for a message, at most three of them."""
+    listed = list(values)
+    return ", ".join(map(str, listed[:3])) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
