@@ -36,8 +36,9 @@ from profile_history.observing import (
 )
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.profiles import Matching, Profile
+from profile_history.reading import QuarantinedRow, WindowFailure, WindowResult
 from profile_history.stats import Stats
-from profile_history.streams import HistoryStream, QuarantinedRow, WindowFailure, WindowResult
+from profile_history.streams import HistoryStream
 from profile_history.version import __version__
 from profile_history.windows import Window
 

@@ -29,15 +29,17 @@ from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.pacing import Pacer
 from profile_history.profiles import Profile
 from profile_history.protocol import Requests
+from profile_history.reading import OnError, Reader
 from profile_history.retrying import Retrier
-from profile_history.running import Profiles, Run
+from profile_history.running import Profiles, Run, Units
 from profile_history.schedule import Outcome, Schedule
 from profile_history.secrecy import SecretText
-from profile_history.streams import HistoryStream, OnError, Reader
+from profile_history.streams import HistoryStream
 from profile_history.transport import Transport
 from profile_history.turns import Turns
+from profile_history.units import Unit
 from profile_history.walking import Walk, WindowRule, checked_rule
-from profile_history.windows import Border, Order, asked_window
+from profile_history.windows import Border, Order, Window, asked_window
 
 Day = dt.date | str
 
@@ -342,35 +344,75 @@ class HistoryClient:
         strict: bool,
         deadline: float | None,
     ) -> Reader[Event]:
-        self._check_open()
         _choice("on_error", on_error, ("raise", "collect"))
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigurationError(f"deadline is a positive number of seconds or None, not {deadline!r}")
+        asked = asked_window(date_from, date_to)
+        self._make_walk(asked)
+
+        def make_unit(profile: object) -> Unit:
+            if not isinstance(profile, Profile):
+                raise ConfigurationError(
+                    f"profiles are Profile values, such as Profile.email(...), not {type(profile).__name__}"
+                )
+            return Unit(profile, asked)
+
+        run = self._run(profiles, make_unit, deadline)
+        return self._reader_of(run, on_error, single=single, strict=strict)
+
+    def reader(self, units: Units) -> Reader[Event]:
+        """What a job reads from: units of its own choice instead of one range for all profiles.
+
+        Args:
+            units: An iterable or asynchronous iterable, read only as fast as they are fetched.
+        """
+        return self._reader_of(self._run(units, _checked_unit, None), "collect", single=False, strict=False)
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """How this client asks: what a job writes into its plan, and what must be the same when it goes on."""
         options = self._options
-        asked, today = asked_window(date_from, date_to), dt.date.today()
+        return {
+            "url": str(self._shared.transport.url),
+            "list_id": options.list_id,
+            "window": options.window,
+            "border": options.border.value,
+            "order": options.order.value,
+        }
 
-        def make_walk() -> Walk[Outcome]:
-            return Walk(asked, rule=options.window, order=options.order, today=today)
+    def _make_walk(self, window: Window) -> Walk[Outcome]:
+        return Walk(window, rule=self._options.window, order=self._options.order, today=dt.date.today())
 
-        make_walk()
+    def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> Run:
+        self._check_open()
         prefix, numbers = os.urandom(8).hex(), itertools.count(1)
+        concurrency = self._pacing.concurrency
         schedule = Schedule(
-            make_walk=make_walk,
+            make_walk=self._make_walk,
             make_request_id=lambda: f"{prefix}{next(numbers):016x}",
-            allowance=Allowance(self._shared.memory, options.limits.in_flight),
-            windows_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
-            parked_ahead=_PARKED_A_REQUEST * self._pacing.concurrency,
-            profiles_ahead=_AHEAD_A_REQUEST * self._pacing.concurrency,
+            allowance=Allowance(self._shared.memory, self._options.limits.in_flight),
+            windows_ahead=_AHEAD_A_REQUEST * concurrency,
+            parked_ahead=_PARKED_A_REQUEST * concurrency,
+            profiles_ahead=_AHEAD_A_REQUEST * concurrency,
         )
-        workers = max(self._pacing.concurrency, min(_WORKERS_A_REQUEST * self._pacing.concurrency, _MANY_WORKERS))
-        run = Run(profiles, schedule, self._fetcher, workers, deadline)
+        workers = max(concurrency, min(_WORKERS_A_REQUEST * concurrency, _MANY_WORKERS))
+        run = Run(wanted, make_unit, schedule, self._fetcher, workers, deadline)
         self._runs.add(run)
         self._shared.runs.add(run)
-        return Reader(run, EVENTS, single, options.border, options.order, on_error, strict)
+        return run
+
+    def _reader_of(self, run: Run, on_error: OnError, *, single: bool, strict: bool) -> Reader[Event]:
+        return Reader(run, EVENTS, single, self._options.border, self._options.order, on_error, strict)
 
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("this client is closed; make a new one")
+
+
+def _checked_unit(unit: object) -> Unit:
+    if not isinstance(unit, Unit):
+        raise ConfigurationError(f"units are Unit values, not {type(unit).__name__}")
+    return unit
 
 
 def _choice(name: str, value: Any, choices: Any) -> Any:

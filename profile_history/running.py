@@ -16,15 +16,17 @@ import attrs
 
 from profile_history import turns
 from profile_history.envelope import Rows
-from profile_history.errors import ConfigurationError, DeadlineExceeded, HistoryError, UsageError
+from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
 from profile_history.fetching import Fetcher
 from profile_history.memory import NoRoom
 from profile_history.observing import WindowDone
 from profile_history.profiles import Profile
-from profile_history.schedule import Outcome, Schedule, Unit
+from profile_history.schedule import Assignment, Outcome, Schedule
 from profile_history.stats import Stats
+from profile_history.units import Unit
 
 Profiles = Iterable[Profile] | AsyncIterable[Profile]
+Units = Iterable[Unit] | AsyncIterable[Unit]
 
 
 @attrs.define(eq=False)
@@ -35,7 +37,8 @@ class Run:
     tasks.
     """
 
-    profiles: Profiles
+    wanted: Profiles | Units
+    make_unit: Callable[[Any], Unit]
     schedule: Schedule
     fetcher: Fetcher
     workers: int
@@ -129,7 +132,7 @@ class Run:
         finally:
             self.schedule.close()
             # An asynchronous generator that nobody else holds is closed by this.
-            self.profiles = ()
+            self.wanted = ()
 
     def check_task(self) -> None:
         """Refuses to be ended by its own source of profiles, which would wait for itself."""
@@ -167,26 +170,23 @@ class Run:
         _release(self._consumer)
 
     async def _feed(self) -> None:
-        if isinstance(self.profiles, AsyncIterable):
-            async for profile in self.profiles:
-                await self._add(profile)
+        if isinstance(self.wanted, AsyncIterable):
+            async for wanted in self.wanted:
+                await self._add(wanted)
         else:
-            for profile in self.profiles:
-                await self._add(profile)
+            for wanted in self.wanted:
+                await self._add(wanted)
                 if self.breathless:
                     await self.breathe()
         self.schedule.complete()
         _release(self._consumer)
 
-    async def _add(self, profile: object) -> None:
-        if not isinstance(profile, Profile):
-            raise ConfigurationError(
-                f"profiles are Profile values, such as Profile.email(...), not {type(profile).__name__}"
-            )
+    async def _add(self, wanted: object) -> None:
+        unit = self.make_unit(wanted)
         while not self.schedule.wants_profiles:
             self._feeder = asyncio.get_running_loop().create_future()
             await self._feeder
-        self.schedule.add(profile)
+        self.schedule.add(unit)
         self.stats.profiles += 1
         self._wake_worker()
 
@@ -194,15 +194,15 @@ class Run:
         self._waking = False
         # One that took the place of a parked one leaves when that one is back.
         while self._working <= self.workers:
-            unit = self.schedule.take()
-            if unit is None:
+            assignment = self.schedule.take()
+            if assignment is None:
                 idle = asyncio.get_running_loop().create_future()
                 self._idle.append(idle)
                 await idle
                 self._waking = False
                 continue
             self._wake_worker()
-            await self._fetch(unit)
+            await self._fetch(assignment)
             _release(self._consumer)
             if self.schedule.wants_profiles:
                 _release(self._feeder)
@@ -210,41 +210,41 @@ class Run:
         self._working -= 1
         self._wake_worker()
 
-    async def _fetch(self, unit: Unit) -> None:
-        task, nap = unit.task, partial(self._nap, unit)
-        if unit.started is None:
-            unit.started = self.stats.seconds
+    async def _fetch(self, assignment: Assignment) -> None:
+        task, nap = assignment.task, partial(self._nap, assignment)
+        if assignment.started is None:
+            assignment.started = self.stats.seconds
             self.stats.requests += 1
-        divisible = unit.divisible
+        divisible = assignment.divisible
         try:
-            rows = await self.fetcher.fetch(task, self.stats, unit.lease, divisible=divisible, nap=nap)
+            rows = await self.fetcher.fetch(task, self.stats, assignment.lease, divisible=divisible, nap=nap)
         except NoRoom:
-            self.schedule.put_back(unit)
+            self.schedule.put_back(assignment)
             return
         except HistoryError as error:
             if error.fatal or self._closed:
-                self._note_done(unit, error)
+                self._note_done(assignment, error)
                 raise
             error.forget_frames()
             failure = error
         else:
-            self._settle(unit, rows)
+            self._settle(assignment, rows)
             return
         if divisible and failure.too_much:
             self.stats.windows_split += 1
-            self.schedule.split(unit)
+            self.schedule.split(assignment)
             return
         wait = self.fetcher.wait_before_next_pass(task, failure)
         if wait is None:
-            failure.hint = failure.hint or (unit.hint if failure.too_much else None)
-            self._settle(unit, failure)
+            failure.hint = failure.hint or (assignment.hint if failure.too_much else None)
+            self._settle(assignment, failure)
         else:
             await nap(wait)
-            self.schedule.postpone(unit)
+            self.schedule.postpone(assignment)
 
-    async def _nap(self, unit: Unit, seconds: float) -> None:
+    async def _nap(self, assignment: Assignment, seconds: float) -> None:
         """Waits before a retry, and lends the worker's place meanwhile."""
-        self.schedule.park(unit)
+        self.schedule.park(assignment)
         self._working -= 1
         if self.schedule.wants_profiles:
             _release(self._feeder)
@@ -253,25 +253,25 @@ class Run:
             await asyncio.sleep(seconds)
         finally:
             self._working += 1
-            self.schedule.unpark(unit)
+            self.schedule.unpark(assignment)
 
-    def _settle(self, unit: Unit, result: Rows | HistoryError) -> None:
-        self.stats.profiles_done += self.schedule.settle(unit, result)
-        self._note_done(unit, result)
+    def _settle(self, assignment: Assignment, result: Rows | HistoryError) -> None:
+        self.stats.profiles_done += self.schedule.settle(assignment, result)
+        self._note_done(assignment, result)
 
-    def _note_done(self, unit: Unit, result: Rows | HistoryError) -> None:
-        observer, task = self.fetcher.observer, unit.task
+    def _note_done(self, assignment: Assignment, result: Rows | HistoryError) -> None:
+        observer, task = self.fetcher.observer, assignment.task
         failed = isinstance(result, HistoryError)
         if not failed and not observer.attentive:
             return
-        assert unit.started is not None
+        assert assignment.started is not None
         observer.note(
             WindowDone(
                 task.profile,
                 task.window,
                 task.request_id,
                 attempts=task.effort.attempts,
-                seconds=self.stats.seconds - unit.started,
+                seconds=self.stats.seconds - assignment.started,
                 rows=0 if isinstance(result, HistoryError) else result.count,
                 bytes=0 if isinstance(result, HistoryError) else result.size,
                 error=result if isinstance(result, HistoryError) else None,

@@ -18,6 +18,7 @@ from profile_history.errors import HistoryError
 from profile_history.fetching import Task
 from profile_history.memory import Allowance, Lease
 from profile_history.profiles import Profile
+from profile_history.units import Unit
 from profile_history.walking import Piece, Walk
 from profile_history.windows import Window
 
@@ -30,6 +31,7 @@ class Outcome:
 
     task: Task
     lease: Lease
+    unit: Unit
     rows: Rows | None = None
     error: HistoryError | None = None
 
@@ -46,13 +48,13 @@ class Outcome:
 
 @attrs.define(eq=False)
 class _Lane:
-    profile: Profile
+    unit: Unit
     walk: Walk[Outcome]
     queued: bool = True
 
 
 @attrs.define(eq=False)
-class Unit:
+class Assignment:
     """A window that was given to a worker; `started` is when, in seconds of the stream."""
 
     task: Task
@@ -82,7 +84,7 @@ class Schedule:
     def __init__(
         self,
         *,
-        make_walk: Callable[[], Walk[Outcome]],
+        make_walk: Callable[[Window], Walk[Outcome]],
         make_request_id: Callable[[], str],
         allowance: Allowance,
         windows_ahead: int,
@@ -96,8 +98,8 @@ class Schedule:
         self._parked_ahead = parked_ahead
         self._profiles_ahead = profiles_ahead
         self._turns: deque[_Lane] = deque()
-        self._first: deque[Unit] = deque()
-        self._again: deque[Unit] = deque()
+        self._first: deque[Assignment] = deque()
+        self._again: deque[Assignment] = deque()
         self._ready: deque[Outcome] = deque()
         self._profiles = 0
         self._on_their_way = 0
@@ -125,75 +127,75 @@ class Schedule:
             return False
         return self._has_room or self._stands_still
 
-    def add(self, profile: Profile) -> None:
-        """Puts a profile in the queue."""
-        self._turns.append(_Lane(profile, self._make_walk()))
+    def add(self, unit: Unit) -> None:
+        """Puts a profile's days in the queue."""
+        self._turns.append(_Lane(unit, self._make_walk(unit.window)))
         self._profiles += 1
 
     def complete(self) -> None:
         """Takes note that no profile will be added any more."""
         self._complete = True
 
-    def take(self) -> Unit | None:
+    def take(self) -> Assignment | None:
         """The next window to fetch; None while there is none or the consumer is too far behind."""
         if not self.available:
             return None
-        unit = self._next() if self._has_room else self._next_leading()
-        assert unit is not None, "available says that there is one"
+        assignment = self._next() if self._has_room else self._next_leading()
+        assert assignment is not None, "available says that there is one"
         self._taken += 1
-        unit.lease.renew(urgent=self._stands_still)
+        assignment.lease.renew(urgent=self._stands_still)
         self._on_their_way += 1
-        return unit
+        return assignment
 
-    def park(self, unit: Unit) -> None:
+    def park(self, assignment: Assignment) -> None:
         """Takes note that a window on its way waits before a retry, and uses nothing meanwhile."""
-        unit.lease.release()
+        assignment.lease.release()
         self._on_their_way -= 1
         self._parked += 1
 
-    def unpark(self, unit: Unit) -> None:
+    def unpark(self, assignment: Assignment) -> None:
         """Takes note that the wait is over."""
-        unit.lease.renew()
+        assignment.lease.renew()
         self._on_their_way += 1
         self._parked -= 1
 
-    def settle(self, unit: Unit, result: Rows | HistoryError) -> bool:
+    def settle(self, assignment: Assignment, result: Rows | HistoryError) -> bool:
         """Takes a window's rows, or the error for which it is given up; says whether that ends its profile."""
-        lane = unit._lane
+        lane = assignment._lane
         if isinstance(result, HistoryError):
-            outcome = Outcome(unit.task, unit.lease, error=result)
-            unit.lease.release()
+            outcome = Outcome(assignment.task, assignment.lease, lane.unit, error=result)
+            assignment.lease.release()
         else:
-            outcome = Outcome(unit.task, unit.lease, rows=result)
-            unit.lease.settle(result.size)
+            outcome = Outcome(assignment.task, assignment.lease, lane.unit, rows=result)
+            assignment.lease.settle(result.size)
         self._on_their_way -= 1
         self._held_windows += 1
-        for piece in lane.walk.settle(unit._piece, outcome, success=outcome.error is None):
+        for piece in lane.walk.settle(assignment._piece, outcome, success=outcome.error is None):
             assert piece.outcome is not None
             self._ready.append(piece.outcome)
         self._profiles -= lane.walk.finished
         return lane.walk.finished
 
-    def split(self, unit: Unit) -> None:
+    def split(self, assignment: Assignment) -> None:
         """Puts back a window that proved too much, to be asked for in shorter ones."""
-        unit.lease.release()
+        assignment.lease.release()
         self._on_their_way -= 1
-        lane = unit._lane
-        lane.walk.shorten(unit._piece)
+        lane = assignment._lane
+        lane.walk.shorten(assignment._piece)
         if not lane.queued:
             self._queue(lane)
 
-    def postpone(self, unit: Unit) -> None:
+    def postpone(self, assignment: Assignment) -> None:
         """Puts a window that failed behind all others."""
-        unit.lease.release()
+        assignment.lease.release()
         self._on_their_way -= 1
-        self._again.append(unit)
+        self._again.append(assignment)
 
-    def put_back(self, unit: Unit) -> None:
+    def put_back(self, assignment: Assignment) -> None:
         """Puts a window whose answer found no room before all others, for when there is."""
-        unit.lease.release()
+        assignment.lease.release()
         self._on_their_way -= 1
-        self._first.append(unit)
+        self._first.append(assignment)
 
     def next_ready(self) -> Outcome | None:
         """The next outcome to hand out, if there is one."""
@@ -224,7 +226,7 @@ class Schedule:
             and self._allowance.has_room
         )
 
-    def _next_in_turn(self) -> Unit | None:
+    def _next_in_turn(self) -> Assignment | None:
         if not self._turns:
             return None
         lane = self._turns.popleft()
@@ -233,10 +235,10 @@ class Schedule:
         assert piece is not None, "only lanes with waiting windows are queued"
         if lane.walk.waiting:
             self._queue(lane)
-        task = Task(lane.profile, piece.window, self._make_request_id())
-        return Unit(task, self._allowance.lease(), lane, piece)
+        task = Task(lane.unit.profile, piece.window, self._make_request_id())
+        return Assignment(task, self._allowance.lease(), lane, piece)
 
-    def _next(self) -> Unit | None:
+    def _next(self) -> Assignment | None:
         if self._first:
             return self._first.popleft()
         # Where the turns never end, those behind them have their turn as well.
@@ -244,15 +246,15 @@ class Schedule:
             return self._next_again()
         return self._next_in_turn() or self._next_again()
 
-    def _next_leading(self) -> Unit | None:
+    def _next_leading(self) -> Assignment | None:
         for waiting in (self._first, self._again):
-            for unit in waiting:
-                if unit._lane.walk.leads(unit._piece):
-                    waiting.remove(unit)
-                    return unit
+            for assignment in waiting:
+                if assignment._lane.walk.leads(assignment._piece):
+                    waiting.remove(assignment)
+                    return assignment
         return self._next_in_turn()
 
-    def _next_again(self) -> Unit | None:
+    def _next_again(self) -> Assignment | None:
         return self._again.popleft() if self._again else None
 
     def _queue(self, lane: _Lane) -> None:

@@ -8,202 +8,26 @@ is collected and cleans up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import AsyncGeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
-
-import attrs
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from profile_history.decoding import EVENTS
-from profile_history.envelope import Rows
-from profile_history.errors import ConfigurationError, HistoryError, UsageError
+from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.flatrows import FLAT
-from profile_history.lanes import Lane, Quarantined
 from profile_history.profiles import Profile
 from profile_history.rawrows import RAW
-from profile_history.running import Run
-from profile_history.schedule import Outcome
+from profile_history.reading import QuarantinedRow, Reader, WindowFailure, WindowResult
 from profile_history.stats import Stats
-from profile_history.unpacking import Unpacking
-from profile_history.windows import Border, Order, Window
+from profile_history.windows import Window
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
-S = TypeVar("S")
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-OnError = Literal["raise", "collect"]
-
-
-@attrs.frozen
-class WindowFailure:
-    """A window that was given up."""
-
-    profile: Profile
-    window: Window
-    error: HistoryError
-
-
-@attrs.frozen
-class QuarantinedRow:
-    """A row that cannot be read as an event.
-
-    Attributes:
-        profile: Whose history it stands in.
-        window: The days that were being fetched. A row without a readable `datetime` belongs to no day; it is set
-            apart once for each window whose answer holds it.
-        reason: Why it cannot be read.
-        raw: Its bytes, as the server sent them.
-    """
-
-    profile: Profile
-    window: Window
-    reason: str
-    raw: bytes
-
-
-@attrs.frozen
-class WindowResult:
-    """One window with its outcome.
-
-    Attributes:
-        profile: Whose history it is.
-        window: The days, both inclusive.
-        events: Its events in order; empty where there are none or the window failed.
-        error: Why the window failed, or None.
-        quarantined: Its rows that cannot be read.
-    """
-
-    profile: Profile
-    window: Window
-    events: tuple[Event, ...] = ()
-    error: HistoryError | None = None
-    quarantined: tuple[QuarantinedRow, ...] = ()
-
-
-@attrs.define(eq=False)
-class Reader(Generic[T]):
-    """Turns outcomes into rows as the consumer asks for them, and keeps the books."""
-
-    run: Run
-    lane: Lane[T]
-    single: bool
-    border: Border
-    order: Order
-    on_error: OnError
-    strict: bool
-    unpack: Callable[[Unpacking[Any], Rows], Iterator[Any]] = Unpacking.batches
-    failures: list[WindowFailure] = attrs.field(factory=list)
-    quarantined: list[QuarantinedRow] = attrs.field(factory=list)
-    finished: bool = False
-
-    def to(self, lane: Lane[Any], unpack: Callable[[Unpacking[Any], Rows], Iterator[Any]] | None = None) -> Reader[Any]:
-        """Another view of the same run; only one of them can be read."""
-        return attrs.evolve(self, lane=lane, unpack=unpack or Unpacking.batches)
-
-    def items(self) -> AsyncGenerator[Any, None]:
-        """The rows of one profile, or pairs of a profile and a row."""
-        return self.rows() if self.single else self.pairs()
-
-    async def rows(self) -> AsyncGenerator[T, None]:
-        """Row by row, of one profile."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
-                for batch in self._batches(outcome):
-                    for row in batch:
-                        yield row
-                    if self.run.breathless:
-                        await self.run.breathe()
-                self.run.handed_out(outcome)
-            self.finished = True
-
-    async def pairs(self) -> AsyncGenerator[tuple[Profile, T], None]:
-        """Row by row, each with its profile."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
-                profile = outcome.profile
-                for batch in self._batches(outcome):
-                    for row in batch:
-                        yield profile, row
-                    if self.run.breathless:
-                        await self.run.breathe()
-                self.run.handed_out(outcome)
-            self.finished = True
-
-    async def runs(self) -> AsyncGenerator[tuple[Profile, Window, list[T]], None]:
-        """Many rows at a time: some of one profile's window, in order."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
-                for batch in self._batches(outcome):
-                    if batch:
-                        yield outcome.profile, outcome.window, batch
-                    if self.run.breathless:
-                        await self.run.breathe()
-                self.run.handed_out(outcome)
-            self.finished = True
-
-    async def results(self: Reader[Event]) -> AsyncGenerator[WindowResult, None]:
-        """Window by window."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
-                yield await self._result(outcome)
-                self.run.handed_out(outcome)
-            self.finished = True
-
-    async def _result(self: Reader[Event], outcome: Outcome) -> WindowResult:
-        known = len(self.quarantined)
-        events: list[Event] = []
-        failure: HistoryError | None = None
-        try:
-            for batch in self._unpacked(outcome):
-                events += batch
-                if self.run.breathless:
-                    await self.run.breathe()
-        except HistoryError as error:
-            self._give_up(outcome, error)
-            failure = error
-        return WindowResult(outcome.profile, outcome.window, tuple(events), failure, tuple(self.quarantined[known:]))
-
-    def _batches(self, outcome: Outcome) -> Iterator[list[T]]:
-        try:
-            yield from self._unpacked(outcome)
-        except HistoryError as error:
-            self._give_up(outcome, error)
-            if self.on_error == "raise":
-                raise
-
-    def _unpacked(self, outcome: Outcome) -> Iterator[list[T]]:
-        """The rows of one window; empty lists stand where the caller can pause."""
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.rows is not None
-        stats = self.run.stats
-        rows = 0
-        for batch in self.unpack(self._unpacking(outcome), outcome.rows):
-            rows += len(batch)
-            stats.events += len(batch)
-            yield batch
-        stats.windows_ok += rows > 0
-        stats.windows_empty += rows == 0
-
-    def _give_up(self, outcome: Outcome, error: HistoryError) -> None:
-        outcome.task.sign(error)
-        error.forget_frames()
-        self.run.stats.windows_failed += 1
-        self.failures.append(WindowFailure(outcome.profile, outcome.window, error))
-
-    def _unpacking(self, outcome: Outcome) -> Unpacking[T]:
-        def quarantine(row: Quarantined) -> None:
-            self.run.stats.quarantined += 1
-            self.quarantined.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
-
-        window = outcome.window if self.border is Border.OVERLAP else Window()
-        owner = outcome.profile.known_id or ""
-        return Unpacking(self.lane, window, self.order, owner, self.strict, quarantine)
 
 
 class HistoryStream(Generic[T_co]):

@@ -12,6 +12,7 @@ from profile_history import ConnectionFailed, Profile, Window
 from profile_history.envelope import Rows
 from profile_history.memory import Allowance, Memory, NoRoom
 from profile_history.schedule import Schedule
+from profile_history.units import Unit
 from profile_history.walking import Walk
 from profile_history.windows import Order
 
@@ -21,7 +22,7 @@ PROFILES = [Profile.email(f"{number}@example.com") for number in range(6)]
 
 def schedule(*, rule=3, windows_ahead=4, parked_ahead=100, limit=10**6, profiles_ahead=8, memory=None):
     return Schedule(
-        make_walk=lambda: Walk(Window(FIRST, LAST), rule=rule, order=Order.OLDEST, today=LAST),
+        make_walk=lambda window: Walk(window, rule=rule, order=Order.OLDEST, today=LAST),
         make_request_id=lambda: "id",
         allowance=Allowance(memory or Memory(), limit),
         windows_ahead=windows_ahead,
@@ -34,7 +35,7 @@ def scheduled(count, **options):
     """A schedule of some profiles."""
     plan = schedule(**options)
     for profile in PROFILES[:count]:
-        plan.add(profile)
+        plan.add(Unit(profile, Window(FIRST, LAST)))
     return plan
 
 
@@ -343,7 +344,7 @@ def test_profiles_are_wanted_only_while_few_are_open():
     """The source is read as fast as profiles end; one with a window that waits, or that failed, does not count."""
     plan = schedule(rule=None, profiles_ahead=1)
     assert plan.wants_profiles
-    plan.add(PROFILES[0])
+    plan.add(Unit(PROFILES[0], Window(FIRST, LAST)))
     assert not plan.wants_profiles
     unit = plan.take()
     plan.park(unit)
@@ -365,7 +366,7 @@ def test_for_profiles_that_wait_so_many_others_are_wanted_as_may_be_parked_and_n
     source = (Profile.email(f"{number}@example.com") for number in range(100))
     added = 0
     while plan.wants_profiles:
-        plan.add(next(source))
+        plan.add(Unit(next(source), Window(FIRST, LAST)))
         added += 1
         if plan.available:
             getattr(plan, end)(plan.take())
@@ -423,7 +424,7 @@ class Stream:
         """What may happen now."""
         steps = []
         if self.source and self.plan.wants_profiles:
-            steps.append(lambda: self.plan.add(self.source.pop()))
+            steps.append(lambda: self.plan.add(Unit(self.source.pop(), Window(FIRST, LAST))))
         if self.plan.available:
             steps.append(self.start)
         if self.flying:
@@ -552,6 +553,6 @@ def test_windows_behind_the_turns_have_one_take_in_sixty_four():
     takes = []
     while failed not in takes:
         for profile in PROFILES[1:3]:
-            plan.add(profile)
+            plan.add(Unit(profile, Window(FIRST, LAST)))
         takes.append(plan.take())
     assert len(takes) <= 64

@@ -19,8 +19,8 @@ from profile_history.cli.running import run
 from profile_history.events import Event
 from profile_history.options import RetryPolicy, Timeouts
 from profile_history.profiles import Profile
+from profile_history.reading import WindowFailure
 from profile_history.stats import Stats
-from profile_history.streams import WindowFailure
 from profile_history.testing import FaultPlan, HistoryServer
 
 # The server stalls some requests for a minute; nobody who watches a demo wants to wait out the usual 30 seconds.

@@ -17,7 +17,8 @@ from profile_history.cli.running import stopped_by
 from profile_history.client import HistoryClient
 from profile_history.events import Event
 from profile_history.profiles import Profile
-from profile_history.streams import HistoryStream, WindowResult
+from profile_history.reading import WindowResult
+from profile_history.streams import HistoryStream
 from profile_history.windows import Order, Window
 
 # A long window is written in turns with the rest of the work, so that the numbers move and a signal is heard.
