@@ -27,6 +27,7 @@ except ModuleNotFoundError as error:
 
 from profile_history.profiles import Profile
 from profile_history.tabling import tabled
+from profile_history.threads import in_thread
 from profile_history.turns import Turns
 from profile_history.windows import Window
 
@@ -101,17 +102,3 @@ async def _library(name: str) -> Any:
         if error.name != name:
             raise
         raise ImportError(f"to_{name}() needs {name}: python -m pip install {name}") from error
-
-
-async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """Runs what takes long in a thread; a cancellation is raised when the thread is through."""
-    job = asyncio.get_running_loop().run_in_executor(None, partial(work, *arguments))
-    cancelled = False
-    while not job.done():
-        try:
-            await asyncio.wait((job,))
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-    return job.result()

@@ -24,6 +24,7 @@ FLOORS = (
         "memory",
         "labels",
         "turns",
+        "threads",
         "cutting",
     },
     {"profiles", "options", "windows", "events", "secrecy", "envelope"},

@@ -552,7 +552,7 @@ async def test_a_cancellation_waits_for_the_thread():
         began.set()
         go.wait(10)
 
-    task = asyncio.create_task(arrow.in_thread(work))
+    task = asyncio.create_task(in_thread(work))
     while not began.is_set():
         await asyncio.sleep(0)
     for _ in range(2):

@@ -1,0 +1,163 @@
+"""What was fetched is gathered until it is worth a commit. No I/O, no clock."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import attrs
+
+from profile_history.jobs.states import Planned, Record, Status, Quarantined
+from profile_history.reading import Contents
+from profile_history.sinks.base import Batch, Lane, Refused, Stored, UnitRows
+from profile_history.windows import Order, Window
+
+_DAY = dt.timedelta(days=1)
+
+
+@attrs.define(eq=False)
+class Gathered:
+    """Some settled units on their way into sink and ledger; the numbers of `UnitRows` and `Record` are the same."""
+
+    rows: list[UnitRows] = attrs.field(factory=list)
+    records: list[Record] = attrs.field(factory=list)
+    rests: dict[int, Window] = attrs.field(factory=dict)
+    replaced: list[Stored] = attrs.field(factory=list)
+    quarantined: list[Quarantined] = attrs.field(factory=list)
+    size: int = 0
+
+    def batch(self, number: int) -> Batch | None:
+        """The rows as a batch for the sink, or None where there is nothing to write."""
+        replaced = [unit for unit in self.replaced if unit.rows]
+        return Batch(number, self.rows, replaced) if self.rows or replaced else None
+
+
+def placed(records: Sequence[Record], batch: Batch | None) -> list[Record]:
+    """The records with the rows that a batch holds of them, and their places in it."""
+    held: dict[int, tuple[int, int]] = {}
+    place = 0
+    for unit in batch.units if batch else ():
+        held[unit.unit] = place, len(unit)
+        place += len(unit)
+    return [
+        attrs.evolve(record, place=held[record.number][0], rows=held[record.number][1])
+        if record.number in held
+        else attrs.evolve(record, rows=0)
+        for record in records
+    ]
+
+
+def refusals(refused: Sequence[Refused]) -> list[Quarantined]:
+    """The rows that a sink cannot hold, as the ledger lists them."""
+    return [Quarantined(row.unit, row.reason, row.raw) for row in refused]
+
+
+@attrs.define(eq=False)
+class Gathering:
+    """Turns what was fetched into settled units.
+
+    Attributes:
+        next_number: The number of the next unit that is not planned: a part of a planned one.
+        provisional_from: Days from this one on are provisional.
+        order: Which end of a planned unit comes first.
+        lane: What the rows are.
+    """
+
+    next_number: int
+    provisional_from: dt.date
+    order: Order
+    lane: Lane
+    gathered: Gathered = attrs.field(factory=Gathered, init=False)
+    _held: dict[int, list[tuple[Contents[Any], int]]] = attrs.field(factory=dict, init=False)
+    _numbers: count[int] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._numbers = count(self.next_number)
+
+    def cut(self, window: Window) -> list[Window]:
+        """The parts of a fetched window that become units: what is final, and what is provisional."""
+        assert window.date_from is not None and window.date_to is not None
+        if window.date_to < self.provisional_from or self.provisional_from <= window.date_from:
+            return [window]
+        final = Window(window.date_from, self.provisional_from - _DAY)
+        recent = Window(self.provisional_from, window.date_to)
+        return [recent, final] if self.order is Order.NEWEST else [final, recent]
+
+    def add(self, contents: Sequence[Contents[Any]], size: int) -> None:
+        """Takes the parts of one window, and the bytes of its answer."""
+        unit = contents[0].unit
+        assert isinstance(unit, Planned)
+        if unit.replaces:
+            self._hold(unit, contents, size)
+            return
+        for part in contents:
+            self._settle(unit, part)
+        self.gathered.size += size
+
+    def take(self) -> Gathered:
+        """What was gathered so far; gathering begins anew."""
+        gathered, self.gathered = self.gathered, Gathered()
+        return gathered
+
+    def _hold(self, unit: Planned, contents: Sequence[Contents[Any]], size: int) -> None:
+        """Keeps parts until the unit is whole: what it replaces goes as a whole or stays as a whole."""
+        held = self._held.setdefault(unit.number, [])
+        held += [(part, size if place == 0 else 0) for place, part in enumerate(contents)]
+        if not self._ends(unit, contents[-1].window):
+            return
+        del self._held[unit.number]
+        failed = next((part for part, _ in held if part.error is not None), None)
+        if failed is not None:
+            self._record(unit.number, unit, attrs.evolve(failed, window=unit.window), planned=True)
+            return
+        for part, bytes_ in held:
+            self._settle(unit, part)
+            self.gathered.size += bytes_
+        self.gathered.replaced += unit.replaces
+
+    def _settle(self, unit: Planned, part: Contents[Any]) -> None:
+        last = self._ends(unit, part.window)
+        if last:
+            self.gathered.rests.pop(unit.number, None)
+        elif self.order is Order.NEWEST:
+            assert part.window.date_from is not None
+            self.gathered.rests[unit.number] = Window(unit.window.date_from, part.window.date_from - _DAY)
+        else:
+            assert part.window.date_to is not None
+            self.gathered.rests[unit.number] = Window(part.window.date_to + _DAY, unit.window.date_to)
+        self._record(unit.number if last else next(self._numbers), unit, part, planned=last)
+
+    def _record(self, number: int, unit: Planned, part: Contents[Any], *, planned: bool) -> None:
+        gathered = self.gathered
+        if part.error is None and part.items:
+            text = str(part.unit.profile)
+            raw, pieces = (part.items, ()) if self.lane == "raw" else ((), part.items)
+            gathered.rows.append(UnitRows(number, text, raw=raw, pieces=pieces))
+        gathered.quarantined += [Quarantined(number, row.reason, row.raw) for row in part.quarantined]
+        reason = "" if part.error is None else str(part.error)
+        gathered.records.append(
+            Record(
+                number,
+                unit.ordinal,
+                part.window,
+                self._status(part),
+                attempts=part.attempts,
+                reason=reason,
+                planned=planned,
+            )
+        )
+
+    def _status(self, part: Contents[Any]) -> Status:
+        if part.error is not None:
+            return Status.FAILED
+        assert part.window.date_to is not None
+        if part.window.date_to >= self.provisional_from:
+            return Status.PROVISIONAL
+        return Status.DONE if part.items else Status.EMPTY
+
+    def _ends(self, unit: Planned, window: Window) -> bool:
+        if self.order is Order.NEWEST:
+            return window.date_from == unit.window.date_from
+        return window.date_to == unit.window.date_to

@@ -1,0 +1,309 @@
+"""The ledger of a job: which units are settled, and what the sink holds of them.
+
+What it counts as done is in the sink; of anything else it says nothing. One thread writes to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+import msgspec
+
+from profile_history.jobs.naming import profile_of
+from profile_history.jobs.plan import Plan
+from profile_history.jobs.schema import LedgerError, connect, failure
+from profile_history.jobs.states import Entry, Planned, Status, Totals, to_day, to_number
+from profile_history.sinks.base import Part, Receipt, Stored
+from profile_history.windows import Window
+
+_SETTLE = (
+    "INSERT INTO units (number, profile, date_from, date_to, status, rows, batch, place, attempts, reason) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET date_from = excluded.date_from, "
+    "date_to = excluded.date_to, status = excluded.status, rows = excluded.rows, batch = excluded.batch, "
+    "place = excluded.place, attempts = excluded.attempts, reason = excluded.reason"
+)
+_PENDING = (
+    "SELECT units.number, units.profile, date_from, date_to, profiles.profile FROM units "
+    "JOIN profiles ON profiles.ordinal = units.profile WHERE status = 0 AND number > ? ORDER BY number LIMIT ?"
+)
+_PART = 'name, first, last, "offset", size, rows, checksum'
+
+
+class Ledger:
+    """An open ledger.
+
+    Args:
+        path: Its file.
+        new: Whether to make it.
+
+    Raises:
+        LedgerError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, new: bool = False) -> None:
+        self.path = path
+        self.connection = connect(path, new=new)
+        self.totals = Totals(**(self._get("totals") or {}))
+
+    def close(self) -> None:
+        """Lets go of the file; again is harmless."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def job(self) -> str:
+        """The job's own id."""
+        return str(self._get("id"))
+
+    @property
+    def plan(self) -> Plan:
+        """What the job is to do.
+
+        Raises:
+            LedgerError: It was changed by other hands.
+        """
+        plan = Plan.from_json(self._get("plan"))
+        if plan.hash != self._get("plan_hash"):
+            raise LedgerError(f"the plan in the ledger {self.path} was changed by hand; begin a new job elsewhere")
+        return plan
+
+    @property
+    def planned(self) -> bool:
+        """Whether all units are planned; a job that died before plans anew."""
+        return bool(self._get("planned"))
+
+    @property
+    def begun(self) -> bool:
+        """Whether the sink was opened before."""
+        return bool(self._get("begun"))
+
+    @property
+    def last_batch(self) -> int:
+        """The number of the last batch that the ledger knows; 0 before the first."""
+        return int(self._get("last_batch") or 0)
+
+    @property
+    def next_number(self) -> int:
+        """A number that no unit has."""
+        (highest,) = self.connection.execute("SELECT max(number) FROM units").fetchone()
+        return (highest or 0) + 1
+
+    def pending(self, after: int, limit: int) -> list[Planned]:
+        """The next units to fetch, by their numbers."""
+        with self.failing():
+            rows = self.connection.execute(_PENDING, (after, limit)).fetchall()
+            older = self._replaced_by(rows) if self.totals.provisional else {}
+        return [
+            Planned(
+                profile_of(profile), Window(to_day(first), to_day(last)), number, ordinal, older.get(number, ())
+            )
+            for number, ordinal, first, last, profile in rows
+        ]
+
+    def parts(self, batches: Iterable[int] | None = None) -> Iterator[Part]:
+        """All parts by name and offset, or those that hold rows of certain batches."""
+        with self.failing():
+            if batches is None:
+                found = self.connection.execute(f'SELECT {_PART} FROM parts ORDER BY name, "offset"')
+                yield from (Part(*row) for row in found)
+                return
+            query = f"SELECT {_PART} FROM parts WHERE first <= ? AND last >= ?"
+            rows = {row for batch in batches for row in self.connection.execute(query, (batch, batch))}
+            yield from (Part(*row) for row in sorted(rows))
+
+    def dead(self) -> Iterator[Stored]:
+        """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`."""
+        with self.failing():
+            for row in self.connection.execute("SELECT unit, batch, place, rows FROM dead ORDER BY batch, place"):
+                yield Stored(*row)
+
+    def units(self) -> Iterator[tuple[int, int]]:
+        """The number of each unit that has rows, in order, and how many it has."""
+        with self.failing():
+            yield from self.connection.execute("SELECT number, rows FROM units WHERE rows > 0 ORDER BY number")
+
+    def failures(self) -> Iterator[tuple[str, Window, str]]:
+        """The failed units: profile, days, and why."""
+        query = (
+            "SELECT profiles.profile, date_from, date_to, reason FROM units JOIN profiles "
+            "ON profiles.ordinal = units.profile WHERE status = 3 ORDER BY number"
+        )
+        with self.failing():
+            for profile, first, last, reason in self.connection.execute(query):
+                yield str(profile_of(profile)), Window(to_day(first), to_day(last)), reason
+
+    def begin(self) -> None:
+        """Takes note that the sink is open."""
+        self._put(begun=1)
+
+    def intend(self, entry: Entry) -> None:
+        """Takes note of what a sink that keeps books is about to be given."""
+        self._put(intent=msgspec.json.encode(entry))
+
+    def recover(self, last_batch: int) -> None:
+        """Compares with a sink that keeps books: what it was given before a crash is written down now, or forgotten.
+
+        Args:
+            last_batch: The number of the last batch in the sink.
+
+        Raises:
+            LedgerError: Ledger and sink are not of the same time.
+        """
+        text = self._get("intent")
+        entry = None if text is None else msgspec.json.decode(text, type=Entry)
+        if entry is not None and entry.batch == last_batch == self.last_batch + 1:
+            self.apply(entry)
+        if last_batch != self.last_batch:
+            raise LedgerError(
+                f"the ledger {self.path} knows {self.last_batch} batches and the sink holds {last_batch}: one of them was "
+                "restored from a backup without the other; restore both, or begin a new job elsewhere"
+            )
+
+    def apply(self, entry: Entry, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
+        """Writes down what the sink holds now, all of it or nothing.
+
+        Args:
+            entry: What was settled.
+            receipt: What has become of the sink's files.
+            keep_dead: Whether replaced rows still stand in the files.
+        """
+        totals = attrs.evolve(self.totals)
+        with self.transaction() as connection:
+            if entry.replaced:
+                self._forget(connection, entry.replaced, totals, keep_dead=keep_dead)
+            connection.executemany(
+                "UPDATE units SET date_from = ?, date_to = ? WHERE number = ?",
+                [(*_days(window), number) for number, window in entry.rests],
+            )
+            connection.executemany(_SETTLE, _rows(entry))
+            for record in entry.records:
+                totals.count(record.status, 1)
+                totals.pending -= record.planned
+                totals.rows += record.rows
+            connection.executemany(
+                "INSERT INTO quarantine VALUES (?, ?, ?)", [attrs.astuple(row) for row in entry.quarantined]
+            )
+            totals.quarantined += len(entry.quarantined)
+            self._move_parts(connection, receipt)
+            changes: dict[str, Any] = {"totals": json.dumps(attrs.asdict(totals)), "intent": None}
+            if entry.batch is not None:
+                changes["last_batch"] = entry.batch
+            self.store(connection, changes)
+        self.totals = totals
+
+    def intend_to_publish(self, receipt: Receipt) -> None:
+        """Takes note of the final files that a sink has prepared."""
+        self._put(publishing=msgspec.json.encode(receipt))
+
+    @property
+    def publishing(self) -> Receipt | None:
+        """The final files that a sink has prepared and that may not be in place yet."""
+        text = self._get("publishing")
+        return None if text is None else msgspec.json.decode(text, type=Receipt)
+
+    def published(self, receipt: Receipt) -> None:
+        """Takes note that the final files are in place."""
+        with self.transaction() as connection:
+            self._move_parts(connection, receipt)
+            connection.execute("DELETE FROM dead")
+            self.store(connection, {"publishing": None})
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Turns the errors of SQLite into ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise failure(self.path, error) from None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All changes of a block, or none of them; they are on the disk when it ends."""
+        with self.failing():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def _replaced_by(self, rows: Sequence[Sequence[Any]]) -> dict[int, tuple[Stored, ...]]:
+        older: dict[int, tuple[Stored, ...]] = {}
+        for number, ordinal, first, last, _ in rows:
+            found = self.connection.execute(
+                "SELECT number, coalesce(batch, 0), coalesce(place, 0), rows FROM units WHERE status = 4 AND profile = ? "
+                "AND date_from <= ? AND date_to >= ?",
+                (ordinal, last, first),
+            ).fetchall()
+            if found:
+                older[number] = tuple(Stored(*row) for row in found)
+        return older
+
+    def _forget(
+        self, connection: sqlite3.Connection, replaced: Sequence[Stored], totals: Totals, *, keep_dead: bool
+    ) -> None:
+        numbers = [(unit.unit,) for unit in replaced]
+        connection.executemany("DELETE FROM units WHERE number = ?", numbers)
+        totals.quarantined -= connection.executemany("DELETE FROM quarantine WHERE unit = ?", numbers).rowcount
+        totals.provisional -= len(replaced)
+        totals.rows -= sum(unit.rows for unit in replaced)
+        if keep_dead:
+            connection.executemany(
+                "INSERT INTO dead VALUES (?, ?, ?, ?)", [attrs.astuple(unit) for unit in replaced if unit.rows]
+            )
+
+    def _move_parts(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
+        connection.executemany(
+            'DELETE FROM parts WHERE name = ? AND "offset" = ?', [(part.name, part.offset) for part in receipt.removed]
+        )
+        connection.executemany(
+            f"INSERT OR REPLACE INTO parts ({_PART}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [attrs.astuple(part) for part in receipt.added],
+        )
+
+    def _get(self, key: str) -> Any:
+        with self.failing():
+            found = self.connection.execute("SELECT value FROM job WHERE key = ?", (key,)).fetchone()
+        value = None if found is None else found[0]
+        return json.loads(value) if key == "totals" and value is not None else value
+
+    def _put(self, **values: Any) -> None:
+        with self.transaction() as connection:
+            self.store(connection, values)
+
+    def store(self, connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
+        """Writes values of the job as a whole, within a transaction."""
+        connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
+
+
+def _days(window: Window) -> tuple[int, int]:
+    assert window.date_from is not None and window.date_to is not None
+    return to_number(window.date_from), to_number(window.date_to)
+
+
+def _rows(entry: Entry) -> Iterator[tuple[Any, ...]]:
+    for record in entry.records:
+        held = (entry.batch, record.place) if record.rows else (None, None)
+        yield (
+            record.number,
+            record.ordinal,
+            *_days(record.window),
+            record.status,
+            record.rows,
+            *held,
+            record.attempts,
+            record.reason or None,
+        )

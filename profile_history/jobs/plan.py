@@ -1,0 +1,97 @@
+"""What a job is to do; it stands in the ledger, and has to be the same when the job goes on. No I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+
+SCHEMA_VERSION = 1
+"""Of the ledger and of what stands in the sinks; a newer one is refused."""
+
+# A host may be renamed, and a file of profiles moved, while a job waits; what comes of it depends on the others.
+_FREE = frozenset({"url"})
+
+
+@attrs.frozen
+class Plan:
+    """What a job is to do.
+
+    Attributes:
+        source: Where the profiles come from, as text.
+        profiles: A fingerprint of the profiles in their order.
+        date_from: The first day.
+        date_to: The last day, inclusive.
+        terms: How the client asks: url, list_id, window, border, order.
+        sink: Where the rows go, as text.
+    """
+
+    source: str
+    profiles: str
+    date_from: dt.date
+    date_to: dt.date
+    terms: Mapping[str, Any]
+    sink: str
+
+    @property
+    def hash(self) -> str:
+        """A fingerprint of all that must be the same when the job goes on."""
+        return hashlib.sha256(json.dumps(self._fixed(), sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The plan as it stands in the ledger."""
+        return json.dumps(
+            {
+                "source": self.source,
+                "profiles": self.profiles,
+                "date_from": self.date_from.isoformat(),
+                "date_to": self.date_to.isoformat(),
+                "terms": dict(self.terms),
+                "sink": self.sink,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The plan that stands in a ledger."""
+        values = json.loads(text)
+        return cls(
+            values["source"],
+            values["profiles"],
+            dt.date.fromisoformat(values["date_from"]),
+            dt.date.fromisoformat(values["date_to"]),
+            values["terms"],
+            values["sink"],
+        )
+
+    def check_same(self, asked: Plan) -> None:
+        """Compares with what somebody asks for now.
+
+        Raises:
+            ConfigurationError: It is another plan; the error says in what.
+        """
+        ours, theirs = self._fixed(), asked._fixed()
+        differing = [
+            f"{name} is {ours[name]!r} there and {theirs[name]!r} here" for name in ours if ours[name] != theirs[name]
+        ]
+        if differing:
+            raise ConfigurationError(
+                f"the job in this ledger has another plan: {'; '.join(differing)}. Use another sink or ledger for another "
+                "plan; to go on with this one, use `resume`, or `export --since-last` for newer days"
+            )
+
+    def _fixed(self) -> dict[str, Any]:
+        return {
+            "profiles": self.profiles,
+            "date_from": self.date_from.isoformat(),
+            "date_to": self.date_to.isoformat(),
+            **{name: value for name, value in self.terms.items() if name not in _FREE},
+            "sink": self.sink,
+            "schema": SCHEMA_VERSION,
+        }

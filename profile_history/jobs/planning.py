@@ -1,0 +1,212 @@
+"""Fills a ledger: all units at the start, failed ones again, or newer days. Everything streams; nothing is held."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import attrs
+
+from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.naming import text_of
+from profile_history.jobs.plan import Plan
+from profile_history.jobs.schema import INDEXES, LedgerError
+from profile_history.jobs.sources import Line, Source
+from profile_history.jobs.states import Status, Totals, to_number
+
+_LINES_A_COMMIT = 20_000
+_STEPS_BETWEEN_LOOKS = 100_000
+
+
+class PlanningStopped(HistoryError):
+    """Planning was interrupted; the next start plans anew."""
+
+
+def digest_of(source: Source) -> str:
+    """A fingerprint of all profiles of a source, in their order."""
+    digest = hashlib.sha256()
+    for line in source.lines():
+        _take(digest, line)
+    return digest.hexdigest()
+
+
+def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> None:
+    """Makes a ledger, and in it a pending unit for each profile.
+
+    Args:
+        path: Its file.
+        plan: The plan; its fingerprint of the profiles is put in here.
+        source: The profiles. Those that are named twice count once; lines that cannot be read are listed.
+        stop: Set to interrupt it.
+
+    Raises:
+        ConfigurationError: There is not one profile.
+        PlanningStopped: `stop` was set.
+    """
+    with Ledger(path, new=True) as ledger, _stoppable(ledger, stop):
+        with ledger.transaction() as connection:
+            ledger.store(connection, {"id": secrets.token_hex(8), "plan": plan.to_json(), "plan_hash": plan.hash})
+        digest = _add_profiles(ledger, source, stop)
+        complete = attrs.evolve(plan, profiles=digest)
+        with ledger.transaction() as connection:
+            _drop_repeated(connection)
+            first, last = to_number(plan.date_from), to_number(plan.date_to)
+            connection.execute(
+                "INSERT INTO units (number, profile, date_from, date_to, status) "
+                "SELECT ordinal, ordinal, ?, ?, 0 FROM profiles ORDER BY ordinal",
+                (first, last),
+            )
+            for statement in filter(str.strip, INDEXES.split(";")):
+                connection.execute(statement)
+            totals = _counted(connection)
+            if not totals.profiles:
+                raise ConfigurationError(
+                    f"there is not one profile in {source.url}" + _first_reject(connection) + "; check the file, "
+                    "--matching and --column"
+                )
+            values = {"plan": complete.to_json(), "plan_hash": complete.hash, "planned": 1}
+            ledger.store(connection, {**values, "totals": json.dumps(attrs.asdict(totals))})
+        ledger.totals = totals
+
+
+def retry_failed(ledger: Ledger) -> int:
+    """Makes failed units pending again; returns how many."""
+    totals = attrs.evolve(ledger.totals)
+    with ledger.transaction() as connection:
+        changed = connection.execute("UPDATE units SET status = 0, reason = NULL WHERE status = 3").rowcount
+        totals.failed -= changed
+        totals.pending += changed
+        ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals))})
+    ledger.totals = totals
+    return changed
+
+
+def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: threading.Event) -> None:
+    """Plans the days since the job's last one, provisional units again, failed ones too, and profiles that are new.
+
+    Args:
+        ledger: The ledger of a job of which nothing is pending.
+        date_to: The new last day, inclusive.
+        source: All profiles, with new ones among them; None for those of the ledger.
+        stop: Set to interrupt it. The profiles that were read until then stay, and their units are planned next time.
+
+    Raises:
+        ConfigurationError: Units are pending, or `date_to` lies before the job's last day.
+        PlanningStopped: `stop` was set.
+    """
+    plan = ledger.plan
+    if ledger.totals.pending:
+        raise ConfigurationError(f"{ledger.totals.pending} units are still pending; run `resume` first")
+    if date_to < plan.date_to:
+        raise ConfigurationError(f"date_to {date_to} lies before the last day of this job, {plan.date_to}")
+    digest = plan.profiles
+    with _stoppable(ledger, stop):
+        if source is not None:
+            digest = _add_profiles(ledger, source, stop)
+        longer = attrs.evolve(plan, date_to=date_to, profiles=digest)
+        with ledger.transaction() as connection:
+            if source is not None:
+                _drop_repeated(connection)
+            _plan_newer_days(connection, plan, date_to)
+            totals = _counted(connection)
+            values = {"plan": longer.to_json(), "plan_hash": longer.hash, "totals": json.dumps(attrs.asdict(totals))}
+            ledger.store(connection, values)
+        ledger.totals = totals
+
+
+def _plan_newer_days(connection: sqlite3.Connection, plan: Plan, date_to: dt.date) -> None:
+    """One pending unit a profile, from its first provisional day or from the day after the old last one."""
+    start, old, new = to_number(plan.date_from), to_number(plan.date_to), to_number(date_to)
+    (known,) = connection.execute("SELECT max(profile) FROM units").fetchone()
+    connection.execute("UPDATE units SET date_to = ? WHERE status = 3 AND date_to = ?", (new, old))
+    connection.execute("UPDATE units SET status = 0, reason = NULL WHERE status = 3")
+    connection.execute("CREATE TEMP TABLE reached (profile INTEGER PRIMARY KEY, first INTEGER)")
+    try:
+        connection.execute(
+            "INSERT INTO reached SELECT profile, min(date_from) FROM units WHERE status = 4 GROUP BY profile"
+        )
+        connection.execute("INSERT OR REPLACE INTO reached SELECT profile, NULL FROM units WHERE status = 0 AND date_to = ?", (new,))
+        # Profiles that the job has had from its start go on; new ones have all days before them.
+        connection.execute(
+            "INSERT INTO units (profile, date_from, date_to, status) "
+            "SELECT ordinal, CASE WHEN reached.profile IS NOT NULL THEN reached.first "
+            "WHEN ordinal <= ? THEN ? ELSE ? END, ?, 0 "
+            "FROM profiles LEFT JOIN reached ON reached.profile = ordinal "
+            "WHERE reached.profile IS NULL OR reached.first IS NOT NULL ORDER BY ordinal",
+            (known, old + 1, start, new),
+        )
+        connection.execute("DELETE FROM units WHERE status = 0 AND date_from > date_to")
+    finally:
+        connection.execute("DROP TABLE reached")
+
+
+def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:
+    digest = hashlib.sha256()
+    lines = source.lines()
+    with ledger.transaction() as connection:
+        connection.execute("DELETE FROM rejects")
+    while chunk := list(islice(lines, _LINES_A_COMMIT)):
+        if stop.is_set():
+            raise PlanningStopped("planning was interrupted; run the same command again")
+        texts = [(_take(digest, line),) for line in chunk if line.profile is not None]
+        rejects = [(line.number, line.reason, line.text) for line in chunk if line.profile is None]
+        with ledger.transaction() as connection:
+            connection.executemany("INSERT INTO profiles (profile) VALUES (?)", texts)
+            connection.executemany("INSERT INTO rejects VALUES (?, ?, ?)", rejects)
+    return digest.hexdigest()
+
+
+def _take(digest: hashlib._Hash, line: Line) -> str:
+    if line.profile is None:
+        return ""
+    text = text_of(line.profile)
+    digest.update(f"{text}\n".encode("utf-8", "surrogatepass"))
+    return text
+
+
+def _drop_repeated(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE INDEX by_text ON profiles (profile)")
+    connection.execute(
+        "DELETE FROM profiles WHERE EXISTS "
+        "(SELECT 1 FROM profiles AS other WHERE other.profile = profiles.profile AND other.ordinal < profiles.ordinal)"
+    )
+    connection.execute("DROP INDEX by_text")
+
+
+def _counted(connection: sqlite3.Connection) -> Totals:
+    totals = Totals()
+    for name, table in (("profiles", "profiles"), ("quarantined", "quarantine"), ("rejects", "rejects")):
+        (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        setattr(totals, name, number)
+    for status, number, rows in connection.execute("SELECT status, count(*), sum(rows) FROM units GROUP BY status"):
+        totals.count(Status(status), number)
+        totals.rows += rows
+    return totals
+
+
+def _first_reject(connection: sqlite3.Connection) -> str:
+    found = connection.execute("SELECT line, reason FROM rejects ORDER BY line LIMIT 1").fetchone()
+    return "" if found is None else f" that can be read (line {found[0]}: {found[1]})"
+
+
+@contextlib.contextmanager
+def _stoppable(ledger: Ledger, stop: threading.Event) -> Iterator[None]:
+    """Interrupts long statements when it is asked to stop."""
+    ledger.connection.set_progress_handler(stop.is_set, _STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    except LedgerError:
+        if stop.is_set():
+            raise PlanningStopped("planning was interrupted; run the same command again") from None
+        raise
+    finally:
+        ledger.connection.set_progress_handler(None, 0)

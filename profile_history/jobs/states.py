@@ -1,0 +1,139 @@
+"""What the ledger says of units, and what it says of a job as a whole. No I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from enum import IntEnum
+
+import attrs
+
+from profile_history.sinks.base import Stored
+from profile_history.units import Unit
+from profile_history.windows import Window
+
+_FIRST_DAY = dt.date(1970, 1, 1).toordinal()
+
+
+class Status(IntEnum):
+    """What has become of a unit.
+
+    Attributes:
+        PENDING: It is still to be fetched.
+        DONE: Its rows are in the sink.
+        EMPTY: It was fetched, and there is nothing in it.
+        FAILED: It was given up; `retry-failed` asks again.
+        PROVISIONAL: It is in the sink, but its days are so recent that they may still grow; the next run with newer
+            days fetches it again and replaces it.
+    """
+
+    PENDING = 0
+    DONE = 1
+    EMPTY = 2
+    FAILED = 3
+    PROVISIONAL = 4
+
+
+@attrs.frozen
+class Planned(Unit):
+    """A unit that the ledger counts as pending.
+
+    Attributes:
+        number: The unit's number.
+        ordinal: The profile's number.
+        replaces: What an earlier run fetched of these days; it goes as a whole when all of this is there.
+    """
+
+    number: int
+    ordinal: int
+    replaces: tuple[Stored, ...] = ()
+
+
+@attrs.frozen
+class Record:
+    """What the ledger is to write down of a unit.
+
+    Attributes:
+        number: The unit's number.
+        ordinal: The profile's number.
+        window: The days.
+        status: What has become of it.
+        rows: How many rows it has in the sink.
+        attempts: How many requests it took.
+        reason: Why it failed, or "".
+        planned: Whether the number is that of a pending unit, which this is the rest of.
+        place: The number of its first row within its batch, from 0.
+    """
+
+    number: int
+    ordinal: int
+    window: Window
+    status: Status
+    rows: int = 0
+    attempts: int = 0
+    reason: str = ""
+    planned: bool = False
+    place: int = 0
+
+
+@attrs.frozen
+class Quarantined:
+    """A row that is set apart: it cannot be read, or the sink cannot hold it."""
+
+    unit: int
+    reason: str
+    raw: bytes
+
+
+@attrs.frozen
+class Entry:
+    """What one commit writes into the ledger.
+
+    Attributes:
+        batch: The number of the batch in the sink, or None where no rows changed.
+        records: Units that are settled.
+        rests: Pending units of which a part is settled: what is left of them.
+        replaced: Units that others took the place of.
+        quarantined: Rows that are set apart.
+    """
+
+    batch: int | None
+    records: Sequence[Record] = ()
+    rests: Sequence[tuple[int, Window]] = ()
+    replaced: Sequence[Stored] = ()
+    quarantined: Sequence[Quarantined] = ()
+
+
+@attrs.define
+class Totals:
+    """How many units there are of each status, profiles, and rows in the sink."""
+
+    profiles: int = 0
+    pending: int = 0
+    done: int = 0
+    empty: int = 0
+    failed: int = 0
+    provisional: int = 0
+    rows: int = 0
+    quarantined: int = 0
+    rejects: int = 0
+
+    @property
+    def settled(self) -> int:
+        """Units that are not pending."""
+        return self.done + self.empty + self.failed + self.provisional
+
+    def count(self, status: Status, by: int) -> None:
+        """Counts units of one status."""
+        name = status.name.lower()
+        setattr(self, name, getattr(self, name) + by)
+
+
+def to_number(day: dt.date) -> int:
+    """A day as the ledger stores it: days since 1970-01-01."""
+    return day.toordinal() - _FIRST_DAY
+
+
+def to_day(number: int) -> dt.date:
+    """The day that the ledger stores as `number`."""
+    return dt.date.fromordinal(number + _FIRST_DAY)
