@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from profile_history.jobs.states import Planned, Record, Status, Quarantined
+from profile_history.jobs.states import Planned, Quarantined, Record, Status, closed
 from profile_history.reading import Contents
 from profile_history.sinks.base import Batch, Lane, Refused, Stored, UnitRows
 from profile_history.windows import Order, Window
@@ -78,11 +78,11 @@ class Gathering:
 
     def cut(self, window: Window) -> list[Window]:
         """The parts of a fetched window that become units: what is final, and what is provisional."""
-        assert window.date_from is not None and window.date_to is not None
-        if window.date_to < self.provisional_from or self.provisional_from <= window.date_from:
+        first, last = closed(window)
+        if last < self.provisional_from or self.provisional_from <= first:
             return [window]
-        final = Window(window.date_from, self.provisional_from - _DAY)
-        recent = Window(self.provisional_from, window.date_to)
+        final = Window(first, self.provisional_from - _DAY)
+        recent = Window(self.provisional_from, last)
         return [recent, final] if self.order is Order.NEWEST else [final, recent]
 
     def add(self, contents: Sequence[Contents[Any]], size: int) -> None:
@@ -119,14 +119,13 @@ class Gathering:
 
     def _settle(self, unit: Planned, part: Contents[Any]) -> None:
         last = self._ends(unit, part.window)
+        date_from, date_to = closed(part.window)
         if last:
             self.gathered.rests.pop(unit.number, None)
         elif self.order is Order.NEWEST:
-            assert part.window.date_from is not None
-            self.gathered.rests[unit.number] = Window(unit.window.date_from, part.window.date_from - _DAY)
+            self.gathered.rests[unit.number] = Window(unit.window.date_from, date_from - _DAY)
         else:
-            assert part.window.date_to is not None
-            self.gathered.rests[unit.number] = Window(part.window.date_to + _DAY, unit.window.date_to)
+            self.gathered.rests[unit.number] = Window(date_to + _DAY, unit.window.date_to)
         self._record(unit.number if last else next(self._numbers), unit, part, planned=last)
 
     def _record(self, number: int, unit: Planned, part: Contents[Any], *, planned: bool) -> None:
@@ -152,8 +151,7 @@ class Gathering:
     def _status(self, part: Contents[Any]) -> Status:
         if part.error is not None:
             return Status.FAILED
-        assert part.window.date_to is not None
-        if part.window.date_to >= self.provisional_from:
+        if closed(part.window)[1] >= self.provisional_from:
             return Status.PROVISIONAL
         return Status.DONE if part.items else Status.EMPTY
 

@@ -18,7 +18,7 @@ import msgspec
 from profile_history.jobs.naming import profile_of
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.schema import LedgerError, connect, failure
-from profile_history.jobs.states import Entry, Planned, Status, Totals, to_day, to_number
+from profile_history.jobs.states import Entry, Planned, Totals, closed, to_day, to_number
 from profile_history.sinks.base import Part, Receipt, Stored
 from profile_history.windows import Window
 
@@ -31,6 +31,12 @@ _SETTLE = (
 _PENDING = (
     "SELECT units.number, units.profile, date_from, date_to, profiles.profile FROM units "
     "JOIN profiles ON profiles.ordinal = units.profile WHERE status = 0 AND number > ? ORDER BY number LIMIT ?"
+)
+# The rows behind those that are gone have moved up.
+_CLOSE_RANKS = (
+    "UPDATE units SET place = place - "
+    "(SELECT coalesce(sum(dead.rows), 0) FROM dead WHERE dead.batch = units.batch AND dead.place < units.place) "
+    "WHERE batch IN (SELECT batch FROM dead)"
 )
 _PART = 'name, first, last, "offset", size, rows, checksum'
 
@@ -105,9 +111,7 @@ class Ledger:
             rows = self.connection.execute(_PENDING, (after, limit)).fetchall()
             older = self._replaced_by(rows) if self.totals.provisional else {}
         return [
-            Planned(
-                profile_of(profile), Window(to_day(first), to_day(last)), number, ordinal, older.get(number, ())
-            )
+            Planned(profile_of(profile), Window(to_day(first), to_day(last)), number, ordinal, older.get(number, ()))
             for number, ordinal, first, last, profile in rows
         ]
 
@@ -143,6 +147,21 @@ class Ledger:
             for profile, first, last, reason in self.connection.execute(query):
                 yield str(profile_of(profile)), Window(to_day(first), to_day(last)), reason
 
+    def rejects(self) -> Iterator[dict[str, Any]]:
+        """The lines of the source that name no profile."""
+        with self.failing():
+            for line, reason, text in self.connection.execute("SELECT line, reason, text FROM rejects ORDER BY line"):
+                yield {"line": line, "reason": reason, "text": text}
+
+    def quarantine(self) -> Iterator[tuple[str, str, str, str, bytes]]:
+        """The rows that are set apart: profile, first and last day, why, and the row."""
+        query = (
+            "SELECT unit.profile, date_from, date_to, quarantine.reason, raw FROM quarantine "
+            "JOIN unit ON unit.number = quarantine.unit ORDER BY quarantine.unit, quarantine.rowid"
+        )
+        with self.failing():
+            yield from self.connection.execute(query)
+
     def begin(self) -> None:
         """Takes note that the sink is open."""
         self._put(begun=1)
@@ -166,8 +185,8 @@ class Ledger:
             self.apply(entry)
         if last_batch != self.last_batch:
             raise LedgerError(
-                f"the ledger {self.path} knows {self.last_batch} batches and the sink holds {last_batch}: one of them was "
-                "restored from a backup without the other; restore both, or begin a new job elsewhere"
+                f"the ledger {self.path} knows {self.last_batch} batches and the sink holds {last_batch}: one of them "
+                "was restored from a backup without the other; restore both, or begin a new job elsewhere"
             )
 
     def apply(self, entry: Entry, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
@@ -216,6 +235,7 @@ class Ledger:
         """Takes note that the final files are in place."""
         with self.transaction() as connection:
             self._move_parts(connection, receipt)
+            connection.execute(_CLOSE_RANKS)
             connection.execute("DELETE FROM dead")
             self.store(connection, {"publishing": None})
 
@@ -244,8 +264,8 @@ class Ledger:
         older: dict[int, tuple[Stored, ...]] = {}
         for number, ordinal, first, last, _ in rows:
             found = self.connection.execute(
-                "SELECT number, coalesce(batch, 0), coalesce(place, 0), rows FROM units WHERE status = 4 AND profile = ? "
-                "AND date_from <= ? AND date_to >= ?",
+                "SELECT number, coalesce(batch, 0), coalesce(place, 0), rows FROM units "
+                "WHERE status = 4 AND profile = ? AND date_from <= ? AND date_to >= ?",
                 (ordinal, last, first),
             ).fetchall()
             if found:
@@ -290,8 +310,8 @@ class Ledger:
 
 
 def _days(window: Window) -> tuple[int, int]:
-    assert window.date_from is not None and window.date_to is not None
-    return to_number(window.date_from), to_number(window.date_to)
+    first, last = closed(window)
+    return to_number(first), to_number(last)
 
 
 def _rows(entry: Entry) -> Iterator[tuple[Any, ...]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +27,27 @@ def rejects_beside(ledger: Path) -> Path:
 def quarantine_beside(ledger: Path) -> Path:
     """Where the rows stand that are set apart."""
     return ledger.with_name(f"{ledger.name.removesuffix('.ledger')}.quarantine.ndjson")
+
+
+def _write(path: Path, entries: Iterable[dict[str, Any]], disk: Disk) -> None:
+    lines = (json.dumps(entry, ensure_ascii=True).encode() + b"\n" for entry in entries)
+    first = next(lines, None)
+    if first is None:
+        disk.remove(path)
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    with disk.create(temporary) as file:
+        for line in chain([first], lines):
+            file.write(line)
+        file.sync()
+    disk.replace(temporary, path)
+    disk.sync_directory(path.parent)
+
+
+def _readable(row: tuple[str, str, str, str, bytes]) -> dict[str, Any]:
+    profile, date_from, date_to, reason, raw = row
+    entry = {"profile": profile, "date_from": date_from, "date_to": date_to, "reason": reason}
+    try:
+        return {**entry, "raw": raw.decode()}
+    except UnicodeDecodeError:
+        return {**entry, "raw_base64": base64.b64encode(raw).decode()}

@@ -82,8 +82,8 @@ class Plan:
         ]
         if differing:
             raise ConfigurationError(
-                f"the job in this ledger has another plan: {'; '.join(differing)}. Use another sink or ledger for another "
-                "plan; to go on with this one, use `resume`, or `export --since-last` for newer days"
+                f"the job in this ledger has another plan: {'; '.join(differing)}. Use another sink or ledger for "
+                "another plan; to go on with this one, use `resume`, or `export --since-last` for newer days"
             )
 
     def _fixed(self) -> dict[str, Any]:

@@ -134,7 +134,9 @@ def _plan_newer_days(connection: sqlite3.Connection, plan: Plan, date_to: dt.dat
         connection.execute(
             "INSERT INTO reached SELECT profile, min(date_from) FROM units WHERE status = 4 GROUP BY profile"
         )
-        connection.execute("INSERT OR REPLACE INTO reached SELECT profile, NULL FROM units WHERE status = 0 AND date_to = ?", (new,))
+        connection.execute(
+            "INSERT OR REPLACE INTO reached SELECT profile, NULL FROM units WHERE status = 0 AND date_to = ?", (new,)
+        )
         # Profiles that the job has had from its start go on; new ones have all days before them.
         connection.execute(
             "INSERT INTO units (profile, date_from, date_to, status) "

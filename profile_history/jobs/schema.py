@@ -76,7 +76,8 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
     """
     if new:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    connection = sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True, isolation_level=None, check_same_thread=False)
+    address = f"file:{_quoted(path)}?mode=rw"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
     try:
         _set_up(connection, path, new=new)
     except BaseException:
@@ -112,7 +113,8 @@ def failure(path: Path, error: sqlite3.Error) -> LedgerError:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return LedgerError(
-            f"the ledger {path} is damaged ({error}); restore it and its sink from a backup, or begin a new job elsewhere"
+            f"the ledger {path} is damaged ({error}); restore it and its sink from a backup, or begin a new job "
+            "elsewhere"
         )
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return LedgerError(f"the ledger {path} cannot be read or written ({error}); free the disk, and run `resume`")

@@ -129,6 +129,13 @@ class Totals:
         setattr(self, name, getattr(self, name) + by)
 
 
+def closed(window: Window) -> tuple[dt.date, dt.date]:
+    """The two ends of a window that has both, as all windows of a job have."""
+    assert window.date_from is not None
+    assert window.date_to is not None
+    return window.date_from, window.date_to
+
+
 def to_number(day: dt.date) -> int:
     """A day as the ledger stores it: days since 1970-01-01."""
     return day.toordinal() - _FIRST_DAY

@@ -1,0 +1,94 @@
+"""Commits what is gathered, beside the fetching: when it is much, or after some seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import attrs
+
+from profile_history.jobs.gathering import Gathered, Gathering
+from profile_history.reading import Contents
+
+
+@attrs.define(eq=False)
+class Committing:
+    """The way from the fetching to the commits; at most two batches are in memory.
+
+    Attributes:
+        gathering: Where the units are gathered.
+        commit: Commits what was gathered.
+        size: Bytes of answers that are worth a commit.
+        seconds: After how long anything is.
+    """
+
+    gathering: Gathering
+    commit: Callable[[Gathered], Awaitable[None]]
+    size: int
+    seconds: float
+    _wanted: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _room: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _ending: bool = attrs.field(default=False, init=False)
+    _task: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+
+    def start(self) -> None:
+        """Begins."""
+        self._task = asyncio.create_task(self._run())
+
+    async def add(self, contents: Sequence[Contents[Any]], size: int) -> None:
+        """Takes what was fetched of one window, and waits while too much is gathered.
+
+        Raises:
+            LedgerError: A commit has failed.
+            SinkError: Likewise.
+        """
+        assert self._task is not None
+        self.gathering.add(contents, size)
+        if self.gathering.gathered.size < self.size:
+            if self._task.done():
+                self._task.result()
+            return
+        self._room.clear()
+        self._wanted.set()
+        if self.gathering.gathered.size >= 2 * self.size:
+            room = asyncio.create_task(self._room.wait())
+            await asyncio.wait((room, self._task), return_when=asyncio.FIRST_COMPLETED)
+            room.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def end(self) -> None:
+        """Commits the rest; a cancellation is raised when that is done.
+
+        Raises:
+            LedgerError: A commit has failed.
+            SinkError: Likewise.
+        """
+        assert self._task is not None
+        self._ending = True
+        self._wanted.set()
+        cancelled = False
+        while not self._task.done():
+            try:
+                await asyncio.wait((self._task,))
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled and self._task.exception() is None:
+            raise asyncio.CancelledError
+        self._task.result()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.seconds):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            ending = self._ending
+            gathered = self.gathering.take()
+            self._room.set()
+            if gathered.records or gathered.rests:
+                await self.commit(gathered)
+            if ending:
+                return

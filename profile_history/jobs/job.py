@@ -1,0 +1,275 @@
+"""A durable job: the histories of many profiles into a sink."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+
+from profile_history.client import Day, HistoryClient
+from profile_history.errors import ConfigurationError
+from profile_history.flatrows import FLAT
+from profile_history.jobs.committing import Committing
+from profile_history.jobs.gathering import Gathered, Gathering
+from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.plan import Plan
+from profile_history.jobs.progress import Progress, progress_of
+from profile_history.jobs.sources import MemorySource, Source
+from profile_history.jobs.states import Planned, Totals
+from profile_history.profiles import Profile
+from profile_history.rawrows import RAW
+from profile_history.reading import Reader
+from profile_history.sinks.base import Sink
+from profile_history.sinks.urls import sink_of
+from profile_history.stats import Stats
+from profile_history.threads import in_thread
+from profile_history.windows import Order, asked_window
+
+_UNITS_A_PAGE = 2000
+_PROGRESS_INTERVAL = 0.5
+
+
+class HistoryJob:
+    """Fetches the histories of many profiles into a sink, and goes on where it stood after whatever ended it.
+
+        job = HistoryJob(client, profiles, "history.duckdb", ledger="history.ledger",
+                         date_from="2024-01-01", date_to="2024-12-31")
+        async for progress in job.run():
+            print(progress.done, progress.pending)
+
+    Each unit, one profile and one closed window of days, gets into sink and ledger together or not at all. To go on
+    with a job make it again, with the same arguments or with none but the client and the ledger.
+
+    Args:
+        client: What to fetch with; its `window`, `border`, `order` and `list_id` are part of the plan. It is not
+            closed.
+        profiles: A source, or profiles; None to go on with those in the ledger. They are read when the job is new, and
+            compared when it goes on.
+        sink: A sink, or a path or URL as the command line takes it; None for the one that the ledger names.
+        ledger: The file in which the job keeps its books.
+        date_from: The first day, a `datetime.date` or "YYYY-MM-DD".
+        date_to: The last day, inclusive, likewise.
+        lookback: So many days before today are provisional, and today is: they may still grow, and `run(until=...)`
+            fetches them again.
+        commit_bytes: Bytes of answers after which they are committed.
+        commit_seconds: Seconds after which whatever is there is committed.
+        today: Says which day it is.
+
+    Raises:
+        ConfigurationError: An argument is wrong. Nothing was sent or written.
+    """
+
+    def __init__(
+        self,
+        client: HistoryClient,
+        profiles: Source | Iterable[Profile] | None = None,
+        sink: Sink | str | None = None,
+        *,
+        ledger: Path | str,
+        date_from: Day | None = None,
+        date_to: Day | None = None,
+        lookback: int = 2,
+        commit_bytes: int = 32 * 1024 * 1024,
+        commit_seconds: float = 5.0,
+        today: Callable[[], dt.date] = dt.date.today,
+    ) -> None:
+        if not isinstance(client, HistoryClient):
+            raise ConfigurationError(f"client is a HistoryClient, not {client!r}")
+        if not isinstance(lookback, int) or lookback < 0:
+            raise ConfigurationError(f"lookback is a number of days, 0 or more, not {lookback!r}")
+        if commit_bytes < 1 or commit_seconds <= 0:
+            raise ConfigurationError("commit_bytes and commit_seconds are positive")
+        self._client = client
+        self._sink = sink_of(sink) if isinstance(sink, str) else sink
+        self._ledger = Path(ledger)
+        self._source = _source(profiles)
+        self._plan = self._planned(date_from, date_to)
+        self._lookback = lookback
+        self._commit_bytes = commit_bytes
+        self._commit_seconds = commit_seconds
+        self._today = today
+        self._phase = "planning"
+        self._stats = Stats()
+        self._before = Totals()
+        self._keeper: Keeper | None = None
+        self._last = Progress("planning")
+
+    @property
+    def progress(self) -> Progress:
+        """How far the job has come; while it runs, as of now."""
+        if self._keeper is not None and self._keeper._ledger is not None:
+            totals = self._keeper.ledger.totals
+            self._last = progress_of(self._phase, totals, self._stats, self._before.settled, self._before.rows)
+        return self._last
+
+    async def run(self, *, retry_failed: bool = False, until: Day | None = None) -> AsyncGenerator[Progress, None]:
+        """Works until nothing is pending, and says twice a second how far it has come.
+
+        Stopping early, by `break`, cancellation or an error, commits what was fetched by then.
+
+        Args:
+            retry_failed: Whether to ask again for units that were given up.
+            until: A new last day for a job that is there: the days since its last one are fetched, and what was
+                provisional or failed is fetched again and replaced. New profiles of the source are taken in.
+
+        Raises:
+            AuthenticationError: The token is not accepted. The job can be run again; so it can after all others.
+            ConfigurationError: The job has another plan, or its sink holds something else.
+            JobHeld: Another process works on the job.
+            LedgerError: The ledger cannot be used.
+            ServerUnavailable: The server was down for too long.
+            SinkError: The sink cannot be used.
+        """
+        stop = threading.Event()
+        day = None if until is None else asked_window(None, until).date_to
+        work = asyncio.create_task(self._work(stop, day, retry_failed=retry_failed))
+        try:
+            while not work.done():
+                await asyncio.wait((work,), timeout=_PROGRESS_INTERVAL)
+                if not work.done():
+                    yield self.progress
+            work.result()
+            yield self.progress
+        finally:
+            stop.set()
+            await _ended(work)
+
+    async def verify(self) -> list[str]:
+        """Reads the sink back, and says in one sentence each what differs from the ledger.
+
+        Raises:
+            ConfigurationError: There is no such job.
+            JobHeld: Another process works on the job.
+            LedgerError: The ledger cannot be used.
+            SinkError: The sink cannot be used.
+        """
+        return await in_thread(self._verify)
+
+    def _verify(self) -> list[str]:
+        keeper = Keeper(self._ledger, threading.Event())
+        try:
+            keeper.open(None, None, self._sink)
+            return keeper.verify()
+        finally:
+            keeper.close()
+
+    async def _work(self, stop: threading.Event, until: dt.date | None, *, retry_failed: bool) -> None:
+        writer = ThreadPoolExecutor(1, "profile-history-job")
+
+        async def written(work: Callable[..., Any], *arguments: Any) -> Any:
+            return await in_thread(work, *arguments, executor=writer)
+
+        keeper = Keeper(self._ledger, stop)
+        self._phase = "planning"
+        try:
+            await written(keeper.open, None if until else self._plan, None if until else self._source, self._sink)
+            self._check_terms(keeper)
+            self._before = attrs.evolve(keeper.ledger.totals)
+            self._keeper = keeper
+            if retry_failed:
+                await written(keeper.retry_failed)
+            try:
+                await self._fetch(keeper, written)
+                if until is not None:
+                    await written(keeper.extend, until, self._source)
+                    await self._fetch(keeper, written)
+            except BaseException:
+                await written(keeper.write_lists)
+                raise
+            self._phase = "finishing"
+            await written(keeper.finish)
+            self._phase = "complete"
+        finally:
+            _ = self.progress
+            self._keeper = None
+            await written(keeper.close)
+            writer.shutdown(wait=False)
+
+    async def _fetch(self, keeper: Keeper, written: Callable[..., Any]) -> None:
+        if not keeper.ledger.totals.pending:
+            return
+        self._phase = "fetching"
+        order = Order(self._client.terms["order"])
+        provisional_from = self._today() - dt.timedelta(days=self._lookback)
+        gathering = Gathering(keeper.ledger.next_number, provisional_from, order, keeper.sink.lane)
+
+        async def commit(gathered: Gathered) -> None:
+            await written(keeper.commit, gathered)
+
+        committing = Committing(gathering, commit, self._commit_bytes, self._commit_seconds)
+        with Ledger(self._ledger) as ledger:
+            reader = self._reader(keeper.sink, _units(ledger))
+            self._stats = reader.run.stats
+            committing.start()
+            try:
+                async with aclosing(reader.contents(gathering.cut)) as contents:
+                    async for parts, size in contents:
+                        await committing.add(parts, size)
+            finally:
+                await committing.end()
+
+    def _reader(self, sink: Sink, units: AsyncGenerator[Planned, None]) -> Reader[Any]:
+        reader = self._client.reader(units)
+        if sink.lane == "raw":
+            return reader.to(RAW)
+        from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
+
+        return reader.to(FLAT, arrow.tabled)
+
+    def _planned(self, date_from: Day | None, date_to: Day | None) -> Plan | None:
+        if self._source is None:
+            if date_from is not None or date_to is not None:
+                raise ConfigurationError("date_from and date_to go with profiles; without, the ledger says which days")
+            return None
+        asked = asked_window(date_from, date_to)
+        if asked.date_from is None or asked.date_to is None:
+            raise ConfigurationError("a job has a first and a last day; pass date_from and date_to")
+        if self._sink is None:
+            raise ConfigurationError('the sink is missing; pass one, such as "history.duckdb"')
+        return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.terms, self._sink.url)
+
+    def _check_terms(self, keeper: Keeper) -> None:
+        plan = keeper.ledger.plan
+        plan.check_same(attrs.evolve(plan, terms=self._client.terms))
+
+
+async def _units(ledger: Ledger) -> AsyncGenerator[Planned, None]:
+    last = 0
+    while page := await in_thread(ledger.pending, last, _UNITS_A_PAGE):
+        for unit in page:
+            yield unit
+        last = page[-1].number
+
+
+def _source(profiles: Any) -> Source | None:
+    if profiles is None or hasattr(profiles, "lines"):
+        return cast("Source | None", profiles)
+    if isinstance(profiles, (str, bytes, Profile)) or not isinstance(profiles, Iterable):
+        raise ConfigurationError(
+            f"profiles is a source or an iterable of Profile values, not {type(profiles).__name__}"
+        )
+    return MemorySource(profiles)
+
+
+async def _ended(work: asyncio.Task[None]) -> None:
+    """Cancels, and waits until the last commit is through, however often the waiting itself is cancelled."""
+    cancelled = False
+    work.cancel()
+    while not work.done():
+        try:
+            await asyncio.wait((work,))
+        except asyncio.CancelledError:
+            cancelled = True
+    if not work.cancelled():
+        # Raised before, or overtaken by what ends the run.
+        work.exception()
+    if cancelled:
+        raise asyncio.CancelledError

@@ -1,0 +1,206 @@
+"""Ledger and sink together: opened, filled and finished in step, so that a crash anywhere leaves them in step.
+
+Everything here blocks; a job calls it from one thread.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from pathlib import Path
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.gathering import Gathered, placed, refusals
+from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.lists import write_lists
+from profile_history.jobs.locking import JobLock
+from profile_history.jobs.plan import Plan
+from profile_history.jobs.planning import digest_of, extend_job, plan_job, retry_failed
+from profile_history.jobs.sources import Source
+from profile_history.jobs.states import Entry
+from profile_history.sinks.base import Sink
+from profile_history.sinks.urls import sink_of
+
+
+@attrs.define(eq=False)
+class Keeper:
+    """What a job has written, and where.
+
+    Attributes:
+        path: The ledger's file.
+        stop: Set to interrupt what takes long.
+    """
+
+    path: Path
+    stop: threading.Event
+    _lock: JobLock = attrs.field(init=False)
+    _ledger: Ledger | None = None
+    _sink: Sink | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._lock = JobLock(self.path)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, once it is open."""
+        assert self._ledger is not None
+        return self._ledger
+
+    @property
+    def sink(self) -> Sink:
+        """The sink, once it is open."""
+        assert self._sink is not None
+        return self._sink
+
+    def open(self, plan: Plan | None, source: Source | None, sink: Sink | None) -> None:
+        """Opens a job, or makes it.
+
+        Args:
+            plan: What is asked for; None to go on with what the ledger says.
+            source: The profiles, with a plan.
+            sink: Where the rows go; None for the sink that the ledger names.
+
+        Raises:
+            ConfigurationError: There is no such job, it has another plan, or its sink holds something else.
+            JobHeld: Another process works on it.
+            LedgerError: The ledger cannot be used.
+            SinkError: The sink cannot be used.
+        """
+        if plan is None and not self.path.exists():
+            raise ConfigurationError(
+                f"there is no ledger {self.path}; name the ledger of a job, or begin one with `export`"
+            )
+        self._lock.acquire()
+        new = not self._is_there(source)
+        if new:
+            assert plan is not None
+            assert source is not None
+            self._plan(plan, source)
+        self._ledger = Ledger(self.path)
+        kept = self._ledger.plan
+        if plan is not None and source is not None and not new:
+            kept.check_same(attrs.evolve(plan, profiles=digest_of(source)))
+        self._sink = sink or sink_of(kept.sink)
+        if self._sink.url != kept.sink:
+            raise ConfigurationError(
+                f"the job fills {kept.sink}, not {self._sink.url}; name that one, or another ledger"
+            )
+        try:
+            self._open_sink(self._sink, self._ledger)
+        except ConfigurationError:
+            if new:
+                self._forget()
+            raise
+
+    def retry_failed(self) -> int:
+        """Makes failed units pending again; returns how many."""
+        return retry_failed(self.ledger)
+
+    def extend(self, date_to: dt.date, source: Source | None) -> None:
+        """Plans newer days; see `extend_job`."""
+        extend_job(self.ledger, date_to, source, self.stop)
+
+    def commit(self, gathered: Gathered) -> None:
+        """Brings settled units into the sink, and then into the ledger.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+            SinkError: The sink cannot be written. The units stay pending.
+        """
+        ledger, sink = self.ledger, self.sink
+        batch = gathered.batch(ledger.last_batch + 1)
+        refused = sink.check(batch) if batch else []
+        if batch and refused:
+            batch = batch.without(refused)
+            batch = batch if batch.units or batch.replaced else None
+        entry = Entry(
+            batch.number if batch else None,
+            placed(gathered.records, batch),
+            list(gathered.rests.items()),
+            gathered.replaced,
+            gathered.quarantined + refusals(refused),
+        )
+        if batch is None:
+            ledger.apply(entry)
+            return
+        if sink.keeps_books:
+            ledger.intend(entry)
+        receipt = sink.write(batch)
+        ledger.apply(entry, receipt, keep_dead=sink.replaces_at_finish)
+        sink.drop(receipt)
+
+    def finish(self) -> None:
+        """Gives the sink its final form when nothing is pending, and writes the lists.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+            SinkError: The sink cannot be written.
+        """
+        if not self.ledger.totals.pending:
+            receipt = self.sink.finish()
+            if receipt is not None:
+                self.ledger.intend_to_publish(receipt)
+                self._publish()
+        self.write_lists()
+
+    def write_lists(self) -> None:
+        """Writes the lists of rejects and of quarantined rows beside the ledger."""
+        write_lists(self.ledger)
+
+    def verify(self) -> list[str]:
+        """Reads the sink back, and says what differs from the ledger."""
+        return list(self.sink.verify())
+
+    def close(self) -> None:
+        """Lets go of everything; again is harmless."""
+        try:
+            if self._sink is not None:
+                self._sink.close()
+        finally:
+            if self._ledger is not None:
+                self._ledger.close()
+            self._lock.release()
+
+    def _is_there(self, source: Source | None) -> bool:
+        if not self.path.exists():
+            return False
+        with Ledger(self.path) as ledger:
+            if ledger.planned:
+                return True
+        if source is None:
+            raise ConfigurationError(
+                f"the job of {self.path} was stopped before it knew its profiles; run the same `export` again"
+            )
+        self._forget()
+        return False
+
+    def _plan(self, plan: Plan, source: Source) -> None:
+        try:
+            plan_job(self.path, plan, source, self.stop)
+        except ConfigurationError:
+            self._forget()
+            raise
+
+    def _open_sink(self, sink: Sink, ledger: Ledger) -> None:
+        if ledger.publishing is not None:
+            self._publish()
+        last = sink.open(ledger, new=not ledger.begun)
+        ledger.begin()
+        if sink.keeps_books:
+            ledger.recover(last)
+
+    def _publish(self) -> None:
+        receipt = self.ledger.publishing
+        assert receipt is not None
+        self.sink.publish(receipt)
+        self.ledger.published(receipt)
+        self.sink.drop(receipt)
+
+    def _forget(self) -> None:
+        """Deletes a ledger that stands for nothing yet."""
+        if self._ledger is not None:
+            self._ledger.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)

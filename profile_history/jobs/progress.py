@@ -1,0 +1,85 @@
+"""How far a job has come. No I/O."""
+
+from __future__ import annotations
+
+import attrs
+
+from profile_history.jobs.states import Totals
+from profile_history.stats import Stats
+
+
+@attrs.frozen
+class Progress:
+    """How far a job has come.
+
+    A window that is asked for in shorter ones counts as so many units as it becomes; so `pending` is what is known now.
+
+    Attributes:
+        phase: "planning", "fetching", "finishing" or "complete".
+        profiles: How many there are.
+        pending: Units still to be fetched.
+        done: Units with rows in the sink.
+        empty: Units that were fetched and hold nothing.
+        failed: Units that were given up.
+        provisional: Units in the sink that the next run with newer days fetches again.
+        events: Rows in the sink.
+        quarantined: Rows that are set apart.
+        rejects: Lines of the source that name no profile.
+        settled_here: Units that this run has settled.
+        events_here: Rows that this run has brought.
+        requests: Requests that this run has sent.
+        throttled: How many of their answers said there are too many.
+        in_flight: Requests on their way now.
+        seconds: For how long this run has fetched.
+    """
+
+    phase: str
+    profiles: int = 0
+    pending: int = 0
+    done: int = 0
+    empty: int = 0
+    failed: int = 0
+    provisional: int = 0
+    events: int = 0
+    quarantined: int = 0
+    rejects: int = 0
+    settled_here: int = 0
+    events_here: int = 0
+    requests: int = 0
+    throttled: int = 0
+    in_flight: int = 0
+    seconds: float = 0.0
+
+    @property
+    def units(self) -> int:
+        """All units that are known now."""
+        return self.pending + self.done + self.empty + self.failed + self.provisional
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until nothing is pending, at this run's speed; None before it is known."""
+        if not self.settled_here or not self.seconds:
+            return None
+        return self.pending * self.seconds / self.settled_here
+
+
+def progress_of(phase: str, totals: Totals, stats: Stats, settled_before: int, rows_before: int) -> Progress:
+    """How far a job has come, by its ledger and by its stream."""
+    return Progress(
+        phase,
+        profiles=totals.profiles,
+        pending=totals.pending,
+        done=totals.done,
+        empty=totals.empty,
+        failed=totals.failed,
+        provisional=totals.provisional,
+        events=totals.rows,
+        quarantined=totals.quarantined,
+        rejects=totals.rejects,
+        settled_here=totals.settled - settled_before,
+        events_here=totals.rows - rows_before,
+        requests=stats.attempts,
+        throttled=stats.throttled,
+        in_flight=stats.in_flight,
+        seconds=stats.seconds,
+    )
