@@ -92,6 +92,5 @@ def _values(column: Any) -> list[Any]:
     except UnicodeDecodeError:
         import pyarrow as pa  # noqa: PLC0415 (it comes with an extra)
 
-        texts = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        values = texts.cast(pa.large_binary()).to_pylist()
+        values = column.cast(pa.large_binary()).to_pylist()
     return values

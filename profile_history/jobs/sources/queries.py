@@ -15,8 +15,6 @@ from profile_history.jobs.sources.files import File, place_of
 
 _ROWS = 1 << 13
 _SECONDS_TO_CONNECT = 10
-# A table of a query is never a variable of this program.
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacement_scans": "false"}
 _WRITE = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any of :/?#[]@% in the password as %XX"
 
 Rows: TypeAlias = Iterator[Sequence[object]]
@@ -53,16 +51,21 @@ class DuckdbSource:
             ConfigurationError: It is wrong, or the columns that are needed are not there.
             SourceError: The file cannot be opened.
         """
-        with self._asked() as relation:
-            cells_of(relation.columns, self.mode, self.column)
+        with self._opened() as connection:
+            cells_of(self._columns(connection), self.mode, self.column)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their row."""
-        with self._asked() as relation:
-            yield from _entries(relation.columns, _fetched(relation), self.mode, self.column)
+        with self._opened() as connection:
+            columns = self._columns(connection)
+            yield from _entries(columns, _fetched(connection.execute(self.query)), self.mode, self.column)
+
+    def _columns(self, connection: Any) -> list[str]:
+        # Of statements, DESCRIBE takes queries only, and runs none.
+        return [row[0] for row in connection.execute(f"DESCRIBE {self.query}").fetchall()]
 
     @contextmanager
-    def _asked(self) -> Iterator[Any]:
+    def _opened(self) -> Iterator[Any]:
         try:
             import duckdb  # noqa: PLC0415 (it comes with an extra)
         except ModuleNotFoundError:
@@ -71,11 +74,10 @@ class DuckdbSource:
             ) from None
         self.place.found()
         try:
-            with closing(duckdb.connect(self.place.path, read_only=True, config=_CONFIG)) as connection:
-                relation = connection.sql(self.query)
-                if relation is None:
-                    raise ConfigurationError(f"the query gives no rows; pass a SELECT, not {self.query!r}")
-                yield relation
+            with closing(duckdb.connect(self.place.path, read_only=True)) as connection:
+                # A table in the query is never a variable of this program.
+                connection.execute("SET python_enable_replacements = false")
+                yield connection
         except duckdb.ProgrammingError as error:
             raise ConfigurationError(f"{self.place} does not take the query: {error}") from None
         except duckdb.Error as error:
