@@ -225,6 +225,8 @@ def test_the_columns_of_a_mode_are_found_by_their_names(mode, columns, row, prof
         ("\n\n", {"matching": "email"}, " is empty; its first line has to name the columns"),
         (b"\xef,b\n", {"matching": "email"}, "the names of the columns cannot be read ('utf-8'"),
         (b'"a,b\n\xef', {"matching": "email", "delimiter": ","}, "the names of the columns cannot be read ("),
+        (f"email\r{JOHN}\r", {"matching": "email"}, "the names of the columns cannot be read (new-line character"),
+        ("email\n", {"matching": "email", "delimiter": "||"}, "a delimiter is one character such as a semicolon, not"),
         ('"a"b\n', {"matching": "email"}, "the names of the columns cannot be read (',' expected"),
         ("e\nx".encode("utf-16"), {"matching": "email"}, "is UTF-16 text; save it as UTF-8"),
     ],
@@ -333,9 +335,8 @@ def test_zstd_files_of_many_frames_are_read_to_the_end():
 )
 def test_a_packed_file_that_breaks_off_is_never_taken_for_a_short_one(file, damaged):
     """The end of it is missing, so reading it fails."""
-    source = source_of(file("list.txt", damaged), matching="email")
     with pytest.raises(SourceError, match=r"list.txt cannot be read to its end .*; mend or replace it") as failed:
-        list(source.lines())
+        list(source_of(file("list.txt", damaged), matching="email").lines())
     assert failed.value.fatal
 
 
@@ -453,6 +454,9 @@ def test_a_query_to_a_duckdb_file_gives_profiles(database):
     assert source.repeatable
     found = outcome(source_of(database, matching="profile_id", column="id", query=query))
     assert found == [(1, Profile.profile_id(str(uuid.UUID(int=1)))), (2, "profile_id is empty; pass a value")]
+    (line,) = source_of(database, matching="email", query="SELECT MAP {DATE '2017-01-01': 1} AS email").lines()
+    assert line.reason.startswith("email is a text or a whole number, not {")
+    assert line.text == '["{datetime.date(2017, 1, 1): 1}"]'
 
 
 @pytest.mark.parametrize(
@@ -625,6 +629,12 @@ def test_what_cannot_be_read_as_asked_for_is_refused_at_once(tmp_path, name, opt
     assert complaint in refusal(str(tmp_path / name), **options)
 
 
+@pytest.mark.parametrize("name", ["list", "list.ndjson", "list.csv"])
+def test_utf16_is_refused_at_once(file, name):
+    """It is what some editors mean by Unicode, and each line of it would be a bad one."""
+    assert "is UTF-16 text; save it as UTF-8" in refusal(file(name, JOHN.encode("utf-16")), matching="email")
+
+
 def test_stdin_has_to_be_there():
     """A program without one says so."""
     assert refusal("-", matching="email") == "- means stdin, and there is none; pass stdin=, a stream of bytes"
@@ -636,10 +646,10 @@ def test_a_file_that_may_not_be_read_is_refused(file, monkeypatch):
     def closed(*_):
         raise PermissionError(13, "Permission denied")
 
-    source = source_of(file("list.txt", JOHN), matching="email")
+    path = file("list.txt", JOHN)
     monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(ConfigurationError, match=r"cannot be read \(Permission denied\); look at its permissions"):
-        list(source.lines())
+    message = refusal(path, matching="email")
+    assert message == f"{path} cannot be read (Permission denied); look at its permissions"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ def bad(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
         # No character has more than four bytes.
         text = raw[: 4 * _EXCERPT].decode("utf-8", "backslashreplace").rstrip("\r\n")
     else:
-        text = json.dumps(raw, default=str, ensure_ascii=False)
+        cells = [cell if isinstance(cell, (str, int, type(None))) else str(cell) for cell in raw]
+        text = json.dumps(cells, ensure_ascii=False)
     return Line(number, None, reason[:_EXCERPT], text[:_EXCERPT])
 
 

@@ -38,7 +38,12 @@ class CsvSource:
     place: Place = attrs.field(converter=place_of)
     mode: Mode | None = attrs.field(default=None, converter=mode_or_none, alias="matching")
     column: str | None = None
-    delimiter: str | None = None
+    delimiter: str | None = attrs.field(default=None)
+
+    @delimiter.validator
+    def _one_character(self, _: object, delimiter: str | None) -> None:
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+            raise ConfigurationError(f"a delimiter is one character such as a semicolon, not {delimiter!r}")
 
     @property
     def url(self) -> str:
@@ -83,7 +88,7 @@ class CsvSource:
         while not columns and rows.begin() is not None:
             try:
                 columns = rows.header(self.delimiter)
-            except (_Unreadable, UnicodeDecodeError) as error:
+            except (_Unreadable, csv.Error, UnicodeDecodeError) as error:
                 raise ConfigurationError(
                     f"{self.place}: the names of the columns cannot be read ({error}); save the file as CSV in UTF-8"
                 ) from None

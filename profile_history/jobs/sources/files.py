@@ -164,6 +164,17 @@ def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]
         yield number, raw
 
 
+def look(place: Place) -> None:
+    """Reads the first line of a place.
+
+    Raises:
+        ConfigurationError: It is UTF-16, or cannot be opened.
+        SourceError: It is damaged.
+    """
+    with place.open() as stream:
+        next(numbered(stream, str(place)), None)
+
+
 class _Joined(io.RawIOBase):
     """Some bytes, and after them a stream, which stays open."""
 

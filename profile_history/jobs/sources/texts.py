@@ -10,7 +10,7 @@ from profile_history.errors import ConfigurationError
 from profile_history.jobs.naming import profile_of, profile_of_words, words_of
 from profile_history.jobs.sources.base import Line, address, bad, entry
 from profile_history.jobs.sources.cells import Mode, mode_of, mode_or_none
-from profile_history.jobs.sources.files import LINE_LIMIT, Place, numbered, place_of
+from profile_history.jobs.sources.files import LINE_LIMIT, Place, look, numbered, place_of
 from profile_history.profiles import Profile
 
 _TOO_LONG = f"the line is longer than {LINE_LIMIT} bytes"
@@ -37,6 +37,15 @@ class TextSource:
     def repeatable(self) -> bool:
         """Whether it is a file."""
         return self.place.repeatable
+
+    def check(self) -> None:
+        """Looks at its first line.
+
+        Raises:
+            ConfigurationError: It is no text, or cannot be opened.
+            SourceError: It is damaged.
+        """
+        look(self.place)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their line."""
@@ -80,6 +89,15 @@ class NdjsonSource:
     def repeatable(self) -> bool:
         """Whether it is a file."""
         return self.place.repeatable
+
+    def check(self) -> None:
+        """Looks at its first line.
+
+        Raises:
+            ConfigurationError: It is no text, or cannot be opened.
+            SourceError: It is damaged.
+        """
+        look(self.place)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their line."""
