@@ -426,7 +426,7 @@ def test_a_parquet_file_that_is_none_or_has_other_columns_is_refused(tmp_path, f
         f"{path}: pass column=, the one that holds the email; the columns are a, b"
     )
     assert "cannot be read" in refusal(file("x.parquet", b"PAR1"), matching="email", error=SourceError)
-    message = "Parquet is read from its end, which a stream does not have yet; pass a file"
+    message = "Parquet and databases cannot be read from a stream; pass the path of a file"
     assert refusal("-", format="parquet", stdin=io.BytesIO()) == message
 
 

@@ -124,6 +124,18 @@ def place_of(place: str | os.PathLike[str] | BinaryIO | Place) -> Place:
     return Stream(place)
 
 
+def file_of(place: str | os.PathLike[str] | BinaryIO | Place) -> File:
+    """The same for what is not read from its beginning to its end, and so from a file only.
+
+    Raises:
+        ConfigurationError: It is a stream.
+    """
+    found = place_of(place)
+    if not isinstance(found, File):
+        raise ConfigurationError("Parquet and databases cannot be read from a stream; pass the path of a file")
+    return found
+
+
 @contextmanager
 def unpacked(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
     """A stream without its gzip or zstd packing, which its first bytes tell.

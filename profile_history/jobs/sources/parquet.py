@@ -12,16 +12,9 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
 from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
-from profile_history.jobs.sources.files import File, Place, place_of
+from profile_history.jobs.sources.files import File, file_of
 
 _ROWS = 1 << 14
-
-
-def _file(place: Any) -> File:
-    found: Place = place_of(place)
-    if not isinstance(found, File):
-        raise ConfigurationError("Parquet is read from its end, which a stream does not have yet; pass a file")
-    return found
 
 
 @attrs.frozen
@@ -35,7 +28,7 @@ class ParquetSource:
             is given.
     """
 
-    place: File = attrs.field(converter=_file)
+    place: File = attrs.field(converter=file_of)
     mode: Mode | None = attrs.field(default=None, converter=mode_or_none, alias="matching")
     column: str | None = None
 

@@ -11,7 +11,7 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
 from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
-from profile_history.jobs.sources.files import File, place_of
+from profile_history.jobs.sources.files import File, file_of
 
 _ROWS = 1 << 13
 _SECONDS_TO_CONNECT = 10
@@ -32,7 +32,7 @@ class DuckdbSource:
             is given.
     """
 
-    place: File = attrs.field(converter=place_of)
+    place: File = attrs.field(converter=file_of)
     query: str
     mode: Mode | None = attrs.field(default=None, converter=mode_or_none, alias="matching")
     column: str | None = None
