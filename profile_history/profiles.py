@@ -136,11 +136,7 @@ class Profile:
         Raises:
             ConfigurationError: The mode is unknown or the text does not fit it.
         """
-        try:
-            mode = Matching(matching)
-        except ValueError:
-            known = ", ".join(Matching)
-            raise ConfigurationError(f"no matching mode {matching!r}; there are {known}") from None
+        mode = matching_of(matching)
         return _PARSERS[mode](_text(mode, text))
 
     @classmethod
@@ -174,6 +170,19 @@ class Profile:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.fields)
         return f"Profile.{self.matching}({arguments})"
+
+
+def matching_of(text: Matching | str) -> Matching:
+    """The mode of this name.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    try:
+        return Matching(text)
+    except ValueError:
+        known = ", ".join(Matching)
+        raise ConfigurationError(f"no matching mode {text!r}; there are {known}") from None
 
 
 def _text(name: str, value: object, kinds: str = "a text", *, without: str | None = None) -> str:

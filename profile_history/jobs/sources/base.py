@@ -1,0 +1,87 @@
+"""What a source is: the place that the profiles of a job come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import attrs
+
+from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.profiles import Profile
+
+_EXCERPT = 500
+
+
+class SourceError(HistoryError):
+    """A source cannot be read to its end; the message names the place and says what to do."""
+
+    fatal = True
+
+
+@attrs.frozen
+class Line:
+    """One entry of a source: a profile, or the reason why it is none.
+
+    Attributes:
+        number: Of the line where it begins in a text, of the row in a table, counted from 1.
+        profile: The profile, if there is one.
+        reason: Why it cannot be read, at most 500 characters.
+        text: What stands there instead, at most 500 characters.
+    """
+
+    number: int
+    profile: Profile | None = None
+    reason: str | None = None
+    text: str = ""
+
+
+class Source(Protocol):
+    """A place that the profiles of a job come from.
+
+    Attributes:
+        url: The place, and how it is read, as text without a password. It is part of the plan of a job.
+        repeatable: Whether it can be read more than once.
+    """
+
+    @property
+    def url(self) -> str:
+        """The place, and how it is read, as text without a password. It is part of the plan of a job."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be read more than once."""
+
+    def lines(self) -> Iterator[Line]:
+        """Reads it from its beginning, entry by entry. It blocks, so it wants a thread; it never holds much at once.
+
+        Raises:
+            ConfigurationError: It cannot be read the way it was asked for.
+            SourceError: It cannot be read to its end.
+        """
+
+
+def entry(number: int, raw: bytes | Sequence[object], build: Callable[..., Profile], *values: object) -> Line:
+    """The entry that `build` makes of some values, or a bad one that shows the raw text."""
+    try:
+        return Line(number, build(*values))
+    except ConfigurationError as error:
+        return bad(number, raw, str(error))
+
+
+def bad(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
+    """An entry that is no profile; the cells of a table are shown as JSON."""
+    if isinstance(raw, bytes):
+        # No character has more than four bytes.
+        text = raw[: 4 * _EXCERPT].decode("utf-8", "backslashreplace").rstrip("\r\n")
+    else:
+        cells = [cell if isinstance(cell, (str, int, type(None))) else str(cell) for cell in raw]
+        text = json.dumps(cells, ensure_ascii=False)
+    return Line(number, None, reason[:_EXCERPT], text[:_EXCERPT])
+
+
+def address(place: str, **options: object) -> str:
+    """The `url` of a source: the place, and the options that decide which profiles it gives."""
+    given = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+    return f"{place} ({given})" if given else place

@@ -1,0 +1,144 @@
+"""Which columns of a table hold a profile, and how its cells are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.naming import WORDS, built, plain
+from profile_history.profiles import Matching, Profile, matching_of
+
+_CUSTOM = (Matching.CUSTOM, Matching.CUSTOM_SUB)
+
+
+@attrs.frozen
+class Mode:
+    """How one value is read: a matching mode, and the name of the field where it is a custom one.
+
+    Attributes:
+        matching: The mode.
+        field_name: The custom field that the value is in; None where the value itself names it.
+    """
+
+    matching: Matching
+    field_name: str | None = None
+
+    def profile(self, value: object) -> Profile:
+        """The profile that a value names, as `Profile.parse` reads it, or as the value of the field.
+
+        Raises:
+            ConfigurationError: It does not fit.
+        """
+        if self.field_name is not None:
+            return built(self.matching, self.field_name, value)
+        return Profile.parse(self.matching, plain(self.matching, value))
+
+    def __str__(self) -> str:
+        return self.matching if self.field_name is None else f"{self.matching}:{self.field_name}"
+
+
+def mode_of(text: Matching | str) -> Mode:
+    """Reads `MATCHING`, or `custom:FIELD_NAME` and `custom_sub:FIELD_NAME`.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    name, found, field_name = text.partition(":")
+    matching = matching_of(name)
+    if found and (matching not in _CUSTOM or not field_name):
+        raise ConfigurationError(
+            f"no matching mode {text!r}; only custom and custom_sub take the name of a field, as in custom:CRM_ID"
+        )
+    return Mode(matching, field_name or None)
+
+
+def mode_or_none(text: Matching | str | None) -> Mode | None:
+    """The same where there may be no mode."""
+    return None if text is None else mode_of(text)
+
+
+@attrs.frozen
+class Cells:
+    """The cells of a row that hold a profile.
+
+    Attributes:
+        places: Their columns, counted from 0.
+        build: Makes the profile of their values.
+    """
+
+    places: tuple[int, ...]
+    build: Callable[..., Profile]
+
+
+def cells_of(columns: Sequence[str], mode: Mode | None, column: str | None) -> Cells:
+    """Decides which columns hold the profile.
+
+    Without a mode there must be a column `matching`, and `value` (or the given column) beside it. With one it is the
+    given column, else the column named like the mode (or like the custom field), else the columns named like the API's
+    words for it, such as `provider` and `subscription_id`, else the only column. Upper and lower case are the same.
+
+    Raises:
+        ConfigurationError: They cannot be told; the message names the columns there are.
+    """
+    if mode is None:
+        modes, value = _find(columns, "matching"), _find(columns, column or "value")
+        if modes is None or value is None:
+            raise ConfigurationError(
+                f"pass a matching mode, one of {', '.join(Matching)}, or name it in each row in a column matching, "
+                f"with its value in a column {column or 'value'}; {_there_are(columns)}"
+            )
+        return Cells((modes, value), _by_row)
+    if column is not None:
+        place = _find(columns, column)
+        if place is None:
+            raise ConfigurationError(f"no column {column!r}; {_there_are(columns)}")
+        return Cells((place,), mode.profile)
+    return _guessed(columns, mode)
+
+
+def _guessed(columns: Sequence[str], mode: Mode) -> Cells:
+    place = _find(columns, mode.field_name or mode.matching)
+    if place is not None:
+        return Cells((place,), mode.profile)
+    words = [_find(columns, word) for word in WORDS[mode.matching]]
+    places = tuple(place for place in words if place is not None)
+    if mode.field_name is None and len(places) == len(words):
+        return Cells(places, partial(built, mode.matching))
+    if len(columns) != 1:
+        raise ConfigurationError(f"pass column=, the one that holds the {mode}; {_there_are(columns)}")
+    if _is_value(columns[0], mode):
+        raise ConfigurationError(
+            f"the first line, {columns[0]!r}, looks like a profile where the names of the columns belong; "
+            "put them there, or read the file as text"
+        )
+    return Cells((0,), mode.profile)
+
+
+def _is_value(column: str, mode: Mode) -> bool:
+    if mode.field_name is not None or mode.matching is Matching.PROFILE_ID:
+        return False
+    try:
+        mode.profile(column)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _by_row(matching: object, value: object) -> Profile:
+    return mode_of(plain("matching", matching)).profile(value)
+
+
+def _find(columns: Sequence[str], name: str) -> int | None:
+    for wanted, names in ((name, columns), (name.casefold(), [column.casefold() for column in columns])):
+        if names.count(wanted) > 1:
+            raise ConfigurationError(f"there are {names.count(wanted)} columns {name!r}; rename all but one")
+        if wanted in names:
+            return list(names).index(wanted)
+    return None
+
+
+def _there_are(columns: Iterable[str]) -> str:
+    return f"the columns are {', '.join(columns)}"

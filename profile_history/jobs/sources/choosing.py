@@ -1,0 +1,133 @@
+"""Which source a text means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeAlias, get_args
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.sources.base import Source
+from profile_history.jobs.sources.csvs import CsvSource
+from profile_history.jobs.sources.files import File, Place, Stream
+from profile_history.jobs.sources.parquet import ParquetSource
+from profile_history.jobs.sources.queries import DuckdbSource, PostgresSource
+from profile_history.jobs.sources.texts import NdjsonSource, TextSource
+from profile_history.profiles import Matching
+
+Format: TypeAlias = Literal["text", "csv", "ndjson", "parquet"]
+
+_FORMATS: dict[str, Format] = {
+    "": "text",
+    ".txt": "text",
+    ".text": "text",
+    ".list": "text",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".parquet": "parquet",
+}
+_PACKED = (".gz", ".zst")
+_DUCKDB = "duckdb:"
+_POSTGRES = ("postgresql://", "postgres://")
+
+
+def source_of(
+    text: str,
+    *,
+    matching: Matching | str | None = None,
+    column: str | None = None,
+    format: Format | None = None,  # noqa: A002 (it is what everybody calls it)
+    query: str | None = None,
+    delimiter: str | None = None,
+    stdin: BinaryIO | None = None,
+) -> Source:
+    """The source that a text means, such as the argument of a command line.
+
+    It is looked at right away, so this blocks: a file has to be there, a database to answer, and their columns to fit.
+    stdin and pipes are not read before `Source.lines`.
+
+    Args:
+        text: "-" for stdin; `postgresql://...`; `duckdb:PATH`, or a path that ends in .duckdb; or the path of a file,
+            whose ending tells the format: .csv, .tsv, .ndjson, .jsonl, .parquet, .txt or none. Text, CSV and NDJSON
+            may be packed with gzip or zstd.
+        matching: The matching mode, or `custom:FIELD_NAME` where the values are those of that field alone. CSV,
+            Parquet and queries can do without where there are columns `matching` and `value`, NDJSON where its objects
+            name theirs.
+        column: The column that holds the value, for CSV, Parquet and queries.
+        format: How a file is read, whatever its name is; for stdin text, unless CSV or NDJSON is asked for.
+        query: The SELECT for DuckDB or PostgreSQL.
+        delimiter: What stands between the cells of a CSV file; otherwise its first line tells.
+        stdin: The stream of bytes that "-" means.
+
+    Raises:
+        ConfigurationError: Something is missing, or given in vain, or wrong; the message says what to pass.
+        SourceError: It cannot be opened.
+    """
+    if format not in (None, *get_args(Format)):
+        raise ConfigurationError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
+    if text.startswith((*_POSTGRES, _DUCKDB)) or text.endswith(".duckdb"):
+        _in_vain("a database", format=format, delimiter=delimiter)
+        return _database(text, query, matching, column)
+    _in_vain("a file", query=query)
+    place = _place(text, stdin)
+    suffix = "" if isinstance(place, Stream) else _suffix(text)
+    kind = format or _format_of(suffix)
+    if kind != "csv":
+        _in_vain(kind, delimiter=delimiter)
+    if kind == "csv":
+        return _checked(CsvSource(place, matching, column, delimiter or ("\t" if suffix == ".tsv" else None)))
+    if kind == "parquet":
+        return _checked(ParquetSource(place, matching, column))
+    _in_vain(kind, column=column)
+    if kind == "ndjson":
+        return _checked(NdjsonSource(place, matching))
+    if matching is None:
+        raise ConfigurationError(f"text needs a matching mode; pass one of {', '.join(Matching)}")
+    return _checked(TextSource(place, matching))
+
+
+def _database(text: str, query: str | None, matching: Matching | str | None, column: str | None) -> Source:
+    if query is None:
+        raise ConfigurationError("a database needs a query; pass a SELECT whose rows are the profiles")
+    if text.startswith(_POSTGRES):
+        return _checked(PostgresSource(text, query, matching, column))
+    return _checked(DuckdbSource(text.removeprefix(_DUCKDB), query, matching, column))
+
+
+def _place(text: str, stdin: BinaryIO | None) -> Place:
+    if text != "-":
+        file = File(Path(text))
+        file.found()
+        return file
+    if stdin is None:
+        raise ConfigurationError("- means stdin, and there is none; pass stdin=, a stream of bytes")
+    return Stream(stdin)
+
+
+def _suffix(text: str) -> str:
+    path = Path(text.lower())
+    return Path(path.stem).suffix if path.suffix in _PACKED else path.suffix
+
+
+def _format_of(suffix: str) -> Format:
+    if suffix not in _FORMATS:
+        known = ", ".join(filter(None, _FORMATS))
+        raise ConfigurationError(
+            f"no format is known for {suffix}; name the file {known} or .duckdb, "
+            f"or pass format=, one of {', '.join(get_args(Format))}"
+        )
+    return _FORMATS[suffix]
+
+
+def _in_vain(what: str, **options: str | None) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigurationError(f"{what} takes no {name}; leave it out")
+
+
+def _checked(source: CsvSource | NdjsonSource | TextSource | ParquetSource | DuckdbSource | PostgresSource) -> Source:
+    # What a look takes out of a pipe is gone.
+    if source.repeatable:
+        source.check()
+    return source

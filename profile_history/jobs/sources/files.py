@@ -1,0 +1,254 @@
+"""Files and streams of bytes: opened, unpacked, and cut into lines."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.sources.base import SourceError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# Longer lines are no profiles; without a limit a file that has no line ends would be held as a whole.
+LINE_LIMIT = 1 << 20
+
+_BUFFER = 1 << 16
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_BOM, _UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+
+
+@attrs.frozen
+class File:
+    """A file on the disk.
+
+    Attributes:
+        path: Where.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return os.path.abspath(self.path)  # noqa: PTH100 (a link to the file of the day stays a link)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is more than a pipe."""
+        return self.path.is_file()
+
+    def found(self) -> None:
+        """Looks for it.
+
+        Raises:
+            ConfigurationError: It is not there, or is a directory.
+        """
+        try:
+            if self.path.is_dir():
+                raise ConfigurationError(f"{self.path} is a directory; pass one of its files")
+            self.path.stat()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.path} cannot be read ({error.strerror}); pass the path of a file"
+            ) from None
+
+    @contextmanager
+    def open(self) -> Iterator[io.BufferedReader]:
+        """Its bytes, unpacked.
+
+        Raises:
+            ConfigurationError: It is not there or may not be read.
+            SourceError: It breaks off.
+        """
+        self.found()
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.path} cannot be read ({error.strerror}); look at its permissions"
+            ) from None
+        with file, unpacked(file, str(self.path)) as stream:
+            yield stream
+
+
+@attrs.define
+class Stream:
+    """A stream that somebody else has opened and will close, such as `sys.stdin.buffer`.
+
+    Attributes:
+        stream: The stream.
+        name: What it is called.
+    """
+
+    stream: BinaryIO
+    name: str = "stdin"
+    _used: bool = False
+
+    repeatable = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    @contextmanager
+    def open(self) -> Iterator[io.BufferedReader]:
+        """Its bytes, unpacked.
+
+        Raises:
+            ConfigurationError: They were read before.
+            SourceError: It breaks off.
+        """
+        if self._used:
+            raise ConfigurationError(f"{self.name} was read already and cannot be read again; pass a file")
+        self._used = True
+        with unpacked(self.stream, self.name) as stream:
+            yield stream
+
+
+Place: TypeAlias = File | Stream
+
+
+def place_of(place: str | os.PathLike[str] | BinaryIO | Place) -> Place:
+    """The place that a path or a stream of bytes stands for."""
+    if isinstance(place, (File, Stream)):
+        return place
+    if isinstance(place, (str, os.PathLike)):
+        return File(Path(place))
+    return Stream(place)
+
+
+def file_of(place: str | os.PathLike[str] | BinaryIO | Place) -> File:
+    """The same for what is not read from its beginning to its end, and so from a file only.
+
+    Raises:
+        ConfigurationError: It is a stream.
+    """
+    found = place_of(place)
+    if not isinstance(found, File):
+        raise ConfigurationError("Parquet and databases cannot be read from a stream; pass the path of a file")
+    return found
+
+
+@contextmanager
+def unpacked(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
+    """A stream without its gzip or zstd packing, which its first bytes tell.
+
+    Raises:
+        ConfigurationError: What unpacks it is not installed.
+        SourceError: It breaks off, or is damaged.
+    """
+    try:
+        start = io.BufferedReader(_Joined(b"", stream), _BUFFER)
+        head = start.read(len(_ZSTD))
+        raw: Any = _Joined(head, start)
+        if head.startswith(_GZIP):
+            raw = gzip.GzipFile(fileobj=raw)
+        elif head == _ZSTD:
+            raw = _Zstd(raw)
+        yield io.BufferedReader(raw, _BUFFER)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{name} cannot be read to its end ({error}); mend or replace it, and begin again") from None
+
+
+def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines and their numbers from 1, without a byte order mark; a line that is too long is cut to `LINE_LIMIT`.
+
+    Raises:
+        ConfigurationError: The text is UTF-16.
+    """
+    number = 0
+    while raw := stream.readline(LINE_LIMIT):
+        number += 1
+        if number == 1:
+            if raw.startswith(_UTF16):
+                raise ConfigurationError(f"{name} is UTF-16 text; save it as UTF-8, for example with iconv")
+            raw = raw.removeprefix(_BOM)
+        rest = raw
+        while len(rest) >= LINE_LIMIT and not rest.endswith(b"\n"):
+            rest = stream.readline(LINE_LIMIT)
+        yield number, raw
+
+
+def look(place: Place) -> None:
+    """Reads the first line of a place.
+
+    Raises:
+        ConfigurationError: It is UTF-16, or cannot be opened.
+        SourceError: It is damaged.
+    """
+    with place.open() as stream:
+        next(numbered(stream, str(place)), None)
+
+
+class _Joined(io.RawIOBase):
+    """Some bytes, and after them a stream, which stays open."""
+
+    def __init__(self, head: bytes, stream: BinaryIO | io.BufferedReader) -> None:
+        self._head = head
+        # Of what has come down a pipe, `readinto1` does not wait for more.
+        self._more = getattr(stream, "readinto1", stream.readinto)  # type: ignore[union-attr]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        if not self._head:
+            read: int = self._more(buffer)
+            return read
+        view = memoryview(buffer)
+        size = min(len(view), len(self._head))
+        view[:size], self._head = self._head[:size], self._head[size:]
+        return size
+
+
+class _Zstd(io.RawIOBase):
+    """The content of zstd frames. The library's own reader takes a frame that breaks off for its end."""
+
+    def __init__(self, packed: _Joined) -> None:
+        try:
+            import zstandard  # noqa: PLC0415 (it comes with an extra)
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                'a zstd file needs zstandard: python -m pip install "profile-history[zstd]"'
+            ) from None
+        self._packed = io.BufferedReader(packed, 1 << 14)
+        self._library = zstandard
+        self._frame: Any = None
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        while not self._ready and self._unpack():
+            pass
+        view = memoryview(buffer)
+        size = min(len(view), len(self._ready))
+        view[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def _unpack(self) -> bool:
+        if self._frame is not None and self._frame.eof:
+            rest = self._frame.unused_data
+            self._frame = None
+        else:
+            rest = b""
+        packed = rest or self._packed.read1()
+        if not packed:
+            if self._frame is not None:
+                raise EOFError("a zstd frame breaks off")
+            return False
+        if self._frame is None:
+            self._frame = self._library.ZstdDecompressor().decompressobj()
+        try:
+            self._ready = self._frame.decompress(packed)
+        except self._library.ZstdError as error:
+            raise OSError(str(error)) from None
+        return True

@@ -1,0 +1,37 @@
+"""Profiles that the program has already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from profile_history.jobs.sources.base import Line, bad
+from profile_history.profiles import Profile
+
+
+@attrs.frozen
+class MemorySource:
+    """The profiles of an iterable, which is read once where it is an iterator.
+
+    Attributes:
+        profiles: The profiles.
+        url: What to call them. Nothing else tells a job whether it is resumed with the same profiles.
+    """
+
+    profiles: Iterable[Profile] = attrs.field(repr=False)
+    url: str = "memory"
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is more than an iterator."""
+        return iter(self.profiles) is not self.profiles
+
+    def lines(self) -> Iterator[Line]:
+        """The entries by their number."""
+        profiles: Iterable[object] = self.profiles
+        for number, profile in enumerate(profiles, 1):
+            if isinstance(profile, Profile):
+                yield Line(number, profile)
+            else:
+                yield bad(number, [profile], "it is no Profile; build it with Profile.email or a constructor like that")

@@ -1,0 +1,192 @@
+"""Profiles from a query to DuckDB or PostgreSQL; they need the extras `duckdb` and `postgres`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, TypeAlias
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.sources.base import Line, SourceError, address, entry
+from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
+from profile_history.jobs.sources.files import File, file_of
+
+_ROWS = 1 << 13
+_SECONDS_TO_CONNECT = 10
+_WRITE = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any of :/?#[]@% in the password as %XX"
+
+Rows: TypeAlias = Iterator[Sequence[object]]
+
+
+@attrs.frozen
+class DuckdbSource:
+    """The rows of a query to a DuckDB file, which is opened for reading only.
+
+    Attributes:
+        place: The file, a path when it is passed.
+        query: One SELECT.
+        mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
+        column: The column that holds the value; `profile_history.jobs.sources.cells.cells_of` says which it is if none
+            is given.
+    """
+
+    place: File = attrs.field(converter=file_of)
+    query: str
+    mode: Mode | None = attrs.field(default=None, converter=mode_or_none, alias="matching")
+    column: str | None = None
+
+    repeatable = True
+
+    @property
+    def url(self) -> str:
+        """The file, the query, and how its rows are read."""
+        return address(f"duckdb:{self.place}", matching=self.mode, column=self.column, query=self.query)
+
+    def check(self) -> None:
+        """Looks at the columns of the query.
+
+        Raises:
+            ConfigurationError: It is wrong, or the columns that are needed are not there.
+            SourceError: The file cannot be opened.
+        """
+        with self._opened() as connection:
+            cells_of(self._columns(connection), self.mode, self.column)
+
+    def lines(self) -> Iterator[Line]:
+        """The entries by the number of their row."""
+        with self._opened() as connection:
+            columns = self._columns(connection)
+            yield from _entries(columns, _fetched(connection.execute(self.query)), self.mode, self.column)
+
+    def _columns(self, connection: Any) -> list[str]:
+        # Of statements, DESCRIBE takes queries only, and runs none.
+        return [row[0] for row in connection.execute(f"DESCRIBE {self.query}").fetchall()]
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            import duckdb  # noqa: PLC0415 (it comes with an extra)
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                'DuckDB files need duckdb: python -m pip install "profile-history[duckdb]"'
+            ) from None
+        self.place.found()
+        try:
+            with closing(duckdb.connect(self.place.path, read_only=True)) as connection:
+                # A table in the query is never a variable of this program.
+                connection.execute("SET python_enable_replacements = false")
+                yield connection
+        except duckdb.ProgrammingError as error:
+            raise ConfigurationError(f"{self.place} does not take the query: {error}") from None
+        except duckdb.Error as error:
+            raise SourceError(f"{self.place} cannot be read: {error}") from None
+
+
+@attrs.frozen
+class PostgresSource:
+    """The rows of a query to a PostgreSQL database, in a transaction for reading only, some thousands at a time.
+
+    Attributes:
+        dsn: Where, `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`; what is left out comes from the environment, as
+            for psql.
+        query: One SELECT.
+        mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
+        column: The column that holds the value; `profile_history.jobs.sources.cells.cells_of` says which it is if none
+            is given.
+    """
+
+    dsn: str = attrs.field(repr=False)
+    query: str
+    mode: Mode | None = attrs.field(default=None, converter=mode_or_none, alias="matching")
+    column: str | None = None
+
+    repeatable = True
+
+    @property
+    def url(self) -> str:
+        """The database without its password, the query, and how its rows are read."""
+        return address(self._place(), matching=self.mode, column=self.column, query=self.query)
+
+    def check(self) -> None:
+        """Looks at the columns of the query.
+
+        Raises:
+            ConfigurationError: It is wrong, or the columns that are needed are not there.
+            SourceError: The database cannot be reached.
+        """
+        with self._asked() as cursor:
+            cells_of(_names(cursor), self.mode, self.column)
+
+    def lines(self) -> Iterator[Line]:
+        """The entries by the number of their row."""
+        with self._asked() as cursor:
+            yield from _entries(_names(cursor), _fetched(cursor), self.mode, self.column)
+
+    @contextmanager
+    def _asked(self) -> Iterator[Any]:
+        psycopg = _psycopg()
+        place = self._place()
+        try:
+            with closing(psycopg.connect(self.dsn, **self._patience())) as connection:
+                connection.read_only = True
+                with connection.cursor("profile_history_source") as cursor:
+                    cursor.execute(self.query)
+                    yield cursor
+        except psycopg.ProgrammingError as error:
+            raise ConfigurationError(f"{place} does not take the query: {error}") from None
+        except psycopg.Error as error:
+            raise SourceError(f"{place} cannot be read: {error}") from None
+
+    def _patience(self) -> dict[str, int]:
+        return {} if "connect_timeout" in self._settings() else {"connect_timeout": _SECONDS_TO_CONNECT}
+
+    def _place(self) -> str:
+        settings = self._settings()
+        user, host, port, name = (str(settings.pop(key, "")) for key in ("user", "host", "port", "dbname"))
+        rest = "&".join(f"{key}={value}" for key, value in sorted(settings.items()) if not _is_secret(key))
+        return f"postgresql://{user and user + '@'}{host}{port and ':' + port}/{name}{rest and '?' + rest}"
+
+    def _settings(self) -> dict[str, Any]:
+        psycopg = _psycopg()
+        try:
+            settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(self.dsn)
+        except psycopg.ProgrammingError:
+            # Its message may show a part of the password.
+            raise ConfigurationError(f"the address of the PostgreSQL database cannot be read; {_WRITE}") from None
+        host, port, name = (str(settings.get(key, "")) for key in ("host", "port", "dbname"))
+        # What follows an unescaped character of a password is taken for one of these.
+        if "@" in host + name or not (port.replace(",", "") or "0").isdecimal():
+            raise ConfigurationError(f"the address of the PostgreSQL database cannot be read; {_WRITE}")
+        return settings
+
+
+def _psycopg() -> Any:
+    try:
+        import psycopg  # noqa: PLC0415 (it comes with an extra)
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            'PostgreSQL needs psycopg: python -m pip install "profile-history[postgres]"'
+        ) from None
+    return psycopg
+
+
+def _is_secret(key: str) -> bool:
+    return "password" in key or "secret" in key
+
+
+def _names(cursor: Any) -> list[str]:
+    return [column.name for column in cursor.description]
+
+
+def _fetched(result: Any) -> Rows:
+    while rows := result.fetchmany(_ROWS):
+        yield from rows
+
+
+def _entries(columns: Sequence[str], rows: Rows, mode: Mode | None, column: str | None) -> Iterator[Line]:
+    cells = cells_of(columns, mode, column)
+    for number, row in enumerate(rows, 1):
+        values = [row[place] for place in cells.places]
+        yield entry(number, values, cells.build, *values)

@@ -1,0 +1,126 @@
+"""Profiles line by line: plain text, and NDJSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.naming import profile_of, profile_of_words, words_of
+from profile_history.jobs.sources.base import Line, address, bad, entry
+from profile_history.jobs.sources.cells import Mode, mode_of, mode_or_none
+from profile_history.jobs.sources.files import LINE_LIMIT, Place, look, numbered, place_of
+from profile_history.profiles import Profile
+
+_TOO_LONG = f"the line is longer than {LINE_LIMIT} bytes"
+
+
+@attrs.frozen
+class TextSource:
+    """One value a line, UTF-8. Blank lines, and lines that begin with #, are passed over.
+
+    Attributes:
+        place: The file or stream, a path or a binary stream when it is passed.
+        mode: The matching mode; `custom:FIELD_NAME` where the lines hold the values of that field alone.
+    """
+
+    place: Place = attrs.field(converter=place_of)
+    mode: Mode = attrs.field(converter=mode_of, alias="matching")
+
+    @property
+    def url(self) -> str:
+        """The file and the mode."""
+        return address(str(self.place), matching=self.mode)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is a file."""
+        return self.place.repeatable
+
+    def check(self) -> None:
+        """Looks at its first line.
+
+        Raises:
+            ConfigurationError: It is no text, or cannot be opened.
+            SourceError: It is damaged.
+        """
+        look(self.place)
+
+    def lines(self) -> Iterator[Line]:
+        """The entries by the number of their line."""
+        with self.place.open() as stream:
+            for number, raw in numbered(stream, str(self.place)):
+                value = raw.strip()
+                if len(raw) >= LINE_LIMIT:
+                    yield bad(number, raw, _TOO_LONG)
+                elif value and not value.startswith(b"#"):
+                    yield entry(number, raw, self._profile, value)
+
+    def _profile(self, value: bytes) -> Profile:
+        try:
+            return self.mode.profile(value.decode().strip())
+        except UnicodeDecodeError:
+            raise ConfigurationError("the line is no UTF-8") from None
+
+
+@attrs.frozen
+class NdjsonSource:
+    """One JSON value a line. Blank lines are passed over.
+
+    A line is an object in the API's own words, such as `{"matching": "email", "email": "john@example.com"}` or
+    `{"xxh": "0eb51aefd919f90a"}`; an object such as `{"profile": "email:john@example.com"}`, which is what `fetch`
+    writes; or a bare string, the value for `matching`. Other keys are passed over.
+
+    Attributes:
+        place: The file or stream, a path or a binary stream when it is passed.
+        mode: The matching mode of strings, and of objects that do not name one.
+    """
+
+    place: Place = attrs.field(converter=place_of)
+    mode: Mode | None = attrs.field(default=None, converter=mode_or_none, alias="matching")
+
+    @property
+    def url(self) -> str:
+        """The file and the mode."""
+        return address(str(self.place), matching=self.mode)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is a file."""
+        return self.place.repeatable
+
+    def check(self) -> None:
+        """Looks at its first line.
+
+        Raises:
+            ConfigurationError: It is no text, or cannot be opened.
+            SourceError: It is damaged.
+        """
+        look(self.place)
+
+    def lines(self) -> Iterator[Line]:
+        """The entries by the number of their line."""
+        with self.place.open() as stream:
+            for number, raw in numbered(stream, str(self.place)):
+                if len(raw) >= LINE_LIMIT:
+                    yield bad(number, raw, _TOO_LONG)
+                elif not raw.isspace():
+                    yield entry(number, raw, self._profile, raw)
+
+    def _profile(self, raw: bytes) -> Profile:
+        words = words_of(raw)
+        if isinstance(words, dict):
+            if "profile" in words and "matching" not in words:
+                return profile_of(_string(words["profile"]))
+            return profile_of_words(words, self.mode.matching if self.mode else None)
+        value = _string(words)
+        if self.mode is None:
+            raise ConfigurationError("a string needs a matching mode; pass one, or write an object that names it")
+        return self.mode.profile(value)
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError("a profile is a JSON object or a string")
+    return value
