@@ -5,6 +5,7 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from postgres import postgres  # noqa: F401 (a fixture)
 
 from profile_history import RetryPolicy
 from profile_history.testing import HistoryServer
