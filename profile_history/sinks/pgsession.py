@@ -125,7 +125,6 @@ class Session:
 
     def _settle(self, connection: _Connection) -> None:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        connection.read_only = False
         connection.execute(_DURABLE)
         # Neither old servers know it, nor those on every system.
         with contextlib.suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):

@@ -64,6 +64,8 @@ class PostgresSink:
     def __attrs_post_init__(self) -> None:
         schema, _, table = self.table.rpartition(".")
         self._job_table = job_table(table)
+        if "%" in self.table:
+            raise ConfigurationError(f"the name of the table {self.table} has a percent sign: name another table")
         if len(self._job_table.encode()) > _LONGEST_NAME:
             raise ConfigurationError(
                 f"the name of the table {table} is too long: {_LONGEST_NAME - 4} bytes are allowed"
