@@ -1,0 +1,111 @@
+"""What the sinks in databases have in common: a table of rows, and beside it one row that says whose it is.
+
+The table `<table>_job` holds the id of the job and the number of its last batch. That number changes in the transaction
+that brings the rows, so it is right whenever a process or a server dies. It needs the extra `arrow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import attrs
+import pyarrow as pa
+
+from profile_history.errors import ConfigurationError
+from profile_history.sinks.base import Books
+from profile_history.sinks.tables import FULL_SCHEMA
+from profile_history.version import __version__
+
+LAYOUT = 1
+"""The version of the tables' layout; a newer one is not written to."""
+
+WRITER = f"profile-history {__version__}"
+
+_TYPES = {pa.int64(): "bigint", pa.int32(): "integer", pa.timestamp("us"): "timestamp"}
+
+COLUMNS = {field.name: _TYPES.get(field.type, "text") for field in FULL_SCHEMA}
+"""The columns of the table and their types in SQL.
+
+Nested values are text, as the server wrote them: a type for JSON would drop equal keys, reorder the others, change how
+numbers are written, or refuse the row.
+"""
+
+JOB_COLUMNS = {"job": "text", "last_batch": "bigint", "layout": "integer", "written_by": "text"}
+
+_END = (None, 0)
+
+
+def job_table(table: str) -> str:
+    """The name of the table that says whose a table is.
+
+    Raises:
+        ConfigurationError: The table has no name.
+    """
+    if not table or "\0" in table:
+        raise ConfigurationError("the table needs a name, such as table=history")
+    return f"{table}_job"
+
+
+@attrs.frozen
+class Place:
+    """What stands where a job wants to write.
+
+    Attributes:
+        name: The place, for messages.
+        filled: Whether there is a table of rows.
+        owners: The job, last batch and layout of each row of the table that says whose it is; None without a table.
+    """
+
+    name: str
+    filled: bool
+    owners: list[tuple[Any, ...]] | None
+
+    def admit(self, books: Books) -> int | None:
+        """The last batch of this job that is there; None where the tables have yet to be made.
+
+        Raises:
+            ConfigurationError: The place is not this job's, or what the job had written is gone.
+        """
+        if self.owners is None and not self.filled and not books.last_batch:
+            return None
+        if self.owners is None:
+            raise self._nobodys() if self.filled else self._gone(books)
+        if len(self.owners) != 1:
+            raise self._nobodys()
+        job, last, layout = self.owners[0]
+        if job != books.job:
+            raise ConfigurationError(
+                f"{self.name} belongs to another job ({job}): resume that one, or name another table"
+            )
+        if layout > LAYOUT:
+            raise ConfigurationError(f"{self.name} was begun by a newer version of this program: update this one")
+        if not self.filled:
+            raise self._gone(books)
+        return int(last)
+
+    def _nobodys(self) -> ConfigurationError:
+        return ConfigurationError(f"{self.name} is there already and belongs to no job: name another table")
+
+    def _gone(self, books: Books) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.name} is gone, and {books.last_batch} batches with it: bring it back, or begin a new job"
+        )
+
+
+def differences(found: Iterable[tuple[int, int]], expected: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """What differs between two lists of units and their numbers of rows, both in order; a sentence each."""
+    ours, theirs = chain(found, [_END]), chain(expected, [_END])
+    (unit, rows), (due, count) = next(ours), next(theirs)
+    while unit is not None or due is not None:
+        if due is None or (unit is not None and unit < due):
+            yield f"unit {unit} has {rows} rows here and none in the ledger"
+            unit, rows = next(ours)
+        elif unit is None or due < unit:
+            yield f"unit {due} has no rows here and {count} in the ledger"
+            due, count = next(theirs)
+        else:
+            if rows != count:
+                yield f"unit {unit} has {rows} rows here and {count} in the ledger"
+            (unit, rows), (due, count) = next(ours), next(theirs)

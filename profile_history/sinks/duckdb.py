@@ -1,0 +1,233 @@
+"""A table in a DuckDB file; it needs the extra `duckdb`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+import pyarrow as pa
+
+try:
+    import duckdb
+except ModuleNotFoundError as error:
+    raise ImportError('a DuckDB file needs duckdb: python -m pip install "profile-history[duckdb]"') from error
+
+from profile_history.errors import UsageError
+from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
+from profile_history.sinks.bookkeeping import COLUMNS, JOB_COLUMNS, LAYOUT, WRITER, Place, differences, job_table
+
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+_INCOMING, _REPLACED = "profile_history_incoming", "profile_history_replaced"
+_HOLDER = re.compile(r"lock is held .*\(PID (\d+)\)")
+_AT_ONCE = 10_000
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    return Path(path).absolute()
+
+
+@attrs.define(eq=False)
+class DuckDBSink:
+    """A table in a DuckDB file, which nobody else can open while the job runs.
+
+    A batch is one transaction. DuckDB syncs its log before a commit returns (so does the system call trace of version
+    2.0 say), but not the directory that the log was made in; this sink does that. So what was committed outlives the
+    process and, on disks that keep what they confirm, a loss of power. The setting `fsync_mode` must stay as it is.
+
+    Any row can be held: text may have the character 0, and numbers the edges of 64 bits.
+
+    Attributes:
+        path: The file; it is made when it is not there.
+        table: The table of the rows. `<table>_job` says whose it is.
+        url: Both as text.
+    """
+
+    path: Path = attrs.field(converter=_absolute)
+    table: str = "history"
+    url: str = attrs.field(init=False)
+    lane: Lane = attrs.field(default="arrow", init=False)
+    keeps_books: bool = attrs.field(default=True, init=False)
+    replaces_at_finish: bool = attrs.field(default=False, init=False)
+    _job_table: str = attrs.field(init=False)
+    _connection: duckdb.DuckDBPyConnection | None = attrs.field(default=None, init=False, repr=False)
+    _books: Books | None = attrs.field(default=None, init=False, repr=False)
+    _last: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._job_table = job_table(self.table)
+        self.url = f"duckdb:{quote(str(self.path))}?table={quote(self.table)}"
+
+    def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
+        """Opens the file, and makes the tables where there are none.
+
+        Raises:
+            ConfigurationError: The table is there and is not this job's. Nothing was written.
+            SinkError: The file cannot be opened, for one because another process holds it.
+        """
+        with self._failing():
+            self._connection = duckdb.connect(str(self.path))
+        try:
+            last = self._place().admit(books)
+            if last is None:
+                with self._transaction() as connection:
+                    connection.execute(f"CREATE TABLE {_quoted(self.table)} ({_columns(COLUMNS)})")
+                    connection.execute(f"CREATE TABLE {_quoted(self._job_table)} ({_columns(JOB_COLUMNS)})")
+                    row = [books.job, 0, LAYOUT, WRITER]
+                    connection.execute(f"INSERT INTO {_quoted(self._job_table)} VALUES (?, ?, ?, ?)", row)  # noqa: S608
+        except BaseException:
+            self.close()
+            raise
+        self._books, self._last = books, last or 0
+        return self._last
+
+    def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (any row will do)
+        """Nothing: DuckDB holds whatever the Arrow lane brings."""
+        return []
+
+    def write(self, batch: Batch) -> Receipt:
+        """Replaces and adds rows, and notes the number of the batch, in one transaction.
+
+        Raises:
+            SinkError: It cannot be written; nothing of it is there, or all of it when the disk failed in the very end.
+        """
+        replaced = pa.table({"unit": pa.array([stored.unit for stored in batch.replaced], pa.int64())})
+        table = _quoted(self.table)
+        with self._transaction() as connection:
+            if batch.replaced:
+                with _registered(connection, _REPLACED, replaced):
+                    connection.execute(f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})")  # noqa: S608
+            if batch.units:
+                with _registered(connection, _INCOMING, batch.table):
+                    connection.execute(f"INSERT INTO {table} ({_NAMES}) SELECT {_NAMES} FROM {_INCOMING}")  # noqa: S608
+            self._note(connection, batch.number)
+        self._last = batch.number
+        return Receipt()
+
+    def finish(self) -> None:
+        """Writes the log into the file, so that the file can be copied as it is.
+
+        Raises:
+            SinkError: It cannot be written.
+        """
+        with self._failing():
+            self._connected().execute("CHECKPOINT")
+
+    def publish(self, receipt: Receipt) -> None:
+        """Nothing: every batch is in its place at once."""
+
+    def drop(self, receipt: Receipt) -> None:
+        """Nothing: there are no files to delete."""
+
+    def verify(self) -> Iterator[str]:
+        """Counts the rows of each unit, and says in one sentence each what differs from the ledger.
+
+        Raises:
+            SinkError: The file cannot be read.
+        """
+        assert self._books is not None
+        yield from differences(self._counted(), self._books.units())
+
+    def close(self) -> None:
+        """Closes the file; again is harmless."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _place(self) -> Place:
+        with self._failing():
+            connection = self._connected()
+            found = connection.execute(
+                "SELECT lower(table_name) FROM information_schema.tables"
+                " WHERE table_catalog = current_database() AND table_schema = current_schema()"
+            ).fetchall()
+            owners = None
+            if (self._job_table.lower(),) in found:
+                names = "job, last_batch, layout"
+                owners = connection.execute(f"SELECT {names} FROM {_quoted(self._job_table)} LIMIT 2").fetchall()  # noqa: S608
+        return Place(f"the table {self.table} in {self.path}", (self.table.lower(),) in found, owners)
+
+    def _note(self, connection: duckdb.DuckDBPyConnection, number: int) -> None:
+        noted = connection.execute(
+            f"UPDATE {_quoted(self._job_table)} SET last_batch = ? WHERE last_batch = ? RETURNING last_batch",  # noqa: S608
+            [number, self._last],
+        ).fetchall()
+        if len(noted) != 1:
+            raise SinkError(
+                f"{self.path}: the table {self._job_table} was changed by somebody else; nothing was written"
+            )
+
+    def _counted(self) -> Iterator[tuple[int, int]]:
+        table = _quoted(self.table)
+        with self._failing():
+            cursor = self._connected().cursor()
+            cursor.execute(f"SELECT unit, count(*) FROM {table} GROUP BY unit ORDER BY unit")  # noqa: S608
+            while some := cursor.fetchmany(_AT_ONCE):
+                yield from some
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            raise UsageError(f"{self.path} is not open")
+        return self._connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose changes are kept for good, or none of them."""
+        connection = self._connected()
+        with self._failing():
+            connection.begin()
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                # After a commit that failed there is nothing to roll back.
+                with contextlib.suppress(duckdb.Error):
+                    connection.rollback()
+                raise
+            _sync_directory(self.path.parent)
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (duckdb.Error, OSError) as error:
+            words = str(error)
+            if holder := _HOLDER.search(words):
+                raise SinkError(
+                    f"{self.path} is open in another process (PID {holder[1]}): stop it or let it end, then resume"
+                ) from error
+            failed = SinkError(f"{self.path}: {words}")
+            failed.hint = "see that the disk has space and the file can be written, then resume the job"
+            raise failed from error
+
+
+@contextlib.contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> Iterator[None]:
+    connection.register(name, table)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
+
+
+def _sync_directory(path: Path) -> None:
+    # Windows lets nobody open a directory.
+    with contextlib.suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _columns(types: dict[str, str]) -> str:
+    return ", ".join(f'"{name}" {kind}{" NOT NULL" if name == "unit" else ""}' for name, kind in types.items())

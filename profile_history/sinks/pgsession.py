@@ -1,0 +1,180 @@
+"""A connection to PostgreSQL that holds the lock of one table; it needs the extra `postgres`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from profile_history.errors import ConfigurationError, UsageError
+from profile_history.secrecy import SecretText
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+
+# Where the address says nothing of it: how soon a network is noticed that has gone silent, in seconds and milliseconds.
+_WATCH = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# How soon the server stops working for a process that died, in milliseconds.
+_ABANDONED = "250"
+# The states of errors with which the server ends a connection.
+_LAST_WORDS = ("08", "57P", "25P03")
+
+_DURABLE = """
+    SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'
+"""
+_SCHEMA = """
+    SELECT coalesce(
+        (SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = to_regclass(%s)),
+        current_schema(), 'public')
+"""
+_HOLDER = """
+    SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid::bigint = %s AND objid::bigint = %s
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+class Held(Exception):
+    """Another connection has the lock of the table; the message says which."""
+
+
+@attrs.define(eq=False)
+class Session:
+    """A connection that holds the lock of one table.
+
+    The lock belongs to the server's session, and the server lets go of it when it has done with the last transaction,
+    whatever has become of the client. So who has the lock sees all that its predecessor has committed or ever will.
+    It takes the server itself, or a pooler that keeps sessions apart.
+
+    Attributes:
+        conninfo: How to reach the server.
+        schema: Where the table is; None for where the server looks for it, until that is known.
+        table: The table.
+    """
+
+    conninfo: str = attrs.field(repr=False)
+    schema: str | None
+    table: str
+    _connection: _Connection | None = attrs.field(default=None, init=False, repr=False)
+    _backend: tuple[Any, ...] | None = attrs.field(default=None, init=False)
+
+    @property
+    def connection(self) -> _Connection:
+        """The connection.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if self._connection is None:
+            raise UsageError(f"the table {self.table} is not open")
+        return self._connection
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    def connect(self) -> None:
+        """Connects and takes the lock, once what is left of an earlier connection of this session is ended.
+
+        Raises:
+            Held: Another connection has the lock.
+            psycopg.Error: The server cannot be reached, or refuses.
+        """
+        try:
+            self._connection = psycopg.connect(self.conninfo, autocommit=True)
+            self._settle(self._connection)
+            self._lock(self._connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the connection, if there is one; the lock goes with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def is_lost(self, error: psycopg.Error) -> bool:
+        """Whether an error means that the connection is gone, and another may do better."""
+        if self._connection is None:
+            return isinstance(error, psycopg.OperationalError)
+        return self._connection.closed or (error.sqlstate or "").startswith(_LAST_WORDS)
+
+    def identifier(self, table: str) -> sql.Identifier:
+        """A table in the schema, quoted."""
+        assert self.schema is not None
+        return sql.Identifier(self.schema, table)
+
+    def is_there(self, table: str) -> bool:
+        """Whether there is a table of that name, or something else that takes the name."""
+        name = self.identifier(table).as_string(self.connection)
+        return self.connection.execute("SELECT to_regclass(%s)", [name]).fetchone() != (None,)
+
+    def _settle(self, connection: _Connection) -> None:
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.execute(_DURABLE)
+        # Neither old servers know it, nor those on every system.
+        with contextlib.suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):
+            connection.execute("SELECT set_config('client_connection_check_interval', %s, false)", [_ABANDONED])
+        if self.schema is None:
+            name = sql.Identifier(self.table).as_string(connection)
+            self.schema = str(connection.execute(_SCHEMA, [name]).fetchall()[0][0])
+
+    def _lock(self, connection: _Connection) -> None:
+        if self._backend:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s",
+                self._backend,
+            )
+        key = hashlib.sha256(f"profile_history {self.schema}.{self.table}".encode()).digest()[:8]
+        number = int.from_bytes(key, signed=True)
+        if connection.execute("SELECT pg_try_advisory_lock(%s)", [number]).fetchone() != (True,):
+            halves = [int.from_bytes(key[:4]), int.from_bytes(key[4:])]
+            holders = connection.execute(_HOLDER, halves).fetchall()
+            who = ", ".join(f"server process {pid} ({name})" for pid, name in holders) or "somebody who has just gone"
+            raise Held(f"another job is writing into {self.schema}.{self.table}: {who}")
+        mine = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        self._backend = connection.execute(mine).fetchone()
+
+
+def address(dsn: str) -> tuple[str, str]:
+    """How to reach a server, watchfully, and the same as a URL without a password.
+
+    Args:
+        dsn: A URL or a list of parameters, as libpq takes them.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        # What the library says may repeat the password.
+        raise ConfigurationError(
+            "the address of PostgreSQL cannot be read; write postgresql://user@host:5432/database"
+        ) from None
+    user, host, port = (str(given.get(name) or "") for name in ("user", "host", "port"))
+    place = f"[{host}]" if ":" in host else quote(host, safe=",")
+    url = "".join(
+        (
+            f"postgresql://{quote(user, safe='')}{'@' if user else ''}{place}",
+            f":{port}" if port else "",
+            f"/{quote(str(given.get('dbname') or ''), safe='')}",
+        )
+    )
+    name = f"profile-history (process {os.getpid()})"
+    known = {"fallback_application_name": name, **_WATCH, **given, "client_encoding": "utf8"}
+    return SecretText(make_conninfo("", **known)), url

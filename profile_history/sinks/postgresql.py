@@ -1,0 +1,247 @@
+"""A table in a PostgreSQL database; it needs the extra `postgres`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import attrs
+
+try:
+    import psycopg
+    from psycopg import sql
+except ModuleNotFoundError as error:
+    raise ImportError('PostgreSQL needs psycopg: python -m pip install "profile-history[postgres]"') from error
+
+from profile_history.errors import ConfigurationError
+from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
+from profile_history.sinks.bookkeeping import COLUMNS, JOB_COLUMNS, LAYOUT, WRITER, Place, differences, job_table
+from profile_history.sinks.pgsession import Held, Session, address
+from profile_history.sinks.refusing import with_nul
+
+_NAMES = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+_STAGING = sql.Identifier("profile_history_staging")
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+# The server cuts longer names off, in bytes.
+_LONGEST_NAME = 63
+# A predecessor that was killed has the lock until the server has noticed; seconds.
+_PREDECESSOR = 1.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_AT_ONCE = 10_000
+
+
+@attrs.define(eq=False)
+class PostgresSink:
+    """A table in a PostgreSQL database, which one job at a time writes to and anybody may read.
+
+    A batch is one transaction, and it is on the server's disk when the commit returns, whatever `synchronous_commit`
+    says elsewhere. When the connection is lost, also during a commit, the sink connects again and looks whether the
+    batch is there.
+
+    Text with the character 0 is refused, as the server holds none.
+
+    Attributes:
+        table: The table of the rows, such as "history" or "crm.history". `<table>_job` says whose it is.
+        patience: For how many seconds it tries to get a lost connection back.
+        url: The server and the table as text, without the password.
+    """
+
+    _dsn: str = attrs.field(repr=False)
+    table: str = "history"
+    patience: float = 60.0
+    _sleep: Callable[[float], None] = attrs.field(default=time.sleep, kw_only=True, repr=False)
+    _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True, repr=False)
+    url: str = attrs.field(init=False)
+    lane: Lane = attrs.field(default="arrow", init=False)
+    keeps_books: bool = attrs.field(default=True, init=False)
+    replaces_at_finish: bool = attrs.field(default=False, init=False)
+    _session: Session = attrs.field(init=False, repr=False)
+    _job_table: str = attrs.field(init=False, repr=False)
+    _books: Books | None = attrs.field(default=None, init=False, repr=False)
+    _last: int = attrs.field(default=0, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        schema, _, table = self.table.rpartition(".")
+        self._job_table = job_table(table)
+        if "%" in self.table:
+            raise ConfigurationError(f"the name of the table {self.table} has a percent sign: name another table")
+        if len(self._job_table.encode()) > _LONGEST_NAME:
+            raise ConfigurationError(
+                f"the name of the table {table} is too long: {_LONGEST_NAME - 4} bytes are allowed"
+            )
+        conninfo, url = address(self._dsn)
+        self._dsn = conninfo
+        self._session = Session(conninfo, schema or None, table)
+        self.url = f"{url}?table={quote(self.table)}"
+
+    def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
+        """Connects, and makes the tables where there are none.
+
+        Raises:
+            ConfigurationError: The table is there and is not this job's. Nothing was written.
+            SinkError: The server cannot be reached, or another job is writing into the table.
+        """
+        pauses = self._pauses(_PREDECESSOR)
+        try:
+            while not self._session.connected:
+                try:
+                    self._session.connect()
+                except Held as held:
+                    self._wait(pauses, SinkError(f"{held}; stop it or let it end, then resume"))
+            self._last = self._admitted(books)
+            self._make_staging()
+        except psycopg.Error as error:
+            failed = self._failed(error)
+            self.close()
+            raise failed from error
+        except BaseException:
+            self.close()
+            raise
+        self._books = books
+        return self._last
+
+    def check(self, batch: Batch) -> list[Refused]:
+        """The rows whose text holds the character 0."""
+        return with_nul(batch)
+
+    def write(self, batch: Batch) -> Receipt:
+        """Replaces and adds rows, and notes the number of the batch, in one transaction.
+
+        Raises:
+            SinkError: It cannot be written, or the connection stays lost; then all of it may be there or nothing.
+        """
+        pauses: Iterator[float] | None = None
+        while True:
+            try:
+                if self._session.connected or not self._returned(batch.number):
+                    self._commit(batch)
+                break
+            except (psycopg.Error, Held) as error:
+                if isinstance(error, psycopg.Error) and not self._session.is_lost(error):
+                    raise self._failed(error) from error
+                self._session.close()
+                pauses = pauses or self._pauses(self.patience)
+                self._wait(pauses, self._failed(error))
+        self._last = batch.number
+        return Receipt()
+
+    def finish(self) -> None:
+        """Nothing: every batch is in its place at once."""
+
+    def publish(self, receipt: Receipt) -> None:
+        """Nothing, for the same reason."""
+
+    def drop(self, receipt: Receipt) -> None:
+        """Nothing: there are no files to delete."""
+
+    def verify(self) -> Iterator[str]:
+        """Counts the rows of each unit, and says in one sentence each what differs from the ledger.
+
+        Raises:
+            SinkError: The table cannot be read.
+        """
+        assert self._books is not None
+        yield from differences(self._counted(), self._books.units())
+
+    def close(self) -> None:
+        """Closes the connection; again is harmless."""
+        self._session.close()
+
+    def _admitted(self, books: Books) -> int:
+        session, connection = self._session, self._session.connection
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in _ENCODINGS:
+            raise ConfigurationError(f"the database is encoded in {encoding}, which lacks characters: name one in UTF8")
+        table, jobs = session.identifier(session.table), session.identifier(self._job_table)
+        owners = None
+        if session.is_there(self._job_table):
+            query = sql.SQL("SELECT job, last_batch, layout FROM {} LIMIT 2").format(jobs)
+            owners = connection.execute(query).fetchall()
+        name = f"the table {session.schema}.{session.table}"
+        last = Place(name, session.is_there(session.table), owners).admit(books)
+        if last is None:
+            with connection.transaction():
+                connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, _columns(COLUMNS)))
+                connection.execute(sql.SQL("CREATE INDEX ON {} (unit)").format(table))
+                connection.execute(sql.SQL("CREATE TABLE {} ({})").format(jobs, _columns(JOB_COLUMNS)))
+                row = [books.job, 0, LAYOUT, WRITER]
+                connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s)").format(jobs), row)
+        return last or 0
+
+    def _make_staging(self) -> None:
+        """Makes a table that only this connection sees; batches pass through it, so that a torn one leaves no waste."""
+        query = sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DELETE ROWS").format(_STAGING, _columns(COLUMNS))
+        self._session.connection.execute(query)
+
+    def _returned(self, number: int) -> bool:
+        """Connects again, and says whether a batch is there."""
+        self._session.connect()
+        self._make_staging()
+        jobs = self._session.identifier(self._job_table)
+        query = sql.SQL("SELECT FROM {} WHERE job = %s AND last_batch = %s").format(jobs)
+        return bool(self._session.connection.execute(query, [self._job, number]).fetchall())
+
+    def _commit(self, batch: Batch) -> None:
+        connection, session = self._session.connection, self._session
+        table, jobs = session.identifier(session.table), session.identifier(self._job_table)
+        with connection.transaction():
+            if batch.units:
+                self._stage(batch)
+            if batch.replaced:
+                query = sql.SQL("DELETE FROM {} WHERE unit = ANY(%s)").format(table)
+                connection.execute(query, [[stored.unit for stored in batch.replaced]])
+            query = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(table, _NAMES, _NAMES, _STAGING)
+            connection.execute(query)
+            query = sql.SQL("UPDATE {} SET last_batch = %s WHERE job = %s AND last_batch = %s").format(jobs)
+            if connection.execute(query, [batch.number, self._job, self._last]).rowcount != 1:
+                raise SinkError(
+                    f"{self.url}: the table {self._job_table} was changed by somebody else; nothing was written"
+                )
+
+    def _stage(self, batch: Batch) -> None:
+        query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGING, _NAMES)
+        with self._session.connection.cursor() as cursor, cursor.copy(query) as copy:
+            copy.set_types(list(COLUMNS.values()))
+            for some in batch.table.to_batches(_AT_ONCE):
+                for row in zip(*(column.to_pylist() for column in some.columns), strict=True):
+                    copy.write_row(row)
+
+    def _counted(self) -> Iterator[tuple[int, int]]:
+        session = self._session
+        query = sql.SQL("SELECT unit, count(*) FROM {} GROUP BY unit ORDER BY unit")
+        try:
+            with session.connection.transaction(), session.connection.cursor("profile_history_units") as cursor:
+                cursor.itersize = _AT_ONCE
+                yield from cursor.execute(query.format(session.identifier(session.table)))
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+
+    @property
+    def _job(self) -> str:
+        assert self._books is not None
+        return self._books.job
+
+    def _pauses(self, patience: float) -> Iterator[float]:
+        deadline, pause = self._clock() + patience, _FIRST_PAUSE
+        while (left := deadline - self._clock()) > 0:
+            yield min(pause, left)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _wait(self, pauses: Iterator[float], failure: SinkError) -> None:
+        pause = next(pauses, None)
+        if pause is None:
+            raise failure
+        self._sleep(pause)
+
+    def _failed(self, error: Exception) -> SinkError:
+        failed = SinkError(f"{self.url}: {' '.join(str(error).split())}")
+        failed.hint = "see to the server (that it runs, lets you in and has space), then resume the job"
+        return failed
+
+
+def _columns(types: dict[str, str]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(kind), sql.SQL(" NOT NULL" if name == "unit" else ""))
+        for name, kind in types.items()
+    )
