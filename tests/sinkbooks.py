@@ -103,5 +103,5 @@ def real_units(histories: Histories, lane, first, last, *, most=40):
     for number in range(first, last):
         texts = [row.json for row in histories.rows(number, "newer")][:most]
         if texts:
-            units.append(unit_of(number, str(histories.profile(number)), texts, lane))
+            units.append(unit_of(number + 1, str(histories.profile(number)), texts, lane))
     return units
