@@ -105,3 +105,68 @@ def real_units(histories: Histories, lane, first, last, *, most=40):
         if texts:
             units.append(unit_of(number + 1, str(histories.profile(number)), texts, lane))
     return units
+
+
+FINISH = None
+
+
+@attrs.define
+class FakeJob:
+    """A job that fills a sink by a plan, can die anywhere, and goes on where it stood.
+
+    Attributes:
+        plan: What it does, one after the other: a batch as (units, numbers of units that become empty), or FINISH.
+        books: What it knows to be done.
+    """
+
+    plan: list
+    books: FakeBooks = attrs.field(factory=FakeBooks)
+    done: int = 0
+    begun: bool = False
+    intended: object = None
+
+    def run(self, sink, disk):
+        """Opens the sink and does what is left of the plan."""
+        self.open(sink, disk)
+        while self.done < len(self.plan):
+            if self.plan[self.done] is FINISH:
+                self._finish(sink, disk)
+            else:
+                self._fill(sink, disk)
+        sink.close()
+
+    def open(self, sink, disk):
+        """Makes good what a run that died left undone, and opens the sink."""
+        if self.intended is not None:
+            self._publish(sink, disk)
+        sink.open(self.books, new=not self.begun)
+        self.begun = True
+
+    def _fill(self, sink, disk):
+        units, emptied = self.plan[self.done]
+        batch = self.books.batch(units, emptied)
+        receipt = sink.write(batch)
+        disk.before("note", None)
+        self.books.apply(receipt, batch, replaces_at_finish=sink.replaces_at_finish)
+        self.done += 1
+        disk.before("note", None)
+        sink.drop(receipt)
+
+    def _finish(self, sink, disk):
+        receipt = sink.finish()
+        disk.before("note", None)
+        if receipt is None:
+            self.done += 1
+            return
+        self.intended = receipt
+        disk.before("note", None)
+        self._publish(sink, disk)
+
+    def _publish(self, sink, disk):
+        receipt = self.intended
+        sink.publish(receipt)
+        disk.before("note", None)
+        self.books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+        self.intended, self.done = None, self.done + 1
+        disk.before("note", None)
+        sink.drop(receipt)
