@@ -125,10 +125,9 @@ class FrailDisk(CountingDisk):
             self.pending.append((path.parent, path, None, None))
 
     def make_directory(self, path):
-        new = not path.is_dir()
+        if not path.is_dir():
+            self.pending.append((path.parent, None, path, None))
         super().make_directory(path)
-        if new:
-            self.directories.add(path)
 
     def sync_directory(self, path):
         super().sync_directory(path)
@@ -140,8 +139,10 @@ class FrailDisk(CountingDisk):
     def _apply(self, change):
         _, source, target, inode = change
         self.durable.pop(source, None)
-        if target:
+        if target and inode:
             self.durable[target] = inode
+        elif target:
+            self.directories.add(target)
 
     def lose_power(self):
         """Leaves on the real disk what may be there after the power is back."""
@@ -151,6 +152,8 @@ class FrailDisk(CountingDisk):
         shutil.rmtree(self.root)
         self.root.mkdir()
         for directory in sorted(self.directories):
-            directory.mkdir(exist_ok=True)
+            if directory.parent.is_dir():
+                directory.mkdir(exist_ok=True)
         for path, inode in self.durable.items():
-            path.write_bytes(inode.left(self.chance))
+            if path.parent.is_dir():
+                path.write_bytes(inode.left(self.chance))

@@ -14,7 +14,7 @@ KINDS = ("history.ndjson", "history.csv.gz", "month")
 ALL_KINDS = (*KINDS, "history.csv", "history.ndjson.zst", "none", "hash:3")
 PLANS = {lane: plan_of(lane) for lane in ("raw", "arrow")}
 TRUTH = truth_of(PLANS["raw"])
-POINTS, CUTS = 25, 100
+POINTS, CUTS = 20, 100
 
 
 def job_of(kind):
