@@ -7,6 +7,7 @@ from sinkbooks import FINISH, FakeBooks, FakeJob, fill, finish, real_units
 from sinkfiles import DATASETS, HISTORIES, SINGLE, files_in, known_files, lane_of, plan_of, read_back, sink_at, truth_of
 
 from profile_history.errors import ConfigurationError
+from profile_history.sinks import parquetfile
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.ndjson import NdjsonSink
@@ -292,7 +293,7 @@ def test_small_files_are_put_together_up_to_a_size(tmp_path):
     assert list(sink.verify()) == []
 
 
-def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path, monkeypatch):
+def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path):
     """However small the batches were that they came in."""
     books = FakeBooks()
     sink = opened(tmp_path, "none", books)
@@ -304,9 +305,24 @@ def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path, monkeypatch):
     assert (footer.num_row_groups, footer.num_rows) == (1, part.rows)
     column = footer.row_group(0).column(0)
     assert (column.compression, column.has_dictionary_page) == ("ZSTD", True)
-    monkeypatch.setattr("profile_history.sinks.parquetfile._GROUP_ROWS", 5)
-    fill(sink, books, books.batch(units("none", 0, 1, most=1)))
-    assert sum(rows for _, rows in books.units()) == sum(read_back(tmp_path, "none").values())
+
+
+@pytest.mark.parametrize(("name", "most"), [("_GROUP_ROWS", 8), ("_GROUP_BYTES", 1)])
+def test_a_row_group_has_a_size_at_most(name, most, tmp_path, monkeypatch):
+    """So that putting files together needs no more memory, however large they are."""
+    monkeypatch.setattr(parquetfile, "_STRETCH", 4)
+    monkeypatch.setattr(parquetfile, name, most)
+    monkeypatch.setattr(parquetfile, "_CHUNK", 100)
+    sink, books = filled(tmp_path, "none")
+    before = read_back(tmp_path, "none")
+    finish(sink, books)
+    [part] = books.parts()
+    footer = pq.ParquetFile(tmp_path / "lake" / part.name).metadata
+    groups = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
+    assert len(groups) > 1
+    assert max(groups) <= 8
+    assert read_back(tmp_path, "none") == before
+    assert list(sink.verify()) == []
 
 
 def test_a_file_that_is_no_parquet_any_more_is_reported(tmp_path):

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sinkbooks import FakeBooks, fill, pieces_of, unit_of
 from sinkfiles import text_of
 from test_decoding import ANY_TEXT, DOCUMENTED, ROWS, TAME, WILD, odd_rows
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.base import Batch, UnitRows
+from profile_history.sinks.base import Batch, Refused, UnitRows
 from profile_history.sinks.csvfile import CsvSink
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
@@ -59,6 +59,7 @@ def lines_of(units, name="history.ndjson"):
 
 @settings(max_examples=40)
 @given(rows=st.lists(spellings(), max_size=5), profile=ANY_TEXT)
+@example(rows=[b'{"a":1}'], profile="custom:\ud800")
 def test_a_row_stands_on_one_line_unchanged_or_is_refused(rows, profile):
     """Only a line break between its tokens becomes a blank."""
     lines, refused = lines_of([UnitRows(1, profile, raw=rows)])
@@ -197,3 +198,31 @@ def test_parquet_holds_every_row_that_has_columns(data, partition):
         assert list(sink.verify()) == []
         read = [row for path in Path(directory).rglob("*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
     assert sorted(map(repr, read)) == sorted(map(repr, columns_of(units) if units else []))
+
+
+@settings(max_examples=40)
+@given(texts=st.lists(st.lists(st.text(max_size=3), min_size=1, max_size=3), max_size=3), data=st.data())
+def test_a_batch_without_some_rows_holds_all_others(texts, data):
+    """In either lane, and the units keep their order."""
+    rows = [
+        [b'{"action":"send","datetime":"2024-01-31T12:00:00Z","smid":%b}' % json.dumps(t).encode() for t in some]
+        for some in texts
+    ]
+    places = data.draw(st.sets(st.tuples(st.integers(1, 3), st.integers(0, 2))))
+    refused = [
+        Refused(unit, place, "why", b"") for unit, place in places if unit <= len(rows) and place < len(rows[unit - 1])
+    ]
+    kept = [
+        [row for place, row in enumerate(some) if (number, place) not in places] for number, some in enumerate(rows, 1)
+    ]
+    raw = Batch(1, [unit_of(number, "p", some, "raw") for number, some in enumerate(rows, 1)]).without(refused)
+    assert [(unit.unit, list(unit.raw)) for unit in raw.units] == [(n, some) for n, some in enumerate(kept, 1) if some]
+    halves = [
+        unit_of(n, "p", some[:1], "arrow").pieces + unit_of(n, "p", some[1:], "arrow").pieces
+        for n, some in enumerate(rows, 1)
+    ]
+    batch = Batch(1, [UnitRows(number, "p", pieces=some) for number, some in enumerate(halves, 1)]).without(refused)
+    known = [(number, json.loads(row)["smid"]) for number, some in enumerate(kept, 1) for row in some]
+    assert batch.rows == raw.rows == len(known)
+    if known:
+        assert [(row["unit"], row["smid"]) for row in batch.table.to_pylist()] == known

@@ -47,7 +47,7 @@ class Disk:
             yield
         except OSError as error:
             advice = _ADVICE.get(error.errno or 0, "check the disk")
-            reason = error.strerror or type(error).__name__
+            reason = error.strerror or str(error) or type(error).__name__
             raise SinkError(f"{path}: cannot {operation}: {reason}; {advice}, and resume the job") from None
 
     def create(self, path: Path) -> File:

@@ -50,12 +50,13 @@ def write(disk: Disk, path: Path, tables: Iterable[pa.Table]) -> Written:
             for table in _groups(tables):
                 writer.write_table(table, row_group_size=_GROUP_ROWS)
                 rows += len(table)
+        target.flush()
         file.sync()
     return Written(target.size, rows, target.hash.hexdigest())
 
 
 class _Target:
-    """What pyarrow needs of a file to write to."""
+    """What pyarrow needs of a file to write to. It writes little at a time, so that is gathered."""
 
     closed = False
 
@@ -63,18 +64,18 @@ class _Target:
         self.size = 0
         self.hash = hashlib.sha256()
         self._file = file
+        self._gathered = bytearray()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> None:
+        self._gathered += data
+        if len(self._gathered) >= _CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        data, self._gathered = bytes(self._gathered), bytearray()
         self._file.write(data)
         self.hash.update(data)
         self.size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        """What was written is on its way already."""
 
     def close(self) -> None:
         """The file is closed by who opened it."""
@@ -91,8 +92,7 @@ def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         waiting.append(table)
         rows += len(table)
         size += table.nbytes
-    if waiting:
-        yield pa.concat_tables(waiting).unify_dictionaries()
+    yield pa.concat_tables(waiting).unify_dictionaries()
 
 
 def read(disk: Disk, path: Path) -> Iterator[pa.Table]:
