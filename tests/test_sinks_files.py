@@ -143,6 +143,23 @@ def test_a_final_file_that_somebody_changed_is_not_built_upon(kind, tmp_path):
         opened(tmp_path, kind, books)
 
 
+@pytest.mark.parametrize("emptied", [(), (1, 2)])
+def test_no_stranger_is_replaced_or_deleted_at_the_end(emptied, tmp_path):
+    """Where somebody put a file under the final name meanwhile, whether rows are left for it or not."""
+    books = FakeBooks()
+    sink = opened(tmp_path, "history.ndjson", books)
+    fill(sink, books, books.batch(units("history.ndjson", 0, 2)))
+    fill(sink, books, books.batch([], emptied))
+    assert bool(list(books.units())) is not bool(emptied)
+    (tmp_path / "history.ndjson").write_text("mine")
+    with pytest.raises(SinkError, match="move it away"):
+        finish(sink, books)
+    assert (tmp_path / "history.ndjson").read_text() == "mine"
+    (tmp_path / "history.ndjson").unlink()
+    finish(sink, books)
+    assert files_in(tmp_path) == known_files(books, "history.ndjson")
+
+
 @EACH
 def test_missing_rows_are_reported_at_the_start(kind, tmp_path):
     """A file that is shorter than the ledger says, or gone."""

@@ -202,19 +202,21 @@ class Appending:
 
     def publish(self, receipt: Receipt) -> None:
         """See `Sink.publish`."""
-        if not receipt.added:
-            self._disk.remove(self._path)
-        else:
-            source = self._source(receipt)
-            if self._disk.size(source) is not None:
-                self._refuse_foreign(receipt)
-                self._disk.replace(source, self._path)
-            elif self._disk.size(self._path) != _sizes(receipt.added)[self._path.name]:
-                raise SinkError(f"{source} is missing; put it back, and resume the job")
+        source = self._source(receipt) if receipt.added else None
+        there = self._disk.size(self._path)
+        if source is None:
+            if there is not None:
+                self._refuse_foreign(there, receipt)
+                self._disk.remove(self._path)
+        elif self._disk.size(source) is not None:
+            self._refuse_foreign(there, receipt)
+            self._disk.replace(source, self._path)
+        elif there != _sizes(receipt.added)[self._path.name]:
+            raise SinkError(f"{source} is missing; put it back, and resume the job")
         self._disk.sync_directory(self._path.parent)
 
-    def _refuse_foreign(self, receipt: Receipt) -> None:
-        if self._disk.size(self._path) != _sizes(receipt.removed).get(self._path.name):
+    def _refuse_foreign(self, there: int | None, receipt: Receipt) -> None:
+        if there != _sizes(receipt.removed).get(self._path.name):
             raise SinkError(f"{self._path} is not as this job left it; move it away, and resume the job")
 
     def _source(self, receipt: Receipt) -> Path:
