@@ -64,7 +64,9 @@ class Stored:
     Attributes:
         unit: The unit's number.
         batch: The batch that brought them.
-        place: The number of its first row within the batch, from 0.
+        place: The number of its first row among those of the batch that the sink holds, from 0. When the ledger applies
+            the receipt of `Sink.finish`, it forgets which rows are dead, and takes from the place of every unit behind
+            them how many they were.
         rows: How many there are.
     """
 
@@ -192,7 +194,10 @@ class Books(Protocol):
         """All parts by name and offset, or those that hold rows of certain batches."""
 
     def dead(self) -> Iterator[Stored]:
-        """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`."""
+        """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`.
+
+        By batch and place.
+        """
 
     def units(self) -> Iterator[tuple[int, int]]:
         """The number of each unit that has rows, in order, and how many it has."""
@@ -250,7 +255,14 @@ class Sink(Protocol):
         """
 
     def publish(self, receipt: Receipt) -> None:
-        """Puts in place what `finish` prepared, after the ledger has taken note; again is harmless."""
+        """Puts in place what `finish` prepared, after the ledger has taken note; again is harmless.
+
+        Where a run ended before the ledger applied the receipt, the next one calls this, applies it, and only then
+        calls `open`, which clears away what the ledger does not know.
+
+        Raises:
+            SinkError: It cannot be written, or is no longer there.
+        """
 
     def drop(self, receipt: Receipt) -> None:
         """Deletes the files that a receipt removed, after the ledger has taken note."""

@@ -1,0 +1,277 @@
+"""One file that grows by a stretch a batch, under a working name until nothing is left to fetch.
+
+The working file is `<name>.partial`. Behind what the ledger knows of it may stand the rest of a batch that was never
+committed; that is cut off. `finish` makes the final file of it, and of the final file of an earlier run, without the
+rows that were replaced: in `.<name>.<batch>.tmp`, which takes the final name in one step. A file exists only where it
+has rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.sinks.base import Batch, Books, Part, Receipt, SinkError, Stored
+from profile_history.sinks.disk import DISK, Disk, File
+from profile_history.sinks.packing import packing_of
+
+
+class Format(Protocol):
+    """How rows stand in a file."""
+
+    @property
+    def heading(self) -> bytes:
+        """What stands before the first row."""
+
+    def encode(self, batch: Batch) -> bytes:
+        """The rows of a batch."""
+
+    def split(self, data: bytes) -> list[bytes]:
+        """The same, row by row."""
+
+
+class Appending:
+    """The file work of a sink of one file.
+
+    Args:
+        path: The final file.
+        format: How rows stand in it.
+        disk: The file system.
+
+    Raises:
+        ConfigurationError: A library is missing, or the path names no file.
+    """
+
+    def __init__(self, path: Path, format: Format, disk: Disk = DISK) -> None:  # noqa: A002 (it is one)
+        if not path.name:
+            raise ConfigurationError(f"{path} names no file")
+        self._path = path
+        self._partial = path.with_name(f"{path.name}.partial")
+        self._format = format
+        self._packing = packing_of(path)
+        self._disk = disk
+        self._books: Books | None = None
+        self._length = 0
+
+    def open(self, books: Books, *, new: bool) -> int:
+        """See `Sink.open`."""
+        sizes = _sizes(books.parts())
+        committed = sizes.pop(self._partial.name, 0)
+        final = sizes.pop(self._path.name, None)
+        there, partial = self._disk.size(self._path), self._disk.size(self._partial)
+        if new:
+            self._refuse_what_is_there()
+        elif there != final:
+            self._refuse_changed(there, final)
+        elif (partial or 0) < committed:
+            raise SinkError(
+                f"{self._partial} has {partial or 0} bytes, and the ledger counts {committed}: rows are missing; put "
+                "the file back as it was, or begin a new job with a new ledger"
+            )
+        elif partial is not None:
+            self._cut(committed)
+        self._sweep()
+        self._books, self._length = books, committed
+        return books.last_batch
+
+    def _refuse_what_is_there(self) -> None:
+        for path in (self._path, self._partial):
+            if self._disk.size(path) is not None:
+                raise ConfigurationError(
+                    f"{path} is there already, and does not belong to this job; move it away, or choose another name"
+                )
+
+    def _refuse_changed(self, there: int | None, known: int | None) -> None:
+        raise ConfigurationError(
+            f"{self._path} {_sized(there)}, and by the ledger it {_sized(known)}: somebody changed it; put it back as "
+            "it was, or begin a new job with a new ledger and another name"
+        )
+
+    def _cut(self, length: int) -> None:
+        if length:
+            with self._disk.append(self._partial, length) as file:
+                file.sync()
+        else:
+            self._disk.remove(self._partial)
+
+    def _sweep(self) -> None:
+        stale = re.compile(rf"\.{re.escape(self._path.name)}\.\d+\.tmp")
+        for path in self._disk.list(self._path.parent):
+            if stale.fullmatch(path.name):
+                self._disk.remove(path)
+
+    def write(self, batch: Batch) -> Receipt:
+        """See `Sink.write`."""
+        if not batch.rows:
+            return Receipt()
+        data = self._packing.pack(self._format.encode(batch))
+        with self._opened() as file:
+            offset = self._length or self._begin(file)
+            file.write(data)
+            file.sync()
+        if not self._length:
+            self._disk.sync_directory(self._path.parent)
+        self._length = offset + len(data)
+        name = self._partial.name
+        return Receipt(
+            [Part(name, batch.number, batch.number, offset, len(data), batch.rows, hashlib.sha256(data).hexdigest())]
+        )
+
+    def _opened(self) -> File:
+        if self._length:
+            return self._disk.append(self._partial, self._length)
+        self._disk.make_directory(self._path.parent)
+        return self._disk.create(self._partial)
+
+    def _begin(self, file: File) -> int:
+        heading = self._heading()
+        file.write(heading)
+        return len(heading)
+
+    def _heading(self) -> bytes:
+        heading = self._format.heading
+        return self._packing.pack(heading) if heading else b""
+
+    def finish(self) -> Receipt | None:
+        """See `Sink.finish`."""
+        assert self._books is not None
+        old = sorted(self._books.parts(), key=attrgetter("first"))
+        dead = next(self._books.dead(), None)
+        if dead is None and all(part.name == self._path.name for part in old):
+            return None
+        moved = self._moved(old)
+        return Receipt(moved if moved is not None and dead is None else self._rewritten(old), old)
+
+    def _moved(self, old: Sequence[Part]) -> list[Part] | None:
+        """The parts of the working file, where it has only to be renamed."""
+        if any(part.name != self._partial.name for part in old):
+            return None
+        return [attrs.evolve(part, name=self._path.name) for part in old]
+
+    def _rewritten(self, old: Sequence[Part]) -> list[Part]:
+        assert self._books is not None
+        temporary = self._temporary(old)
+        new: list[Part] = []
+        with self._disk.create(temporary) as file:
+            offset = self._begin(file)
+            for part, dead in _with_dead(old, self._books.dead()):
+                data, rows = self._living(part, dead)
+                if rows:
+                    file.write(data)
+                    checksum = hashlib.sha256(data).hexdigest()
+                    new.append(Part(self._path.name, part.first, part.last, offset, len(data), rows, checksum))
+                    offset += len(data)
+            file.sync()
+        if not new:
+            self._disk.remove(temporary)
+        self._disk.sync_directory(self._path.parent)
+        return new
+
+    def _temporary(self, old: Sequence[Part]) -> Path:
+        return self._path.with_name(f".{self._path.name}.{max(part.last for part in old)}.tmp")
+
+    def _living(self, part: Part, dead: Sequence[Stored]) -> tuple[bytes, int]:
+        """The bytes of a part without its dead rows, and how many rows are left."""
+        data = self._read(part)
+        if hashlib.sha256(data).hexdigest() != part.checksum:
+            raise SinkError(
+                f"{self._where(part)} is not what was written; put the file back as it was, and resume the job"
+            )
+        if not dead:
+            return data, part.rows
+        rows = self._format.split(self._packing.unpack(data))
+        for stretch in reversed(dead):
+            del rows[stretch.place : stretch.place + stretch.rows]
+        return self._packing.pack(b"".join(rows)), len(rows)
+
+    def _read(self, part: Part) -> bytes:
+        return self._disk.read(self._path.with_name(part.name), part.offset, part.size)
+
+    def _where(self, part: Part) -> str:
+        return f"{self._path.with_name(part.name)}, bytes {part.offset} to {part.offset + part.size},"
+
+    def publish(self, receipt: Receipt) -> None:
+        """See `Sink.publish`."""
+        source = self._source(receipt) if receipt.added else None
+        there = self._disk.size(self._path)
+        if source is None:
+            if there is not None:
+                self._refuse_foreign(there, receipt)
+                self._disk.remove(self._path)
+        elif self._disk.size(source) is not None:
+            self._refuse_foreign(there, receipt)
+            self._disk.replace(source, self._path)
+        elif there != _sizes(receipt.added)[self._path.name]:
+            raise SinkError(f"{source} is missing; put it back, and resume the job")
+        self._disk.sync_directory(self._path.parent)
+
+    def _refuse_foreign(self, there: int | None, receipt: Receipt) -> None:
+        if there != _sizes(receipt.removed).get(self._path.name):
+            raise SinkError(f"{self._path} is not as this job left it; move it away, and resume the job")
+
+    def _source(self, receipt: Receipt) -> Path:
+        if self._moved(receipt.removed) == list(receipt.added):
+            return self._partial
+        return self._temporary(receipt.removed)
+
+    def drop(self, receipt: Receipt) -> None:
+        """See `Sink.drop`."""
+        if any(part.name == self._partial.name for part in receipt.removed):
+            self._disk.remove(self._partial)
+            self._length = 0
+
+    def verify(self) -> Iterator[str]:
+        """See `Sink.verify`."""
+        assert self._books is not None
+        for name, size in _sizes(self._books.parts()).items():
+            path = self._path.with_name(name)
+            if (there := self._disk.size(path)) != size:
+                yield f"{path} {_sized(there)}, and by the ledger it {_sized(size)}"
+            if there is not None:
+                yield from filter(None, map(self._fault, (part for part in self._books.parts() if part.name == name)))
+        rows = sum(part.rows for part in self._books.parts()) - sum(stretch.rows for stretch in self._books.dead())
+        if (known := sum(count for _, count in self._books.units())) != rows:
+            yield f"{self._path} has {rows} rows, and the units of the ledger have {known}"
+
+    def _fault(self, part: Part) -> str | None:
+        data = self._read(part)
+        if hashlib.sha256(data).hexdigest() != part.checksum:
+            return f"{self._where(part)} is not what was written"
+        rows = len(self._format.split(self._packing.unpack(data)))
+        return None if rows == part.rows else f"{self._where(part)} has {rows} rows, and the ledger counts {part.rows}"
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+
+
+def _sizes(parts: Iterable[Part]) -> Counter[str]:
+    """How long each file is by its parts."""
+    sizes: Counter[str] = Counter()
+    for part in parts:
+        sizes[part.name] = max(sizes[part.name], part.offset + part.size)
+    return sizes
+
+
+def _sized(size: int | None) -> str:
+    return "is not there" if size is None else f"has {size} bytes"
+
+
+def _with_dead(parts: Iterable[Part], dead: Iterator[Stored]) -> Iterator[tuple[Part, list[Stored]]]:
+    """Each part, and which of its rows are dead; both come by batch."""
+    groups = groupby(dead, attrgetter("batch"))
+    batch, stretches = 0, list[Stored]()
+    for part in parts:
+        while batch < part.first:
+            batch, group = next(groups, (sys.maxsize, iter(())))
+            stretches = list(group)
+        yield part, stretches if batch == part.first else []

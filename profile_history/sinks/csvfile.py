@@ -1,0 +1,90 @@
+"""Rows as CSV by RFC 4180, for spreadsheets and for tools that read nothing better.
+
+Text stands in quotes, null is an empty cell without any, and lines end in LF. The columns are those of
+`profile_history.arrow.SCHEMA`, and `unit`.
+
+A spreadsheet takes a text that begins with `=`, `+`, `-`, `@`, their full-width forms, TAB or CR for a formula, and
+what a stranger once typed into a form then runs. So such texts get an apostrophe before them, and a NUL, which hides
+what follows it, becomes U+FFFD. Who needs the texts as they came uses `formulas="keep"`, or another sink.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from profile_history.errors import ConfigurationError
+from profile_history.sinks.appending import Appending
+from profile_history.sinks.base import Batch, Lane, Refused
+from profile_history.sinks.disk import DISK, Disk
+from profile_history.sinks.tables import FULL_SCHEMA
+
+Formulas = Literal["defuse", "keep"]
+
+_FORMULA = "\\A([=+\\-@\t\r\uff1d\uff0b\uff0d\uff20])"
+
+
+class CsvSink(Appending):
+    """A CSV file; compressed where its name ends in `.gz` or `.zst`.
+
+    While the job runs, it is named `<path>.partial`.
+
+    Args:
+        path: The file.
+        formulas: Whether to "defuse" texts that a spreadsheet would take for formulas, or to "keep" them.
+        disk: The file system.
+
+    Raises:
+        ConfigurationError: A library is missing, the path names no file, or there is no such option.
+    """
+
+    lane: Lane = "arrow"
+    keeps_books = False
+    replaces_at_finish = True
+
+    def __init__(self, path: str | Path, *, formulas: Formulas = "defuse", disk: Disk = DISK) -> None:
+        if formulas not in get_args(Formulas):
+            raise ConfigurationError(f"formulas is one of {', '.join(get_args(Formulas))}, not {formulas!r}")
+        self.url = Path(path).as_posix() + ("?formulas=keep" if formulas == "keep" else "")
+        super().__init__(Path(path), _Cells(defused=formulas == "defuse"), disk)
+
+    def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (any text has its place between quotes)
+        """See `Sink.check`."""
+        return []
+
+
+class _Cells:
+    heading = ",".join(f'"{name}"' for name in FULL_SCHEMA.names).encode() + b"\n"
+
+    def __init__(self, *, defused: bool) -> None:
+        self._defused = defused
+
+    def encode(self, batch: Batch) -> bytes:
+        table = batch.table
+        columns = [self._column(column) for column in table.columns]
+        target = io.BytesIO()
+        csv.write_csv(pa.table(columns, table.column_names), target, csv.WriteOptions(include_header=False))
+        return target.getvalue()
+
+    def _column(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(pa.string())
+        if not self._defused or column.type != pa.string():
+            return column
+        return pc.replace_substring_regex(pc.replace_substring(column, "\0", "\ufffd"), _FORMULA, r"'\1")
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Line by line, and those together that one pair of quotes spans."""
+        rows: list[bytes] = []
+        begun = b""
+        for line in data.split(b"\n")[:-1]:
+            begun += line + b"\n"
+            if begun.count(b'"') % 2 == 0:
+                rows.append(begun)
+                begun = b""
+        return rows

@@ -1,0 +1,169 @@
+"""The few operations on files that durability rests on, and what to do when one fails.
+
+What is to last goes through four of them, in this order: write, `File.sync`, `Disk.replace`, `Disk.sync_directory`.
+Before the last has returned, a loss of power may take any of it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from profile_history.sinks.base import SinkError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "make the file system writable again",
+    errno.EIO: "check the disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or move to another file system",
+    errno.EACCES: "give this user the right to it",
+    errno.EPERM: "give this user the right to it",
+    errno.ENOENT: "put it back",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+}
+_HAS_DIRECTORIES_TO_SYNC = os.name == "posix"
+
+
+class Disk:
+    """A file system. Every error of it becomes a `SinkError` that names the path and says what to do."""
+
+    def before(self, operation: str, path: Path) -> None:
+        """Called before each operation; a disk for tests overrides it to fail there, with an `OSError`."""
+
+    @contextlib.contextmanager
+    def doing(self, operation: str, path: Path) -> Iterator[None]:
+        """Surrounds one operation.
+
+        Raises:
+            SinkError: The operating system reports an error.
+        """
+        try:
+            self.before(operation, path)
+            yield
+        except OSError as error:
+            advice = _ADVICE.get(error.errno or 0, "check the disk")
+            reason = error.strerror or str(error) or type(error).__name__
+            raise SinkError(f"{path}: cannot {operation}: {reason}; {advice}, and resume the job") from None
+
+    def create(self, path: Path) -> File:
+        """Opens an empty file to write to, in place of one that may be there."""
+        with self.doing("create", path):
+            return File(self, path, path.open("wb", buffering=0))
+
+    def append(self, path: Path, length: int) -> File:
+        """Opens a file to write behind its first so many bytes; what is behind them goes."""
+        with self.doing("open", path):
+            handle = path.open("r+b", buffering=0)
+            try:
+                handle.truncate(length)
+                handle.seek(length)
+            except BaseException:
+                handle.close()
+                raise
+            return File(self, path, handle)
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        """Some bytes of a file; fewer where it ends."""
+        with self.doing("read", path), path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Gives a file another name in the same directory; what has that name goes."""
+        with self.doing("rename", target):
+            source.replace(target)
+
+    def sync_directory(self, path: Path) -> None:
+        """Brings to the disk which names are in a directory, and what they name."""
+        with self.doing("sync", path):
+            if not _HAS_DIRECTORIES_TO_SYNC:
+                return
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            except OSError as error:
+                # Some file systems cannot do this for directories.
+                if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+                    raise
+            finally:
+                os.close(handle)
+
+    def make_directory(self, path: Path) -> None:
+        """Makes a directory, and those that it is in, to last."""
+        if path.is_dir():
+            return
+        self.make_directory(path.parent)
+        with self.doing("create", path):
+            path.mkdir(exist_ok=True)
+        self.sync_directory(path.parent)
+
+    def remove(self, path: Path) -> None:
+        """Deletes a file, if it is there. A loss of power may bring it back."""
+        with self.doing("delete", path):
+            path.unlink(missing_ok=True)
+
+    def size(self, path: Path) -> int | None:
+        """How many bytes a file has; None where nothing has that name."""
+        with self.doing("look at", path):
+            try:
+                return path.stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def list(self, directory: Path) -> list[Path]:
+        """All that is in a directory, in order; nothing where there is no such directory."""
+        with self.doing("list", directory):
+            try:
+                return sorted(directory.iterdir())
+            except FileNotFoundError:
+                return []
+
+
+class File:
+    """A file open for writing. Use it in `with`.
+
+    Attributes:
+        path: Its name.
+    """
+
+    def __init__(self, disk: Disk, path: Path, handle: BinaryIO) -> None:
+        self.path = path
+        self._disk = disk
+        self._handle = handle
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Writes all of the data; it may be lost until `sync`."""
+        rest = memoryview(data)
+        with self._disk.doing("write", self.path):
+            while rest:
+                rest = rest[self._handle.write(rest) :]
+
+    def sync(self) -> None:
+        """Brings what was written to the disk."""
+        with self._disk.doing("sync", self.path):
+            os.fsync(self._handle.fileno())
+
+    def close(self) -> None:
+        """Lets go of the file; again is harmless."""
+        if self._handle.closed:
+            return
+        try:
+            with self._disk.doing("close", self.path):
+                pass
+        finally:
+            self._handle.close()
+
+
+DISK = Disk()
+"""The file system of this machine."""

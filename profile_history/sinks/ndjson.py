@@ -1,0 +1,102 @@
+"""Rows as the server wrote them, one JSON object a line: `{"profile":"...","event":{...}}`.
+
+The event is the row, byte for byte, but for one thing: a line break between its tokens becomes a blank, which means the
+same in JSON. What the server writes that is no strict JSON, such as `NaN`, stays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from profile_history.sinks.appending import Appending
+from profile_history.sinks.base import Batch, Lane, Refused, UnitRows
+from profile_history.sinks.disk import DISK, Disk
+
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BLANK = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+
+
+class NdjsonSink(Appending):
+    """A file of lines; compressed where its name ends in `.gz` or `.zst`.
+
+    While the job runs, it is named `<path>.partial`.
+
+    Args:
+        path: The file.
+        disk: The file system.
+
+    Raises:
+        ConfigurationError: A library is missing, or the path names no file.
+    """
+
+    lane: Lane = "raw"
+    keeps_books = False
+    replaces_at_finish = True
+
+    def __init__(self, path: str | Path, *, disk: Disk = DISK) -> None:
+        self.url = Path(path).as_posix()
+        super().__init__(Path(path), _Lines(), disk)
+
+    def check(self, batch: Batch) -> list[Refused]:
+        """See `Sink.check`."""
+        everything = b" ".join(row for unit in batch.units for row in unit.raw)
+        if _is_utf8(everything) and not _CONTROL.search(everything):
+            return []
+        return [refused for unit in batch.units for refused in _refused(unit)]
+
+
+class _Lines:
+    heading = b""
+
+    def encode(self, batch: Batch) -> bytes:
+        lines: list[bytes] = []
+        for unit in batch.units:
+            opening = b'{"profile":%b,"event":' % _text(unit.profile)
+            lines += [opening + row + b"}\n" for row in unit.raw]
+        data = b"".join(lines)
+        if data.count(b"\n") == len(lines) and b"\r" not in data:
+            return data
+        return b"".join(line[:-1].translate(_BREAKS) + b"\n" for line in lines)
+
+    def split(self, data: bytes) -> list[bytes]:
+        return data.splitlines(keepends=True)
+
+
+def _text(value: str) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair has no UTF-8 form, but it has an escape.
+        return json.dumps(value).encode()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.isascii() or data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _refused(unit: UnitRows) -> Iterator[Refused]:
+    for place, row in enumerate(unit.raw):
+        if reason := _fault(row):
+            yield Refused(unit.unit, place, reason, row)
+
+
+def _fault(row: bytes) -> str | None:
+    """Why a row cannot stand on one line; None where it can."""
+    if not _is_utf8(row):
+        return "it is no UTF-8"
+    if not _CONTROL.search(row):
+        return None
+    if any(_CONTROL.search(text[0]) for text in _STRING.finditer(row)):
+        return "a text in it holds a control character that is not escaped"
+    return "between its tokens stands a control character" if _NOT_BLANK.search(row) else None

@@ -1,0 +1,41 @@
+"""Compressed files that can be appended to: each batch is a member of gzip's, or a frame of zstd's, of its own."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from profile_history.sinks.extras import needed
+
+
+@attrs.frozen
+class Packing:
+    """How bytes stand in a file.
+
+    Attributes:
+        pack: Makes a member of some bytes.
+        unpack: Reads one.
+    """
+
+    pack: Callable[[bytes], bytes]
+    unpack: Callable[[bytes], bytes]
+
+
+def packing_of(path: Path) -> Packing:
+    """How the name of a file says that it is compressed: by `.gz`, by `.zst`, or not at all.
+
+    Raises:
+        ConfigurationError: zstandard is needed and not installed.
+    """
+    match path.suffix:
+        case ".gz":
+            # Without a time, the same rows give the same bytes.
+            return Packing(lambda data: gzip.compress(data, 6, mtime=0), gzip.decompress)
+        case ".zst":
+            zstd = needed("zstandard", "zstandard", "zstd")
+            return Packing(zstd.compress, zstd.decompress)
+        case _:
+            return Packing(bytes, bytes)

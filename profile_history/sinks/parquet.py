@@ -1,0 +1,240 @@
+"""A directory of Parquet files: one a batch and partition, and fewer and bigger ones at the end.
+
+They have the columns of `profile_history.arrow.SCHEMA`, and `unit`. A file never changes: rows that are replaced go
+with the file that holds them, and another one, of a higher revision, takes its place. What is not finished has a name
+that begins with a dot, which readers pass over.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from profile_history.errors import ConfigurationError
+from profile_history.sinks import parquetfile
+from profile_history.sinks.base import Batch, Books, Lane, Part, Receipt, Refused, SinkError, concerned
+from profile_history.sinks.disk import DISK, Disk
+from profile_history.sinks.partitions import Partitioning
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NAME = re.compile(r"part-(\d{8,})-(\d+)\.parquet")
+_TEMPORARY = re.compile(rf"\.{_NAME.pattern}\.tmp")
+_PART_BYTES = 128 * 1024 * 1024
+
+
+class ParquetSink:
+    """A dataset of Parquet files.
+
+    Args:
+        directory: Where it is.
+        partition: How its rows are divided into directories: "none", "month" or "day" of their label, or "hash:N" of
+            the profile, into N buckets. More partitions mean more, and smaller, files a batch.
+        part_bytes: About how large a file becomes when small ones are put together at the end.
+        disk: The file system.
+
+    Raises:
+        ConfigurationError: There is no such partitioning.
+    """
+
+    lane: Lane = "arrow"
+    keeps_books = False
+    replaces_at_finish = False
+
+    def __init__(
+        self, directory: str | Path, *, partition: str = "none", part_bytes: int = _PART_BYTES, disk: Disk = DISK
+    ) -> None:
+        self._directory = Path(directory)
+        self._partitioning = Partitioning(partition)
+        self._part_bytes = part_bytes
+        self._disk = disk
+        self._books: Books | None = None
+        path = self._directory.as_posix()
+        self.url = path if path.endswith(".parquet") else f"{path}/"
+        if partition != "none":
+            self.url += f"?partition={partition}"
+
+    def open(self, books: Books, *, new: bool) -> int:
+        """See `Sink.open`."""
+        if self._directory.is_file():
+            raise ConfigurationError(f"{self._directory} is a file; a Parquet dataset is a directory")
+        there = list(self._files(self._directory))
+        if new and there:
+            raise ConfigurationError(
+                f"{self._directory} is not empty: it holds {concerned(there)}; empty it, or choose another directory"
+            )
+        known = {part.name: part.size for part in books.parts()}
+        for name, size in known.items():
+            if (found := self._disk.size(self._directory / name)) != size:
+                raise SinkError(f"{_sized(self._directory / name, found, size)}; put it back, and resume the job")
+        for name in there:
+            if name not in known and self._is_ours(name):
+                self._disk.remove(self._directory / name)
+        self._books = books
+        return books.last_batch
+
+    def _files(self, directory: Path) -> Iterator[str]:
+        for path in self._disk.list(directory):
+            if path.is_dir() and not path.is_symlink():
+                yield from self._files(path)
+            else:
+                yield path.relative_to(self._directory).as_posix()
+
+    def _is_ours(self, name: str) -> bool:
+        path = PurePosixPath(name)
+        return bool(
+            self._partitioning.directories.fullmatch(str(path.parent))
+            and (_NAME.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name))
+        )
+
+    def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (the columns of any row have a place)
+        """See `Sink.check`."""
+        return []
+
+    def write(self, batch: Batch) -> Receipt:
+        """See `Sink.write`."""
+        added: list[Part] = []
+        removed: list[Part] = []
+        if batch.rows:
+            for directory, table in self._partitioning.divide(batch.table.unify_dictionaries()):
+                name = _name(directory, batch.number, batch.number)
+                added.append(self._prepared(name, batch.number, batch.number, [table]))
+        units = {stored.unit for stored in batch.replaced}
+        for part in self._parts({stored.batch for stored in batch.replaced}):
+            path = self._directory / part.name
+            gone = sum(rows for unit, rows in parquetfile.counts(self._disk, path) if unit in units)
+            if gone:
+                removed.append(part)
+            if 0 < gone < part.rows:
+                left = parquetfile.without(parquetfile.read(self._disk, path), units)
+                added.append(self._prepared(_next_name(part, batch.number), part.first, part.last, left))
+        for part in added:
+            self._disk.replace(self._temporary(part), self._directory / part.name)
+        self._sync(added)
+        return Receipt(added, removed)
+
+    def _parts(self, batches: Iterable[int] | None = None) -> list[Part]:
+        assert self._books is not None
+        return list(self._books.parts(batches))
+
+    def _prepared(self, name: str, first: int, last: int, tables: Iterable[pa.Table]) -> Part:
+        temporary = _temporary(self._directory / name)
+        self._disk.make_directory(temporary.parent)
+        written = parquetfile.write(self._disk, temporary, tables)
+        return Part(name, first, last, 0, written.size, written.rows, written.checksum)
+
+    def _temporary(self, part: Part) -> Path:
+        return _temporary(self._directory / part.name)
+
+    def _sync(self, parts: Iterable[Part]) -> None:
+        for directory in sorted({(self._directory / part.name).parent for part in parts}):
+            self._disk.sync_directory(directory)
+
+    def finish(self) -> Receipt | None:
+        """See `Sink.finish`."""
+        assert self._books is not None
+        added: list[Part] = []
+        removed: list[Part] = []
+        for run in self._small_neighbours():
+            rows = (table for part in run for table in parquetfile.read(self._disk, self._directory / part.name))
+            name = _next_name(run[0], self._books.last_batch)
+            added.append(self._prepared(name, run[0].first, max(part.last for part in run), rows))
+            removed += run
+        self._sync(added)
+        return Receipt(added, removed) if added else None
+
+    def _small_neighbours(self) -> Iterator[list[Part]]:
+        """Files of one directory that stand beside one another, and are better put together."""
+        for _, parts in groupby(self._parts(), lambda part: PurePosixPath(part.name).parent):
+            run: list[Part] = []
+            for part in sorted(parts, key=attrgetter("first")):
+                # One that is half as large as it may be is left alone, so that no run copies it again.
+                small = part.size < self._part_bytes // 2
+                if not small or sum(other.size for other in run) + part.size > self._part_bytes:
+                    yield from (run for _ in run[1:2])
+                    run = []
+                if small:
+                    run.append(part)
+            yield from (run for _ in run[1:2])
+
+    def publish(self, receipt: Receipt) -> None:
+        """See `Sink.publish`."""
+        for part in receipt.added:
+            path, temporary = self._directory / part.name, self._temporary(part)
+            if self._disk.size(temporary) is not None:
+                self._disk.replace(temporary, path)
+            elif self._disk.size(path) != part.size:
+                raise SinkError(f"{temporary} is missing; put it back, and resume the job")
+        self._sync(receipt.added)
+
+    def drop(self, receipt: Receipt) -> None:
+        """See `Sink.drop`."""
+        for part in receipt.removed:
+            self._disk.remove(self._directory / part.name)
+
+    def verify(self) -> Iterator[str]:
+        """See `Sink.verify`."""
+        assert self._books is not None
+        found = array("I")
+        for part in self._parts():
+            path = self._directory / part.name
+            if fault := self._fault(part, path):
+                yield fault
+            else:
+                _count(found, parquetfile.counts(self._disk, path))
+        differing = []
+        for unit, rows in self._books.units():
+            if (there := found[unit] if unit < len(found) else 0) != rows:
+                differing.append(unit)
+            if there:
+                found[unit] = 0
+        if differing:
+            yield f"units {concerned(differing)} have not the rows that the ledger counts"
+        if stray := [unit for unit, rows in enumerate(found) if rows]:
+            yield f"units {concerned(stray)} have rows, and the ledger knows of none"
+
+    def _fault(self, part: Part, path: Path) -> str | None:
+        if (size := self._disk.size(path)) != part.size:
+            return _sized(path, size, part.size)
+        if parquetfile.checksum(self._disk, path, part.size) != part.checksum:
+            return f"{path} is not what was written"
+        if (rows := parquetfile.rows_of(self._disk, path)) != part.rows:
+            return f"{path} has {rows} rows, and the ledger counts {part.rows}"
+        return None
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+
+
+def _name(directory: str, first: int, revision: int) -> str:
+    return str(PurePosixPath(directory, f"part-{first:08}-{revision}.parquet"))
+
+
+def _next_name(part: Part, batch: int) -> str:
+    """A name for what takes the place of a file, which may be of the same batch."""
+    path = PurePosixPath(part.name)
+    match = _NAME.fullmatch(path.name)
+    assert match
+    return _name(str(path.parent), part.first, max(batch, int(match[2]) + 1))
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _count(found: array[int], counts: Iterable[tuple[int, int]]) -> None:
+    for unit, rows in counts:
+        if unit >= len(found):
+            found.frombytes(bytes((unit + 1 - len(found)) * found.itemsize))
+        found[unit] += rows
+
+
+def _sized(path: Path, size: int | None, known: int) -> str:
+    there = "is not there" if size is None else f"has {size} bytes"
+    return f"{path} {there}, and by the ledger it has {known}"

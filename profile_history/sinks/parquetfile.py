@@ -1,0 +1,153 @@
+"""One Parquet file: writing it in big row groups, and reading it in small stretches. It needs the extra `arrow`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import attrs
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from profile_history.sinks.base import SinkError
+from profile_history.sinks.disk import Disk, File
+from profile_history.sinks.tables import FULL_SCHEMA
+
+# A row group is closed at whichever comes first.
+_GROUP_ROWS, _GROUP_BYTES = 1024 * 1024, 128 * 1024 * 1024
+_STRETCH = 64 * 1024
+_CHUNK = 1024 * 1024
+
+
+@attrs.frozen
+class Written:
+    """A file that was brought to the disk.
+
+    Attributes:
+        size: How many bytes it has.
+        rows: How many rows.
+        checksum: The SHA-256 of its bytes, in hexadecimal digits.
+    """
+
+    size: int
+    rows: int
+    checksum: str
+
+
+def write(disk: Disk, path: Path, tables: Iterable[pa.Table]) -> Written:
+    """Writes some tables, one below the other, and brings the file to the disk.
+
+    Raises:
+        SinkError: It cannot be written.
+    """
+    rows = 0
+    with disk.create(path) as file:
+        target = _Target(file)
+        with pq.ParquetWriter(target, FULL_SCHEMA, compression="zstd") as writer:
+            for table in _groups(tables):
+                writer.write_table(table, row_group_size=_GROUP_ROWS)
+                rows += len(table)
+        target.flush()
+        file.sync()
+    return Written(target.size, rows, target.hash.hexdigest())
+
+
+class _Target:
+    """What pyarrow needs of a file to write to. It writes little at a time, so that is gathered."""
+
+    closed = False
+
+    def __init__(self, file: File) -> None:
+        self.size = 0
+        self.hash = hashlib.sha256()
+        self._file = file
+        self._gathered = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._gathered += data
+        if len(self._gathered) >= _CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        data, self._gathered = bytes(self._gathered), bytearray()
+        self._file.write(data)
+        self.hash.update(data)
+        self.size += len(data)
+
+    def close(self) -> None:
+        """The file is closed by who opened it."""
+
+
+def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables that make big row groups."""
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        if waiting and (rows + len(table) > _GROUP_ROWS or size + table.nbytes > _GROUP_BYTES):
+            yield pa.concat_tables(waiting).unify_dictionaries()
+            waiting, rows, size = [], 0, 0
+        waiting.append(table)
+        rows += len(table)
+        size += table.nbytes
+    yield pa.concat_tables(waiting).unify_dictionaries()
+
+
+def read(disk: Disk, path: Path) -> Iterator[pa.Table]:
+    """The rows of a file, some ten thousand at a time.
+
+    Raises:
+        SinkError: It cannot be read.
+    """
+    with _opened(disk, path) as file:
+        for batch in file.iter_batches(_STRETCH):
+            yield pa.Table.from_batches([batch]).cast(FULL_SCHEMA)
+
+
+def without(tables: Iterable[pa.Table], units: Collection[int]) -> Iterator[pa.Table]:
+    """The same rows but for those of some units."""
+    gone = pa.array(sorted(units), pa.int64())
+    for table in tables:
+        yield table.filter(pc.invert(pc.is_in(table["unit"], gone)))
+
+
+def counts(disk: Disk, path: Path) -> Iterator[tuple[int, int]]:
+    """How many rows a file has of each unit; a unit may come again.
+
+    Raises:
+        SinkError: It cannot be read.
+    """
+    with _opened(disk, path) as file:
+        for batch in file.iter_batches(_STRETCH, columns=["unit"]):
+            units, rows = pc.value_counts(batch.column("unit")).flatten()
+            yield from zip(units.to_pylist(), rows.to_pylist(), strict=True)
+
+
+def rows_of(disk: Disk, path: Path) -> int:
+    """How many rows a file says that it has.
+
+    Raises:
+        SinkError: It cannot be read.
+    """
+    with _opened(disk, path) as file:
+        return int(file.metadata.num_rows)
+
+
+def checksum(disk: Disk, path: Path, size: int) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for offset in range(0, size, _CHUNK):
+        found.update(disk.read(path, offset, _CHUNK))
+    return found.hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(disk: Disk, path: Path) -> Iterator[pq.ParquetFile]:
+    with disk.doing("read", path):
+        try:
+            with pq.ParquetFile(path) as file:
+                yield file
+        except pa.ArrowInvalid as error:
+            raise SinkError(f"{path} is no whole Parquet file ({error}); put it back, and resume the job") from None

@@ -1,0 +1,121 @@
+"""The text that names a sink, such as `lake.parquet?partition=month`, and the ledger that stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.sinks.base import Sink, concerned
+from profile_history.sinks.extras import needed
+
+_TABLE = "history"
+_SERVERS = ("postgresql", "postgres")
+
+
+@attrs.frozen
+class _Kind:
+    """A kind of sink: its class, what it needs, and which options it takes."""
+
+    module: str
+    name: str
+    library: str = "pyarrow"
+    extra: str = "arrow"
+    options: tuple[str, ...] = ()
+
+    def made(self, place: str, options: Mapping[str, str]) -> Sink:
+        if unknown := sorted(options.keys() - set(self.options)):
+            there = f"there is {' and '.join(self.options)}" if self.options else "it has none"
+            raise ConfigurationError(f"{place}: unknown option {concerned(unknown)}; {there}")
+        module = needed(f"profile_history.sinks.{self.module}", self.library, self.extra)
+        return cast("Sink", getattr(module, self.name)(place, **options))
+
+
+_NDJSON = _Kind("ndjson", "NdjsonSink", library="", extra="")
+_CSV = _Kind("csvfile", "CsvSink", options=("formulas",))
+_PARQUET = _Kind("parquet", "ParquetSink", options=("partition",))
+_DUCKDB = _Kind("duckdb", "DuckDBSink", "duckdb", "duckdb", options=("table",))
+_POSTGRESQL = _Kind("postgresql", "PostgresSink", "psycopg", "postgresql", options=("table",))
+
+_SUFFIXES = {
+    ".ndjson": _NDJSON,
+    ".jsonl": _NDJSON,
+    ".csv": _CSV,
+    ".parquet": _PARQUET,
+    "/": _PARQUET,
+    ".duckdb": _DUCKDB,
+}
+_PACKED = (".gz", ".zst")
+
+
+def sink_of(url: str) -> Sink:
+    """The sink that a text names.
+
+    | text | what it is |
+    |---|---|
+    | `history.ndjson`, `history.jsonl` | rows as the server wrote them, one a line |
+    | `history.csv` | CSV; `?formulas=keep` leaves texts as they are that a spreadsheet takes for formulas |
+    | `lake.parquet`, `lake/` | a directory of Parquet files; `?partition=month`, `day`, or `hash:N` of the profile |
+    | `history.duckdb` | a table of a DuckDB database; `?table=NAME` |
+    | `postgresql://host/database` | a table of a PostgreSQL database; `?table=NAME` |
+
+    `.gz` or `.zst` behind `.ndjson`, `.jsonl` or `.csv` compresses.
+
+    Raises:
+        ConfigurationError: It names no sink, an option is unknown, or a library is missing.
+    """
+    if _is_server(url):
+        dsn, table = _server(url)
+        return _POSTGRESQL.made(dsn, {"table": table})
+    path, _, query = url.partition("?")
+    return _kind(path).made(path, _options(query, url))
+
+
+def ledger_beside(url: str) -> Path:
+    """Where the ledger of a job is that fills a sink: beside it, or in the working directory for a server.
+
+    Raises:
+        ConfigurationError: It names no sink.
+    """
+    if _is_server(url):
+        dsn, table = _server(url)
+        return Path(f"{urlsplit(dsn).path.strip('/') or 'postgres'}.{table}.ledger")
+    place = url.partition("?")[0]
+    _kind(place)
+    path = Path(place)
+    return path.with_name(f"{path.name}.ledger")
+
+
+def _is_server(url: str) -> bool:
+    return url.partition("://")[0] in _SERVERS
+
+
+def _server(url: str) -> tuple[str, str]:
+    """The address of a database without our own option, and the table's name."""
+    place, _, query = url.partition("?")
+    options = _options(query, place.rpartition("@")[2])
+    table = options.pop("table", _TABLE)
+    return (f"{place}?{urlencode(options)}" if options else place), table
+
+
+def _options(query: str, place: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:
+        raise ConfigurationError(f"{place}: options are written as ?name=value, with & between them") from None
+
+
+def _kind(path: str) -> _Kind:
+    bare = path.removesuffix(Path(path).suffix) if path.endswith(_PACKED) else path
+    for suffix, kind in _SUFFIXES.items():
+        packable = kind in {_NDJSON, _CSV}
+        if (bare if packable else path).endswith(suffix) and Path(path).name not in {"", suffix, ".", ".."}:
+            return kind
+    raise ConfigurationError(
+        f"{path!r} names no sink; a name ends in .ndjson, .jsonl or .csv, or one of these and {' or '.join(_PACKED)}, "
+        "in .parquet or / for a directory of Parquet files, or in .duckdb; or it is postgresql://host/database"
+    )

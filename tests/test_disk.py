@@ -1,0 +1,113 @@
+"""The file operations that durability rests on: they do what they say, and each failure says what to do."""
+
+import errno
+import os
+
+import pytest
+from disks import FaultyDisk
+
+from profile_history.sinks import disk as module
+from profile_history.sinks.base import SinkError
+from profile_history.sinks.disk import DISK, Disk, File
+
+
+def test_a_file_is_written_synced_renamed_and_read(tmp_path):
+    """Creating empties what was there, and appending cuts off what is behind the length."""
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"old and long")
+    with DISK.create(path) as file:
+        file.write(b"one,")
+        file.write(memoryview(b"two"))
+        file.sync()
+    with DISK.append(path, 4) as file:
+        file.write(b"three")
+    DISK.replace(path, other)
+    DISK.sync_directory(tmp_path)
+    assert DISK.read(other, 4, 100) == b"three"
+    assert (DISK.size(other), DISK.size(path)) == (9, None)
+    assert DISK.list(tmp_path) == [other]
+    DISK.remove(other)
+    DISK.remove(other)
+    assert DISK.list(tmp_path) == DISK.list(other) == []
+
+
+def test_a_directory_is_made_with_those_that_it_is_in(tmp_path):
+    """And again is harmless."""
+    for _ in range(2):
+        DISK.make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_short_write_is_carried_on(tmp_path):
+    """The operating system may take less than it was given."""
+
+    class Slow:
+        closed = False
+        taken = b""
+
+        def write(self, data):
+            self.taken += bytes(data[:3])
+            return min(3, len(data))
+
+    slow = Slow()
+    File(DISK, tmp_path / "a", slow).write(b"12345678")
+    assert slow.taken == b"12345678"
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space, and resume the job"),
+        (errno.EDQUOT, "free some of your quota, and resume the job"),
+        (errno.EROFS, "make the file system writable again, and resume the job"),
+        (errno.EIO, "check the disk, and resume the job"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EXDEV, "check the disk, and resume the job"),
+    ],
+)
+def test_a_failure_names_the_path_and_says_what_to_do(tmp_path, code, advice):
+    """Whatever the operating system reports."""
+    with pytest.raises(SinkError) as error:
+        FaultyDisk(1, code).create(tmp_path / "history")
+    assert str(error.value).startswith(f"{tmp_path / 'history'}: cannot create: ")
+    assert advice in str(error.value)
+
+
+def test_real_failures_are_reported_too(tmp_path):
+    """No such directory, a directory in the place of a file, a file in the place of a directory."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match="put it back"):
+        DISK.create(tmp_path / "no" / "file")
+    with pytest.raises(SinkError, match="cannot delete"):
+        DISK.remove(tmp_path)
+    with pytest.raises(SinkError, match="cannot list"):
+        DISK.list(tmp_path / "file")
+    with pytest.raises(SinkError, match="cannot open: Invalid argument"):
+        DISK.append(tmp_path / "file", -1)
+
+
+def test_a_file_is_closed_even_where_closing_fails(tmp_path):
+    """No descriptor is left open."""
+    disk = FaultyDisk(2)
+    file = disk.create(tmp_path / "a")
+    with pytest.raises(SinkError, match="cannot close"):
+        file.close()
+    file.close()
+    assert file._handle.closed
+
+
+@pytest.mark.parametrize(("code", "silent"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_may_be_unable_to_sync_directories(tmp_path, monkeypatch, code, silent):
+    """That is no failure; every other error is one."""
+
+    def fail(handle):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    if silent:
+        Disk().sync_directory(tmp_path)
+    else:
+        with pytest.raises(SinkError):
+            Disk().sync_directory(tmp_path)
+    monkeypatch.setattr(module, "_HAS_DIRECTORIES_TO_SYNC", False)
+    Disk().sync_directory(tmp_path)
