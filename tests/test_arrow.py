@@ -42,6 +42,7 @@ from profile_history.decoding import EVENTS
 from profile_history.envelope import Rows
 from profile_history.flatrows import FLAT
 from profile_history.testing import Behaviour, Fault, FaultPlan
+from profile_history.threads import in_thread
 from profile_history.unpacking import Unpacking
 from profile_history.windows import Order
 

@@ -1,1 +1,17 @@
 """Where a job puts what it fetches: files, databases, or a place of your own."""
+
+from profile_history.sinks.base import Batch, Books, Part, Receipt, Refused, Sink, SinkError, Stored, UnitRows
+from profile_history.sinks.urls import sink_of
+
+__all__ = [
+    "Batch",
+    "Books",
+    "Part",
+    "Receipt",
+    "Refused",
+    "Sink",
+    "SinkError",
+    "Stored",
+    "UnitRows",
+    "sink_of",
+]

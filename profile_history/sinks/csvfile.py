@@ -50,7 +50,7 @@ class CsvSink(Appending):
     def __init__(self, path: str | Path, *, formulas: Formulas = "defuse", disk: Disk = DISK) -> None:
         if formulas not in get_args(Formulas):
             raise ConfigurationError(f"formulas is one of {', '.join(get_args(Formulas))}, not {formulas!r}")
-        self.url = Path(path).as_posix() + ("?formulas=keep" if formulas == "keep" else "")
+        self.url = Path(path).absolute().as_posix() + ("?formulas=keep" if formulas == "keep" else "")
         super().__init__(Path(path), _Cells(defused=formulas == "defuse"), disk)
 
     def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (any text has its place between quotes)

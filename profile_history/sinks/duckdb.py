@@ -61,7 +61,7 @@ class DuckDBSink:
 
     def __attrs_post_init__(self) -> None:
         self._job_table = job_table(self.table)
-        self.url = f"duckdb:{quote(str(self.path))}?table={quote(self.table)}"
+        self.url = f"{self.path.as_posix()}?table={quote(self.table)}"
 
     def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
         """Opens the file, and makes the tables where there are none.
@@ -79,7 +79,7 @@ class DuckDBSink:
                     connection.execute(f"CREATE TABLE {_quoted(self.table)} ({_columns(COLUMNS)})")
                     connection.execute(f"CREATE TABLE {_quoted(self._job_table)} ({_columns(JOB_COLUMNS)})")
                     row = [books.job, 0, LAYOUT, WRITER]
-                    connection.execute(f"INSERT INTO {_quoted(self._job_table)} VALUES (?, ?, ?, ?)", row)  # noqa: S608
+                    connection.execute(f"INSERT INTO {_quoted(self._job_table)} VALUES (?, ?, ?, ?)", row)
         except BaseException:
             self.close()
             raise
@@ -101,10 +101,10 @@ class DuckDBSink:
         with self._transaction() as connection:
             if batch.replaced:
                 with _registered(connection, _REPLACED, replaced):
-                    connection.execute(f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})")  # noqa: S608
+                    connection.execute(f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})")
             if batch.units:
                 with _registered(connection, _INCOMING, batch.table):
-                    connection.execute(f"INSERT INTO {table} ({_NAMES}) SELECT {_NAMES} FROM {_INCOMING}")  # noqa: S608
+                    connection.execute(f"INSERT INTO {table} ({_NAMES}) SELECT {_NAMES} FROM {_INCOMING}")
             self._note(connection, batch.number)
         self._last = batch.number
         return Receipt()
@@ -149,12 +149,12 @@ class DuckDBSink:
             owners = None
             if (self._job_table.lower(),) in found:
                 names = "job, last_batch, layout"
-                owners = connection.execute(f"SELECT {names} FROM {_quoted(self._job_table)} LIMIT 2").fetchall()  # noqa: S608
+                owners = connection.execute(f"SELECT {names} FROM {_quoted(self._job_table)} LIMIT 2").fetchall()
         return Place(f"the table {self.table} in {self.path}", (self.table.lower(),) in found, owners)
 
     def _note(self, connection: duckdb.DuckDBPyConnection, number: int) -> None:
         noted = connection.execute(
-            f"UPDATE {_quoted(self._job_table)} SET last_batch = ? WHERE last_batch = ? RETURNING last_batch",  # noqa: S608
+            f"UPDATE {_quoted(self._job_table)} SET last_batch = ? WHERE last_batch = ? RETURNING last_batch",
             [number, self._last],
         ).fetchall()
         if len(noted) != 1:
@@ -166,7 +166,7 @@ class DuckDBSink:
         table = _quoted(self.table)
         with self._failing():
             cursor = self._connected().cursor()
-            cursor.execute(f"SELECT unit, count(*) FROM {table} GROUP BY unit ORDER BY unit")  # noqa: S608
+            cursor.execute(f"SELECT unit, count(*) FROM {table} GROUP BY unit ORDER BY unit")
             while some := cursor.fetchmany(_AT_ONCE):
                 yield from some
 

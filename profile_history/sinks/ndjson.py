@@ -41,7 +41,7 @@ class NdjsonSink(Appending):
     replaces_at_finish = True
 
     def __init__(self, path: str | Path, *, disk: Disk = DISK) -> None:
-        self.url = Path(path).as_posix()
+        self.url = Path(path).absolute().as_posix()
         super().__init__(Path(path), _Lines(), disk)
 
     def check(self, batch: Batch) -> list[Refused]:

@@ -55,7 +55,7 @@ class ParquetSink:
         self._part_bytes = part_bytes
         self._disk = disk
         self._books: Books | None = None
-        path = self._directory.as_posix()
+        path = self._directory.absolute().as_posix()
         self.url = path if path.endswith(".parquet") else f"{path}/"
         if partition != "none":
             self.url += f"?partition={partition}"
