@@ -348,7 +348,7 @@ class HistoryClient:
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigurationError(f"deadline is a positive number of seconds or None, not {deadline!r}")
         asked = asked_window(date_from, date_to)
-        self._make_walk(asked)
+        self._walker()(asked)
 
         def make_unit(profile: object) -> Unit:
             if not isinstance(profile, Profile):
@@ -380,15 +380,16 @@ class HistoryClient:
             "order": options.order.value,
         }
 
-    def _make_walk(self, window: Window) -> Walk[Outcome]:
-        return Walk(window, rule=self._options.window, order=self._options.order, today=dt.date.today())
+    def _walker(self) -> Callable[[Window], Walk[Outcome]]:
+        rule, order, today = self._options.window, self._options.order, dt.date.today()
+        return lambda window: Walk(window, rule=rule, order=order, today=today)
 
     def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> Run:
         self._check_open()
         prefix, numbers = os.urandom(8).hex(), itertools.count(1)
         concurrency = self._pacing.concurrency
         schedule = Schedule(
-            make_walk=self._make_walk,
+            make_walk=self._walker(),
             make_request_id=lambda: f"{prefix}{next(numbers):016x}",
             allowance=Allowance(self._shared.memory, self._options.limits.in_flight),
             windows_ahead=_AHEAD_A_REQUEST * concurrency,
