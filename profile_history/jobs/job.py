@@ -23,7 +23,7 @@ from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.progress import Progress, progress_of
 from profile_history.jobs.sources import MemorySource, Source
-from profile_history.jobs.states import Planned, Totals
+from profile_history.jobs.states import Planned
 from profile_history.profiles import Profile
 from profile_history.rawrows import RAW
 from profile_history.reading import Reader
@@ -98,7 +98,6 @@ class HistoryJob:
         self._today = today
         self._phase = "planning"
         self._stats = Stats()
-        self._before = Totals()
         self._keeper: Keeper | None = None
         self._last = Progress("planning")
 
@@ -106,8 +105,10 @@ class HistoryJob:
     def progress(self) -> Progress:
         """How far the job has come; while it runs, as of now."""
         if self._keeper is not None and self._keeper._ledger is not None:
-            totals = self._keeper.ledger.totals
-            self._last = progress_of(self._phase, totals, self._stats, self._before.settled, self._before.rows)
+            ledger = self._keeper.ledger
+            self._last = progress_of(
+                self._phase, ledger.totals, self._stats, ledger.settled_here, ledger.brought_here
+            )
         return self._last
 
     async def run(self, *, retry_failed: bool = False, until: Day | None = None) -> AsyncGenerator[Progress, None]:
@@ -172,7 +173,6 @@ class HistoryJob:
         try:
             await written(keeper.open, None if until else self._plan, None if until else self._source, self._sink)
             self._check_terms(keeper)
-            self._before = attrs.evolve(keeper.ledger.totals)
             self._keeper = keeper
             if retry_failed:
                 await written(keeper.retry_failed)

@@ -32,17 +32,23 @@ _PENDING = (
     "SELECT units.number, units.profile, date_from, date_to, profiles.profile FROM units "
     "JOIN profiles ON profiles.ordinal = units.profile WHERE status = 0 AND number > ? ORDER BY number LIMIT ?"
 )
-# The rows behind those that are gone have moved up.
+# The rows behind those that are gone have moved up. Only of provisional units it matters where they are.
 _CLOSE_RANKS = (
     "UPDATE units SET place = place - "
     "(SELECT coalesce(sum(dead.rows), 0) FROM dead WHERE dead.batch = units.batch AND dead.place < units.place) "
-    "WHERE batch IN (SELECT batch FROM dead)"
+    "WHERE status = 4 AND batch IN (SELECT batch FROM dead)"
 )
 _PART = 'name, first, last, "offset", size, rows, checksum'
 
 
 class Ledger:
     """An open ledger.
+
+    Attributes:
+        path: Its file.
+        totals: How many units there are of each status, and rows in the sink.
+        settled_here: How many units were settled since it was opened.
+        brought_here: How many rows came into the sink since then.
 
     Args:
         path: Its file.
@@ -56,6 +62,7 @@ class Ledger:
         self.path = path
         self.connection = connect(path, new=new)
         self.totals = Totals(**(self._get("totals") or {}))
+        self.settled_here = self.brought_here = 0
 
     def close(self) -> None:
         """Lets go of the file; again is harmless."""
@@ -220,6 +227,8 @@ class Ledger:
                 changes["last_batch"] = entry.batch
             self.store(connection, changes)
         self.totals = totals
+        self.settled_here += len(entry.records)
+        self.brought_here += sum(record.rows for record in entry.records)
 
     def intend_to_publish(self, receipt: Receipt) -> None:
         """Takes note of the final files that a sink has prepared."""

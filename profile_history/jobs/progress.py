@@ -63,7 +63,7 @@ class Progress:
         return self.pending * self.seconds / self.settled_here
 
 
-def progress_of(phase: str, totals: Totals, stats: Stats, settled_before: int, rows_before: int) -> Progress:
+def progress_of(phase: str, totals: Totals, stats: Stats, settled_here: int, brought_here: int) -> Progress:
     """How far a job has come, by its ledger and by its stream."""
     return Progress(
         phase,
@@ -76,8 +76,8 @@ def progress_of(phase: str, totals: Totals, stats: Stats, settled_before: int, r
         events=totals.rows,
         quarantined=totals.quarantined,
         rejects=totals.rejects,
-        settled_here=totals.settled - settled_before,
-        events_here=totals.rows - rows_before,
+        settled_here=settled_here,
+        events_here=brought_here,
         requests=stats.attempts,
         throttled=stats.throttled,
         in_flight=stats.in_flight,

@@ -38,6 +38,7 @@ CREATE TABLE parts (
     PRIMARY KEY (name, "offset")
 ) WITHOUT ROWID;
 CREATE TABLE dead (unit INTEGER, batch INTEGER, place INTEGER, rows INTEGER);
+CREATE INDEX dead_by_place ON dead (batch, place);
 CREATE TABLE quarantine (unit INTEGER NOT NULL, reason TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE INDEX quarantine_by_unit ON quarantine (unit);
 CREATE TABLE rejects (line INTEGER NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL);

@@ -118,11 +118,6 @@ class Totals:
     quarantined: int = 0
     rejects: int = 0
 
-    @property
-    def settled(self) -> int:
-        """Units that are not pending."""
-        return self.done + self.empty + self.failed + self.provisional
-
     def count(self, status: Status, by: int) -> None:
         """Counts units of one status."""
         name = status.name.lower()
