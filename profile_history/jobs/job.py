@@ -106,9 +106,7 @@ class HistoryJob:
         """How far the job has come; while it runs, as of now."""
         if self._keeper is not None and self._keeper._ledger is not None:
             ledger = self._keeper.ledger
-            self._last = progress_of(
-                self._phase, ledger.totals, self._stats, ledger.settled_here, ledger.brought_here
-            )
+            self._last = progress_of(self._phase, ledger.totals, self._stats, ledger.settled_here, ledger.brought_here)
         return self._last
 
     async def run(self, *, retry_failed: bool = False, until: Day | None = None) -> AsyncGenerator[Progress, None]:
