@@ -679,12 +679,12 @@ def test_a_server_that_comes_back_between_batches_is_written_on(elephant, how):
     ledger, clock = Ledger(), Clock()
     sink = elephant.sink(**clock.options)
     with opened(sink, ledger, new=True):
-        for batch in batches(count=3):
+        for batch in batches(count=2):
             sink.write(batch)
             ledger.apply(batch)
             elephant.server.restart(how)
         assert clock.now < 1
-        batch = Batch(4, [simple(99)])
+        batch = Batch(3, [simple(99)])
         sink.write(batch)
         ledger.apply(batch)
         with pytest.raises(SinkError, match="another job"):
