@@ -464,7 +464,7 @@ async def test_a_job_that_died_while_it_was_planned_is_planned_anew(server, tmp_
         stop = threading.Event()
         stop.set()
         with pytest.raises(PlanningStopped):
-            plan_job(tmp_path / "job.ledger", job._plan, MemorySource(server.profiles()), stop)
+            plan_job(tmp_path / "job.ledger.planning", job._plan, MemorySource(server.profiles()), stop)
         with pytest.raises(ConfigurationError, match="before it knew its profiles"):
             await ran(job_of(client, tmp_path))
         await ran(job_of(client, tmp_path, server.profiles()))

@@ -92,11 +92,6 @@ class Ledger:
         return plan
 
     @property
-    def planned(self) -> bool:
-        """Whether all units are planned; a job that died before plans anew."""
-        return bool(self._get("planned"))
-
-    @property
     def begun(self) -> bool:
         """Whether the sink was opened before."""
         return bool(self._get("begun"))
