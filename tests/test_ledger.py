@@ -5,9 +5,10 @@ import datetime as dt
 import sqlite3
 import threading
 
+import duckdb
 import pytest
 
-from profile_history import HistoryClient, Profile
+from profile_history import ConfigurationError, HistoryClient, Profile
 from profile_history.errors import DecodeError
 from profile_history.jobs import HistoryJob, LedgerError, Progress
 from profile_history.jobs.committing import Committing
@@ -16,7 +17,7 @@ from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lists import quarantine_beside, write_lists
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.planning import PlanningStopped, extend_job, plan_job
+from profile_history.jobs.planning import PlanningStopped, digest_of, extend_job, plan_job
 from profile_history.jobs.schema import failure
 from profile_history.jobs.sources import Line, MemorySource
 from profile_history.jobs.states import Entry, Quarantined, Record, Status
@@ -127,6 +128,41 @@ def test_a_sink_that_is_not_its_own_any_more_is_refused_and_the_ledger_stays(pat
         (tmp_path / "history.ndjson.partial").write_text("")
         keeper_of(path)
     assert path.exists()
+
+
+def test_a_table_that_was_taken_over_is_refused_and_the_ledger_stays(tmp_path):
+    """Whatever it holds now is somebody else's."""
+    path = tmp_path / "job.ledger"
+    plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
+    keeper_of(path).close()
+    with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
+        connection.execute("UPDATE history_job SET job = 'another'")
+    with pytest.raises(ConfigurationError):
+        keeper_of(path)
+    assert path.exists()
+
+
+def test_only_what_covers_the_same_days_is_replaced(path):
+    """Provisional units of other days and other profiles stay."""
+    with Ledger(path) as ledger:
+        recent, before = Window(dt.date(2024, 1, 30), LAST), Window(FIRST, dt.date(2024, 1, 29))
+        ledger.apply(Entry(None, [Record(9, 1, recent, Status.PROVISIONAL)], rests=[(1, before)]))
+        assert [unit.replaces for unit in ledger.pending(0, 10)] == [()] * 5
+        ledger.connection.execute("UPDATE units SET date_to = date_to + 5 WHERE number = 1")
+        assert [stored.unit for stored in ledger.pending(0, 1)[0].replaces] == [9]
+
+
+def test_lines_that_name_no_profile_do_not_change_the_fingerprint():
+    """What is compared are the profiles."""
+
+    class Odd(MemorySource):
+        """Has a bad line more."""
+
+        def lines(self):
+            yield Line(1, None, "odd", "x")
+            yield from super().lines()
+
+    assert digest_of(Odd(PROFILES)) == digest_of(MemorySource(PROFILES)) != digest_of(MemorySource(PROFILES[1:]))
 
 
 def test_rows_that_are_set_apart_are_listed_whatever_their_bytes(path):
@@ -255,6 +291,7 @@ async def test_a_commit_that_fails_ends_the_fetching(path, size):
             await made.add(contents(path), 100)
             await asyncio.sleep(0)
         await made.end()
+    made.gathering.take()
     with pytest.raises(SinkError, match="full"):
         await made.add(contents(path), size)
 
