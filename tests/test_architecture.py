@@ -105,7 +105,7 @@ def test_the_core_never_imports_a_wing():
 
 
 def test_wings_lean_on_each_other_in_one_direction():
-    """The command line starts jobs, jobs fill sinks; nothing looks back, and none leans on the test server but the demo."""
+    """The command line starts jobs, jobs fill sinks; nothing looks back, and only the demo leans on the test server."""
     below = {"sinks": set(), "jobs": {"sinks"}, "otel": set(), "testing": set(), "cli": {"jobs", "sinks", "testing"}}
     for wing, allowed in below.items():
         for path in (PACKAGE / wing).rglob("*.py"):

@@ -15,6 +15,7 @@ from profile_history import (
     AuthenticationError,
     ConfigurationError,
     Limits,
+    Pacing,
     Profile,
     RetryPolicy,
     ServerUnavailable,
@@ -285,6 +286,28 @@ async def test_newer_days_come_after_what_is_pending(server, tmp_path):
         await ran(job_of(client, tmp_path), until=LAST)
         with pytest.raises(ConfigurationError, match="lies before the last day of this job, 2024-12-31"):
             await ran(job_of(client, tmp_path), until="2024-01-01")
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_newer_days_that_were_interrupted_are_not_begun_anew(server, tmp_path):
+    """The same command on the same day asks only for what is missing."""
+    day = dt.date(2024, 12, 31)
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles(), date_to="2024-12-30", today=dt.date(2024, 12, 30)))
+    server.behaviour = Behaviour(latency=0.1)
+    async with (
+        server.client(pacing=Pacing(concurrency=2, adaptive=False)) as client,
+        aclosing(job_of(client, tmp_path, today=day).run(until=day)) as run,
+    ):
+        async for progress in run:
+            if progress.settled_here:
+                break
+    left = [unit for unit in units(tmp_path) if unit[3] == "pending"]
+    server.log.clear()
+    server.behaviour = Behaviour()
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, today=day), until=day)
+    assert 0 < len(server.log) == len(left) < 30
     assert lines(tmp_path) == truth(server)
 
 

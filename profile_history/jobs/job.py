@@ -174,9 +174,10 @@ class HistoryJob:
             self._keeper = keeper
             if retry_failed:
                 await written(keeper.retry_failed)
+            interrupted = keeper.ledger.totals.pending > 0
             try:
                 await self._fetch(keeper, written)
-                if until is not None:
+                if until is not None and not (interrupted and self._reaches(keeper, until)):
                     await written(keeper.extend, until, self._source)
                     await self._fetch(keeper, written)
             except BaseException:
@@ -233,6 +234,10 @@ class HistoryJob:
         if self._sink is None:
             raise ConfigurationError('the sink is missing; pass one, such as "history.duckdb"')
         return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.terms, self._sink.url)
+
+    def _reaches(self, keeper: Keeper, until: dt.date) -> bool:
+        """Whether the run that was interrupted was to bring these days and profiles already."""
+        return keeper.ledger.plan.date_to >= until and self._source is None
 
     def _check_terms(self, keeper: Keeper) -> None:
         plan = keeper.ledger.plan
