@@ -18,6 +18,7 @@ from profile_history.jobs.lists import write_lists
 from profile_history.jobs.locking import JobLock
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import digest_of, extend_job, plan_job, retry_failed
+from profile_history.jobs.schema import is_blank
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Entry
 from profile_history.sinks.base import Sink
@@ -166,9 +167,10 @@ class Keeper:
     def _is_there(self, source: Source | None) -> bool:
         if not self.path.exists():
             return False
-        with Ledger(self.path) as ledger:
-            if ledger.planned:
-                return True
+        if not is_blank(self.path):
+            with Ledger(self.path) as ledger:
+                if ledger.planned:
+                    return True
         if source is None:
             raise ConfigurationError(
                 f"the job of {self.path} was stopped before it knew its profiles; run the same `export` again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -86,6 +87,21 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
     return connection
 
 
+def is_blank(path: Path) -> bool:
+    """Whether a file holds nothing at all, as that of a ledger whose making was cut short.
+
+    Args:
+        path: The file, which must be there.
+    """
+    with contextlib.closing(sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True)) as connection:
+        try:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            # Something else is in it, and `connect` says what.
+            return False
+    return bool(tables == 0)
+
+
 def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
     try:
         # The order of the two matters: with FULL a commit in WAL mode waits for the disk (sqlite.org/pragma.html).
@@ -93,8 +109,9 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -32768")
         if new:
-            connection.executescript(f"PRAGMA application_id = {_APPLICATION}; BEGIN; {_TABLES} COMMIT;")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            # In one transaction, so that whoever is killed meanwhile leaves a file that `is_blank`.
+            versions = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
+            connection.executescript(f"BEGIN; {versions} {_TABLES} COMMIT;")
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
