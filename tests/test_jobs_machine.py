@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -37,11 +38,14 @@ from profile_history.sinks.parquet import ParquetSink
 from profile_history.windows import Order, Window
 
 DAY = dt.timedelta(days=1)
-FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 1, 8)
+FIRST, LAST = dt.date(2024, 1, 27), dt.date(2024, 2, 3)
 LOOKBACK = 2
+# After so many operations of the disk the process dies; None for not.
+FUSES = st.sampled_from((None, None, None, 0, 1, 2, 3, 4, 6, 9, 14))
+OUTCOMES = ("ok", "ok", "ok", "halved", "failed")
 PROFILES = [Profile.email(f"user{number}@example.com") for number in range(3)]
 TERMS = {"url": "http://localhost", "list_id": 1, "window": 30, "border": "overlap", "order": "newest"}
-ONCE, OFTEN = settings(max_examples=25, stateful_step_count=40), settings(max_examples=1000, stateful_step_count=60)
+ONCE, OFTEN = settings(max_examples=60, stateful_step_count=40), settings(max_examples=1000, stateful_step_count=60)
 
 
 class Crash(BaseException):
@@ -49,7 +53,7 @@ class Crash(BaseException):
 
 
 class Fuse(CountingDisk):
-    """A disk on which the process dies when its fuse has burnt down, once; a write is then cut short."""
+    """A disk on which the process dies when its fuse has burnt down; a write is then cut short."""
 
     left = None
 
@@ -59,7 +63,6 @@ class Fuse(CountingDisk):
             return
         self.left -= 1
         if self.left < 0:
-            self.left = None
             if operation == "write":
                 with path.open("ab") as file:
                     file.write(b"to")
@@ -75,7 +78,7 @@ class Served:
     def rows(self, profile, day):
         place = PROFILES.index(profile) * 1000 + (day - FIRST).days
         late = min(LOOKBACK, max(0, (self.today - day).days)) if place % 3 == 0 else 0
-        return [place * 10 + number for number in range(place % 4 + late)]
+        return [place * 10 + number for number in range((place + PROFILES.index(profile)) % 4 + late)]
 
     def all(self, last):
         days = [FIRST + DAY * number for number in range((last - FIRST).days + 1)]
@@ -113,27 +116,30 @@ class JobMachine(RuleBasedStateMachine):
 
     @initialize()
     def plan(self):
-        self.resume(retry=False)
+        self.resume(retry=False, fuse=None)
         self.begun = True
 
     @precondition(lambda self: self.keeper is None)
-    @rule(retry=st.booleans())
-    def resume(self, retry):
+    @rule(retry=st.booleans(), fuse=FUSES)
+    def resume(self, retry, fuse):
         """Starts, as the first time or again."""
         keeper = Keeper(self.path, threading.Event())
         self.keeper = keeper
         plan = self._plan(self.last) if not self.begun else None
-        if not self._survives(keeper.open, plan, MemorySource(PROFILES) if plan else None, self._sink()):
+        if not self._survives(fuse, keeper.open, plan, MemorySource(PROFILES) if plan else None, self._sink()):
             return
+        self._nothing_lies_about()
         if retry:
             keeper.retry_failed()
         self._take_up()
 
     @precondition(lambda self: self.todo)
-    @rule(data=st.data(), outcome=st.sampled_from(("ok", "ok", "ok", "halved", "failed")))
+    @rule(data=st.data(), outcome=st.sampled_from(OUTCOMES))
     def fetch(self, data, outcome):
         """One answer comes in, for a whole unit or for the newer half of what is left of it, or none comes."""
-        place = data.draw(st.integers(0, len(self.todo) - 1))
+        self._fetch(data.draw(st.integers(0, len(self.todo) - 1)), outcome)
+
+    def _fetch(self, place, outcome):
         unit, left = self.todo[place]
         days = days_of(left)
         window = Window(days[len(days) // 2], left.date_to) if outcome == "halved" else left
@@ -150,15 +156,15 @@ class JobMachine(RuleBasedStateMachine):
         self._stage(unit, window, failed=False)
 
     @precondition(lambda self: self.keeper is not None)
-    @rule()
-    def commit(self):
+    @rule(fuse=FUSES)
+    def commit(self, fuse):
         """What was fetched gets into sink and ledger, or the process dies over it."""
         gathered, staged, self.staged = self.gathering.take(), self.staged, {}
         if not gathered.records and not gathered.rests:
             return
         before = dict(self.model)
         after = {**self.model, **staged}
-        self.model = after if self._survives(self.keeper.commit, gathered) else (before, after)
+        self.model = after if self._survives(fuse, self.keeper.commit, gathered) else (before, after)
 
     @precondition(lambda self: self.keeper is not None)
     @rule()
@@ -173,20 +179,17 @@ class JobMachine(RuleBasedStateMachine):
         self.stop()
 
     @precondition(lambda self: self.keeper is not None and not self.todo)
-    @rule()
-    def finish(self):
+    @rule(fuse=FUSES)
+    def finish(self, fuse):
         """Nothing is left to fetch, and the files get their final form."""
-        self.commit()
-        if self.keeper is not None:
-            self._survives(self.keeper.finish)
+        self.commit(None)
+        self._survives(fuse, self.keeper.finish)
 
     @precondition(lambda self: self.keeper is not None and not self.todo)
     @rule(days=st.integers(0, 3))
     def extend(self, days):
         """Time goes by, and the job goes on to today."""
-        self.commit()
-        if self.keeper is None:
-            return
+        self.commit(None)
         last = self.last + DAY * days
         self.served.today = last
         self.keeper.extend(last, None)
@@ -206,10 +209,16 @@ class JobMachine(RuleBasedStateMachine):
         """The process is killed between two operations."""
         self._die()
 
-    @rule(operations=st.integers(0, 25))
-    def light_the_fuse(self, operations):
-        """The process will be killed in so many operations."""
-        self.disk.left = operations
+    @precondition(lambda self: self.keeper is not None and not self.todo)
+    @rule(data=st.data(), days=st.integers(1, 4), fuse=FUSES)
+    def days_go_by(self, data, days, fuse):
+        """All of that, as a nightly run does it; the last one may not survive."""
+        for left in reversed(range(days)):
+            self.extend(1)
+            while self.todo:
+                self._fetch(0, data.draw(st.sampled_from(OUTCOMES)))
+            self.finish(None if left else fuse)
+            self.the_sink_holds_what_the_model_says()
 
     # What must not happen
 
@@ -260,9 +269,8 @@ class JobMachine(RuleBasedStateMachine):
 
     def teardown(self):
         """In the end the sink holds all that the server has, and nothing lies about."""
-        self.disk.left = None
         if self.keeper is None:
-            self.resume(retry=True)
+            self.resume(retry=True, fuse=None)
         self.the_sink_holds_what_the_model_says()
         for _ in range(2):
             self._fetch_all()
@@ -273,20 +281,22 @@ class JobMachine(RuleBasedStateMachine):
         self.the_sink_holds_what_the_model_says()
         assert self.model == self.served.all(self.last)
         assert self.keeper.verify() == []
-        files, known = files_in(self.directory), known_files(self.directory, self.keeper.ledger)
-        assert [name for name in files if not name.endswith(("-wal", "-shm"))] == known
+        self._nothing_lies_about()
         assert Counter(dict(self._read_back())) == _counted(self.model)
         self.keeper.close()
         shutil.rmtree(self.directory)
 
     # How it is done
 
-    def _survives(self, work, *arguments):
+    def _survives(self, fuse, work, *arguments):
+        self.disk.left = fuse
         try:
             work(*arguments)
         except Crash:
             self._die()
             return False
+        finally:
+            self.disk.left = None
         return True
 
     def _die(self):
@@ -315,12 +325,8 @@ class JobMachine(RuleBasedStateMachine):
 
     def _fetch_all(self):
         while self.todo:
-            unit, left = self.todo.pop()
-            self.gathering.add(
-                [Contents(unit, part, self._items(unit.profile, part), None, 1) for part in self.gathering.cut(left)], 1
-            )
-            self._stage(unit, left, failed=False)
-        self.commit()
+            self._fetch(0, "ok")
+        self.commit(None)
 
     def _stage(self, unit, window, *, failed):
         """A unit that replaces others does so when all of it is there; another one does not wait."""
@@ -349,6 +355,14 @@ class JobMachine(RuleBasedStateMachine):
         for profile in {profile for profile, _, _ in rows}:
             days = Counter(day for owner, first, last in rows if owner == profile for day in range(first, last + 1))
             assert max(days.values()) == 1
+
+    def _nothing_lies_about(self):
+        """The files are those that the ledger knows, and as long."""
+        known = known_files(self.directory, self.keeper.ledger)
+        assert [name for name in files_in(self.directory) if not name.endswith(("-wal", "-shm"))] == known
+        for name, ends in groupby(self.keeper.ledger.parts(), lambda part: part.name):
+            path = self.directory / ("lake.parquet" if name.endswith(".parquet") else "") / name
+            assert path.stat().st_size == max(part.offset + part.size for part in ends)
 
     def _sink(self, disk=None):
         raise NotImplementedError
