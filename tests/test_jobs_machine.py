@@ -166,18 +166,6 @@ class JobMachine(RuleBasedStateMachine):
         after = {**self.model, **staged}
         self.model = after if self._survives(fuse, self.keeper.commit, gathered) else (before, after)
 
-    @precondition(lambda self: self.keeper is not None)
-    @rule()
-    def commit_into_a_broken_ledger(self):
-        """The sink takes the batch, and the ledger cannot: the run ends, and the rows do not count."""
-        gathered, self.staged = self.gathering.take(), {}
-        if gathered.records or gathered.rests:
-            self.keeper.ledger.connection.set_progress_handler(lambda: 1, 1)
-            with pytest.raises(LedgerError):
-                self.keeper.commit(gathered)
-            self.keeper.ledger.connection.set_progress_handler(None, 0)
-        self.stop()
-
     @precondition(lambda self: self.keeper is not None and not self.todo)
     @rule(fuse=FUSES)
     def finish(self, fuse):
@@ -197,17 +185,20 @@ class JobMachine(RuleBasedStateMachine):
         self._take_up()
 
     @precondition(lambda self: self.keeper is not None)
-    @rule()
-    def stop(self):
-        """The run ends in order; what was not committed is forgotten."""
+    @rule(how=st.sampled_from(("stopped", "killed", "failed")))
+    def end(self, how):
+        """The run is stopped or killed between two operations, or its ledger fails when the sink has the rows."""
+        gathered = self.gathering.take()
+        if how == "killed":
+            self._die()
+            return
+        if how == "failed" and (gathered.records or gathered.rests):
+            # It makes SQLite give up whatever statement comes next.
+            self.keeper.ledger.connection.set_progress_handler(lambda: 1, 1)
+            with pytest.raises(LedgerError):
+                self.keeper.commit(gathered)
         self.keeper.close()
         self._forget()
-
-    @precondition(lambda self: self.keeper is not None)
-    @rule()
-    def crash(self):
-        """The process is killed between two operations."""
-        self._die()
 
     @precondition(lambda self: self.keeper is not None and not self.todo)
     @rule(data=st.data(), days=st.integers(1, 4), fuse=FUSES)
