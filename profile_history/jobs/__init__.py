@@ -5,14 +5,20 @@ from profile_history.jobs.locking import JobHeld
 from profile_history.jobs.progress import Progress
 from profile_history.jobs.schema import LedgerError
 from profile_history.jobs.sources import Line, Source, SourceError, source_of
+from profile_history.jobs.status import Failure, JobStatus, status_of
+from profile_history.jobs.verifying import verify
 
 __all__ = [
+    "Failure",
     "HistoryJob",
     "JobHeld",
+    "JobStatus",
     "LedgerError",
     "Line",
     "Progress",
     "Source",
     "SourceError",
     "source_of",
+    "status_of",
+    "verify",
 ]

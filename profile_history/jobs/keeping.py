@@ -81,7 +81,7 @@ class Keeper:
         self._ledger = Ledger(self.path)
         kept = self._ledger.plan
         if plan is not None and source is not None and not new:
-            kept.check_same(attrs.evolve(plan, profiles=digest_of(source)))
+            kept.check_same(attrs.evolve(plan, profiles=digest_of(source, self.stop)))
         self._sink = sink or sink_of(kept.sink)
         if self._sink.url != kept.sink:
             raise ConfigurationError(

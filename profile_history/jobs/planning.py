@@ -31,11 +31,18 @@ class PlanningStopped(HistoryError):
     """Planning was interrupted; the next start plans anew."""
 
 
-def digest_of(source: Source) -> str:
-    """A fingerprint of all profiles of a source, in their order."""
+def digest_of(source: Source, stop: threading.Event) -> str:
+    """A fingerprint of all profiles of a source, in their order.
+
+    Raises:
+        PlanningStopped: `stop` was set.
+    """
     digest = hashlib.sha256()
-    for line in source.lines():
-        _take(digest, line)
+    lines = source.lines()
+    while chunk := list(islice(lines, _LINES_A_COMMIT)):
+        _check(stop)
+        for line in chunk:
+            _take(digest, line)
     return digest.hexdigest()
 
 
@@ -157,14 +164,18 @@ def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:
     with ledger.transaction() as connection:
         connection.execute("DELETE FROM rejects")
     while chunk := list(islice(lines, _LINES_A_COMMIT)):
-        if stop.is_set():
-            raise PlanningStopped("planning was interrupted; run the same command again")
+        _check(stop)
         texts = [(_take(digest, line),) for line in chunk if line.profile is not None]
         rejects = [(line.number, line.reason, line.text) for line in chunk if line.profile is None]
         with ledger.transaction() as connection:
             connection.executemany("INSERT INTO profiles (profile) VALUES (?)", texts)
             connection.executemany("INSERT INTO rejects VALUES (?, ?, ?)", rejects)
     return digest.hexdigest()
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise PlanningStopped("planning was interrupted; run the same command again")
 
 
 def _take(digest: hashlib._Hash, line: Line) -> str:

@@ -88,6 +88,10 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
 
 def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
     try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != _APPLICATION and not new:
+            # Before anything is changed: it may be somebody's database.
+            raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
         # The order of the two matters: with FULL a commit in WAL mode waits for the disk (sqlite.org/pragma.html).
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -95,12 +99,9 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
         if new:
             connection.executescript(f"PRAGMA application_id = {_APPLICATION}; BEGIN; {_TABLES} COMMIT;")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
         raise failure(path, error) from None
-    if application != _APPLICATION:
-        raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {path} is of version {version}, and this program knows up to {SCHEMA_VERSION}; "

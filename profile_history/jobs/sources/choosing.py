@@ -115,7 +115,7 @@ def _format_of(suffix: str) -> Format:
         known = ", ".join(filter(None, _FORMATS))
         raise ConfigurationError(
             f"no format is known for {suffix}; name the file {known} or .duckdb, "
-            f"or pass format=, one of {', '.join(get_args(Format))}"
+            f"or pass a format, one of {', '.join(get_args(Format))}"
         )
     return _FORMATS[suffix]
 
