@@ -1021,7 +1021,7 @@ class TestProgram:
         assert code == 0
         assert [word for word in OPTIONS if not re.search(rf"│ {word} ", text)] == []
         assert re.search(
-            "0 done, 1 some windows failed, 2 wrong usage, 74 .*, 75 .*, 77 .*, 130 .*, 143 terminated", text
+            "0 done, 1 some windows failed.*, 2 wrong usage.*, 74 .*, 75 .*, 77 .*, 130 .*, 143 terminated", text
         )
         assert "PROFILE_HISTORY_TOKEN_FILE" in text
 

@@ -12,10 +12,13 @@ from rich.console import Console
 from profile_history.cli import exits
 from profile_history.cli.actions import actions
 from profile_history.cli.demo import demo
+from profile_history.cli.export import export
 from profile_history.cli.fetch import fetch
 from profile_history.cli.formats import visible
 from profile_history.cli.output import flush_stdout
+from profile_history.cli.resume import resume, retry_failed
 from profile_history.cli.serve import serve
+from profile_history.cli.status import status, verify
 from profile_history.errors import ConfigurationError
 from profile_history.version import __version__
 
@@ -32,6 +35,11 @@ app = App(
 )
 app.command(demo)
 app.command(fetch)
+app.command(export)
+app.command(status)
+app.command(resume)
+app.command(retry_failed)
+app.command(verify)
 app.command(serve)
 app.command(actions)
 

@@ -51,6 +51,16 @@ class Connection:
     patience: float = 900.0
     allow_http: Annotated[bool, Parameter(negative="")] = False
 
+    def or_else(self, url: str, *, ledger_first: bool = False) -> Self:
+        """The same, and where no address was given, the one in the plan of a job.
+
+        Args:
+            url: The address in the plan.
+            ledger_first: Whether it goes before the one in the environment.
+        """
+        given = self.url if ledger_first else self.url or os.environ.get(settings.URL)
+        return attrs.evolve(self, url=given or url)
+
     def words(self) -> str:
         """What has to be typed again to reach the server the same way, with a blank before it."""
         usual = Connection()
@@ -84,16 +94,22 @@ class Asking:
     border: Literal["overlap", "exact"] | None = None
     order: Literal["newest", "oldest"] | None = None
 
+    @classmethod
+    def of(cls, terms: Mapping[str, Any]) -> Self:
+        """As the plan of a job says."""
+        rule = terms["window"]
+        return cls(terms["list_id"], "none" if rule is None else str(rule), terms["border"], terms["order"])
+
     def or_else(self, terms: Mapping[str, Any]) -> Self:
         """The same, and where nothing was said, what the plan of a job says."""
-        rule = terms["window"]
-        list_id = terms["list_id"] if settings.LIST_ID not in os.environ else None
+        planned = Asking.of(terms)
+        list_id = None if settings.LIST_ID in os.environ else planned.list_id
         return attrs.evolve(
             self,
-            list_id=self.list_id if self.list_id is not None else list_id,
-            window=self.window or ("none" if rule is None else str(rule)),
-            border=self.border or terms["border"],
-            order=self.order or terms["order"],
+            list_id=list_id if self.list_id is None else self.list_id,
+            window=self.window or planned.window,
+            border=self.border or planned.border,
+            order=self.order or planned.order,
         )
 
 

@@ -7,6 +7,7 @@ from profile_history.jobs.schema import LedgerError
 from profile_history.jobs.sources import Line, Source, SourceError, source_of
 from profile_history.jobs.status import Failure, JobStatus, status_of
 from profile_history.jobs.verifying import verify
+from profile_history.sinks.base import SinkError
 
 __all__ = [
     "Failure",
@@ -16,6 +17,7 @@ __all__ = [
     "LedgerError",
     "Line",
     "Progress",
+    "SinkError",
     "Source",
     "SourceError",
     "source_of",

@@ -21,6 +21,7 @@ from profile_history.jobs.gathering import Gathered, Gathering
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
+from profile_history.jobs.planning import check_later
 from profile_history.jobs.progress import Progress, progress_of
 from profile_history.jobs.sources import MemorySource, Source
 from profile_history.jobs.sources.counting import Counted
@@ -169,6 +170,8 @@ class HistoryJob:
         try:
             await written(keeper.open, None if until else self._plan, None if until else self._source, self._sink)
             self._check_terms(keeper)
+            if until is not None:
+                check_later(keeper.ledger.plan, until)
             if self._lookback is not None:
                 await written(keeper.ledger.look_back, self._lookback)
             self._before = attrs.evolve(keeper.ledger.totals)

@@ -68,6 +68,16 @@ class Keeper:
             LedgerError: The ledger cannot be used.
             SinkError: The sink cannot be used.
         """
+        new = self._open_books(plan, source, sink)
+        try:
+            self._open_sink(self.sink, self.ledger)
+        except ConfigurationError:
+            if new:
+                self._forget()
+            raise
+
+    def _open_books(self, plan: Plan | None, source: Source | None, sink: Sink | None) -> bool:
+        """Opens or makes the ledger, and finds the sink; says whether the job is new."""
         if plan is None and not self.path.exists():
             raise ConfigurationError(
                 f"there is no ledger {self.path}; name the ledger of a job, or begin one with `export`"
@@ -87,12 +97,7 @@ class Keeper:
             raise ConfigurationError(
                 f"the job fills {kept.sink}, not {self._sink.url}; name that one, or another ledger"
             )
-        try:
-            self._open_sink(self._sink, self._ledger)
-        except ConfigurationError:
-            if new:
-                self._forget()
-            raise
+        return new
 
     def retry_failed(self) -> int:
         """Makes failed units pending again; returns how many."""
@@ -149,8 +154,24 @@ class Keeper:
         """Writes the lists of rejects and of quarantined rows beside the ledger."""
         write_lists(self.ledger)
 
-    def verify(self) -> list[str]:
-        """Reads the sink back, and says what differs from the ledger."""
+    def verify(self, sink: Sink | None) -> list[str]:
+        """Opens a job that is there, reads its sink back, and says what differs from the ledger.
+
+        Args:
+            sink: The sink; None for the one that the ledger names.
+
+        Raises:
+            ConfigurationError: There is no such job, or it fills another sink.
+            JobHeld: Another process works on it.
+            LedgerError: The ledger cannot be used.
+            SinkError: The sink cannot be used.
+        """
+        self._open_books(None, None, sink)
+        try:
+            self._open_sink(self.sink, self.ledger)
+        except ConfigurationError as error:
+            # What it holds differs so much that no job would touch it.
+            return [str(error)]
         return list(self.sink.verify())
 
     def close(self) -> None:

@@ -97,6 +97,18 @@ def retry_failed(ledger: Ledger) -> int:
     return changed
 
 
+def check_later(plan: Plan, date_to: dt.date) -> None:
+    """Compares a new last day with that of a job.
+
+    Raises:
+        ConfigurationError: It lies before it.
+    """
+    if date_to < plan.date_to:
+        raise ConfigurationError(
+            f"the new last day {date_to} lies before that of this job, {plan.date_to}; name that day or a later one"
+        )
+
+
 def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: threading.Event) -> None:
     """Plans the days since the job's last one, provisional units again, failed ones too, and profiles that are new.
 
@@ -113,8 +125,7 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
     plan = ledger.plan
     if ledger.totals.pending:
         raise ConfigurationError(f"{ledger.totals.pending} units are still pending; run `resume` first")
-    if date_to < plan.date_to:
-        raise ConfigurationError(f"date_to {date_to} lies before the last day of this job, {plan.date_to}")
+    check_later(plan, date_to)
     digest = plan.profiles
     with _stoppable(ledger, stop):
         if source is not None:

@@ -112,7 +112,11 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
 def failure(path: Path, error: sqlite3.Error) -> LedgerError:
     """What SQLite says, with what to do."""
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if name.startswith("SQLITE_NOTADB"):
+        return LedgerError(
+            f"{path} is no ledger of a job, or damaged; name the ledger, or the sink beside which it stands"
+        )
+    if name.startswith("SQLITE_CORRUPT"):
         return LedgerError(
             f"the ledger {path} is damaged ({error}); restore it and its sink from a backup, or begin a new job "
             "elsewhere"

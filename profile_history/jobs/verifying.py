@@ -25,7 +25,6 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
     """
     keeper = Keeper(Path(ledger), threading.Event())
     try:
-        keeper.open(None, None, sink_of(sink) if isinstance(sink, str) else sink)
-        return keeper.verify()
+        return keeper.verify(sink_of(sink) if isinstance(sink, str) else sink)
     finally:
         keeper.close()

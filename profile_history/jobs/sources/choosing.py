@@ -83,7 +83,9 @@ def source_of(
     if kind == "ndjson":
         return _checked(NdjsonSource(place, matching))
     if matching is None:
-        raise ConfigurationError(f"text needs a matching mode; pass one of {', '.join(Matching)}")
+        raise ConfigurationError(
+            f"text needs a matching mode (--matching on the command line), one of {', '.join(Matching)}"
+        )
     return _checked(TextSource(place, matching))
 
 
