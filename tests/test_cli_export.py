@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -56,7 +57,7 @@ def export(server, run):  # noqa: F811
     """Exports the first profiles; gives exit code, stdout and stderr."""
 
     def exporter(into, *words, profiles=20):
-        return run("export", listed(profiles), "--matching", "email", *DAYS, "--into", into, *words)
+        return run("export", listed(profiles), "--matching", "email", *DAYS, f"--into={into}", *words)
 
     return exporter
 
@@ -85,7 +86,7 @@ def stored(path):
         names = ("profile", "datetime", "action", "message_id")
         return Counter(zip(*(table[name].to_pylist() for name in names), strict=True))
     if path.endswith(".csv"):
-        with open(path, newline="") as file:
+        with Path(path).open(newline="") as file:
             return Counter(moment(row["profile"], row) for row in csv.DictReader(file))
     entries = map(json.loads, Path(path).read_text().splitlines())
     return Counter(moment(entry["profile"], entry["event"]) for entry in entries)
@@ -133,7 +134,7 @@ class TestExport:
         code, _, err = export("history.ndjson", "--window", "61")
         assert (code, "window is 'auto' there and 61 here" in err) == (2, True)
         code, _, err = export("history.ndjson", profiles=21)
-        assert (code, "the profiles are others" in err) == (2, True)
+        assert (code, "the list of profiles is another one" in err) == (2, True)
         assert Path("history.ndjson").read_bytes() == before
         assert verify("history.ndjson.ledger") == []
 
@@ -274,7 +275,7 @@ class TestFailures:
         assert (code, summary(out)["sink"]) == (74, "postgresql://me@127.0.0.1:9/db?table=history")
         assert "sesame" not in out + err
         assert "resume db.history.ledger --into 'postgresql://me:PASSWORD@127.0.0.1:9/db?table=history'" in err
-        assert "sesame" not in subprocess.run(["strings", "db.history.ledger"], capture_output=True, text=True).stdout
+        assert b"sesame" not in Path("db.history.ledger").read_bytes()
 
     @pytest.mark.parametrize(
         ("error", "code"),
@@ -332,7 +333,7 @@ class TestJson:
     def test_another_plan_is_an_object_too(self, server, export):
         """With the error in it, and what is in the ledger."""
         export("history.ndjson")
-        code, out, err = export("history.ndjson", "--border", "exact", "--json")
+        code, out, _ = export("history.ndjson", "--border", "exact", "--json")
         told = summary(out)
         assert (code, told["status"], told["exit_code"]) == (2, "refused", 2)
         assert "border is 'overlap' there and 'exact' here" in told["error"]
@@ -375,8 +376,8 @@ class TestSignals:
             before = len(server.log)
             with started(*words, stderr=subprocess.PIPE) as process:
                 if rng.random() < 0.7:
-                    wanted = rng.randrange(1, 60)
-                    until(lambda: len(server.log) >= before + wanted)
+                    wanted = before + rng.randrange(1, 60)
+                    until(lambda wanted=wanted: len(server.log) >= wanted)
                 time.sleep(rng.random() / 2)
                 os.kill(process.pid, signal.SIGINT)
                 begun = time.monotonic()
@@ -553,10 +554,7 @@ class TestStatus:
     def test_a_job_that_knows_no_profiles_yet_is_not_planned(self, server, run):  # noqa: F811
         """Nothing can be resumed there."""
         with started("export", "-", "--matching=email", *DAYS, "--into=a.ndjson", stdin=subprocess.PIPE) as process:
-            until(lambda: Path("a.ndjson.ledger").exists())
-            until(lambda: holder_of(Path("a.ndjson.ledger")) is not None)
-            with contextlib.suppress(LedgerError):
-                until(lambda: status_of("a.ndjson.ledger").holder is not None)
+            until(lambda: running(Path("a.ndjson.ledger")))
             process.kill()
         code, out, _ = run("status", "a.ndjson")
         assert (code, "state     not planned" in out) == (0, True)
@@ -593,9 +591,10 @@ class TestVerify:
         changed[len(changed) // 2] ^= 1
         path.write_bytes(changed)
         code, out, _ = run("verify", into)
-        assert (code, len(out.splitlines())) == (1, 1)
+        assert (code, "not what was written" in out) == (1, True)
+        differences = out.splitlines()
         code, out, _ = run("verify", into, "--json")
-        assert (code, len(summary(out)["differences"])) == (1, 1)
+        assert (code, summary(out)["differences"]) == (1, differences)
 
     @pytest.mark.parametrize("into", ["history.ndjson", "history.csv", "lake.parquet"])
     def test_a_file_that_is_cut_or_gone_is_a_difference(self, server, export, run, into):  # noqa: F811
@@ -657,6 +656,14 @@ class TestResume:
         assert "resume history.ndjson.ledger --token-file token --auth header --allow-http" in err
 
 
+def running(ledger):
+    """Whether some process has begun to fill a ledger."""
+    try:
+        return ledger.exists() and status_of(ledger).holder is not None
+    except LedgerError:
+        return False
+
+
 def token_file(token):
     path = Path("token")
     path.write_text(token)
@@ -712,7 +719,7 @@ class TestSinceLast:
         export("a.ndjson")
         asked = len(server.log)
         code, _, err = run("export", "--since-last", "--to=2024-01-01", "--into=a.ndjson")
-        assert (code, "lies before that of this job, 2024-12-31" in err) == (2, True)
+        assert (code, "lies before the last day of this job, 2024-12-31" in err) == (2, True)
         code, _, err = run(
             "export", listed(20), "--matching=email", "--since-last", "--from=2023-02-01", "--into=a.ndjson"
         )
@@ -772,8 +779,7 @@ class TestDisplay:
         assert line.startswith("server down, waiting 0 s of 900 s (10 failures in a row) · 1/2 units")
         now = Progress("complete", done=2)
         plain = view_of(lambda: now, health, Console(force_terminal=False)).line()
-        assert dt.datetime.strptime(plain[:19], "%Y-%m-%d %H:%M:%S")
-        assert plain[20:].startswith("complete")
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d complete", plain)
 
 
 class TestLibrary:

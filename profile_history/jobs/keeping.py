@@ -20,7 +20,7 @@ from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import digest_of, extend_job, plan_job, retry_failed
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Entry
-from profile_history.sinks.base import Sink
+from profile_history.sinks.base import Sink, SinkError
 from profile_history.sinks.urls import sink_of
 
 
@@ -164,15 +164,17 @@ class Keeper:
             ConfigurationError: There is no such job, or it fills another sink.
             JobHeld: Another process works on it.
             LedgerError: The ledger cannot be used.
-            SinkError: The sink cannot be used.
+            SinkError: The database that is the sink cannot be used.
         """
         self._open_books(None, None, sink)
         try:
             self._open_sink(self.sink, self.ledger)
-        except ConfigurationError as error:
-            # What it holds differs so much that no job would touch it.
+            return list(self.sink.verify())
+        except (ConfigurationError, SinkError) as error:
+            if self.sink.keeps_books and isinstance(error, SinkError):
+                # A database that cannot be reached says nothing of what it holds.
+                raise
             return [str(error)]
-        return list(self.sink.verify())
 
     def close(self) -> None:
         """Lets go of everything; again is harmless."""

@@ -93,7 +93,7 @@ class JobLock:
             holder = _read(file)
             os.close(file)
             raise JobHeld(
-                f"{holder} is working on the job of {self._ledger}; wait for it, or stop it and run `resume`",
+                f"{holder} is working on this job ({self._ledger}); wait for it, or stop it and run `resume`",
                 holder.pid,
             ) from None
         os.ftruncate(file, 0)

@@ -96,4 +96,6 @@ class Plan:
 
 
 def _difference(name: str, there: object, here: object) -> str:
-    return "the profiles are others" if name == "profiles" else f"{name} is {there!r} there and {here!r} here"
+    if name == "profiles":
+        return "the list of profiles is another one"
+    return f"{name} is {there!r} there and {here!r} here"

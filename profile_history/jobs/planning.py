@@ -105,7 +105,7 @@ def check_later(plan: Plan, date_to: dt.date) -> None:
     """
     if date_to < plan.date_to:
         raise ConfigurationError(
-            f"the new last day {date_to} lies before that of this job, {plan.date_to}; name that day or a later one"
+            f"date_to {date_to} lies before the last day of this job, {plan.date_to}; name that day or a later one"
         )
 
 

@@ -21,7 +21,7 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
         ConfigurationError: There is no such job, or it fills another sink.
         JobHeld: Another process works on the job.
         LedgerError: The ledger cannot be used.
-        SinkError: The sink cannot be used.
+        SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
     """
     keeper = Keeper(Path(ledger), threading.Event())
     try:
