@@ -59,9 +59,7 @@ class _Wanted:
         Raises:
             ConfigurationError: Something is missing.
         """
-        from profile_history.jobs import status_of
-
-        if since_last and ledger.exists() and status_of(ledger, failures=0).plan is not None:
+        if since_last and ledger.exists():
             return False
         where = f"; --since-last goes on with a job, and there is none at {ledger} yet" if since_last else ""
         if self.profiles is None:

@@ -14,6 +14,7 @@ def ledger_of(job: str) -> Path:
     Raises:
         ConfigurationError: There is no such job.
     """
+    from profile_history.jobs.schema import draft_of
     from profile_history.sinks.urls import ledger_beside
 
     try:
@@ -21,7 +22,7 @@ def ledger_of(job: str) -> Path:
     except ConfigurationError:
         beside = Path(job)
     for path in (beside, Path(job)):
-        if path.is_file():
+        if path.is_file() or draft_of(path).is_file():
             return path
     looked = f"{beside} is not there" if "://" in job or str(beside) == job else f"neither {beside} nor {job} is there"
     raise ConfigurationError(

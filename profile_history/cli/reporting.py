@@ -65,7 +65,7 @@ class Report:
         return exits.SOME_FAILED if self.progress is not None and self.progress.failed else exits.DONE
 
     def _status(self) -> JobStatus | None:
-        if self.ledger is None or not self.ledger.exists():
+        if self.ledger is None:
             return None
         try:
             return status_of(self.ledger, failures=_LISTED_FOR_PROGRAMS)
@@ -153,7 +153,7 @@ def standing(status: JobStatus) -> str:
     )
     listed = ", ".join(f"{number:,} {what}" for what, number in kinds if number)
     place = f" in {status.plan.sink}" if status.plan is not None else ""
-    units = counted(totals.settled + totals.pending, "unit")
+    units = counted(totals.units, "unit")
     return f"{counted(totals.rows, 'event')}{place}; {units}{f': {listed}' if listed else ''}"
 
 

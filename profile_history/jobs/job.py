@@ -25,7 +25,7 @@ from profile_history.jobs.planning import check_later
 from profile_history.jobs.progress import Progress, progress_of
 from profile_history.jobs.sources import MemorySource, Source
 from profile_history.jobs.sources.counting import Counted
-from profile_history.jobs.states import Planned, Totals
+from profile_history.jobs.states import Planned
 from profile_history.jobs.verifying import verify
 from profile_history.profiles import Profile
 from profile_history.rawrows import RAW
@@ -102,7 +102,6 @@ class HistoryJob:
         self._today = today
         self._phase = "planning"
         self._stats: list[Stats] = []
-        self._before = Totals()
         self._keeper: Keeper | None = None
         self._last = Progress("planning")
 
@@ -110,8 +109,8 @@ class HistoryJob:
     def progress(self) -> Progress:
         """How far the job has come; while it runs, as of now."""
         if self._keeper is not None and self._keeper._ledger is not None:
-            totals = self._keeper.ledger.totals
-            self._last = progress_of(self._phase, totals, self._stats, self._before)
+            ledger = self._keeper.ledger
+            self._last = progress_of(self._phase, ledger.totals, self._stats, ledger.settled_here, ledger.brought_here)
         elif self._phase == "planning" and self._source is not None:
             self._last = Progress("planning", lines=self._source.read)
         return self._last
@@ -174,13 +173,13 @@ class HistoryJob:
                 check_later(keeper.ledger.plan, until)
             if self._lookback is not None:
                 await written(keeper.ledger.look_back, self._lookback)
-            self._before = attrs.evolve(keeper.ledger.totals)
             self._keeper = keeper
             if retry_failed:
                 await written(keeper.retry_failed)
+            interrupted = keeper.ledger.totals.pending > 0
             try:
                 await self._fetch(keeper, written)
-                if until is not None:
+                if until is not None and not (interrupted and self._reaches(keeper, until)):
                     await written(keeper.extend, until, self._source)
                     await self._fetch(keeper, written)
             except BaseException:
@@ -237,6 +236,10 @@ class HistoryJob:
         if self._sink is None:
             raise ConfigurationError('the sink is missing; pass one, such as "history.duckdb"')
         return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.terms, self._sink.url)
+
+    def _reaches(self, keeper: Keeper, until: dt.date) -> bool:
+        """Whether the run that was interrupted was to bring these days and profiles already."""
+        return keeper.ledger.plan.date_to >= until and self._source is None
 
     def _check_terms(self, keeper: Keeper) -> None:
         plan = keeper.ledger.plan

@@ -20,8 +20,9 @@ from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.naming import text_of
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.schema import INDEXES, LedgerError
-from profile_history.jobs.sources import Line, Source
+from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Status, Totals, to_number
+from profile_history.profiles import Profile
 
 _LINES_A_COMMIT = 20_000
 _STEPS_BETWEEN_LOOKS = 100_000
@@ -42,7 +43,8 @@ def digest_of(source: Source, stop: threading.Event) -> str:
     while chunk := list(islice(lines, _LINES_A_COMMIT)):
         _check(stop)
         for line in chunk:
-            _take(digest, line)
+            if line.profile is not None:
+                _taken(digest, line.profile)
     return digest.hexdigest()
 
 
@@ -80,7 +82,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
                     f"there is not one profile in {source.url}" + _first_reject(connection) + "; check the file, "
                     "--matching and --column"
                 )
-            values = {"plan": complete.to_json(), "plan_hash": complete.hash, "planned": 1}
+            values = {"plan": complete.to_json(), "plan_hash": complete.hash}
             ledger.store(connection, {**values, "totals": json.dumps(attrs.asdict(totals))})
         ledger.totals = totals
 
@@ -119,12 +121,10 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
         stop: Set to interrupt it. The profiles that were read until then stay, and their units are planned next time.
 
     Raises:
-        ConfigurationError: Units are pending, or `date_to` lies before the job's last day.
+        ConfigurationError: `date_to` lies before the job's last day.
         PlanningStopped: `stop` was set.
     """
     plan = ledger.plan
-    if ledger.totals.pending:
-        raise ConfigurationError(f"{ledger.totals.pending} units are still pending; run `resume` first")
     check_later(plan, date_to)
     digest = plan.profiles
     with _stoppable(ledger, stop):
@@ -176,7 +176,7 @@ def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:
         connection.execute("DELETE FROM rejects")
     while chunk := list(islice(lines, _LINES_A_COMMIT)):
         _check(stop)
-        texts = [(_take(digest, line),) for line in chunk if line.profile is not None]
+        texts = [(_taken(digest, line.profile),) for line in chunk if line.profile is not None]
         rejects = [(line.number, line.reason, line.text) for line in chunk if line.profile is None]
         with ledger.transaction() as connection:
             connection.executemany("INSERT INTO profiles (profile) VALUES (?)", texts)
@@ -189,10 +189,8 @@ def _check(stop: threading.Event) -> None:
         raise PlanningStopped("planning was interrupted; run the same command again")
 
 
-def _take(digest: hashlib._Hash, line: Line) -> str:
-    if line.profile is None:
-        return ""
-    text = text_of(line.profile)
+def _taken(digest: hashlib._Hash, profile: Profile) -> str:
+    text = text_of(profile)
     digest.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     return text
 

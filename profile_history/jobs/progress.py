@@ -69,8 +69,8 @@ class Progress:
         return self.pending * self.seconds / self.settled_here
 
 
-def progress_of(phase: str, totals: Totals, stats: Sequence[Stats], before: Totals) -> Progress:
-    """How far a job has come, by its ledger, and by this run's streams and what was there before them."""
+def progress_of(phase: str, totals: Totals, stats: Sequence[Stats], settled_here: int, brought_here: int) -> Progress:
+    """How far a job has come, by its ledger and by the streams of this run."""
     return Progress(
         phase,
         profiles=totals.profiles,
@@ -82,8 +82,8 @@ def progress_of(phase: str, totals: Totals, stats: Sequence[Stats], before: Tota
         events=totals.rows,
         quarantined=totals.quarantined,
         rejects=totals.rejects,
-        settled_here=totals.settled - before.settled,
-        events_here=totals.rows - before.rows,
+        settled_here=settled_here,
+        events_here=brought_here,
         requests=sum(stream.attempts for stream in stats),
         retries=sum(stream.retries for stream in stats),
         throttled=sum(stream.throttled for stream in stats),

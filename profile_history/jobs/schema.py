@@ -38,6 +38,7 @@ CREATE TABLE parts (
     PRIMARY KEY (name, "offset")
 ) WITHOUT ROWID;
 CREATE TABLE dead (unit INTEGER, batch INTEGER, place INTEGER, rows INTEGER);
+CREATE INDEX dead_by_place ON dead (batch, place);
 CREATE TABLE quarantine (unit INTEGER NOT NULL, reason TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE INDEX quarantine_by_unit ON quarantine (unit);
 CREATE TABLE rejects (line INTEGER NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL);
@@ -56,6 +57,11 @@ CREATE INDEX IF NOT EXISTS pending ON units (number) WHERE status = 0;
 CREATE INDEX IF NOT EXISTS failed ON units (number) WHERE status = 3;
 CREATE INDEX IF NOT EXISTS provisional ON units (profile) WHERE status = 4;
 """
+
+
+def draft_of(ledger: Path) -> Path:
+    """Where a ledger is until all of its units are planned."""
+    return ledger.with_name(f"{ledger.name}.planning")
 
 
 class LedgerError(HistoryError):

@@ -11,6 +11,7 @@ from profile_history.errors import ConfigurationError
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.locking import Holder, holder_of
 from profile_history.jobs.plan import Plan
+from profile_history.jobs.schema import draft_of
 from profile_history.jobs.states import Totals
 from profile_history.windows import Window
 
@@ -62,8 +63,9 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
     """
     path = Path(ledger)
     if not path.exists():
+        if draft_of(path).exists():
+            return JobStatus(None, Totals(), [], holder_of(path), publishing=False)
         raise ConfigurationError(f"there is no ledger {path}; name the ledger of a job, or begin one with `export`")
     with Ledger(path) as opened:
-        listed = [Failure(*failure) for failure in islice(opened.failures(), failures)] if opened.planned else []
-        plan = opened.plan if opened.planned else None
-        return JobStatus(plan, opened.totals, listed, holder_of(path), opened.publishing is not None)
+        listed = [Failure(*failure) for failure in islice(opened.failures(), failures)]
+        return JobStatus(opened.plan, opened.totals, listed, holder_of(path), opened.publishing is not None)

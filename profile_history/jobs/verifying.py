@@ -25,6 +25,6 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
     """
     keeper = Keeper(Path(ledger), threading.Event())
     try:
-        return keeper.verify(sink_of(sink) if isinstance(sink, str) else sink)
+        return keeper.open_and_verify(sink_of(sink) if isinstance(sink, str) else sink)
     finally:
         keeper.close()
