@@ -523,6 +523,7 @@ class TestTwoProcesses:
             JobLock(tmp_path / "a.ledger").acquire()
         lock.release()
         assert holder_of(tmp_path / "a.ledger") is None
+        assert holder_of(tmp_path / "none") is None
 
 
 class TestStatus:
@@ -613,6 +614,14 @@ class TestVerify:
         code, out, err = run("verify", "history.ndjson")
         assert (code, out) == (0, "")
         assert "20 units are still to be fetched: profile-history resume history.ndjson.ledger" in err
+
+    def test_a_database_that_cannot_be_read_is_no_difference(self, server, export, run):  # noqa: F811
+        """It says nothing of what it holds; the code is that of an output."""
+        export("history.duckdb")
+        assert run("verify", "history.duckdb")[0] == 0
+        Path("history.duckdb").write_bytes(b"no database at all")
+        code, out, err = run("verify", "history.duckdb")
+        assert (code, out, "history.duckdb" in err) == (74, "", True)
 
     def test_another_sink_is_refused(self, server, export, run):  # noqa: F811
         """That would compare two different things."""
