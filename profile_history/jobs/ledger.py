@@ -38,6 +38,7 @@ _CLOSE_RANKS = (
     "(SELECT coalesce(sum(dead.rows), 0) FROM dead WHERE dead.batch = units.batch AND dead.place < units.place) "
     "WHERE status = 4 AND batch IN (SELECT batch FROM dead)"
 )
+_LOOKBACK = 2
 _PART = 'name, first, last, "offset", size, rows, checksum'
 
 
@@ -90,6 +91,16 @@ class Ledger:
         if plan.hash != self._get("plan_hash"):
             raise LedgerError(f"the plan in the ledger {self.path} was changed by hand; begin a new job elsewhere")
         return plan
+
+    @property
+    def lookback(self) -> int:
+        """So many days before today may still grow."""
+        found = self._get("lookback")
+        return _LOOKBACK if found is None else int(found)
+
+    def look_back(self, days: int) -> None:
+        """Takes note of how many days before today may still grow."""
+        self._put(lookback=days)
 
     @property
     def begun(self) -> bool:

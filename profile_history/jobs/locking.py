@@ -7,7 +7,10 @@ import os
 import socket
 from pathlib import Path
 
+import attrs
+
 from profile_history.errors import HistoryError
+from profile_history.jobs.schema import LedgerError
 
 
 class JobHeld(HistoryError):
@@ -24,6 +27,41 @@ class JobHeld(HistoryError):
         self.pid = pid
 
 
+@attrs.frozen
+class Holder:
+    """The process that works on a job.
+
+    Attributes:
+        pid: Its process id, or None where it cannot be told.
+        host: The machine it runs on.
+    """
+
+    pid: int | None
+    host: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" if self.pid is not None else "another process"
+
+
+def holder_of(ledger: Path) -> Holder | None:
+    """The process that works on a job now, or None; nothing is locked but what a dead process has left behind."""
+    try:
+        file = os.open(_beside(ledger), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # Whoever lets go empties the file first; to try the lock could turn away a process that starts just now.
+        if not os.pread(file, 1, 0):
+            return None
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _read(file)
+    else:
+        return None
+    finally:
+        os.close(file)
+
+
 class JobLock:
     """The lock beside a ledger. Its file stays: deleting it would let two processes hold two files of one name.
 
@@ -32,7 +70,8 @@ class JobLock:
     """
 
     def __init__(self, ledger: Path) -> None:
-        self._path = ledger.with_name(f"{ledger.name}.lock")
+        self._ledger = ledger
+        self._path = _beside(ledger)
         self._file: int | None = None
 
     def acquire(self) -> None:
@@ -40,17 +79,22 @@ class JobLock:
 
         Raises:
             JobHeld: Another process has it; the error names it.
+            LedgerError: There cannot be a ledger at this place.
         """
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LedgerError(
+                f"{self._path} cannot be written ({error.strerror}); make its directory, or choose another place"
+            ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(file, 100, 0).decode(errors="replace").split()
+            holder = _read(file)
             os.close(file)
-            pid = int(holder[0]) if holder and holder[0].isdigit() else None
-            who = f"process {pid} on {holder[1]}" if pid and len(holder) > 1 else "another process"
             raise JobHeld(
-                f"{who} is working on this job ({self._path.name}); wait for it, or stop it and run `resume`", pid
+                f"{holder} is working on this job ({self._ledger}); wait for it, or stop it and run `resume`",
+                holder.pid,
             ) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
@@ -62,3 +106,12 @@ class JobLock:
             os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
+
+
+def _beside(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.name}.lock")
+
+
+def _read(file: int) -> Holder:
+    words = os.pread(file, 100, 0).decode(errors="replace").split()
+    return Holder(int(words[0]), words[1]) if len(words) == 2 and words[0].isdecimal() else Holder(None)

@@ -32,12 +32,19 @@ class PlanningStopped(HistoryError):
     """Planning was interrupted; the next start plans anew."""
 
 
-def digest_of(source: Source) -> str:
-    """A fingerprint of all profiles of a source, in their order."""
+def digest_of(source: Source, stop: threading.Event) -> str:
+    """A fingerprint of all profiles of a source, in their order.
+
+    Raises:
+        PlanningStopped: `stop` was set.
+    """
     digest = hashlib.sha256()
-    for line in source.lines():
-        if line.profile is not None:
-            _taken(digest, line.profile)
+    lines = source.lines()
+    while chunk := list(islice(lines, _LINES_A_COMMIT)):
+        _check(stop)
+        for line in chunk:
+            if line.profile is not None:
+                _taken(digest, line.profile)
     return digest.hexdigest()
 
 
@@ -92,6 +99,18 @@ def retry_failed(ledger: Ledger) -> int:
     return changed
 
 
+def check_later(plan: Plan, date_to: dt.date) -> None:
+    """Compares a new last day with that of a job.
+
+    Raises:
+        ConfigurationError: It lies before it.
+    """
+    if date_to < plan.date_to:
+        raise ConfigurationError(
+            f"date_to {date_to} lies before the last day of this job, {plan.date_to}; name that day or a later one"
+        )
+
+
 def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: threading.Event) -> None:
     """Plans the days since the job's last one, provisional units again, failed ones too, and profiles that are new.
 
@@ -106,8 +125,7 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
         PlanningStopped: `stop` was set.
     """
     plan = ledger.plan
-    if date_to < plan.date_to:
-        raise ConfigurationError(f"date_to {date_to} lies before the last day of this job, {plan.date_to}")
+    check_later(plan, date_to)
     digest = plan.profiles
     with _stoppable(ledger, stop):
         if source is not None:
@@ -157,14 +175,18 @@ def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:
     with ledger.transaction() as connection:
         connection.execute("DELETE FROM rejects")
     while chunk := list(islice(lines, _LINES_A_COMMIT)):
-        if stop.is_set():
-            raise PlanningStopped("planning was interrupted; run the same command again")
+        _check(stop)
         texts = [(_taken(digest, line.profile),) for line in chunk if line.profile is not None]
         rejects = [(line.number, line.reason, line.text) for line in chunk if line.profile is None]
         with ledger.transaction() as connection:
             connection.executemany("INSERT INTO profiles (profile) VALUES (?)", texts)
             connection.executemany("INSERT INTO rejects VALUES (?, ?, ?)", rejects)
     return digest.hexdigest()
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise PlanningStopped("planning was interrupted; run the same command again")
 
 
 def _taken(digest: hashlib._Hash, profile: Profile) -> str:

@@ -59,6 +59,11 @@ CREATE INDEX IF NOT EXISTS provisional ON units (profile) WHERE status = 4;
 """
 
 
+def draft_of(ledger: Path) -> Path:
+    """Where a ledger is until all of its units are planned."""
+    return ledger.with_name(f"{ledger.name}.planning")
+
+
 class LedgerError(HistoryError):
     """A ledger cannot be read or written; the message says what to do."""
 
@@ -89,6 +94,10 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
 
 def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
     try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != _APPLICATION and not new:
+            # Before anything is changed: it may be somebody's database.
+            raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
         # The order of the two matters: with FULL a commit in WAL mode waits for the disk (sqlite.org/pragma.html).
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -96,12 +105,9 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
         if new:
             versions = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
             connection.executescript(f"BEGIN; {versions} {_TABLES} COMMIT;")
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
         raise failure(path, error) from None
-    if application != _APPLICATION:
-        raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {path} is of version {version}, and this program knows up to {SCHEMA_VERSION}; "
@@ -112,7 +118,11 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
 def failure(path: Path, error: sqlite3.Error) -> LedgerError:
     """What SQLite says, with what to do."""
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if name.startswith("SQLITE_NOTADB"):
+        return LedgerError(
+            f"{path} is no ledger of a job, or damaged; name the ledger, or the sink beside which it stands"
+        )
+    if name.startswith("SQLITE_CORRUPT"):
         return LedgerError(
             f"the ledger {path} is damaged ({error}); restore it and its sink from a backup, or begin a new job "
             "elsewhere"

@@ -118,6 +118,11 @@ class Totals:
     quarantined: int = 0
     rejects: int = 0
 
+    @property
+    def units(self) -> int:
+        """All units."""
+        return self.pending + self.done + self.empty + self.failed + self.provisional
+
     def count(self, status: Status, by: int) -> None:
         """Counts units of one status."""
         name = status.name.lower()
