@@ -2,7 +2,7 @@
 
 It imports everything once, and then forks a child for each order, which is a line of JSON. So a start costs a few
 milliseconds and not half a second, and a thousand of them can be killed. Before it forks it has no thread, no event
-loop and no connection. Its answer is a line of JSON: how the child ended, and in which phase it was.
+loop and no connection. Its answer is a line of JSON: how the child ended, in which phase it was, and with which error.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import mmap
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import attrs
 
-from profile_history import HistoryClient
+from profile_history import HistoryClient, HistoryError
 from profile_history.jobs import HistoryJob
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
@@ -58,6 +59,7 @@ class Order:
         phase: In which phase it is killed, instead.
         nth: In how manieth of that phase.
         delay: So many seconds into it.
+        limit: So many bytes no file can be larger than; None for any size.
     """
 
     sink: str
@@ -70,6 +72,7 @@ class Order:
     phase: str | None = None
     nth: int = 1
     delay: float = 0.0
+    limit: int | None = None
 
 
 class Worker:
@@ -86,20 +89,20 @@ class Worker:
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             env=environment,
             text=True,
         )
 
-    def run(self, order):
-        """Carries out an order; gives the phase in which the child was killed, or None where it came to its end."""
+    def ask(self, order):
+        """Carries out an order; gives how the child ended, in which phase, and with which error."""
         self._process.stdin.write(json.dumps(attrs.asdict(order)) + "\n")
         self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"status": 1}
-        if answer["status"] not in {0, -signal.SIGKILL}:
-            self._process.stdin.close()
-            raise AssertionError(f"{order}: status {answer['status']}\n{self._process.stderr.read()}")
+        return json.loads(self._process.stdout.readline())
+
+    def run(self, order):
+        """The same where it must not fail; gives the phase in which it was killed, or None where it came to its end."""
+        answer = self.ask(order)
+        assert answer["status"] in {0, -signal.SIGKILL}, answer
         return answer["phase"] if answer["status"] else None
 
     def __enter__(self):
@@ -109,7 +112,6 @@ class Worker:
         self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
-        self._process.stderr.close()
 
 
 class Phases:
@@ -184,29 +186,34 @@ def child(order, memory):
     """What the child does; it leaves without any cleaning up, as nothing depends on that."""
     status = 1
     try:
+        if order.limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order.limit, order.limit))
         Phases(memory, order).watch()
         asyncio.run(work(order))
         status = 0
+    except HistoryError as error:
+        text = str(error).encode()[: len(memory) - 1]
+        memory[1 : 1 + len(text)] = text
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
         os._exit(status)
 
 
 def carried_out(order):
     """Forks, kills if that is the order, and tells what has become of the child."""
-    memory = mmap.mmap(-1, mmap.PAGESIZE)
-    pid = os.fork()
-    if pid == 0:
-        child(order, memory)
-    ending = os.pidfd_open(pid)
-    select.select([ending], [], [], order.after)
-    if order.after is not None:
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    os.close(ending)
-    return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]]}
+    with mmap.mmap(-1, mmap.PAGESIZE) as memory:
+        pid = os.fork()
+        if pid == 0:
+            child(order, memory)
+        ending = os.pidfd_open(pid)
+        select.select([ending], [], [], order.after)
+        if order.after is not None:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        os.close(ending)
+        error = memory[1:].rstrip(b"\0").decode(errors="replace")
+        return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]], "error": error}
 
 
 def main():
