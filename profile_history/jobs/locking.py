@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 
 from profile_history.errors import HistoryError
+
+# Seconds for which the holder of a lock may keep its name to itself, and between two looks.
+_PATIENCE, _PAUSE = 1.0, 0.005
 
 
 class JobHeld(HistoryError):
@@ -45,12 +50,12 @@ class JobLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(file, 100, 0).decode(errors="replace").split()
+            holder = _holder(file)
             os.close(file)
-            pid = int(holder[0]) if holder and holder[0].isdigit() else None
-            who = f"process {pid} on {holder[1]}" if pid and len(holder) > 1 else "another process"
+            who = f"process {holder[0]} on {holder[1]}" if holder else "another process"
             raise JobHeld(
-                f"{who} is working on this job ({self._path.name}); wait for it, or stop it and run `resume`", pid
+                f"{who} is working on this job ({self._path.name}); wait for it, or stop it and run `resume`",
+                holder and holder[0],
             ) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
@@ -62,3 +67,28 @@ class JobLock:
             os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
+
+
+def _holder(file: int) -> tuple[int, str] | None:
+    """The process that has the lock, and its machine; None where that cannot be told.
+
+    One that has taken it just now may not have written its name yet, and one that was killed may have left its own.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        match os.pread(file, 300, 0).decode(errors="replace").split():
+            case [pid, machine] if pid.isdigit() and (machine != socket.gethostname() or _is_alive(int(pid))):
+                return int(pid), machine
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_PAUSE)
+
+
+def _is_alive(pid: int) -> bool:
+    # One that is somebody else's cannot be signalled, and is there.
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
