@@ -60,6 +60,7 @@ class Order:
         nth: In how manieth of that phase.
         delay: So many seconds into it.
         limit: So many bytes no file can be larger than; None for any size.
+        racers: How many processes do it, all beginning at the same moment.
     """
 
     sink: str
@@ -73,6 +74,7 @@ class Order:
     nth: int = 1
     delay: float = 0.0
     limit: int | None = None
+    racers: int = 1
 
 
 class Worker:
@@ -99,8 +101,12 @@ class Worker:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
+    def race(self, order):
+        """Has some processes race; gives for each its pid, status, error and seconds."""
+        return self.ask(order)["racers"]
+
     def run(self, order):
-        """The same where it must not fail; gives the phase in which it was killed, or None where it came to its end."""
+        """As `ask` where it must not fail; gives the phase in which it was killed, or None where it came to its end."""
         answer = self.ask(order)
         assert answer["status"] in {0, -signal.SIGKILL}, answer
         return answer["phase"] if answer["status"] else None
@@ -192,7 +198,7 @@ def child(order, memory):
         asyncio.run(work(order))
         status = 0
     except HistoryError as error:
-        text = str(error).encode()[: len(memory) - 1]
+        text = f"{type(error).__name__}: {error}".encode()[: len(memory) - 1]
         memory[1 : 1 + len(text)] = text
     except BaseException:
         traceback.print_exc()
@@ -212,8 +218,54 @@ def carried_out(order):
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         os.close(ending)
-        error = memory[1:].rstrip(b"\0").decode(errors="replace")
-        return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]], "error": error}
+        return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]], "error": said(memory)}
+
+
+def said(memory):
+    """The error that a child has left."""
+    return memory[1:].rstrip(b"\0").decode(errors="replace")
+
+
+class Race:
+    """Processes that begin at the same moment; who works ends only when all others have left."""
+
+    def __init__(self, order):
+        self._order = order
+        self._left = mmap.mmap(-1, mmap.PAGESIZE)
+        self._gate, self._opener = os.pipe()
+        self._memories = [mmap.mmap(-1, mmap.PAGESIZE) for _ in range(order.racers)]
+
+    def run(self):
+        """Gives what has become of each."""
+        pids = [self._forked(place, memory) for place, memory in enumerate(self._memories)]
+        begun = time.monotonic()
+        os.close(self._opener)
+        os.close(self._gate)
+        ended = {}
+        while len(ended) < len(pids):
+            pid, status = os.wait()
+            self._left[pids.index(pid)] = 1
+            ended[pid] = os.waitstatus_to_exitcode(status), time.monotonic() - begun
+        return [
+            {"pid": pid, "status": ended[pid][0], "seconds": ended[pid][1], "error": said(memory)}
+            for pid, memory in zip(pids, self._memories, strict=True)
+        ]
+
+    def _forked(self, place, memory):
+        pid = os.fork()
+        if pid == 0:
+            finish = Keeper.finish
+
+            def finish_last(keeper):
+                while sum(self._left[: self._order.racers]) < self._order.racers - 1:
+                    time.sleep(0.002)
+                finish(keeper)
+
+            Keeper.finish = finish_last
+            os.close(self._opener)
+            os.read(self._gate, 1)
+            child(self._order, memory)
+        return pid
 
 
 def main():
@@ -221,7 +273,9 @@ def main():
     import profile_history.arrow  # noqa: F401
 
     for line in sys.stdin:
-        print(json.dumps(carried_out(Order(**json.loads(line)))), flush=True)
+        order = Order(**json.loads(line))
+        answer = carried_out(order) if order.racers == 1 else {"racers": Race(order).run()}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
