@@ -2,7 +2,7 @@
 
 It imports everything once, and then forks a child for each order, which is a line of JSON. So a start costs a few
 milliseconds and not half a second, and a thousand of them can be killed. Before it forks it has no thread, no event
-loop and no connection. Its answer is a line of JSON: how the child ended, and in which phase it was.
+loop and no connection. Its answer is a line of JSON: how the child ended, in which phase it was, and with which error.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import mmap
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import attrs
 
-from profile_history import HistoryClient
+from profile_history import HistoryClient, HistoryError
 from profile_history.jobs import HistoryJob
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
@@ -58,6 +59,8 @@ class Order:
         phase: In which phase it is killed, instead.
         nth: In how manieth of that phase.
         delay: So many seconds into it.
+        limit: So many bytes no file can be larger than; None for any size.
+        racers: How many processes do it, all beginning at the same moment.
     """
 
     sink: str
@@ -70,6 +73,8 @@ class Order:
     phase: str | None = None
     nth: int = 1
     delay: float = 0.0
+    limit: int | None = None
+    racers: int = 1
 
 
 class Worker:
@@ -86,20 +91,24 @@ class Worker:
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             env=environment,
             text=True,
         )
 
-    def run(self, order):
-        """Carries out an order; gives the phase in which the child was killed, or None where it came to its end."""
+    def ask(self, order):
+        """Carries out an order; gives how the child ended, in which phase, and with which error."""
         self._process.stdin.write(json.dumps(attrs.asdict(order)) + "\n")
         self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"status": 1}
-        if answer["status"] not in {0, -signal.SIGKILL}:
-            self._process.stdin.close()
-            raise AssertionError(f"{order}: status {answer['status']}\n{self._process.stderr.read()}")
+        return json.loads(self._process.stdout.readline())
+
+    def race(self, order):
+        """Has some processes race; gives for each its pid, status, error and seconds."""
+        return self.ask(order)["racers"]
+
+    def run(self, order):
+        """As `ask` where it must not fail; gives the phase in which it was killed, or None where it came to its end."""
+        answer = self.ask(order)
+        assert answer["status"] in {0, -signal.SIGKILL}, answer
         return answer["phase"] if answer["status"] else None
 
     def __enter__(self):
@@ -109,7 +118,6 @@ class Worker:
         self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
-        self._process.stderr.close()
 
 
 class Phases:
@@ -184,29 +192,80 @@ def child(order, memory):
     """What the child does; it leaves without any cleaning up, as nothing depends on that."""
     status = 1
     try:
+        if order.limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order.limit, order.limit))
         Phases(memory, order).watch()
         asyncio.run(work(order))
         status = 0
+    except HistoryError as error:
+        text = f"{type(error).__name__}: {error}".encode()[: len(memory) - 1]
+        memory[1 : 1 + len(text)] = text
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
         os._exit(status)
 
 
 def carried_out(order):
     """Forks, kills if that is the order, and tells what has become of the child."""
-    memory = mmap.mmap(-1, mmap.PAGESIZE)
-    pid = os.fork()
-    if pid == 0:
-        child(order, memory)
-    ending = os.pidfd_open(pid)
-    select.select([ending], [], [], order.after)
-    if order.after is not None:
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    os.close(ending)
-    return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]]}
+    with mmap.mmap(-1, mmap.PAGESIZE) as memory:
+        pid = os.fork()
+        if pid == 0:
+            child(order, memory)
+        ending = os.pidfd_open(pid)
+        select.select([ending], [], [], order.after)
+        if order.after is not None:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        os.close(ending)
+        return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]], "error": said(memory)}
+
+
+def said(memory):
+    """The error that a child has left."""
+    return memory[1:].rstrip(b"\0").decode(errors="replace")
+
+
+class Race:
+    """Processes that begin at the same moment; who works ends only when all others have left."""
+
+    def __init__(self, order):
+        self._order = order
+        self._left = mmap.mmap(-1, mmap.PAGESIZE)
+        self._gate, self._opener = os.pipe()
+        self._memories = [mmap.mmap(-1, mmap.PAGESIZE) for _ in range(order.racers)]
+
+    def run(self):
+        """Gives what has become of each."""
+        pids = [self._forked(place, memory) for place, memory in enumerate(self._memories)]
+        begun = time.monotonic()
+        os.close(self._opener)
+        os.close(self._gate)
+        ended = {}
+        while len(ended) < len(pids):
+            pid, status = os.wait()
+            self._left[pids.index(pid)] = 1
+            ended[pid] = os.waitstatus_to_exitcode(status), time.monotonic() - begun
+        return [
+            {"pid": pid, "status": ended[pid][0], "seconds": ended[pid][1], "error": said(memory)}
+            for pid, memory in zip(pids, self._memories, strict=True)
+        ]
+
+    def _forked(self, place, memory):
+        pid = os.fork()
+        if pid == 0:
+            finish = Keeper.finish
+
+            def finish_last(keeper):
+                while sum(self._left[: self._order.racers]) < self._order.racers - 1:
+                    time.sleep(0.002)
+                finish(keeper)
+
+            Keeper.finish = finish_last
+            os.close(self._opener)
+            os.read(self._gate, 1)
+            child(self._order, memory)
+        return pid
 
 
 def main():
@@ -214,7 +273,9 @@ def main():
     import profile_history.arrow  # noqa: F401
 
     for line in sys.stdin:
-        print(json.dumps(carried_out(Order(**json.loads(line)))), flush=True)
+        order = Order(**json.loads(line))
+        answer = carried_out(order) if order.racers == 1 else {"racers": Race(order).run()}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

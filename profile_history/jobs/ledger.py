@@ -39,6 +39,7 @@ _CLOSE_RANKS = (
     "WHERE status = 4 AND batch IN (SELECT batch FROM dead)"
 )
 _LOOKBACK = 2
+_AT_ONCE = 1000
 _PART = 'name, first, last, "offset", size, rows, checksum'
 
 
@@ -148,7 +149,7 @@ class Ledger:
     def units(self) -> Iterator[tuple[int, int]]:
         """The number of each unit that has rows, in order, and how many it has."""
         with self.failing():
-            yield from self.connection.execute("SELECT number, rows FROM units WHERE rows > 0 ORDER BY number")
+            yield from _all(self.connection.execute("SELECT number, rows FROM units WHERE rows > 0 ORDER BY number"))
 
     def failures(self) -> Iterator[tuple[str, Window, str]]:
         """The failed units: profile, days, and why."""
@@ -173,7 +174,7 @@ class Ledger:
             "JOIN unit ON unit.number = quarantine.unit ORDER BY quarantine.unit, quarantine.rowid"
         )
         with self.failing():
-            yield from self.connection.execute(query)
+            yield from _all(self.connection.execute(query))
 
     def begin(self) -> None:
         """Takes note that the sink is open."""
@@ -322,6 +323,12 @@ class Ledger:
     def store(self, connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
         """Writes values of the job as a whole, within a transaction."""
         connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
+
+
+def _all(cursor: sqlite3.Cursor) -> Iterator[Any]:
+    """The rows; who stops reading may do so after the ledger was closed, when a cursor can no longer be."""
+    while rows := cursor.fetchmany(_AT_ONCE):
+        yield from rows
 
 
 def _days(window: Window) -> tuple[int, int]:

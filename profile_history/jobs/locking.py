@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 
 import attrs
 
 from profile_history.errors import HistoryError
 from profile_history.jobs.schema import LedgerError
+
+# Seconds for which the holder of a lock may keep its name to itself, and between two looks.
+_PATIENCE, _PAUSE = 1.0, 0.005
 
 
 class JobHeld(HistoryError):
@@ -90,7 +95,7 @@ class JobLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = _read(file)
+            holder = _named(file)
             os.close(file)
             raise JobHeld(
                 f"{holder} is working on this job ({self._ledger}); wait for it, or stop it and run `resume`",
@@ -112,6 +117,31 @@ def _beside(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.lock")
 
 
+def _named(file: int) -> Holder:
+    """Who has the lock: one that has taken it just now may not have written its name yet.
+
+    One that was killed may have left its own name, where another has the lock by now.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        holder = _read(file)
+        if holder.pid is not None and (holder.host != socket.gethostname() or _is_alive(holder.pid)):
+            return holder
+        if time.monotonic() > deadline:
+            return Holder(None)
+        time.sleep(_PAUSE)
+
+
 def _read(file: int) -> Holder:
-    words = os.pread(file, 100, 0).decode(errors="replace").split()
+    words = os.pread(file, 300, 0).decode(errors="replace").split()
     return Holder(int(words[0]), words[1]) if len(words) == 2 and words[0].isdecimal() else Holder(None)
+
+
+def _is_alive(pid: int) -> bool:
+    # One that is somebody else's cannot be signalled, and is there.
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
