@@ -103,8 +103,8 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -32768")
         if new:
-            connection.executescript(f"PRAGMA application_id = {_APPLICATION}; BEGIN; {_TABLES} COMMIT;")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            versions = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
+            connection.executescript(f"BEGIN; {versions} {_TABLES} COMMIT;")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
         raise failure(path, error) from None
