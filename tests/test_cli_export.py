@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from test_cli import ESCAPE, PROGRAM, TOKEN, Terminal, run, started, until  # noqa: F401 (one is a fixture)
+from test_signals import linux
 
 from profile_history import ConfigurationError, Profile, RetryPolicy
 from profile_history.cli import exits
@@ -375,6 +376,7 @@ class TestSignals:
         for _ in range(times):
             before = len(server.log)
             with started(*words, stderr=subprocess.PIPE) as process:
+                until(lambda process=process: listens(process))
                 if rng.random() < 0.7:
                     wanted = before + rng.randrange(1, 60)
                     until(lambda wanted=wanted: len(server.log) >= wanted)
@@ -394,6 +396,7 @@ class TestSignals:
         assert done.returncode == 0, done.stderr
         return codes
 
+    @linux
     @pytest.mark.parametrize("into", ["history.ndjson", "lake.parquet"])
     def test_sigint_at_random_moments_loses_and_doubles_nothing(self, server, into):
         """Five times: gone within five seconds with code 130, and in the end exactly the truth."""
@@ -401,6 +404,7 @@ class TestSignals:
         assert stored(into) == truth(server, PROFILES)
         assert verify(f"{into}.ledger") == []
 
+    @linux
     @pytest.mark.full
     @pytest.mark.parametrize("seed", range(10))
     @pytest.mark.parametrize("into", ["history.ndjson", "lake.parquet"])
@@ -663,6 +667,12 @@ class TestResume:
         """A token file and an unusual place of the token have to be typed again."""
         _, _, err = export("history.ndjson", "--token-file", token_file("wrong"), "--auth=header", "--allow-http")
         assert "resume history.ndjson.ledger --token-file token --auth header --allow-http" in err
+
+
+def listens(process):
+    """Whether a process handles SIGTERM, as the command line does from its first lines on."""
+    caught = re.search(r"SigCgt:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def running(ledger):
