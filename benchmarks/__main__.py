@@ -13,7 +13,7 @@ from benchmarks import instructions, machine, publishing
 from benchmarks.options import Options
 from benchmarks.report import Finding, Report, text
 
-FIGURES = ("requests", "events", "lanes", "lag", "latency", "throttle", "memory", "export", "import")
+FIGURES = ("requests", "events", "lanes", "lag", "latency", "throttle", "memory", "export", "bulk", "import")
 _MODULES = {"export": "exporting", "import": "importing"}
 _RESULTS = Path(__file__).with_name("results")
 
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         figure.add_argument("--repeats", type=int, default=7, help="rounds that count (7)")
         figure.add_argument("--work", type=float, default=1.0, help="a factor on the work of a turn (1)")
         figure.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop of all")
-        figure.add_argument("--profiles", type=int, default=100_000, help="the most profiles in `memory` (100,000)")
+        figure.add_argument(
+            "--profiles", type=int, default=100_000, help="the most profiles in `memory` and `bulk` (100,000)"
+        )
         figure.add_argument("--out", type=Path, default=_RESULTS if name == "all" else None, help="where to save")
         figure.add_argument("--readme", action="store_true", help="put what was saved into the README")
     _add_instructions(figures)

@@ -13,7 +13,7 @@ class Options:
         repeats: Rounds that count.
         work: A factor on the work of each turn; below 1 the figures are good for a trial only.
         loop: The event loop of all sides, "asyncio" or "uvloop".
-        profiles: How many profiles the figure `memory` ends with.
+        profiles: How many profiles the figures `memory` and `bulk` end with.
     """
 
     repeats: int = 7

@@ -12,6 +12,7 @@ PEERS = {
     "ours, raw lane": "lanes:Raw",
     "ours, Arrow lane": "lanes:Arrow",
     "ours, throttled": "throttled:Throttled",
+    "ours, a durable job": "jobs:Job",
     "bare aiohttp": "with_aiohttp:Bare",
     "bare aiohttp, session tuned as ours": "with_aiohttp:BareTuned",
     "aiohttp + json": "with_aiohttp:Json",
