@@ -57,7 +57,7 @@ class Order:
         until: The new last day of a job that is there; None to begin it, or to go on with what is begun.
         after: Seconds after which it is killed; None to let it be.
         phase: In which phase it is killed, instead.
-        nth: In how manieth of that phase.
+        nth: When it comes to that phase for this time, counted from 1.
         delay: So many seconds into it.
         limit: So many bytes no file can be larger than; None for any size.
         racers: How many processes do it, all beginning at the same moment.

@@ -203,6 +203,25 @@ def test_a_job_on_a_disk_that_fails_goes_on_when_it_is_mended(kind, work):
     assert len(failed) == 3
 
 
+class FullDisk(CountingDisk):
+    """A disk that is full from the first row on."""
+
+    full = False
+
+    def before(self, operation, path):
+        super().before(operation, path)
+        self.full = self.full or (operation == "write" and path.name == "history.ndjson.partial")
+        if self.full and operation in {"create", "write", "sync"}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_the_error_that_ended_a_run_is_the_one_that_is_raised(work):
+    """Where the lists cannot be written either, the sink is what is named."""
+    job = work("history.ndjson", "full")
+
+    assert job.error(FullDisk()).startswith(str(job.directory / "history.ndjson.partial"))
+
+
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)

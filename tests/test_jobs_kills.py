@@ -10,7 +10,7 @@ import pytest
 from jobtruth import files_in, known_files, rows_in, truth_of
 from jobworker import PHASES, Order, Worker
 
-from profile_history.jobs import HistoryJob
+from profile_history.jobs import HistoryJob, LedgerError
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.schema import connect
 from profile_history.testing import HistoryServer
@@ -143,6 +143,21 @@ def test_a_job_that_was_killed_while_it_made_its_ledger_begins_anew(tables, serv
     if tables:
         connect(ledger, new=True).close()
     Killing(server, worker, random.Random(), 0).job(str(tmp_path / "history.ndjson"), tmp_path, [])
+
+
+async def test_a_file_that_is_something_else_is_not_taken_for_a_ledger_that_was_not_made(served, tmp_path):
+    """It stays as it is."""
+    server, _ = served
+    ledger = tmp_path / "job.ledger"
+    ledger.write_text("my notes\n")
+    async with server.client() as client:
+        sink = str(tmp_path / "history.ndjson")
+        job = HistoryJob(client, server.profiles(), sink, ledger=ledger, date_from=FIRST, date_to=FIRST)
+        with pytest.raises(LedgerError, match="damaged"):
+            async for _ in job.run():
+                pass
+
+    assert ledger.read_text() == "my notes\n"
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -14,7 +15,7 @@ from typing import Any, cast
 import attrs
 
 from profile_history.client import Day, HistoryClient
-from profile_history.errors import ConfigurationError
+from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.flatrows import FLAT
 from profile_history.jobs.committing import Committing
 from profile_history.jobs.gathering import Gathered, Gathering
@@ -183,7 +184,9 @@ class HistoryJob:
                     await written(keeper.extend, until, self._source)
                     await self._fetch(keeper, written)
             except BaseException:
-                await written(keeper.write_lists)
+                # What ended the run is what is told, also where the lists cannot be written.
+                with contextlib.suppress(HistoryError):
+                    await written(keeper.write_lists)
                 raise
             self._phase = "finishing"
             await written(keeper.finish)
