@@ -52,7 +52,7 @@ def test_a_dlt_pipeline_is_filled(environment, capsys, monkeypatch, tmp_path):
     expected = sum(
         len(environment.truth(environment.profile(number, "email"), "2024-01-01", "2024-12-31")) for number in (1, 2)
     )
-    with duckdb.connect(str(tmp_path / "crm.duckdb")) as connection:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         assert connection.execute("SELECT count(*) FROM crm.history").fetchall() == [(expected,)]
 
 

@@ -1,6 +1,5 @@
 """dlt as a sink: a batch is a load package, and is there whole or not at all, whatever dies, and never twice."""
 
-import asyncio
 import datetime as dt
 import importlib
 import shutil
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import aclosing
 from pathlib import Path
 
 import dlt
@@ -263,36 +261,56 @@ def bare(rows):
     return counted
 
 
-async def test_a_job_is_interrupted_goes_on_and_replaces_its_provisional_units(tmp_path):
-    """Every row once, after each run."""
-    ledger = tmp_path / "job.ledger"
+class Dying(DltSink):
+    """One whose process dies when a batch is in the destination, and not yet in the ledger."""
+
+    def write(self, batch):
+        super().write(batch)
+        raise SinkError("died")
+
+
+class DyingBefore(DltSink):
+    """One whose process dies when a package is ready to be loaded."""
+
+    def write(self, batch):
+        self.pipeline.load = None
+        super().write(batch)
+
+
+async def ran(job, **options):
+    """The last step of a run."""
+    async for step in job.run(**options):
+        last = step
+    return last
+
+
+async def test_a_job_that_dies_goes_on_and_replaces_its_provisional_units(tmp_path):
+    """Whenever it dies, every row is there once in the end."""
     with HistoryServer(profiles=30) as server:
         async with server.client(window=61) as client:
 
-            def job(today, **options):
+            def job(today, sink=DltSink, **options):
                 return HistoryJob(
                     client,
-                    sink=DltSink(pipeline_in(tmp_path)),
-                    ledger=ledger,
+                    sink=sink(pipeline_in(tmp_path)),
+                    ledger=tmp_path / "job.ledger",
                     today=lambda: dt.date.fromisoformat(today),
-                    commit_seconds=0.05,
+                    commit_bytes=400_000,
                     **options,
                 )
 
-            days = {"date_from": "2023-01-01", "date_to": "2024-06-30"}
-            begun = job("2024-06-30", profiles=server.profiles(), **days)
-            async with aclosing(begun.run()) as steps:
-                async for progress in steps:
-                    if progress.done:
-                        break
-                    await asyncio.sleep(0)
-            async for _ in job("2024-06-30").run():
-                pass
+            first_days = {"date_from": "2023-01-01", "date_to": "2024-06-30"}
+            for sink, error in ((DyingBefore, TypeError), (Dying, SinkError)):
+                with pytest.raises(error):
+                    await ran(job("2024-06-30", sink, profiles=server.profiles(), **first_days))
+            await ran(job("2024-06-30"))
             assert bare(found(tmp_path)) == expected(server, "2024-06-30")
-            async for step in job("2024-12-31").run(until="2024-12-31"):
-                provisional = step.provisional
+            for sink, error in ((DyingBefore, TypeError), (Dying, SinkError)):
+                with pytest.raises(error):
+                    await ran(job("2024-12-31", sink), until="2024-12-31")
+            last = await ran(job("2024-12-31"), until="2024-12-31")
 
-            assert provisional
+            assert last.provisional
             assert bare(found(tmp_path)) == expected(server, "2024-12-31")
             assert await job("2024-12-31").verify() == []
             change(tmp_path, "DELETE FROM crm.history WHERE unit = (SELECT min(unit) FROM crm.history)")

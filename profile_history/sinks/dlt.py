@@ -156,7 +156,8 @@ class DltSink:
                 f"{self.url}: dlt has no transactions for this destination, so a crash could leave half a batch; load "
                 "into a database such as DuckDB or PostgreSQL"
             )
-        # dlt 1.31 leaves this unsaid for DuckDB, PostgreSQL and others, and then deletes and inserts without one.
+        # dlt 1.31 leaves this unsaid for DuckDB, PostgreSQL and others, and then begins none; in DuckDB a merge that
+        # broke off was seen to have deleted and not inserted.
         self.pipeline.destination.caps_params["supports_transactions"] = True
 
     def _abort_pending(self) -> None:
@@ -209,7 +210,7 @@ class DltSink:
                 units = ", ".join(str(stored.unit) for stored in replaced[start : start + _UNITS_A_STATEMENT])
                 client.execute_sql(f"DELETE FROM {table} WHERE {unit} IN ({units})")
             noted = f"{self._columns('last_batch')} = {number}"
-            client.execute_sql(f"UPDATE {self._qualified(self._job_table)} SET {noted} WHERE 1 = 1")
+            client.execute_sql(f"UPDATE {self._qualified(self._job_table)} SET {noted}")
 
     def _run(self, table: str, rows: pa.Table, **hints: Any) -> Any:
         return self.pipeline.run(dlt.resource(rows, name=table, **hints))
