@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from profile_history import settings
@@ -40,6 +41,19 @@ def test_a_program_runs_a_job(environment, capsys, tmp_path):
         len(environment.truth(environment.profile(number, "email"), "2024-01-01", "2024-12-31")) for number in (1, 2)
     )
     assert len((tmp_path / "history.ndjson").read_text().splitlines()) == expected
+
+
+def test_a_dlt_pipeline_is_filled(environment, capsys, monkeypatch, tmp_path):
+    """By the program that the page shows."""
+    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+    code = example("dlt destinations").replace("john@", "user1@").replace("mary@", "user2@")
+    exec(compile(code, "jobs.md", "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out.splitlines()[-1] == "[]"
+    expected = sum(
+        len(environment.truth(environment.profile(number, "email"), "2024-01-01", "2024-12-31")) for number in (1, 2)
+    )
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        assert connection.execute("SELECT count(*) FROM crm.history").fetchall() == [(expected,)]
 
 
 async def test_a_sink_of_ones_own_is_filled_and_its_units_replaced(environment, tmp_path):
