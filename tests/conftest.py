@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
+from disks import quick_directory
 from hypothesis import HealthCheck, settings
 from postgres import postgres  # noqa: F401 (a fixture)
 
@@ -47,3 +50,10 @@ async def server():
 def swift():
     """A retry policy with the usual counts and hardly any waiting."""
     return RetryPolicy(base=0.001, cap=0.002)
+
+
+@pytest.fixture
+def quick_path():
+    """A directory in memory, where the system has that."""
+    with tempfile.TemporaryDirectory(dir=quick_directory()) as directory:
+        yield Path(directory)

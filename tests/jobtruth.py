@@ -60,7 +60,7 @@ def files_in(directory):
 def known_files(directory, ledger, names=()):
     """All files that a job which is at rest may leave below a directory; `names` are those of a database."""
     parts = {name for (name,) in ledger.connection.execute("SELECT name FROM parts")}
-    beside = "" if (directory / "lake.parquet").is_dir() is False else "lake.parquet/"
+    beside = "lake.parquet/" if (directory / "lake.parquet").is_dir() else ""
     return sorted({*(beside + name for name in parts), *names, "job.ledger", "job.ledger.lock"})
 
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import errno
 import os
+import shutil
 import sqlite3
 from collections import Counter
 from functools import partial
@@ -120,6 +121,7 @@ class Work:
         assert (truth - held, held - truth) == (Counter(), Counter())
         self.assert_in_step()
         assert self._others() == set(LISTS)
+        shutil.rmtree(self.directory)
 
     def _others(self):
         with Ledger(self.directory / "job.ledger") as books:
@@ -128,11 +130,11 @@ class Work:
 
 
 @pytest.fixture
-def work(server, tmp_path, monkeypatch):
+def work(server, quick_path, monkeypatch):
     """Makes a job in a directory of its own."""
 
     def made(kind, name):
-        directory = tmp_path / str(name)
+        directory = quick_path / str(name)
         directory.mkdir()
         return Work(server, directory, kind, monkeypatch)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from disks import CountingDisk
+from disks import CountingDisk, quick_directory
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -105,7 +105,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp())
+        self.directory = Path(tempfile.mkdtemp(dir=quick_directory()))
         self.path = self.directory / "job.ledger"
         self.served, self.disk = Served(), Fuse()
         self.model, self.staged, self.whole, self.todo = {}, {}, {}, []
