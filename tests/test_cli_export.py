@@ -772,12 +772,12 @@ class TestDisplay:
         assert numbers(Progress("planning")) == "planning"
         assert numbers(Progress("planning", lines=1_200_000)) == "planning: 1,200,000 lines of profiles read"
         fetching = Progress("fetching", pending=900, done=80, empty=15, failed=5, events=5000, settled_here=50)
-        assert numbers(fetching) == "100/1,000 units · 5 failed · 5,000 events · 0 in flight · 15 empty"
-        more = {"events_here": 4000, "requests": 200, "throttled": 3, "in_flight": 16, "seconds": 10.0}
+        assert numbers(fetching) == "100/1,000 units · 5 failed · 5,000 events · 0 of 0 in flight · 15 empty"
+        more = {"events_here": 4000, "requests": 200, "throttled": 3, "in_flight": 12, "limit": 16, "seconds": 10.0}
         running = Progress("fetching", pending=900, done=100, events=5000, settled_here=50, **more)
         assert numbers(running) == (
             "100/1,000 units · ETA 0:03:00 · 5,000 events · 400 events/s · 20 requests/s · 1.5% throttled · "
-            "16 in flight"
+            "12 of 16 in flight"
         )
         assert numbers(Progress("finishing", done=1, events=1)) == "finishing · 1/1 units · 1 event"
 
@@ -793,9 +793,9 @@ class TestDisplay:
 
         health = Health(900.0, clock=lambda: 0.0)
         health.note(GateOpened("10 failures in a row"))
-        now = Progress("fetching", pending=1, done=1)
+        now = Progress("fetching", pending=1, done=1, next_probe=11.2)
         line = view_of(lambda: now, health, Console(force_terminal=True)).line()
-        assert line.startswith("server down, waiting 0 s of 900 s (10 failures in a row) · 1/2 units")
+        assert line.startswith("server down, next try in 12 s, waiting 0 s of 900 s (10 failures in a row) · 1/2 units")
         now = Progress("complete", done=2)
         plain = view_of(lambda: now, health, Console(force_terminal=False)).line()
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d complete", plain)

@@ -13,7 +13,7 @@ from virtual import run_virtually
 
 from profile_history import ConnectionFailed, Pacing, ServerUnavailable
 from profile_history.observing import GateClosed, GateOpened, Observer, Throttled
-from profile_history.pacing import Pacer, Verdict
+from profile_history.pacing import Pace, Pacer, Verdict
 
 PATIENCE = 60.0
 
@@ -410,6 +410,21 @@ async def test_after_ten_failures_of_three_windows_nothing_is_sent_but_one_probe
     assert not server.pacer.gate_open
     assert server.told[1:] == [GateClosed(now())]
     await waiting[7]
+
+
+@virtual
+async def test_a_display_can_ask_how_requests_are_sent_just_now():
+    """How many are on their way, how many may be, and when a server that is down is tried again."""
+    server = Server()
+    assert server.pacer.pace == Pace(in_flight=0, limit=server.pacer.limit, next_probe=None)
+    await server.fail(10)
+    waiting = server.starting(1, patience=900)
+    await asyncio.sleep(0.5)
+    assert server.pacer.pace == Pace(in_flight=0, limit=1, next_probe=pytest.approx(1.5))
+    await waiting[0]
+    assert server.pacer.pace == Pace(in_flight=1, limit=1, next_probe=0.0)
+    server.end(Verdict.GOOD)
+    assert server.pacer.pace.next_probe is None
 
 
 @virtual
