@@ -2,7 +2,8 @@
 
 It imports everything once, and then forks a child for each order, which is a line of JSON. So a start costs a few
 milliseconds and not half a second, and a thousand of them can be killed. Before it forks it has no event loop, no
-connection, and no thread but those that its libraries keep to themselves. Its answer is a line of JSON: how the child ended, in which phase it was, and with which error.
+connection, and no thread but those that its libraries keep to themselves. Its answer is a line of JSON: how the child
+ended, in which phase it was, and with which error.
 """
 
 import asyncio
