@@ -1,8 +1,9 @@
 """A job in a process that is to be killed: `python jobworker.py`, with the settings of a client in its environment.
 
 It imports everything once, and then forks a child for each order, which is a line of JSON. So a start costs a few
-milliseconds and not half a second, and a thousand of them can be killed. Before it forks it has no thread, no event
-loop and no connection. Its answer is a line of JSON: how the child ended, in which phase it was, and with which error.
+milliseconds and not half a second, and a thousand of them can be killed. Before it forks it has no event loop, no
+connection, and no thread but those that its libraries keep to themselves. Its answer is a line of JSON: how the child
+ended, in which phase it was, and with which error.
 """
 
 import asyncio
@@ -83,12 +84,14 @@ class Worker:
     def __init__(self, server):
         environment = {
             **os.environ,
+            "OPENBLAS_NUM_THREADS": "1",
             "PROFILE_HISTORY_URL": server.url,
             "PROFILE_HISTORY_TOKEN": server.token,
             "PROFILE_HISTORY_LIST_ID": str(server.list_id),
         }
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            # From Python 3.12 on a fork beside any thread is warned of; pyarrow has one, and is prepared for it.
+            [sys.executable, "-W", "ignore::DeprecationWarning", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
