@@ -17,13 +17,12 @@ import attrs
 import yarl
 
 from profile_history import settings
-from profile_history.budget import Budget
-from profile_history.capping import RowCounts
+from profile_history.assembly import Options, Shared, choice, expect
 from profile_history.decoding import EVENTS
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
-from profile_history.fetching import Canary, Fetcher
-from profile_history.memory import Allowance, Memory
+from profile_history.fetching import Fetcher
+from profile_history.memory import Allowance
 from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.pacing import Pacer
@@ -36,9 +35,8 @@ from profile_history.schedule import Outcome, Schedule
 from profile_history.secrecy import SecretText
 from profile_history.streams import HistoryStream
 from profile_history.transport import Transport
-from profile_history.turns import Turns
 from profile_history.units import Unit
-from profile_history.walking import Walk, WindowRule, checked_rule
+from profile_history.walking import Walk, WindowRule
 from profile_history.windows import Border, Order, Window, asked_window
 
 Day = dt.date | str
@@ -49,44 +47,6 @@ _WORKERS_A_REQUEST = 2
 _MANY_WORKERS = 32
 _AHEAD_A_REQUEST = 4
 _PARKED_A_REQUEST = 64
-
-
-@attrs.frozen
-class _Shared:
-    """What a client and its copies have in common."""
-
-    transport: Transport
-    pacer: Pacer
-    observer: Observer
-    budget: Budget = attrs.field(factory=Budget)
-    memory: Memory = attrs.field(factory=Memory)
-    row_counts: RowCounts = attrs.field(factory=RowCounts)
-    canary: Canary = attrs.field(factory=Canary)
-    turns: Turns = attrs.field(factory=Turns)
-    runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
-    clients: weakref.WeakSet[HistoryClient] = attrs.field(factory=weakref.WeakSet)
-
-
-def _list_id(explicit: int | None) -> int:
-    return settings.list_id(explicit, settings.Environment())
-
-
-@attrs.frozen
-class _Options:
-    list_id: int = attrs.field(converter=_list_id)
-    window: WindowRule = attrs.field(converter=checked_rule)
-    border: Border
-    order: Order
-    retry: RetryPolicy = attrs.field()
-    timeouts: Timeouts = attrs.field()
-    limits: Limits = attrs.field()
-
-    @retry.validator
-    @timeouts.validator
-    @limits.validator
-    def _check(self, attribute: attrs.Attribute[Any], value: object) -> None:
-        wanted = {"retry": RetryPolicy, "timeouts": Timeouts, "limits": Limits}[attribute.name]
-        _expect(attribute.name, value, wanted)
 
 
 class HistoryClient:
@@ -146,15 +106,15 @@ class HistoryClient:
         environment = settings.Environment()
         self._token = settings.token(token, environment)
         url = settings.endpoint(base_url, environment, allow_http=allow_http)
-        self._auth = _choice("auth", auth, ("body", "header"))
-        self._options = _Options(
-            list_id, window, _choice("border", border, Border), _choice("order", order, Order), retry, timeouts, limits
+        self._auth = choice("auth", auth, ("body", "header"))
+        self._options = Options(
+            list_id, window, choice("border", border, Border), choice("order", order, Order), retry, timeouts, limits
         )
-        self._pacing = _expect("pacing", pacing, Pacing)
+        self._pacing = expect("pacing", pacing, Pacing)
         if session is not None:
-            _expect("session", session, aiohttp.ClientSession)
+            expect("session", session, aiohttp.ClientSession)
         observer = Observer(on_event)
-        self._shared = _Shared(
+        self._shared = Shared(
             Transport(yarl.URL(url), self._token if auth == "header" else None, session),
             Pacer(pacing, observer=observer),
             observer,
@@ -193,8 +153,8 @@ class HistoryClient:
         """
         changes: dict[str, Any] = {
             "list_id": list_id,
-            "border": border and _choice("border", border, Border),
-            "order": order and _choice("order", order, Order),
+            "border": border and choice("border", border, Border),
+            "order": order and choice("order", order, Order),
             "retry": retry,
             "timeouts": timeouts,
             "limits": limits,
@@ -236,7 +196,7 @@ class HistoryClient:
             ConfigurationError: An argument is wrong. Nothing was sent.
         """
         reader = self._reader(
-            (_expect("profile", profile, Profile),),
+            (expect("profile", profile, Profile),),
             date_from,
             date_to,
             on_error,
@@ -344,11 +304,11 @@ class HistoryClient:
         strict: bool,
         deadline: float | None,
     ) -> Reader[Event]:
-        _choice("on_error", on_error, ("raise", "collect"))
+        choice("on_error", on_error, ("raise", "collect"))
         if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
             raise ConfigurationError(f"deadline is a positive number of seconds or None, not {deadline!r}")
         asked = asked_window(date_from, date_to)
-        self._make_walk(asked)
+        self._walker()(asked)
 
         def make_unit(profile: object) -> Unit:
             if not isinstance(profile, Profile):
@@ -380,15 +340,16 @@ class HistoryClient:
             "order": options.order.value,
         }
 
-    def _make_walk(self, window: Window) -> Walk[Outcome]:
-        return Walk(window, rule=self._options.window, order=self._options.order, today=dt.date.today())
+    def _walker(self) -> Callable[[Window], Walk[Outcome]]:
+        rule, order, today = self._options.window, self._options.order, dt.date.today()
+        return lambda window: Walk(window, rule=rule, order=order, today=today)
 
     def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> Run:
         self._check_open()
         prefix, numbers = os.urandom(8).hex(), itertools.count(1)
         concurrency = self._pacing.concurrency
         schedule = Schedule(
-            make_walk=self._make_walk,
+            make_walk=self._walker(),
             make_request_id=lambda: f"{prefix}{next(numbers):016x}",
             allowance=Allowance(self._shared.memory, self._options.limits.in_flight),
             windows_ahead=_AHEAD_A_REQUEST * concurrency,
@@ -413,15 +374,3 @@ def _checked_unit(unit: object) -> Unit:
     if not isinstance(unit, Unit):
         raise ConfigurationError(f"units are Unit values, not {type(unit).__name__}")
     return unit
-
-
-def _choice(name: str, value: Any, choices: Any) -> Any:
-    if value not in tuple(choices):
-        raise ConfigurationError(f"{name} is {' or '.join(repr(str(choice)) for choice in choices)}, not {value!r}")
-    return choices(value) if isinstance(choices, type) else value
-
-
-def _expect(name: str, value: Any, wanted: type[Any]) -> Any:
-    if not isinstance(value, wanted):
-        raise ConfigurationError(f"{name} is a {wanted.__name__}, not {value!r}")
-    return value

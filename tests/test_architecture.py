@@ -34,7 +34,7 @@ FLOORS = (
     {"schedule", "columns"},
     {"running", "tabling"},
     {"arrow", "reading"},
-    {"streams"},
+    {"streams", "assembly"},
     {"client"},
     {"__init__"},
 )
@@ -102,6 +102,14 @@ def test_the_core_never_imports_a_wing():
     assert wings == {"cli", "jobs", "otel", "sinks", "testing"}
     for path in PACKAGE.glob("*.py"):
         assert path.stem == "__main__" or not rooms(path) & wings, path
+
+
+def test_wings_lean_on_each_other_in_one_direction():
+    """The command line starts jobs, jobs fill sinks; nothing looks back, and only the demo leans on the test server."""
+    below = {"sinks": set(), "jobs": {"sinks"}, "otel": set(), "testing": set(), "cli": {"jobs", "sinks", "testing"}}
+    for wing, allowed in below.items():
+        for path in (PACKAGE / wing).rglob("*.py"):
+            assert rooms(path) & (below.keys() - {wing}) <= allowed, path
 
 
 def test_each_library_has_one_home():

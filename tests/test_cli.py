@@ -37,8 +37,14 @@ REFUSED_AT_ONCE = {"api_error": 440, "rates": {Fault.API_ERROR: 1.0}, "streak": 
 OPTIONS = {
     "actions": "channel lang json",
     "demo": "profiles seed faults",
+    "export": "from to into matching column format query ledger since-last lookback json url list-id token-file auth "
+    "window border order concurrency patience allow-http",
     "fetch": "matching from to format output overwrite url list-id token-file auth window border order concurrency "
     "patience deadline allow-http",
+    "resume": "into json url token-file auth concurrency patience allow-http",
+    "retry-failed": "into json url token-file auth concurrency patience allow-http",
+    "status": "json",
+    "verify": "into json",
     "serve": "port profiles seed faults latency rows order date-to offset row-cap capacity gzip",
 }
 # A sequence that moves the cursor or colours text (ECMA-48, 5.4).
@@ -1015,13 +1021,13 @@ class TestProgram:
         assert named == set(OPTIONS[command].split())
 
     def test_help_of_the_program_names_commands_and_exit_codes(self, run):
-        """Who knows nothing yet finds the four commands, the exit codes and the variables."""
+        """Who knows nothing yet finds the commands, the exit codes and the variables."""
         code, out, _ = run("--help")
         text = " ".join(out.split())
         assert code == 0
         assert [word for word in OPTIONS if not re.search(rf"│ {word} ", text)] == []
         assert re.search(
-            "0 done, 1 some windows failed, 2 wrong usage, 74 .*, 75 .*, 77 .*, 130 .*, 143 terminated", text
+            "0 done; 1 some windows failed.*; 2 wrong usage.*; 74 .*; 75 .*; 77 .*; 130 .*; 143 terminated", text
         )
         assert "PROFILE_HISTORY_TOKEN_FILE" in text
 

@@ -20,7 +20,6 @@ from jobworker import Order, Worker
 from profile_history.jobs import HistoryJob, LedgerError, keeping
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lists import write_lists
-from profile_history.jobs.schema import is_blank
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.csvfile import CsvSink
 from profile_history.sinks.ndjson import NdjsonSink
@@ -74,11 +73,7 @@ class Work:
     @property
     def is_planned(self):
         """Whether it came as far as that."""
-        path = self.directory / "job.ledger"
-        if not path.exists() or is_blank(path):
-            return False
-        with Ledger(path) as books:
-            return books.planned
+        return (self.directory / "job.ledger").exists()
 
     async def _run(self, disk):
         async with self.server.client(window=31) as client:

@@ -12,7 +12,7 @@ from jobworker import PHASES, Order, Worker
 
 from profile_history.jobs import HistoryJob, LedgerError
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.schema import connect, is_blank
+from profile_history.jobs.schema import connect
 from profile_history.testing import HistoryServer
 
 SINKS = (
@@ -95,19 +95,13 @@ class Killing:
             async with self.server.client(window=61) as client:
                 return await HistoryJob(client, None, url, ledger=directory / "job.ledger").verify()
 
-        if not self._is_planned(directory / "job.ledger"):
+        if not (directory / "job.ledger").exists():
             return False
         assert asyncio.run(verified()) == []
         with Ledger(directory / "job.ledger") as ledger:
             known = known_files(directory, ledger, names)
         assert files_in(directory) == known
         return True
-
-    def _is_planned(self, path):
-        if not path.exists() or is_blank(path):
-            return False
-        with Ledger(path) as ledger:
-            return ledger.planned
 
 
 def killed(served, tmp_path, kind, wanted, postgres=None):
@@ -142,9 +136,9 @@ def test_a_job_into_postgresql_that_is_killed_anywhere_loses_nothing_and_doubles
 
 @pytest.mark.parametrize("tables", [False, True])
 def test_a_job_that_was_killed_while_it_made_its_ledger_begins_anew(tables, served, tmp_path):
-    """An empty file stands for nothing yet, and neither does a ledger without a plan."""
+    """What stands under the name of a draft, empty or not, stands for nothing yet."""
     server, worker = served
-    ledger = tmp_path / "job.ledger"
+    ledger = tmp_path / "job.ledger.planning"
     ledger.touch()
     if tables:
         connect(ledger, new=True).close()

@@ -133,7 +133,7 @@ class TestFetch:
         assert read_ndjson(lines) == truth(server, EMAILS[:1])
         assert (
             f"{WORDS[number]}: 1 of 2 profiles are complete, {len(lines.splitlines())} events are in {part}; "
-            "there is no resume yet: run the same command again" in err
+            "run the same command again, it starts anew; `profile-history export` goes on where it stood" in err
         )
         assert "Traceback" not in err
 

@@ -224,15 +224,17 @@ def test_a_replaced_unit_vanishes_with_the_batch_that_replaces_it(database):
 
 
 def test_an_error_between_the_rows_and_the_commit_leaves_nothing(database):
-    """Here somebody has changed the row that says which batch is the last."""
+    """Here somebody has changed the row that says which batch is the last; when that is mended, the sink goes on."""
     ledger, sink = Ledger(), database.sink()
     with opened(sink, ledger, new=True):
         sink.write(Batch(1, [simple(1)]))
         database.execute(f"UPDATE {database.table}_job SET last_batch = 7")
         with pytest.raises(SinkError, match=r"was changed by somebody else; nothing was written"):
             sink.write(Batch(2, [simple(1, 9), simple(2)], replaced(1)))
-    assert found(database) == rows_in(simple(1))
-    assert noted(database)[0][1] == 7
+        assert (found(database), noted(database)[0][1]) == (rows_in(simple(1)), 7)
+        database.execute(f"UPDATE {database.table}_job SET last_batch = 1")
+        sink.write(Batch(2, [simple(2)], replaced(1)))
+    assert found(database) == rows_in(simple(2))
 
 
 def test_the_database_tells_which_batch_was_the_last(database):
@@ -677,12 +679,12 @@ def test_a_server_that_comes_back_between_batches_is_written_on(elephant, how):
     ledger, clock = Ledger(), Clock()
     sink = elephant.sink(**clock.options)
     with opened(sink, ledger, new=True):
-        for batch in batches(count=3):
+        for batch in batches(count=2):
             sink.write(batch)
             ledger.apply(batch)
             elephant.server.restart(how)
         assert clock.now < 1
-        batch = Batch(4, [simple(99)])
+        batch = Batch(3, [simple(99)])
         sink.write(batch)
         ledger.apply(batch)
         with pytest.raises(SinkError, match="another job"):

@@ -606,7 +606,7 @@ def test_the_url_of_a_file_says_how_it_is_read(file, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "options", "complaint"),
     [
-        ("list", {}, "text needs a matching mode; pass one of xxh, email,"),
+        ("list", {}, "text needs a matching mode (--matching on the command line), one of xxh, email,"),
         ("list", {"matching": "fax"}, "no matching mode 'fax'"),
         ("list", {"matching": "email", "column": "a"}, "text takes no column; leave it out"),
         ("list", {"matching": "email", "delimiter": ";"}, "text takes no delimiter; leave it out"),

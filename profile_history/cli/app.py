@@ -12,10 +12,13 @@ from rich.console import Console
 from profile_history.cli import exits
 from profile_history.cli.actions import actions
 from profile_history.cli.demo import demo
+from profile_history.cli.export import export
 from profile_history.cli.fetch import fetch
 from profile_history.cli.formats import visible
 from profile_history.cli.output import flush_stdout
+from profile_history.cli.resume import resume, retry_failed
 from profile_history.cli.serve import serve
+from profile_history.cli.status import status, verify
 from profile_history.errors import ConfigurationError
 from profile_history.version import __version__
 
@@ -25,13 +28,18 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
     help_epilogue=(
-        f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in exits.MEANINGS.items())}.\n\n"
+        f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in exits.MEANINGS.items())}.\n\n"
         "PROFILE_HISTORY_URL, PROFILE_HISTORY_LIST_ID and PROFILE_HISTORY_TOKEN or PROFILE_HISTORY_TOKEN_FILE stand in "
         "for what the command line leaves out. The token is never an argument, where others could read it."
     ),
 )
 app.command(demo)
 app.command(fetch)
+app.command(export)
+app.command(status)
+app.command(resume)
+app.command(retry_failed)
+app.command(verify)
 app.command(serve)
 app.command(actions)
 

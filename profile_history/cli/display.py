@@ -21,6 +21,25 @@ _LIVE_INTERVAL = 0.1
 _PLAIN_INTERVAL = 5.0
 
 
+@attrs.frozen
+class View:
+    """What is shown of some work, asked for anew each time.
+
+    Attributes:
+        line: Its state in one line.
+        done: How much of it is done.
+        total: How much there is, or None where nobody knows.
+        interval: Seconds between two lines where there is no terminal.
+        lasting: Whether its last state stays to be seen.
+    """
+
+    line: Callable[[], str]
+    done: Callable[[], int]
+    total: Callable[[], int | None]
+    interval: float = _PLAIN_INTERVAL
+    lasting: bool = True
+
+
 @attrs.define
 class Health:
     """What a client tells of its server, as far as it explains why nothing moves. Its `note` is the client's hook.
@@ -88,8 +107,14 @@ async def shown(stats: Stats, profiles: int | None, console: Console, health: He
     def line() -> str:
         return " · ".join(filter(None, (str(health), numbers(stats, profiles))))
 
-    show = _live(line, stats, profiles, console) if console.is_terminal else _plain(line, console)
-    ticker = asyncio.create_task(show)
+    async with displayed(View(line, lambda: stats.profiles_done, lambda: profiles), console):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def displayed(view: View, console: Console) -> AsyncIterator[None]:
+    """Shows a view on `console` until the block ends."""
+    ticker = asyncio.create_task(_live(view, console) if console.is_terminal else _plain(view, console))
     try:
         yield
     finally:
@@ -100,19 +125,20 @@ async def shown(stats: Stats, profiles: int | None, console: Console, health: He
             ticker.result()
 
 
-async def _live(line: Callable[[], str], stats: Stats, profiles: int | None, console: Console) -> None:
+async def _live(view: View, console: Console) -> None:
     progress = Progress(
         SpinnerColumn(),
         BarColumn(bar_width=24),
         TextColumn("{task.description}", markup=False),
         console=console,
         auto_refresh=False,
+        transient=not view.lasting,
     )
-    task = progress.add_task("", total=profiles)
+    task = progress.add_task("", total=view.total())
     state: dict[str, Any] = {}
 
     def refresh() -> None:
-        state.update(completed=stats.profiles_done, description=line())
+        state.update(completed=view.done(), total=view.total(), description=view.line())
         progress.update(task, **state)
         progress.refresh()
 
@@ -125,10 +151,11 @@ async def _live(line: Callable[[], str], stats: Stats, profiles: int | None, con
             refresh()
 
 
-async def _plain(line: Callable[[], str], console: Console) -> None:
+async def _plain(view: View, console: Console) -> None:
     try:
         while True:
-            await asyncio.sleep(_PLAIN_INTERVAL)
-            complain(console, line())
+            await asyncio.sleep(view.interval)
+            complain(console, view.line())
     finally:
-        complain(console, line())
+        if view.lasting:
+            complain(console, view.line())

@@ -123,7 +123,11 @@ class Download:
         ended = _ENDED_BY.get(stopped_by(), "stopped early")
         verb = "had arrived" if output.lossy else "are complete"
         complete = f"{self.tally.complete} of {self.profiles} profiles {verb}"
-        again = "" if output.finished else "; there is no resume yet: run the same command again, it starts anew"
+        again = (
+            ""
+            if output.finished
+            else "; run the same command again, it starts anew; `profile-history export` goes on where it stood"
+        )
         complain(self.screen, f"{ended}: {complete}, {self._whereabouts(output)}{again}")
 
     def _whereabouts(self, output: Output) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from profile_history.cli.output import OutputFailed
 from profile_history.errors import ApiError, AuthenticationError, ConfigurationError, HistoryError, ServerUnavailable
 
@@ -16,14 +18,26 @@ TERMINATED = 143
 
 MEANINGS = {
     DONE: "done",
-    SOME_FAILED: "some windows failed",
-    USAGE: "wrong usage",
-    OUTPUT_FAILED: "the output cannot be written",
-    TRY_LATER: "the server is down or asks for a long pause: try later",
+    SOME_FAILED: "some windows failed, or an output is not what its ledger says",
+    USAGE: "wrong usage, or a job with another plan",
+    OUTPUT_FAILED: "the output or the ledger cannot be written, or the profiles cannot be read",
+    TRY_LATER: "the server is down or asks for a long pause, or another process works on the job: try later",
     NOT_AUTHORISED: "not authorised",
     INTERRUPTED: "interrupted",
     TERMINATED: "terminated",
 }
+
+STATUSES = {
+    DONE: "done",
+    SOME_FAILED: "some_failed",
+    USAGE: "refused",
+    OUTPUT_FAILED: "output_failed",
+    TRY_LATER: "try_later",
+    NOT_AUTHORISED: "not_authorised",
+    INTERRUPTED: "interrupted",
+    TERMINATED: "terminated",
+}
+"""The codes in a word, for JSON."""
 
 
 def of(error: Exception) -> int | None:
@@ -38,7 +52,19 @@ def of(error: Exception) -> int | None:
         case ApiError() if error.fatal:
             return TRY_LATER
         case HistoryError():
-            return SOME_FAILED
+            return _of_job(error)
         case OutputFailed() | OSError():
             return OUTPUT_FAILED
     return None
+
+
+def _of_job(error: HistoryError) -> int:
+    # What was never imported was never raised, and most commands never import it.
+    jobs = sys.modules.get("profile_history.jobs")
+    if jobs is None:
+        return SOME_FAILED
+    if isinstance(error, jobs.JobHeld):
+        return TRY_LATER
+    if isinstance(error, (jobs.LedgerError, jobs.SinkError, jobs.SourceError)):
+        return OUTPUT_FAILED
+    return SOME_FAILED

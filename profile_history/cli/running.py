@@ -45,6 +45,7 @@ class _Stopper:
 
     number: int | None = None
     holding: bool = False
+    excuse: str = ""
     _loop: asyncio.AbstractEventLoop | None = None
     _task: asyncio.Task[Any] | None = None
 
@@ -85,6 +86,7 @@ def stoppable() -> Iterator[None]:
         yield
         return
     _stopper.number = None
+    _stopper.excuse = "the last lines it wrote may be missing"
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     ours = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     for number in ours:
@@ -103,8 +105,12 @@ def stopped_by() -> int | None:
     return _stopper.number
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], *, excuse: str | None = None) -> T:
     """Runs it to its end, on uvloop where that is installed.
+
+    Args:
+        work: What to run.
+        excuse: What to say where it does not stop in time.
 
     Raises:
         Stopped: A signal has cancelled it, and its clean-up is done.
@@ -115,6 +121,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
         make_loop = uvloop.new_event_loop
     _stopper.holding = True
+    _stopper.excuse = excuse or _stopper.excuse
     try:
         with asyncio.Runner(loop_factory=make_loop) as runner:
             return runner.run(_stopper.watch(work))
@@ -132,7 +139,7 @@ def _code(number: int) -> int:
 
 def _insist(code: int) -> None:
     time.sleep(GRACE)
-    _leave(code, f"profile-history: it did not stop within {GRACE:g} s; the last lines it wrote may be missing\n")
+    _leave(code, f"profile-history: it did not stop within {GRACE:g} s; {_stopper.excuse}\n")
 
 
 def _leave(code: int, words: str) -> None:

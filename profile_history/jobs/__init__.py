@@ -5,14 +5,22 @@ from profile_history.jobs.locking import JobHeld
 from profile_history.jobs.progress import Progress
 from profile_history.jobs.schema import LedgerError
 from profile_history.jobs.sources import Line, Source, SourceError, source_of
+from profile_history.jobs.status import Failure, JobStatus, status_of
+from profile_history.jobs.verifying import verify
+from profile_history.sinks.base import SinkError
 
 __all__ = [
+    "Failure",
     "HistoryJob",
     "JobHeld",
+    "JobStatus",
     "LedgerError",
     "Line",
     "Progress",
+    "SinkError",
     "Source",
     "SourceError",
     "source_of",
+    "status_of",
+    "verify",
 ]

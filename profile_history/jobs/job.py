@@ -22,9 +22,12 @@ from profile_history.jobs.gathering import Gathered, Gathering
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
+from profile_history.jobs.planning import check_later
 from profile_history.jobs.progress import Progress, progress_of
 from profile_history.jobs.sources import MemorySource, Source
-from profile_history.jobs.states import Planned, Totals
+from profile_history.jobs.sources.counting import Counted
+from profile_history.jobs.states import Planned
+from profile_history.jobs.verifying import verify
 from profile_history.profiles import Profile
 from profile_history.rawrows import RAW
 from profile_history.reading import Reader
@@ -59,7 +62,7 @@ class HistoryJob:
         date_from: The first day, a `datetime.date` or "YYYY-MM-DD".
         date_to: The last day, inclusive, likewise.
         lookback: So many days before today are provisional, and today is: they may still grow, and `run(until=...)`
-            fetches them again.
+            fetches them again. None for what the ledger says; 2 for a new job.
         commit_bytes: Bytes of answers after which they are committed.
         commit_seconds: Seconds after which whatever is there is committed.
         today: Says which day it is.
@@ -77,29 +80,29 @@ class HistoryJob:
         ledger: Path | str,
         date_from: Day | None = None,
         date_to: Day | None = None,
-        lookback: int = 2,
+        lookback: int | None = None,
         commit_bytes: int = 32 * 1024 * 1024,
         commit_seconds: float = 5.0,
         today: Callable[[], dt.date] = dt.date.today,
     ) -> None:
         if not isinstance(client, HistoryClient):
             raise ConfigurationError(f"client is a HistoryClient, not {client!r}")
-        if not isinstance(lookback, int) or lookback < 0:
+        if lookback is not None and (not isinstance(lookback, int) or lookback < 0):
             raise ConfigurationError(f"lookback is a number of days, 0 or more, not {lookback!r}")
         if commit_bytes < 1 or commit_seconds <= 0:
             raise ConfigurationError("commit_bytes and commit_seconds are positive")
         self._client = client
         self._sink = sink_of(sink) if isinstance(sink, str) else sink
         self._ledger = Path(ledger)
-        self._source = _source(profiles)
+        source = _source(profiles)
+        self._source = None if source is None else Counted(source)
         self._plan = self._planned(date_from, date_to)
         self._lookback = lookback
         self._commit_bytes = commit_bytes
         self._commit_seconds = commit_seconds
         self._today = today
         self._phase = "planning"
-        self._stats = Stats()
-        self._before = Totals()
+        self._stats: list[Stats] = []
         self._keeper: Keeper | None = None
         self._last = Progress("planning")
 
@@ -107,8 +110,10 @@ class HistoryJob:
     def progress(self) -> Progress:
         """How far the job has come; while it runs, as of now."""
         if self._keeper is not None and self._keeper._ledger is not None:
-            totals = self._keeper.ledger.totals
-            self._last = progress_of(self._phase, totals, self._stats, self._before.settled, self._before.rows)
+            ledger = self._keeper.ledger
+            self._last = progress_of(self._phase, ledger.totals, self._stats, ledger.settled_here, ledger.brought_here)
+        elif self._phase == "planning" and self._source is not None:
+            self._last = Progress("planning", lines=self._source.read)
         return self._last
 
     async def run(self, *, retry_failed: bool = False, until: Day | None = None) -> AsyncGenerator[Progress, None]:
@@ -152,15 +157,7 @@ class HistoryJob:
             LedgerError: The ledger cannot be used.
             SinkError: The sink cannot be used.
         """
-        return await in_thread(self._verify)
-
-    def _verify(self) -> list[str]:
-        keeper = Keeper(self._ledger, threading.Event())
-        try:
-            keeper.open(None, None, self._sink)
-            return keeper.verify()
-        finally:
-            keeper.close()
+        return await in_thread(verify, self._ledger, self._sink)
 
     async def _work(self, stop: threading.Event, until: dt.date | None, *, retry_failed: bool) -> None:
         writer = ThreadPoolExecutor(1, "profile-history-job")
@@ -173,13 +170,17 @@ class HistoryJob:
         try:
             await written(keeper.open, None if until else self._plan, None if until else self._source, self._sink)
             self._check_terms(keeper)
-            self._before = attrs.evolve(keeper.ledger.totals)
+            if until is not None:
+                check_later(keeper.ledger.plan, until)
+            if self._lookback is not None:
+                await written(keeper.ledger.look_back, self._lookback)
             self._keeper = keeper
             if retry_failed:
                 await written(keeper.retry_failed)
+            interrupted = keeper.ledger.totals.pending > 0
             try:
                 await self._fetch(keeper, written)
-                if until is not None:
+                if until is not None and not (interrupted and self._reaches(keeper, until)):
                     await written(keeper.extend, until, self._source)
                     await self._fetch(keeper, written)
             except BaseException:
@@ -201,7 +202,7 @@ class HistoryJob:
             return
         self._phase = "fetching"
         order = Order(self._client.terms["order"])
-        provisional_from = self._today() - dt.timedelta(days=self._lookback)
+        provisional_from = self._today() - dt.timedelta(days=keeper.ledger.lookback)
         gathering = Gathering(keeper.ledger.next_number, provisional_from, order, keeper.sink.lane)
 
         async def commit(gathered: Gathered) -> None:
@@ -210,7 +211,7 @@ class HistoryJob:
         committing = Committing(gathering, commit, self._commit_bytes, self._commit_seconds)
         with Ledger(self._ledger) as ledger:
             reader = self._reader(keeper.sink, _units(ledger))
-            self._stats = reader.run.stats
+            self._stats.append(reader.run.stats)
             committing.start()
             try:
                 async with aclosing(reader.contents(gathering.cut)) as contents:
@@ -238,6 +239,10 @@ class HistoryJob:
         if self._sink is None:
             raise ConfigurationError('the sink is missing; pass one, such as "history.duckdb"')
         return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.terms, self._sink.url)
+
+    def _reaches(self, keeper: Keeper, until: dt.date) -> bool:
+        """Whether the run that was interrupted was to bring these days and profiles already."""
+        return keeper.ledger.plan.date_to >= until and self._source is None
 
     def _check_terms(self, keeper: Keeper) -> None:
         plan = keeper.ledger.plan

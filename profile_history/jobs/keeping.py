@@ -18,10 +18,11 @@ from profile_history.jobs.lists import write_lists
 from profile_history.jobs.locking import JobLock
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import digest_of, extend_job, plan_job, retry_failed
-from profile_history.jobs.schema import is_blank
+from profile_history.jobs.schema import draft_of
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Entry
-from profile_history.sinks.base import Sink
+from profile_history.sinks.base import Sink, SinkError
+from profile_history.sinks.disk import DISK
 from profile_history.sinks.urls import sink_of
 
 
@@ -69,12 +70,24 @@ class Keeper:
             LedgerError: The ledger cannot be used.
             SinkError: The sink cannot be used.
         """
+        new = self._open_books(plan, source, sink)
+        try:
+            self._open_sink(self.sink, self.ledger)
+        except ConfigurationError:
+            if new:
+                self._forget()
+            raise
+
+    def _open_books(self, plan: Plan | None, source: Source | None, sink: Sink | None) -> bool:
+        """Opens or makes the ledger, and finds the sink; says whether the job is new."""
         if plan is None and not self.path.exists():
             raise ConfigurationError(
-                f"there is no ledger {self.path}; name the ledger of a job, or begin one with `export`"
+                f"the job of {self.path} was stopped before it knew its profiles; run the same `export` again"
+                if self._draft.exists()
+                else f"there is no ledger {self.path}; name the ledger of a job, or begin one with `export`"
             )
         self._lock.acquire()
-        new = not self._is_there(source)
+        new = not self.path.exists()
         if new:
             assert plan is not None
             assert source is not None
@@ -82,18 +95,13 @@ class Keeper:
         self._ledger = Ledger(self.path)
         kept = self._ledger.plan
         if plan is not None and source is not None and not new:
-            kept.check_same(attrs.evolve(plan, profiles=digest_of(source)))
+            kept.check_same(attrs.evolve(plan, profiles=digest_of(source, self.stop)))
         self._sink = sink or sink_of(kept.sink)
         if self._sink.url != kept.sink:
             raise ConfigurationError(
                 f"the job fills {kept.sink}, not {self._sink.url}; name that one, or another ledger"
             )
-        try:
-            self._open_sink(self._sink, self._ledger)
-        except ConfigurationError:
-            if new:
-                self._forget()
-            raise
+        return new
 
     def retry_failed(self) -> int:
         """Makes failed units pending again; returns how many."""
@@ -154,6 +162,28 @@ class Keeper:
         """Reads the sink back, and says what differs from the ledger."""
         return list(self.sink.verify())
 
+    def open_and_verify(self, sink: Sink | None) -> list[str]:
+        """Does both for a job that is there; what keeps the files of its sink from being opened differs, too.
+
+        Args:
+            sink: The sink; None for the one that the ledger names.
+
+        Raises:
+            ConfigurationError: There is no such job, or it fills another sink.
+            JobHeld: Another process works on it.
+            LedgerError: The ledger cannot be used.
+            SinkError: The database that is the sink cannot be used.
+        """
+        self._open_books(None, None, sink)
+        try:
+            self._open_sink(self.sink, self.ledger)
+            return self.verify()
+        except (ConfigurationError, SinkError) as error:
+            if self.sink.keeps_books and isinstance(error, SinkError):
+                # A database that cannot be reached says nothing of what it holds.
+                raise
+            return [str(error)]
+
     def close(self) -> None:
         """Lets go of everything; again is harmless."""
         try:
@@ -164,26 +194,20 @@ class Keeper:
                 self._ledger.close()
             self._lock.release()
 
-    def _is_there(self, source: Source | None) -> bool:
-        if not self.path.exists():
-            return False
-        if not is_blank(self.path):
-            with Ledger(self.path) as ledger:
-                if ledger.planned:
-                    return True
-        if source is None:
-            raise ConfigurationError(
-                f"the job of {self.path} was stopped before it knew its profiles; run the same `export` again"
-            )
-        self._forget()
-        return False
+    @property
+    def _draft(self) -> Path:
+        return draft_of(self.path)
 
     def _plan(self, plan: Plan, source: Source) -> None:
+        """Makes the ledger under another name, so that one that is there knows all of its units."""
+        _delete(self._draft)
         try:
-            plan_job(self.path, plan, source, self.stop)
+            plan_job(self._draft, plan, source, self.stop)
         except ConfigurationError:
-            self._forget()
+            _delete(self._draft)
             raise
+        DISK.replace(self._draft, self.path)
+        DISK.sync_directory(self.path.parent)
 
     def _open_sink(self, sink: Sink, ledger: Ledger) -> None:
         if ledger.publishing is not None:
@@ -201,8 +225,10 @@ class Keeper:
         self.sink.drop(receipt)
 
     def _forget(self) -> None:
-        """Deletes a ledger that stands for nothing yet."""
-        if self._ledger is not None:
-            self._ledger.close()
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self.ledger.close()
+        _delete(self.path)
+
+
+def _delete(ledger: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        ledger.with_name(ledger.name + suffix).unlink(missing_ok=True)

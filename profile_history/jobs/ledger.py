@@ -32,18 +32,25 @@ _PENDING = (
     "SELECT units.number, units.profile, date_from, date_to, profiles.profile FROM units "
     "JOIN profiles ON profiles.ordinal = units.profile WHERE status = 0 AND number > ? ORDER BY number LIMIT ?"
 )
-# The rows behind those that are gone have moved up.
+# The rows behind those that are gone have moved up. Only of provisional units it matters where they are.
 _CLOSE_RANKS = (
     "UPDATE units SET place = place - "
     "(SELECT coalesce(sum(dead.rows), 0) FROM dead WHERE dead.batch = units.batch AND dead.place < units.place) "
-    "WHERE batch IN (SELECT batch FROM dead)"
+    "WHERE status = 4 AND batch IN (SELECT batch FROM dead)"
 )
+_LOOKBACK = 2
 _AT_ONCE = 1000
 _PART = 'name, first, last, "offset", size, rows, checksum'
 
 
 class Ledger:
     """An open ledger.
+
+    Attributes:
+        path: Its file.
+        totals: How many units there are of each status, and rows in the sink.
+        settled_here: How many units were settled since it was opened.
+        brought_here: How many rows came into the sink since then.
 
     Args:
         path: Its file.
@@ -57,6 +64,7 @@ class Ledger:
         self.path = path
         self.connection = connect(path, new=new)
         self.totals = Totals(**(self._get("totals") or {}))
+        self.settled_here = self.brought_here = 0
 
     def close(self) -> None:
         """Lets go of the file; again is harmless."""
@@ -86,9 +94,14 @@ class Ledger:
         return plan
 
     @property
-    def planned(self) -> bool:
-        """Whether all units are planned; a job that died before plans anew."""
-        return bool(self._get("planned"))
+    def lookback(self) -> int:
+        """So many days before today may still grow."""
+        found = self._get("lookback")
+        return _LOOKBACK if found is None else int(found)
+
+    def look_back(self, days: int) -> None:
+        """Takes note of how many days before today may still grow."""
+        self._put(lookback=days)
 
     @property
     def begun(self) -> bool:
@@ -221,6 +234,8 @@ class Ledger:
                 changes["last_batch"] = entry.batch
             self.store(connection, changes)
         self.totals = totals
+        self.settled_here += len(entry.records)
+        self.brought_here += sum(record.rows for record in entry.records)
 
     def intend_to_publish(self, receipt: Receipt) -> None:
         """Takes note of the final files that a sink has prepared."""

@@ -77,9 +77,7 @@ class Plan:
             ConfigurationError: It is another plan; the error says in what.
         """
         ours, theirs = self._fixed(), asked._fixed()
-        differing = [
-            f"{name} is {ours[name]!r} there and {theirs[name]!r} here" for name in ours if ours[name] != theirs[name]
-        ]
+        differing = [_difference(name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]]
         if differing:
             raise ConfigurationError(
                 f"the job in this ledger has another plan: {'; '.join(differing)}. Use another sink or ledger for "
@@ -95,3 +93,9 @@ class Plan:
             "sink": self.sink,
             "schema": SCHEMA_VERSION,
         }
+
+
+def _difference(name: str, there: object, here: object) -> str:
+    if name == "profiles":
+        return "the list of profiles is another one"
+    return f"{name} is {there!r} there and {here!r} here"

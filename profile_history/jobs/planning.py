@@ -20,8 +20,9 @@ from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.naming import text_of
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.schema import INDEXES, LedgerError
-from profile_history.jobs.sources import Line, Source
+from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Status, Totals, to_number
+from profile_history.profiles import Profile
 
 _LINES_A_COMMIT = 20_000
 _STEPS_BETWEEN_LOOKS = 100_000
@@ -31,11 +32,19 @@ class PlanningStopped(HistoryError):
     """Planning was interrupted; the next start plans anew."""
 
 
-def digest_of(source: Source) -> str:
-    """A fingerprint of all profiles of a source, in their order."""
+def digest_of(source: Source, stop: threading.Event) -> str:
+    """A fingerprint of all profiles of a source, in their order.
+
+    Raises:
+        PlanningStopped: `stop` was set.
+    """
     digest = hashlib.sha256()
-    for line in source.lines():
-        _take(digest, line)
+    lines = source.lines()
+    while chunk := list(islice(lines, _LINES_A_COMMIT)):
+        _check(stop)
+        for line in chunk:
+            if line.profile is not None:
+                _taken(digest, line.profile)
     return digest.hexdigest()
 
 
@@ -73,7 +82,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
                     f"there is not one profile in {source.url}" + _first_reject(connection) + "; check the file, "
                     "--matching and --column"
                 )
-            values = {"plan": complete.to_json(), "plan_hash": complete.hash, "planned": 1}
+            values = {"plan": complete.to_json(), "plan_hash": complete.hash}
             ledger.store(connection, {**values, "totals": json.dumps(attrs.asdict(totals))})
         ledger.totals = totals
 
@@ -90,6 +99,18 @@ def retry_failed(ledger: Ledger) -> int:
     return changed
 
 
+def check_later(plan: Plan, date_to: dt.date) -> None:
+    """Compares a new last day with that of a job.
+
+    Raises:
+        ConfigurationError: It lies before it.
+    """
+    if date_to < plan.date_to:
+        raise ConfigurationError(
+            f"date_to {date_to} lies before the last day of this job, {plan.date_to}; name that day or a later one"
+        )
+
+
 def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: threading.Event) -> None:
     """Plans the days since the job's last one, provisional units again, failed ones too, and profiles that are new.
 
@@ -100,14 +121,11 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
         stop: Set to interrupt it. The profiles that were read until then stay, and their units are planned next time.
 
     Raises:
-        ConfigurationError: Units are pending, or `date_to` lies before the job's last day.
+        ConfigurationError: `date_to` lies before the job's last day.
         PlanningStopped: `stop` was set.
     """
     plan = ledger.plan
-    if ledger.totals.pending:
-        raise ConfigurationError(f"{ledger.totals.pending} units are still pending; run `resume` first")
-    if date_to < plan.date_to:
-        raise ConfigurationError(f"date_to {date_to} lies before the last day of this job, {plan.date_to}")
+    check_later(plan, date_to)
     digest = plan.profiles
     with _stoppable(ledger, stop):
         if source is not None:
@@ -157,9 +175,8 @@ def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:
     with ledger.transaction() as connection:
         connection.execute("DELETE FROM rejects")
     while chunk := list(islice(lines, _LINES_A_COMMIT)):
-        if stop.is_set():
-            raise PlanningStopped("planning was interrupted; run the same command again")
-        texts = [(_take(digest, line),) for line in chunk if line.profile is not None]
+        _check(stop)
+        texts = [(_taken(digest, line.profile),) for line in chunk if line.profile is not None]
         rejects = [(line.number, line.reason, line.text) for line in chunk if line.profile is None]
         with ledger.transaction() as connection:
             connection.executemany("INSERT INTO profiles (profile) VALUES (?)", texts)
@@ -167,10 +184,13 @@ def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:
     return digest.hexdigest()
 
 
-def _take(digest: hashlib._Hash, line: Line) -> str:
-    if line.profile is None:
-        return ""
-    text = text_of(line.profile)
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise PlanningStopped("planning was interrupted; run the same command again")
+
+
+def _taken(digest: hashlib._Hash, profile: Profile) -> str:
+    text = text_of(profile)
     digest.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     return text
 

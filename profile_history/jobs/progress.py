@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from profile_history.jobs.states import Totals
@@ -25,9 +27,11 @@ class Progress:
         events: Rows in the sink.
         quarantined: Rows that are set apart.
         rejects: Lines of the source that name no profile.
+        lines: While planning, lines of the source that were read so far.
         settled_here: Units that this run has settled.
         events_here: Rows that this run has brought.
         requests: Requests that this run has sent.
+        retries: How many of them repeated one that failed.
         throttled: How many of their answers said there are too many.
         in_flight: Requests on their way now.
         seconds: For how long this run has fetched.
@@ -43,9 +47,11 @@ class Progress:
     events: int = 0
     quarantined: int = 0
     rejects: int = 0
+    lines: int = 0
     settled_here: int = 0
     events_here: int = 0
     requests: int = 0
+    retries: int = 0
     throttled: int = 0
     in_flight: int = 0
     seconds: float = 0.0
@@ -63,8 +69,8 @@ class Progress:
         return self.pending * self.seconds / self.settled_here
 
 
-def progress_of(phase: str, totals: Totals, stats: Stats, settled_before: int, rows_before: int) -> Progress:
-    """How far a job has come, by its ledger and by its stream."""
+def progress_of(phase: str, totals: Totals, stats: Sequence[Stats], settled_here: int, brought_here: int) -> Progress:
+    """How far a job has come, by its ledger and by the streams of this run."""
     return Progress(
         phase,
         profiles=totals.profiles,
@@ -76,10 +82,11 @@ def progress_of(phase: str, totals: Totals, stats: Stats, settled_before: int, r
         events=totals.rows,
         quarantined=totals.quarantined,
         rejects=totals.rejects,
-        settled_here=totals.settled - settled_before,
-        events_here=totals.rows - rows_before,
-        requests=stats.attempts,
-        throttled=stats.throttled,
-        in_flight=stats.in_flight,
-        seconds=stats.seconds,
+        settled_here=settled_here,
+        events_here=brought_here,
+        requests=sum(stream.attempts for stream in stats),
+        retries=sum(stream.retries for stream in stats),
+        throttled=sum(stream.throttled for stream in stats),
+        in_flight=sum(stream.in_flight for stream in stats),
+        seconds=sum(stream.seconds for stream in stats),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -39,6 +38,7 @@ CREATE TABLE parts (
     PRIMARY KEY (name, "offset")
 ) WITHOUT ROWID;
 CREATE TABLE dead (unit INTEGER, batch INTEGER, place INTEGER, rows INTEGER);
+CREATE INDEX dead_by_place ON dead (batch, place);
 CREATE TABLE quarantine (unit INTEGER NOT NULL, reason TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE INDEX quarantine_by_unit ON quarantine (unit);
 CREATE TABLE rejects (line INTEGER NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL);
@@ -57,6 +57,11 @@ CREATE INDEX IF NOT EXISTS pending ON units (number) WHERE status = 0;
 CREATE INDEX IF NOT EXISTS failed ON units (number) WHERE status = 3;
 CREATE INDEX IF NOT EXISTS provisional ON units (profile) WHERE status = 4;
 """
+
+
+def draft_of(ledger: Path) -> Path:
+    """Where a ledger is until all of its units are planned."""
+    return ledger.with_name(f"{ledger.name}.planning")
 
 
 class LedgerError(HistoryError):
@@ -87,37 +92,22 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
     return connection
 
 
-def is_blank(path: Path) -> bool:
-    """Whether a file holds nothing at all, as that of a ledger whose making was cut short.
-
-    Args:
-        path: The file, which must be there.
-    """
-    with contextlib.closing(sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True)) as connection:
-        try:
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error:
-            # Something else is in it, and `connect` says what.
-            return False
-    return bool(tables == 0)
-
-
 def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
     try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != _APPLICATION and not new:
+            # Before anything is changed: it may be somebody's database.
+            raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
         # The order of the two matters: with FULL a commit in WAL mode waits for the disk (sqlite.org/pragma.html).
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -32768")
         if new:
-            # In one transaction, so that whoever is killed meanwhile leaves a file that `is_blank`.
             versions = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
             connection.executescript(f"BEGIN; {versions} {_TABLES} COMMIT;")
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
         raise failure(path, error) from None
-    if application != _APPLICATION:
-        raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {path} is of version {version}, and this program knows up to {SCHEMA_VERSION}; "
@@ -128,7 +118,11 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
 def failure(path: Path, error: sqlite3.Error) -> LedgerError:
     """What SQLite says, with what to do."""
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if name.startswith("SQLITE_NOTADB"):
+        return LedgerError(
+            f"{path} is no ledger of a job, or damaged; name the ledger, or the sink beside which it stands"
+        )
+    if name.startswith("SQLITE_CORRUPT"):
         return LedgerError(
             f"the ledger {path} is damaged ({error}); restore it and its sink from a backup, or begin a new job "
             "elsewhere"

@@ -119,9 +119,9 @@ class Totals:
     rejects: int = 0
 
     @property
-    def settled(self) -> int:
-        """Units that are not pending."""
-        return self.done + self.empty + self.failed + self.provisional
+    def units(self) -> int:
+        """All units."""
+        return self.pending + self.done + self.empty + self.failed + self.provisional
 
     def count(self, status: Status, by: int) -> None:
         """Counts units of one status."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 import attrs
+import pyarrow as pa
 
 try:
     import psycopg
@@ -204,7 +206,7 @@ class PostgresSink:
         with self._session.connection.cursor() as cursor, cursor.copy(query) as copy:
             copy.set_types(list(COLUMNS.values()))
             for some in batch.table.to_batches(_AT_ONCE):
-                for row in zip(*(column.to_pylist() for column in some.columns), strict=True):
+                for row in zip(*map(_values, some.columns), strict=True):
                     copy.write_row(row)
 
     def _counted(self) -> Iterator[tuple[int, int]]:
@@ -238,6 +240,14 @@ class PostgresSink:
         failed = SinkError(f"{self.url}: {' '.join(str(error).split())}")
         failed.hint = "see to the server (that it runs, lets you in and has space), then resume the job"
         return failed
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if not pa.types.is_dictionary(column.type):
+        return list(column.to_pylist())
+    # pyarrow makes a new text for each row, which takes ten times as long.
+    words = column.dictionary.to_pylist()
+    return [None if code is None else words[code] for code in column.indices.to_pylist()]
 
 
 def _columns(types: dict[str, str]) -> sql.Composed:

@@ -39,7 +39,7 @@ _NDJSON = _Kind("ndjson", "NdjsonSink", library="", extra="")
 _CSV = _Kind("csvfile", "CsvSink", options=("formulas",))
 _PARQUET = _Kind("parquet", "ParquetSink", options=("partition",))
 _DUCKDB = _Kind("duckdb", "DuckDBSink", "duckdb", "duckdb", options=("table",))
-_POSTGRESQL = _Kind("postgresql", "PostgresSink", "psycopg", "postgresql", options=("table",))
+_POSTGRESQL = _Kind("postgresql", "PostgresSink", "psycopg", "postgres", options=("table",))
 
 _SUFFIXES = {
     ".ndjson": _NDJSON,

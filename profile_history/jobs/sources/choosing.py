@@ -83,7 +83,9 @@ def source_of(
     if kind == "ndjson":
         return _checked(NdjsonSource(place, matching))
     if matching is None:
-        raise ConfigurationError(f"text needs a matching mode; pass one of {', '.join(Matching)}")
+        raise ConfigurationError(
+            f"text needs a matching mode (--matching on the command line), one of {', '.join(Matching)}"
+        )
     return _checked(TextSource(place, matching))
 
 
@@ -115,7 +117,7 @@ def _format_of(suffix: str) -> Format:
         known = ", ".join(filter(None, _FORMATS))
         raise ConfigurationError(
             f"no format is known for {suffix}; name the file {known} or .duckdb, "
-            f"or pass format=, one of {', '.join(get_args(Format))}"
+            f"or pass a format, one of {', '.join(get_args(Format))}"
         )
     return _FORMATS[suffix]
 

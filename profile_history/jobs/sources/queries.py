@@ -81,7 +81,7 @@ class DuckdbSource:
         except duckdb.ProgrammingError as error:
             raise ConfigurationError(f"{self.place} does not take the query: {error}") from None
         except duckdb.Error as error:
-            raise SourceError(f"{self.place} cannot be read: {error}") from None
+            raise SourceError(f"{self.place} cannot be read: {' '.join(str(error).split())}") from None
 
 
 @attrs.frozen
@@ -137,7 +137,7 @@ class PostgresSource:
         except psycopg.ProgrammingError as error:
             raise ConfigurationError(f"{place} does not take the query: {error}") from None
         except psycopg.Error as error:
-            raise SourceError(f"{place} cannot be read: {error}") from None
+            raise SourceError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
 
     def _patience(self) -> dict[str, int]:
         return {} if "connect_timeout" in self._settings() else {"connect_timeout": _SECONDS_TO_CONNECT}

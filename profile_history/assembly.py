@@ -1,0 +1,85 @@
+"""What a client is made of: its options, checked, and the parts that it shares with its copies."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import attrs
+
+from profile_history import settings
+from profile_history.budget import Budget
+from profile_history.capping import RowCounts
+from profile_history.errors import ConfigurationError
+from profile_history.fetching import Canary
+from profile_history.memory import Memory
+from profile_history.observing import Observer
+from profile_history.options import Limits, RetryPolicy, Timeouts
+from profile_history.pacing import Pacer
+from profile_history.running import Run
+from profile_history.transport import Transport
+from profile_history.turns import Turns
+from profile_history.walking import WindowRule, checked_rule
+from profile_history.windows import Border, Order
+
+
+@attrs.frozen
+class Shared:
+    """What a client and its copies have in common."""
+
+    transport: Transport
+    pacer: Pacer
+    observer: Observer
+    budget: Budget = attrs.field(factory=Budget)
+    memory: Memory = attrs.field(factory=Memory)
+    row_counts: RowCounts = attrs.field(factory=RowCounts)
+    canary: Canary = attrs.field(factory=Canary)
+    turns: Turns = attrs.field(factory=Turns)
+    runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
+    clients: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)
+
+
+def _list_id(explicit: int | None) -> int:
+    return settings.list_id(explicit, settings.Environment())
+
+
+@attrs.frozen
+class Options:
+    """How a client asks, checked."""
+
+    list_id: int = attrs.field(converter=_list_id)
+    window: WindowRule = attrs.field(converter=checked_rule)
+    border: Border
+    order: Order
+    retry: RetryPolicy = attrs.field()
+    timeouts: Timeouts = attrs.field()
+    limits: Limits = attrs.field()
+
+    @retry.validator
+    @timeouts.validator
+    @limits.validator
+    def _check(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        wanted = {"retry": RetryPolicy, "timeouts": Timeouts, "limits": Limits}[attribute.name]
+        expect(attribute.name, value, wanted)
+
+
+def choice(name: str, value: Any, choices: Any) -> Any:
+    """One of some values, or of the members of an enum.
+
+    Raises:
+        ConfigurationError: It is none of them.
+    """
+    if value not in tuple(choices):
+        raise ConfigurationError(f"{name} is {' or '.join(repr(str(choice)) for choice in choices)}, not {value!r}")
+    return choices(value) if isinstance(choices, type) else value
+
+
+def expect(name: str, value: Any, wanted: type[Any]) -> Any:
+    """A value of some class.
+
+    Raises:
+        ConfigurationError: It is of another one.
+    """
+    if not isinstance(value, wanted):
+        raise ConfigurationError(f"{name} is a {wanted.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,167 @@
+"""The options of a client that several commands share, and the client they make."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import attrs
+from cyclopts import Group, Parameter
+
+from profile_history import settings
+from profile_history.client import HistoryClient
+from profile_history.errors import ConfigurationError
+from profile_history.options import Pacing, RetryPolicy
+from profile_history.protocol import PATH
+from profile_history.walking import WindowRule
+
+_GROUP = Group("Client", sort_key=10)
+
+
+@Parameter(name="*", group=_GROUP)
+@attrs.frozen
+class Connection:
+    """How a server is reached; it may change while a job waits.
+
+    Parameters
+    ----------
+    url
+        Scheme and host of the platform.
+    token_file
+        The file that holds the token; only its owner may be able to read it.
+    auth
+        Where the token goes.
+    concurrency
+        The most requests on their way at once.
+    patience
+        Seconds to wait for a server that fails for every request, or that asks to be left alone.
+    allow_http
+        Allow plain http to a host that is not this machine.
+    """
+
+    url: str | None = None
+    token_file: Path | None = None
+    auth: Literal["body", "header"] = "body"
+    concurrency: int = 16
+    patience: float = 900.0
+    allow_http: Annotated[bool, Parameter(negative="")] = False
+
+    def or_else(self, url: str, *, ledger_first: bool = False) -> Self:
+        """The same, and where no address was given, the one in the plan of a job.
+
+        Args:
+            url: The address in the plan.
+            ledger_first: Whether it goes before the one in the environment.
+        """
+        given = self.url if ledger_first else self.url or os.environ.get(settings.URL)
+        return attrs.evolve(self, url=given or url)
+
+    def words(self) -> str:
+        """What has to be typed again to reach the server the same way, with a blank before it."""
+        usual = Connection()
+        given = [
+            f" --{field.name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
+            for field in attrs.fields(Connection)
+            if field.name != "url" and (value := getattr(self, field.name)) != getattr(usual, field.name)
+        ]
+        return "".join(given)
+
+
+@Parameter(name="*", group=_GROUP)
+@attrs.frozen
+class Asking:
+    """What is asked of the server, and how.
+
+    Parameters
+    ----------
+    list_id
+        The database.
+    window
+        A number of days a request, "none" for one request a profile, or "auto", which is the default.
+    border
+        Ask for a few days more and keep the wanted ones (overlap, the default), or ask for the days as they are.
+    order
+        Which end of each history comes first; newest is the default.
+    """
+
+    list_id: int | None = None
+    window: str | None = None
+    border: Literal["overlap", "exact"] | None = None
+    order: Literal["newest", "oldest"] | None = None
+
+    @classmethod
+    def of(cls, terms: Mapping[str, Any]) -> Self:
+        """As the plan of a job says."""
+        rule = terms["window"]
+        return cls(terms["list_id"], "none" if rule is None else str(rule), terms["border"], terms["order"])
+
+    def or_else(self, terms: Mapping[str, Any]) -> Self:
+        """The same, and where nothing was said, what the plan of a job says."""
+        planned = Asking.of(terms)
+        list_id = None if settings.LIST_ID in os.environ else planned.list_id
+        return attrs.evolve(
+            self,
+            list_id=list_id if self.list_id is None else self.list_id,
+            window=self.window or planned.window,
+            border=self.border or planned.border,
+            order=self.order or planned.order,
+        )
+
+
+def address_in(terms: Mapping[str, Any]) -> str:
+    """Scheme and host that the plan of a job names."""
+    return str(terms["url"]).removesuffix(PATH)
+
+
+def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], object]) -> HistoryClient:
+    """A client with these options; it may ask for the token on the terminal.
+
+    Raises:
+        ConfigurationError: An option is missing or wrong.
+    """
+    _demand("--url", connection.url, settings.URL)
+    settings.endpoint(connection.url, settings.Environment(), allow_http=connection.allow_http)
+    _demand("--list-id", asking.list_id, settings.LIST_ID)
+    retry = RetryPolicy(patience=connection.patience)
+    return HistoryClient(
+        connection.url,
+        token=_token(connection.token_file),
+        list_id=asking.list_id,
+        auth=connection.auth,
+        window=_window(asking.window or "auto"),
+        border=asking.border or "overlap",
+        order=asking.order or "newest",
+        retry=retry,
+        pacing=Pacing(concurrency=connection.concurrency),
+        allow_http=connection.allow_http,
+        on_event=on_event,
+    )
+
+
+def _token(file: Path | None) -> str | None:
+    if file is not None:
+        return settings.token_from_file(file).reveal()
+    if settings.TOKEN in os.environ or settings.TOKEN_FILE in os.environ or not sys.stdin.isatty():
+        _demand("--token-file", None, settings.TOKEN_FILE, settings.TOKEN)
+        return None
+    return getpass.getpass("API token: ")
+
+
+def _demand(option: str, value: object, *variables: str) -> None:
+    if value is None and not any(variable in os.environ for variable in variables):
+        raise ConfigurationError(f"{option} is missing; pass it, or set {' or '.join(variables)}")
+
+
+def _window(text: str) -> WindowRule:
+    if text == "none":
+        return None
+    if text.isdecimal():
+        return int(text)
+    if text != "auto":
+        raise ConfigurationError(f'--window is "auto", a number of days, or "none", not {text!r}')
+    return "auto"

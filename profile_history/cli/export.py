@@ -1,0 +1,167 @@
+"""The command `export`: a durable job from profiles into a sink."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import attrs
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from profile_history.cli.connecting import Asking, Connection, address_in, connected
+from profile_history.cli.display import Health
+from profile_history.cli.stdin import stdin
+from profile_history.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from profile_history.client import Day
+    from profile_history.jobs import Source
+    from profile_history.jobs.plan import Plan
+
+
+@attrs.frozen
+class _Wanted:
+    """What was asked for on the command line."""
+
+    profiles: str | None
+    date_from: str | None
+    date_to: str | None
+    matching: str | None
+    column: str | None
+    format: Literal["text", "csv", "ndjson", "parquet"] | None
+    query: str | None
+
+    def source(self) -> Source | None:
+        """The profiles, if there are any on the command line."""
+        from profile_history.jobs import source_of
+
+        options = {"matching": self.matching, "column": self.column, "format": self.format, "query": self.query}
+        if self.profiles is None:
+            for name, value in options.items():
+                if value is not None:
+                    raise ConfigurationError(f"--{name} goes with PROFILES, which is missing")
+            return None
+        stream = stdin() if self.profiles == "-" else None
+        return source_of(
+            self.profiles,
+            matching=self.matching,
+            column=self.column,
+            format=self.format,
+            query=self.query,
+            stdin=stream,
+        )
+
+    def begins(self, ledger: Path, *, since_last: bool) -> bool:
+        """Whether a new job has to be made, for which everything has to be said.
+
+        Raises:
+            ConfigurationError: Something is missing.
+        """
+        if since_last and ledger.exists():
+            return False
+        where = f"; --since-last goes on with a job, and there is none at {ledger} yet" if since_last else ""
+        if self.profiles is None:
+            raise ConfigurationError(f"PROFILES is missing: a file, - for stdin, or the address of a database{where}")
+        if self.date_from is None:
+            raise ConfigurationError(f"--from is missing; pass the first day, such as 2024-01-01{where}")
+        if self.date_to is None and not since_last:
+            raise ConfigurationError("--to is missing; pass the last day, such as 2024-12-31, which is included")
+        return True
+
+    def check_start(self, plan: Plan) -> None:
+        """Compares the first day, if it was named, with that of a job.
+
+        Raises:
+            ConfigurationError: It is another one.
+        """
+        if self.date_from is not None and self.date_from != plan.date_from.isoformat():
+            raise ConfigurationError(
+                f"--from {self.date_from} is not the first day of this job, {plan.date_from}; leave it out, or use "
+                "another sink and ledger"
+            )
+
+
+def export(
+    profiles: Annotated[str | None, Parameter(name="PROFILES")] = None,
+    /,
+    *,
+    into: str,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    to: str | None = None,
+    matching: str | None = None,
+    column: str | None = None,
+    format_: Annotated[Literal["text", "csv", "ndjson", "parquet"] | None, Parameter(name="--format")] = None,
+    query: str | None = None,
+    ledger: Path | None = None,
+    since_last: Annotated[bool, Parameter(negative="")] = False,
+    lookback: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    connection: Connection = Connection(),
+    asking: Asking = Asking(),
+) -> int:
+    """Export the histories of many profiles into a file or database, as a job that can be killed and resumed.
+
+    A ledger beside the output says what is done. Run the same command again, or `profile-history resume`, and it goes
+    on where it stood; nothing is lost and nothing doubled. Progress, summary and errors go to stderr.
+
+    Parameters
+    ----------
+    profiles
+        Who: the path of a text, CSV, NDJSON or Parquet file (text and its kin may be packed with gzip or zstd), a
+        single - for stdin, or postgresql://HOST/DATABASE or FILE.duckdb with --query.
+    into
+        Where to: FILE.ndjson, .jsonl or .csv (perhaps with .gz or .zst behind), FILE.duckdb, DIRECTORY.parquet or
+        DIRECTORY/ for Parquet, or postgresql://HOST/DATABASE?table=NAME.
+    from_
+        The first day, YYYY-MM-DD.
+    to
+        The last day, inclusive; with --since-last it is today unless you say otherwise.
+    matching
+        How the API finds the profiles: xxh, email, phone, profile_id or another mode of `fetch`, or custom:FIELD_NAME
+        where the values are those of that field. Not needed where the file names a mode with each profile.
+    column
+        The column that holds the profiles, in CSV, Parquet and databases.
+    format_
+        How PROFILES is read, whatever its name is.
+    query
+        The SELECT whose rows are the profiles.
+    ledger
+        The ledger of the job, if not beside the output.
+    since_last
+        Go on with the job up to --to: newer days, and once more those that were still recent, which are replaced.
+        PROFILES may be left out, or name newcomers too. Where there is no job yet, it is begun.
+    lookback
+        So many days before today count as recent: they may still grow; 2 unless you say otherwise.
+    json
+        Print a summary as one JSON object to stdout at the end, however it ends.
+    """
+    from profile_history.cli.reporting import Report
+    from profile_history.cli.working import needs, work
+    from profile_history.jobs import HistoryJob, status_of
+    from profile_history.sinks.urls import ledger_beside, sink_of
+
+    with Report(json) as report:
+        sink = sink_of(into)
+        report.sink = sink.url
+        report.ledger = ledger if ledger is not None else ledger_beside(into)
+        report.again = connection.words() + needs(sink, into)
+        wanted = _Wanted(profiles, from_, to, matching, column, format_, query)
+        health = Health(connection.patience)
+        source = wanted.source()
+        if wanted.begins(report.ledger, since_last=since_last):
+            client = connected(connection, asking, health.note)
+            days: tuple[Day | None, Day | None] = wanted.date_from, wanted.date_to or dt.date.today()
+            until: Day | None = None
+        else:
+            plan = status_of(report.ledger, failures=0).plan
+            assert plan is not None
+            wanted.check_start(plan)
+            client = connected(connection.or_else(address_in(plan.terms)), asking.or_else(plan.terms), health.note)
+            until = wanted.date_to or dt.date.today()
+            days = (plan.date_from, until) if source is not None else (None, None)
+        job = HistoryJob(
+            client, source, sink, ledger=report.ledger, date_from=days[0], date_to=days[1], lookback=lookback
+        )
+        return work(job, client, report, health, until=until)

@@ -1,0 +1,185 @@
+"""How a job ended: some lines for people on stderr and, if asked for, one JSON object for schedulers on stdout."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+from rich.console import Console
+
+from profile_history.cli import exits
+from profile_history.cli.display import complain
+from profile_history.cli.jobdisplay import counted, duration
+from profile_history.cli.places import command
+from profile_history.cli.running import Stopped
+from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.jobs import Failure, JobHeld, JobStatus, Progress, status_of
+from profile_history.jobs.lists import quarantine_beside, rejects_beside
+
+_LISTED_FOR_PEOPLE = 5
+_LISTED_FOR_PROGRAMS = 100
+
+
+@attrs.define
+class Report:
+    """Tells at the end of its block how the job ended, by an error too; the error goes on.
+
+    Attributes:
+        json: Whether to print an object to stdout.
+        screen: Where people look.
+        ledger: The ledger, as soon as it is known.
+        sink: The sink without a password, likewise.
+        again: The options that resuming needs, with a blank before them.
+        progress: How far the job came; None before it was begun.
+    """
+
+    json: bool
+    screen: Console = attrs.field(factory=lambda: Console(stderr=True))
+    ledger: Path | None = None
+    sink: str | None = None
+    again: str = ""
+    progress: Progress | None = None
+    _begun: float = attrs.field(factory=time.monotonic)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = self._status()
+        idle = isinstance(error, (ConfigurationError, JobHeld))
+        if self.progress is not None and status is not None and not idle:
+            for line in self._lines(error, status):
+                complain(self.screen, line)
+        if self.json:
+            print(json.dumps(self._summary(error, status)), flush=True)
+
+    @property
+    def code(self) -> int:
+        """The exit code of a job that ended by itself."""
+        return exits.SOME_FAILED if self.progress is not None and self.progress.failed else exits.DONE
+
+    def _status(self) -> JobStatus | None:
+        if self.ledger is None:
+            return None
+        try:
+            return status_of(self.ledger, failures=_LISTED_FOR_PROGRAMS)
+        except HistoryError:
+            return None
+
+    def _lines(self, error: BaseException | None, status: JobStatus) -> list[str]:
+        assert self.ledger is not None
+        assert self.progress is not None
+        lines = [self._verdict(error, status)]
+        lines += [f"failed: {described(failure)}" for failure in status.failures[:_LISTED_FOR_PEOPLE]]
+        if (more := status.totals.failed - _LISTED_FOR_PEOPLE) > 0:
+            lines.append(f"and {more:,} more failed: {command('status', self.ledger)}")
+        if status.totals.failed and error is None:
+            lines.append(f"ask again for what failed: {command('retry-failed', self.ledger, self.again)}")
+        return [*lines, *set_apart(self.ledger, status)]
+
+    def _verdict(self, error: BaseException | None, status: JobStatus) -> str:
+        assert self.ledger is not None
+        assert self.progress is not None
+        if error is None:
+            took = f"done in {duration(time.monotonic() - self._begun)}"
+            return f"{took if self.progress.requests else 'nothing was left to fetch'}: {standing(status)}"
+        ended = {exits.INTERRUPTED: "interrupted", exits.TERMINATED: "terminated"}.get(_code(error), "stopped early")
+        if status.plan is None:
+            return f"{ended} while the profiles were read, before anything was fetched; run the same command again"
+        again = command("resume", self.ledger, self.again)
+        return f"{ended}: {standing(status)}; go on with: {again}"
+
+    def _summary(self, error: BaseException | None, status: JobStatus | None) -> dict[str, Any]:
+        code = self.code if error is None else _code(error)
+        progress = self.progress or Progress("planning")
+        sink = status.plan.sink if status is not None and status.plan is not None else self.sink
+        return {
+            "status": exits.STATUSES[code],
+            "exit_code": code,
+            "error": None if error is None or isinstance(error, Stopped) else str(error),
+            "ledger": None if self.ledger is None else str(self.ledger),
+            "sink": sink,
+            **(numbers(status) if status is not None else {}),
+            "events_here": progress.events_here,
+            "seconds": round(time.monotonic() - self._begun, 3),
+            "requests": progress.requests,
+            "retries": progress.retries,
+            "throttled": progress.throttled,
+        }
+
+
+def numbers(status: JobStatus) -> dict[str, Any]:
+    """How a job stands, for JSON."""
+    totals = status.totals
+    return {
+        "profiles": totals.profiles,
+        "units": {
+            "pending": totals.pending,
+            "done": totals.done,
+            "empty": totals.empty,
+            "provisional": totals.provisional,
+            "failed": totals.failed,
+        },
+        "events": totals.rows,
+        "rejects": totals.rejects,
+        "quarantined": totals.quarantined,
+        "failed": [
+            {
+                "profile": failure.profile,
+                "date_from": str(failure.window.date_from),
+                "date_to": str(failure.window.date_to),
+                "reason": failure.reason,
+            }
+            for failure in status.failures
+        ],
+    }
+
+
+def standing(status: JobStatus) -> str:
+    """How a job stands, in one sentence without its full stop."""
+    totals = status.totals
+    kinds = (
+        ("with events", totals.done),
+        ("empty", totals.empty),
+        ("recent, to be asked for again by --since-last", totals.provisional),
+        ("failed", totals.failed),
+        ("left to fetch", totals.pending),
+    )
+    listed = ", ".join(f"{number:,} {what}" for what, number in kinds if number)
+    place = f" in {status.plan.sink}" if status.plan is not None else ""
+    units = counted(totals.units, "unit")
+    return f"{counted(totals.rows, 'event')}{place}; {units}{f': {listed}' if listed else ''}"
+
+
+def described(failure: Failure) -> str:
+    """A failed unit in one line; most reasons name profile and days themselves."""
+    where = f"{failure.profile}, {failure.window}"
+    return failure.reason if failure.profile in failure.reason else f"{failure.reason} [{where}]"
+
+
+def set_apart(ledger: Path, status: JobStatus) -> list[str]:
+    """Where the lines and rows are listed that did not get into the sink."""
+    lines = []
+    totals = status.totals
+    if totals.rejects:
+        name = "names" if totals.rejects == 1 else "name"
+        lines.append(f"{counted(totals.rejects, 'line')} of the profiles {name} nobody: see {rejects_beside(ledger)}")
+    if totals.quarantined:
+        cannot = "cannot be read or stored"
+        lines.append(f"{counted(totals.quarantined, 'row')} {cannot}: see {quarantine_beside(ledger)}")
+    return lines
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, Stopped):
+        return error.code
+    if isinstance(error, KeyboardInterrupt):
+        return exits.INTERRUPTED
+    code = exits.of(error) if isinstance(error, Exception) else None
+    return exits.SOME_FAILED if code is None else code

@@ -1,0 +1,83 @@
+"""The commands `resume` and `retry-failed`: a job goes on where it stood."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from profile_history.cli.connecting import Asking, Connection, address_in, connected
+from profile_history.cli.display import Health
+from profile_history.cli.places import ledger_of
+from profile_history.errors import ConfigurationError
+
+
+def resume(
+    job: Annotated[str, Parameter(name="JOB")],
+    /,
+    *,
+    into: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    connection: Connection = Connection(),
+) -> int:
+    """Go on with a job where it stood, whatever ended it.
+
+    Profiles, days, and how to ask stand in its ledger.
+
+    Parameters
+    ----------
+    job
+        The ledger, or the output beside which it stands as NAME.ledger.
+    into
+        The output once more, where its address holds a password: the ledger keeps none.
+    json
+        Print a summary as one JSON object to stdout at the end, however it ends.
+    """
+    return _go_on(job, into, connection, json=json, retry_failed=False)
+
+
+def retry_failed(
+    job: Annotated[str, Parameter(name="JOB")],
+    /,
+    *,
+    into: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    connection: Connection = Connection(),
+) -> int:
+    """Go on with a job, and ask once more for what failed.
+
+    Parameters
+    ----------
+    job
+        The ledger, or the output beside which it stands as NAME.ledger.
+    into
+        The output once more, where its address holds a password: the ledger keeps none.
+    json
+        Print a summary as one JSON object to stdout at the end, however it ends.
+    """
+    return _go_on(job, into, connection, json=json, retry_failed=True)
+
+
+def _go_on(job: str, into: str | None, connection: Connection, *, json: bool, retry_failed: bool) -> int:
+    from profile_history.cli.reporting import Report
+    from profile_history.cli.working import needs, work
+    from profile_history.jobs import HistoryJob, status_of
+    from profile_history.sinks.urls import sink_of
+
+    with Report(json) as report:
+        ledger = report.ledger = ledger_of(job)
+        plan = status_of(ledger, failures=0).plan
+        if plan is None:
+            raise ConfigurationError(
+                f"the job of {ledger} was stopped before it knew its profiles; run the same `export` again"
+            )
+        sink = sink_of(plan.sink if into is None else into)
+        report.sink = sink.url
+        report.again = connection.words() + (needs(sink, into) if into is not None else "")
+        health = Health(connection.patience)
+        client = connected(
+            connection.or_else(address_in(plan.terms), ledger_first=True),
+            Asking.of(plan.terms),
+            health.note,
+        )
+        return work(HistoryJob(client, None, sink, ledger=ledger), client, report, health, retry_failed=retry_failed)

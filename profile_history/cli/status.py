@@ -1,0 +1,150 @@
+"""The commands `status` and `verify`: how a job stands, and whether its output is what the ledger says."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from profile_history.cli import exits
+from profile_history.cli.formats import visible
+from profile_history.cli.places import command, ledger_of
+
+if TYPE_CHECKING:
+    from profile_history.jobs import JobStatus
+
+_LISTED = 10
+
+
+def status(
+    job: Annotated[str, Parameter(name="JOB")],
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Show how a job stands, also while it runs. It needs no token and no server.
+
+    Parameters
+    ----------
+    job
+        The ledger, or the output beside which it stands as NAME.ledger.
+    json
+        Print one JSON object instead of lines.
+    """
+    from profile_history.jobs import status_of
+
+    ledger = ledger_of(job)
+    now = status_of(ledger, failures=_LISTED)
+    if json:
+        print(json_.dumps(_object(ledger, now)))
+        return
+    for line in _lines(ledger, now):
+        print(visible(line))
+
+
+def verify(
+    job: Annotated[str, Parameter(name="JOB")],
+    /,
+    *,
+    into: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Read the output of a job back and compare it with the ledger. It needs no token and no server.
+
+    Each difference is one line on stdout; the exit code is 0 if there is none, else 1.
+
+    Parameters
+    ----------
+    job
+        The ledger, or the output beside which it stands as NAME.ledger.
+    into
+        The output once more, where its address holds a password: the ledger keeps none.
+    json
+        Print one JSON object instead of lines.
+    """
+    from profile_history.jobs import status_of, verify
+
+    ledger = ledger_of(job)
+    differences = verify(ledger, into)
+    now = status_of(ledger, failures=0)
+    if json:
+        print(json_.dumps({"ledger": str(ledger), "events": now.totals.rows, "differences": differences}))
+        return exits.SOME_FAILED if differences else exits.DONE
+    for difference in differences:
+        print(visible(difference))
+    if differences:
+        return exits.SOME_FAILED
+    pending = now.totals.pending
+    unfinished = f"; {pending:,} units are still to be fetched: {command('resume', ledger)}" if pending else ""
+    Console(stderr=True).print(
+        visible(f"all is well: {now.totals.rows:,} events are there as the ledger says{unfinished}"),
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+    return exits.DONE
+
+
+def _state(status: JobStatus) -> str:
+    if status.holder is not None:
+        return "running"
+    if status.plan is None:
+        return "not planned"
+    if status.totals.pending or status.publishing:
+        return "unfinished"
+    return "some failed" if status.totals.failed else "done"
+
+
+def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
+    from profile_history.cli.reporting import numbers
+
+    plan, holder = status.plan, status.holder
+    return {
+        "state": _state(status).replace(" ", "_"),
+        "ledger": str(ledger),
+        "pid": None if holder is None else holder.pid,
+        "host": None if holder is None else holder.host,
+        "plan": None
+        if plan is None
+        else {
+            "source": plan.source,
+            "date_from": str(plan.date_from),
+            "date_to": str(plan.date_to),
+            "sink": plan.sink,
+            **plan.terms,
+        },
+        **numbers(status),
+    }
+
+
+def _lines(ledger: Path, status: JobStatus) -> list[str]:
+    from profile_history.cli.reporting import described, set_apart, standing
+
+    by = f": {status.holder} is working on it" if status.holder is not None else ""
+    rows = [("job", str(ledger)), ("state", _state(status) + by)]
+    if status.plan is None:
+        return [f"{name:<9} {value}" for name, value in rows]
+    plan, terms = status.plan, status.plan.terms
+    asked = ", ".join(f"{name} {terms[name]}" for name in ("list_id", "window", "border", "order"))
+    rows += [
+        ("profiles", f"{status.totals.profiles:,} from {plan.source}"),
+        ("days", f"{plan.date_from} to {plan.date_to}"),
+        ("server", f"{terms['url']}, {asked}"),
+        ("output", standing(status)),
+    ]
+    lines = [f"{name:<9} {value}" for name, value in rows]
+    lines += [f"failed    {described(failure)}" for failure in status.failures]
+    if (more := status.totals.failed - len(status.failures)) > 0:
+        lines.append(f"          and {more:,} more")
+    lines += [f"{'apart':<9} {line}" for line in set_apart(ledger, status)]
+    return lines + _advice(ledger, status)
+
+
+def _advice(ledger: Path, status: JobStatus) -> list[str]:
+    state = _state(status)
+    if state == "unfinished":
+        return [f"go on with: {command('resume', ledger)}"]
+    return [f"ask again for what failed: {command('retry-failed', ledger)}"] if state == "some failed" else []

@@ -1,0 +1,53 @@
+"""A job at work: shown while it runs, and reported of at its end."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+from profile_history.cli.display import Health, displayed
+from profile_history.cli.jobdisplay import view_of
+from profile_history.cli.places import command
+from profile_history.cli.reporting import Report
+from profile_history.cli.running import run
+from profile_history.client import HistoryClient
+from profile_history.jobs import HistoryJob
+from profile_history.sinks.base import Sink
+
+
+def work(job: HistoryJob, client: HistoryClient, report: Report, health: Health, **how: Any) -> int:
+    """Runs a job to its end; returns the exit code.
+
+    Args:
+        job: The job.
+        client: Is closed at the end.
+        report: Is told how far the job came.
+        health: Knows why nothing moves.
+        how: Arguments of `HistoryJob.run`.
+    """
+    assert report.ledger is not None
+    excuse = f"nothing that was stored is lost: {command('resume', report.ledger, report.again)}"
+    run(_work(job, client, report, health, how), excuse=excuse)
+    return report.code
+
+
+async def _work(job: HistoryJob, client: HistoryClient, report: Report, health: Health, how: dict[str, Any]) -> None:
+    async with client:
+        try:
+            async with (
+                displayed(view_of(lambda: job.progress, health, report.screen), report.screen),
+                aclosing(job.run(**how)) as steps,
+            ):
+                async for _ in steps:
+                    pass
+        finally:
+            report.progress = job.progress
+
+
+def needs(sink: Sink, text: str) -> str:
+    """The option that resuming needs where the text of a sink holds a password, which no ledger keeps."""
+    if "://" not in text or ("password=" not in text and ":" not in text.partition("://")[2].rpartition("@")[0]):
+        return ""
+    scheme, _, rest = sink.url.partition("://")
+    user, _, place = rest.partition("@")
+    return f" --into '{scheme}://{user}:PASSWORD@{place}'"

@@ -1,0 +1,71 @@
+"""How a job stands, by its ledger alone: nothing is locked, and a process that works on it is not disturbed."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.locking import Holder, holder_of
+from profile_history.jobs.plan import Plan
+from profile_history.jobs.schema import draft_of
+from profile_history.jobs.states import Totals
+from profile_history.windows import Window
+
+
+@attrs.frozen
+class Failure:
+    """A unit that was given up.
+
+    Attributes:
+        profile: Whose, as `str(profile)` writes it.
+        window: Which days.
+        reason: Why.
+    """
+
+    profile: str
+    window: Window
+    reason: str
+
+
+@attrs.frozen
+class JobStatus:
+    """How a job stands.
+
+    Attributes:
+        plan: What it is to do; None while the profiles are still being read for the first time.
+        totals: Its units and rows.
+        failures: The first failed units.
+        holder: The process that works on it now, or None.
+        publishing: Whether the final files still have to be put in place.
+    """
+
+    plan: Plan | None
+    totals: Totals
+    failures: list[Failure]
+    holder: Holder | None
+    publishing: bool
+
+
+def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
+    """Says how a job stands. However large it is, this takes no longer.
+
+    Args:
+        ledger: The file in which the job keeps its books.
+        failures: How many failed units to list.
+
+    Raises:
+        ConfigurationError: There is no such file.
+        LedgerError: It is no ledger, or cannot be read.
+    """
+    path = Path(ledger)
+    if not path.exists():
+        if draft_of(path).exists():
+            return JobStatus(None, Totals(), [], holder_of(path), publishing=False)
+        raise ConfigurationError(f"there is no ledger {path}; name the ledger of a job, or begin one with `export`")
+    with Ledger(path) as opened:
+        listed = [Failure(*failure) for failure in islice(opened.failures(), failures)]
+        return JobStatus(opened.plan, opened.totals, listed, holder_of(path), opened.publishing is not None)

@@ -1,0 +1,347 @@
+"""The ledger: what it writes down, in what order, and what it refuses."""
+
+import asyncio
+import datetime as dt
+import sqlite3
+import threading
+
+import duckdb
+import pytest
+
+from profile_history import ConfigurationError, HistoryClient, Profile
+from profile_history.errors import DecodeError
+from profile_history.jobs import HistoryJob, LedgerError, Progress
+from profile_history.jobs.committing import Committing
+from profile_history.jobs.gathering import Gathering
+from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.lists import quarantine_beside, write_lists
+from profile_history.jobs.plan import Plan
+from profile_history.jobs.planning import PlanningStopped, digest_of, extend_job, plan_job
+from profile_history.jobs.schema import failure
+from profile_history.jobs.sources import Line, MemorySource
+from profile_history.jobs.states import Entry, Quarantined, Record, Status
+from profile_history.lanes import Quarantined as OddRow
+from profile_history.reading import Contents
+from profile_history.sinks import SinkError, sink_of
+from profile_history.windows import Order, Window
+
+FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 1, 31)
+WHOLE = Window(FIRST, LAST)
+PROFILES = [Profile.email(f"{number}@example.com") for number in range(5)]
+TERMS = {"url": "http://127.0.0.1/", "list_id": 1, "window": "auto", "border": "overlap", "order": "newest"}
+
+
+def plan_for(directory, sink="history.ndjson"):
+    """What a job in a directory is to do."""
+    return Plan("memory", "", FIRST, LAST, TERMS, sink_of(str(directory / sink)).url)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A ledger of five pending units."""
+    path = tmp_path / "job.ledger"
+    plan_job(path, plan_for(tmp_path), MemorySource(PROFILES), threading.Event())
+    return path
+
+
+def keeper_of(path, sink=None):
+    """The keeper of a job that is there."""
+    keeper = Keeper(path, threading.Event())
+    keeper.open(None, None, sink)
+    return keeper
+
+
+def gathered(keeper, rows=3, units=2, **more):
+    """Some units with rows, as the fetching would gather them."""
+    gathering = Gathering(keeper.ledger.next_number, dt.date(2030, 1, 1), Order.NEWEST, "raw")
+    for unit in keeper.ledger.pending(0, units):
+        items = [b'{"action":"open","datetime":"2024-01-05T00:00:00Z"}'] * rows
+        gathering.add([Contents(unit, unit.window, items, attempts=1, **more)], 100)
+    return gathering.take()
+
+
+def test_units_are_pending_in_the_order_of_the_profiles(path):
+    """Page by page."""
+    with Ledger(path) as ledger:
+        first = ledger.pending(0, 3)
+        assert [unit.profile for unit in first + ledger.pending(first[-1].number, 3)] == PROFILES
+        assert {unit.window for unit in first} == {WHOLE}
+        assert ledger.totals.pending == 5
+
+
+def test_an_entry_is_written_whole_or_not_at_all(path):
+    """An error in its middle leaves the ledger as it was."""
+    with Ledger(path) as ledger:
+        records = [Record(1, 1, WHOLE, Status.DONE, rows=3, planned=True), Record(2, 2, Window(), Status.DONE)]
+        with pytest.raises(AssertionError):
+            ledger.apply(Entry(1, records))
+        assert (ledger.totals.pending, len(ledger.pending(0, 10)), ledger.last_batch) == (5, 5, 0)
+        ledger.apply(Entry(1, records[:1]))
+    with Ledger(path) as ledger:
+        assert (ledger.totals.pending, ledger.totals.done, ledger.totals.rows, ledger.last_batch) == (4, 1, 3, 1)
+        assert list(ledger.units()) == [(1, 3)]
+
+
+def test_what_a_database_was_given_before_a_crash_is_written_down_at_the_next_start(tmp_path):
+    """The intent says which units the batch held."""
+    path = tmp_path / "job.ledger"
+    plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
+    keeper = keeper_of(path)
+    entry = Entry(1, [Record(1, 1, WHOLE, Status.DONE, rows=2, planned=True)])
+    keeper.ledger.intend(entry)
+    keeper.ledger.recover(0)
+    assert keeper.ledger.totals.done == 0
+    keeper.ledger.recover(1)
+    assert (keeper.ledger.totals.done, keeper.ledger.last_batch) == (1, 1)
+    with pytest.raises(LedgerError, match="knows 1 batches and the sink holds 3"):
+        keeper.ledger.recover(3)
+    keeper.close()
+
+
+def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tmp_path):
+    """Also where the process died after they were."""
+    for died in ("before", "after"):
+        keeper = keeper_of(path)
+        work = gathered(keeper)
+        keeper.commit(work)
+        receipt = keeper.sink.finish()
+        keeper.ledger.intend_to_publish(receipt)
+        if died == "after":
+            keeper.sink.publish(receipt)
+        keeper.close()
+        keeper = keeper_of(path)
+        assert keeper.ledger.publishing is None
+        assert keeper.verify() == []
+        keeper.close()
+        assert {entry.name for entry in tmp_path.iterdir()} == {"history.ndjson", "job.ledger", "job.ledger.lock"}
+    assert len((tmp_path / "history.ndjson").read_text().splitlines()) == 12
+
+
+def test_a_sink_that_is_not_its_own_any_more_is_refused_and_the_ledger_stays(path, tmp_path):
+    """Only a ledger that stands for nothing yet is deleted."""
+    keeper = keeper_of(path)
+    keeper.commit(gathered(keeper))
+    keeper.finish()
+    keeper.close()
+    with pytest.raises(SinkError):
+        (tmp_path / "history.ndjson.partial").write_text("")
+        keeper_of(path)
+    assert path.exists()
+
+
+def test_a_table_that_was_taken_over_is_refused_and_the_ledger_stays(tmp_path):
+    """Whatever it holds now is somebody else's."""
+    path = tmp_path / "job.ledger"
+    plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
+    keeper_of(path).close()
+    with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
+        connection.execute("UPDATE history_job SET job = 'another'")
+    with pytest.raises(ConfigurationError):
+        keeper_of(path)
+    assert path.exists()
+
+
+def test_only_what_covers_the_same_days_is_replaced(path):
+    """Provisional units of other days and other profiles stay."""
+    with Ledger(path) as ledger:
+        recent, before = Window(dt.date(2024, 1, 30), LAST), Window(FIRST, dt.date(2024, 1, 29))
+        ledger.apply(Entry(None, [Record(9, 1, recent, Status.PROVISIONAL)], rests=[(1, before)]))
+        assert [unit.replaces for unit in ledger.pending(0, 10)] == [()] * 5
+        ledger.connection.execute("UPDATE units SET date_to = date_to + 5 WHERE number = 1")
+        assert [stored.unit for stored in ledger.pending(0, 1)[0].replaces] == [9]
+
+
+def test_lines_that_name_no_profile_do_not_change_the_fingerprint():
+    """What is compared are the profiles."""
+
+    class Odd(MemorySource):
+        """Has a bad line more."""
+
+        def lines(self):
+            yield Line(1, None, "odd", "x")
+            yield from super().lines()
+
+    odd, plain, fewer = (
+        digest_of(source, threading.Event())
+        for source in (Odd(PROFILES), MemorySource(PROFILES), MemorySource(PROFILES[1:]))
+    )
+    assert odd == plain != fewer
+
+
+def test_rows_that_are_set_apart_are_listed_whatever_their_bytes(path):
+    """As text, or in base64 where they are none."""
+    with Ledger(path) as ledger:
+        rows = [Quarantined(1, "odd", b'{"a":1}'), Quarantined(1, "odder", b"\xff")]
+        ledger.apply(Entry(None, [Record(1, 1, WHOLE, Status.DONE, planned=True)], quarantined=rows))
+        write_lists(ledger)
+        text = quarantine_beside(path).read_text()
+    assert '"raw": "{\\"a\\":1}"' in text
+    assert '"raw_base64": "/w=="' in text
+
+
+def test_odd_rows_go_with_their_unit(path):
+    """A row that cannot be read is listed under the unit that was fetched."""
+    keeper = keeper_of(path)
+    odd = OddRow("no action", b"{}", 0, None)
+    keeper.commit(gathered(keeper, rows=0, units=1, quarantined=(odd,)))
+    assert keeper.ledger.totals.quarantined == 1
+    assert [row[3] for row in keeper.ledger.quarantine()] == ["no action"]
+    keeper.close()
+
+
+def test_planning_newer_days_can_be_interrupted(path):
+    """Within a statement as well; it begins anew the next time."""
+    stop = threading.Event()
+
+    class Slow(MemorySource):
+        """Asks to stop when it is read."""
+
+        def lines(self):
+            yield Line(1, PROFILES[0])
+            stop.set()
+
+    with Ledger(path) as ledger:
+        with pytest.raises(PlanningStopped):
+            extend_job(ledger, dt.date(2024, 2, 29), Slow(()), stop)
+        ledger.connection.execute(
+            "INSERT INTO profiles (profile) WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL "
+            "SELECT x + 1 FROM n WHERE x < 300000) SELECT 'email:' || x || '@x.y' FROM n"
+        )
+        with pytest.raises(PlanningStopped):
+            extend_job(ledger, dt.date(2024, 2, 29), None, stop)
+        assert ledger.plan.date_to == LAST
+        assert ledger.totals.pending == 5
+
+
+def test_an_error_while_planning_that_nobody_asked_for_is_told(path):
+    """It is not taken for an interruption."""
+    with Ledger(path) as ledger:
+        ledger.connection.execute("DROP TABLE units")
+        with pytest.raises(LedgerError, match="cannot be used"):
+            extend_job(ledger, dt.date(2024, 2, 29), None, threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("SQLITE_FULL", "free the disk"),
+        ("SQLITE_IOERR_FSYNC", "free the disk"),
+        ("SQLITE_CORRUPT", "damaged"),
+        ("SQLITE_BUSY", "cannot be used"),
+    ],
+)
+def test_what_sqlite_says_comes_with_what_to_do(tmp_path, name, words):
+    """By the name of its error."""
+    error = sqlite3.OperationalError("it says so")
+    error.sqlite_errorname = name
+    assert words in str(failure(tmp_path / "job.ledger", error))
+    assert "it says so" in str(failure(tmp_path / "job.ledger", error))
+
+
+def test_the_time_that_is_left_follows_from_this_runs_speed():
+    """It is unknown before the first unit is settled."""
+    assert Progress("fetching", pending=10).eta is None
+    assert Progress("fetching", pending=10, settled_here=5, seconds=2.0).eta == 4.0
+
+
+def committing(commit, size=100):
+    """Commits of units that are all alike."""
+    gathering = Gathering(10, dt.date(2030, 1, 1), Order.NEWEST, "raw")
+    made = Committing(gathering, commit, size, 60.0)
+    made.start()
+    return made
+
+
+def contents(path, number=0):
+    """What was fetched of one unit."""
+    with Ledger(path) as ledger:
+        unit = ledger.pending(number, 1)[0]
+    return [Contents(unit, unit.window, [b"{}"])]
+
+
+async def test_the_fetching_waits_while_two_batches_are_gathered(path):
+    """So that memory is bounded."""
+    open_, batches = asyncio.Event(), []
+
+    async def commit(batch):
+        batches.append(batch)
+        await open_.wait()
+
+    made = committing(commit)
+    for _ in range(2):
+        await made.add(contents(path), 100)
+        await asyncio.sleep(0)
+    adding = asyncio.create_task(made.add(contents(path), 100))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not adding.done()
+    open_.set()
+    await adding
+    await made.end()
+    assert sum(len(batch.records) for batch in batches) == 3
+
+
+@pytest.mark.parametrize("size", [1, 100, 250])
+async def test_a_commit_that_fails_ends_the_fetching(path, size):
+    """With its own error, whatever the next window brings."""
+
+    async def commit(batch):
+        raise SinkError("full")
+
+    made = committing(commit)
+    with pytest.raises(SinkError, match="full"):
+        for _ in range(5):
+            await made.add(contents(path), 100)
+            await asyncio.sleep(0)
+        await made.end()
+    made.gathering.take()
+    with pytest.raises(SinkError, match="full"):
+        await made.add(contents(path), size)
+
+
+async def test_a_cancellation_waits_for_the_last_commit(path):
+    """And is raised when that is through; an error of the commit goes first."""
+    for error in (None, SinkError("full")):
+        go, done = asyncio.Event(), []
+
+        async def commit(batch, go=go, done=done, error=error):
+            await go.wait()
+            if error:
+                raise error
+            done.append(batch)
+
+        made = committing(commit)
+        await made.add(contents(path), 100)
+        ending = asyncio.create_task(made.end())
+        await asyncio.sleep(0)
+        ending.cancel()
+        await asyncio.sleep(0)
+        assert not ending.done()
+        go.set()
+        with pytest.raises(SinkError if error else asyncio.CancelledError):
+            await ending
+        assert bool(done) is (error is None)
+
+
+async def test_a_job_that_is_cancelled_twice_still_ends_in_order(path, tmp_path):
+    """The second cancellation does not tear the last commit."""
+    async with HistoryClient("http://127.0.0.1:9", token="t", list_id=1) as client:
+        run = HistoryJob(client, ledger=path).run()
+        await anext(run)
+        closing = asyncio.create_task(run.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+    with Ledger(path) as ledger:
+        assert ledger.totals.pending == 5
+
+
+def test_a_failed_window_keeps_its_reason(path):
+    """As the error says it."""
+    keeper = keeper_of(path)
+    keeper.commit(gathered(keeper, rows=0, units=1, error=DecodeError("nonsense", path="$.data")))
+    (failed,) = keeper.ledger.failures()
+    assert failed == ("email:0@example.com", WHOLE, "nonsense (at $.data)")
+    keeper.close()
