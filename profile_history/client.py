@@ -25,7 +25,7 @@ from profile_history.fetching import Fetcher
 from profile_history.memory import Allowance
 from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
-from profile_history.pacing import Pacer
+from profile_history.pacing import Pace, Pacer
 from profile_history.profiles import Profile
 from profile_history.protocol import Requests
 from profile_history.reading import OnError, Reader
@@ -327,6 +327,11 @@ class HistoryClient:
             units: An iterable or asynchronous iterable, read only as fast as they are fetched.
         """
         return self._reader_of(self._run(units, _checked_unit, None), "collect", single=False, strict=False)
+
+    @property
+    def pace(self) -> Pace:
+        """How this client sends just now, for a display: requests in flight, how many may be, and the next probe."""
+        return self._shared.pacer.pace
 
     @property
     def terms(self) -> dict[str, Any]:

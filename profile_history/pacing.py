@@ -51,6 +51,22 @@ class Ticket:
     probe: bool
 
 
+@attrs.frozen
+class Pace:
+    """How a client sends just now.
+
+    Attributes:
+        in_flight: How many requests are on their way.
+        limit: How many may be.
+        next_probe: Seconds until the next probe of a server that is down, 0 while one is on its way; None while it is
+            up.
+    """
+
+    in_flight: int
+    limit: int
+    next_probe: float | None
+
+
 @attrs.define(eq=False)
 class _Waiter:
     turn: asyncio.Future[Ticket]
@@ -112,6 +128,12 @@ class Pacer:
     def gate_open(self) -> bool:
         """Whether the server fails for everyone, so that nothing but probes is sent."""
         return self._gate.open
+
+    @property
+    def pace(self) -> Pace:
+        """How requests are sent just now; to be asked for on the event loop."""
+        probe = max(0.0, self._earliest() - _now()) if self._gate.open else None
+        return Pace(self._in_use, 1 if self._gate.open else self.limit, 0.0 if self._gate.probing else probe)
 
     async def acquire(self, patience: float, since: float | None = None) -> Ticket:
         """Waits until a request may be sent.

@@ -286,7 +286,7 @@ async def ran(job, **options):
 
 async def test_a_job_that_dies_goes_on_and_replaces_its_provisional_units(tmp_path):
     """Whenever it dies, every row is there once in the end."""
-    with HistoryServer(profiles=30) as server:
+    with HistoryServer(profiles=12) as server:
         async with server.client(window=61) as client:
 
             def job(today, sink=DltSink, **options):
@@ -295,7 +295,7 @@ async def test_a_job_that_dies_goes_on_and_replaces_its_provisional_units(tmp_pa
                     sink=sink(pipeline_in(tmp_path)),
                     ledger=tmp_path / "job.ledger",
                     today=lambda: dt.date.fromisoformat(today),
-                    commit_bytes=400_000,
+                    commit_bytes=200_000,
                     **options,
                 )
 

@@ -65,9 +65,15 @@ class Health:
                 self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def __str__(self) -> str:
+        return self.told(None)
+
+    def told(self, next_probe: float | None) -> str:
+        """The same, with the seconds until the next probe where they are known."""
         now = self._clock()
         if self._down_since is not None:
-            return f"server down, waiting {now - self._down_since:.0f} s of {self.patience:.0f} s ({self._reason})"
+            probe = "" if next_probe is None else f"next try in {math.ceil(next_probe)} s, "
+            since = now - self._down_since
+            return f"server down, {probe}waiting {since:.0f} s of {self.patience:.0f} s ({self._reason})"
         if now < self._paused_until:
             return f"the server asks for a pause, {math.ceil(self._paused_until - now)} s left"
         return ""

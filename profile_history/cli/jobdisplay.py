@@ -19,7 +19,7 @@ def view_of(progress: Callable[[], Progress], health: Health, console: Console) 
 
     def line() -> str:
         now = progress()
-        ill = str(health) if now.phase == "fetching" else ""
+        ill = health.told(now.next_probe) if now.phase == "fetching" else ""
         stamp = "" if console.is_terminal else time.strftime("%Y-%m-%d %H:%M:%S ")
         return stamp + " · ".join(filter(None, (ill, numbers(now))))
 
@@ -48,7 +48,7 @@ def numbers(progress: Progress) -> str:
         parts.append(f"{progress.requests / progress.seconds:,.0f} requests/s")
     if progress.throttled:
         parts.append(f"{progress.throttled / max(1, progress.requests):.1%} throttled")
-    parts.append(f"{progress.in_flight} in flight")
+    parts.append(f"{progress.in_flight} of {progress.limit} in flight")
     if progress.empty:
         parts.append(f"{progress.empty:,} empty")
     return " · ".join(parts)

@@ -111,7 +111,14 @@ class HistoryJob:
         """How far the job has come; while it runs, as of now."""
         if self._keeper is not None and self._keeper._ledger is not None:
             ledger = self._keeper.ledger
-            self._last = progress_of(self._phase, ledger.totals, self._stats, ledger.settled_here, ledger.brought_here)
+            self._last = progress_of(
+                self._phase,
+                ledger.totals,
+                self._stats,
+                self._client.pace,
+                ledger.settled_here,
+                ledger.brought_here,
+            )
         elif self._phase == "planning" and self._source is not None:
             self._last = Progress("planning", lines=self._source.read)
         return self._last

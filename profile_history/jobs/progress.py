@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from profile_history.jobs.states import Totals
+from profile_history.pacing import Pace
 from profile_history.stats import Stats
 
 
@@ -34,6 +35,9 @@ class Progress:
         retries: How many of them repeated one that failed.
         throttled: How many of their answers said there are too many.
         in_flight: Requests on their way now.
+        limit: How many the client lets be on their way just now.
+        next_probe: Seconds until the next probe of a server that is down, 0 while one is on its way; None while it is
+            up.
         seconds: For how long this run has fetched.
     """
 
@@ -54,6 +58,8 @@ class Progress:
     retries: int = 0
     throttled: int = 0
     in_flight: int = 0
+    limit: int = 0
+    next_probe: float | None = None
     seconds: float = 0.0
 
     @property
@@ -69,8 +75,10 @@ class Progress:
         return self.pending * self.seconds / self.settled_here
 
 
-def progress_of(phase: str, totals: Totals, stats: Sequence[Stats], settled_here: int, brought_here: int) -> Progress:
-    """How far a job has come, by its ledger and by the streams of this run."""
+def progress_of(
+    phase: str, totals: Totals, stats: Sequence[Stats], pace: Pace, settled_here: int, brought_here: int
+) -> Progress:
+    """How far a job has come, by its ledger, the streams of this run, and its client."""
     return Progress(
         phase,
         profiles=totals.profiles,
@@ -88,5 +96,7 @@ def progress_of(phase: str, totals: Totals, stats: Sequence[Stats], settled_here
         retries=sum(stream.retries for stream in stats),
         throttled=sum(stream.throttled for stream in stats),
         in_flight=sum(stream.in_flight for stream in stats),
+        limit=pace.limit,
+        next_probe=pace.next_probe,
         seconds=sum(stream.seconds for stream in stats),
     )

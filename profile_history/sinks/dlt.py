@@ -1,7 +1,9 @@
 """A table in whatever a dlt pipeline of yours loads into; it needs the extra `dlt`.
 
-pipeline = dlt.pipeline("histories", destination=dlt.destinations.duckdb("history.duckdb"), dataset_name="crm")
-job = HistoryJob(client, profiles, DltSink(pipeline), ledger="history.ledger", ...)
+    pipeline = dlt.pipeline("histories", destination=dlt.destinations.duckdb("crm.duckdb"), dataset_name="histories")
+    job = HistoryJob(client, profiles, DltSink(pipeline), ledger="history.ledger", ...)
+
+Credentials stay with the pipeline.
 """
 
 from __future__ import annotations
