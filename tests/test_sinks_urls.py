@@ -120,6 +120,8 @@ def test_a_server_with_unreadable_options_is_refused_without_its_password():
         ("lake/", "pyarrow", "arrow", ["parquet"]),
         ("history.csv", "pyarrow", "arrow", ["csvfile"]),
         ("history.ndjson.zst", "zstandard", "zstd", []),
+        ("history.duckdb", "duckdb", "duckdb", ["duckdb"]),
+        ("postgresql://h/d", "psycopg", "postgres", ["postgresql"]),
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, url, library, extra, modules):
@@ -135,7 +137,27 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch, url, library, ex
         sink_of(url)
 
 
+def test_a_library_without_what_it_stands_on_is_told_as_it_says(monkeypatch):
+    """As psycopg does where no libpq is found."""
+
+    def broken(name):
+        raise ImportError("no pq wrapper available.\nAttempts made: ...")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    with pytest.raises(ConfigurationError, match=r"^no pq wrapper available\.; run: .*\[postgres\]"):
+        sink_of("postgresql://h/d")
+
+
+@pytest.mark.parametrize("library", ["duckdb", "pyarrow"])
+def test_what_a_module_says_of_its_own_libraries_is_told_as_it_is(monkeypatch, library):
+    """Whichever of them is missing."""
+    monkeypatch.delitem(sys.modules, "profile_history.sinks.duckdb", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigurationError, match=r"^DuckDB needs duckdb and pyarrow: .*\[duckdb\]\"$"):
+        sink_of("history.duckdb")
+
+
 def test_another_missing_module_is_no_missing_extra():
     """It is a mistake, and stays visible."""
     with pytest.raises(ModuleNotFoundError):
-        needed("profile_history.sinks.nowhere", "pyarrow", "arrow")
+        needed("profile_history.sinks.nowhere", "arrow")

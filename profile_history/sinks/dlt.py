@@ -14,15 +14,15 @@ from typing import Any
 from urllib.parse import quote
 
 import attrs
-import pyarrow as pa
 
 try:
     import dlt
+    import pyarrow as pa
     from dlt.common.exceptions import DltException
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.pipeline.exceptions import PipelineStepFailed
 except ModuleNotFoundError as error:
-    raise ImportError('a dlt pipeline needs dlt: python -m pip install "profile-history[dlt]"') from error
+    raise ImportError('a dlt pipeline needs dlt and pyarrow: python -m pip install "profile-history[dlt]"') from error
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError, Stored, concerned

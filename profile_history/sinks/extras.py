@@ -8,22 +8,23 @@ from types import ModuleType
 from profile_history.errors import ConfigurationError
 
 
-def needed(module: str, library: str, extra: str) -> ModuleType:
-    """Imports a module that is, or imports, a library of an extra.
+def needed(module: str, extra: str) -> ModuleType:
+    """Imports a module that is a library of an extra, or imports some.
 
     Args:
         module: The module's name.
-        library: The library's name.
-        extra: The extra that brings it.
+        extra: The extra that brings them.
 
     Raises:
-        ConfigurationError: The library is not installed.
+        ConfigurationError: One of them is not installed, or is but cannot be loaded.
     """
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != library:
+    except ImportError as error:
+        if (error.name or "").startswith("profile_history"):
             raise
-        raise ConfigurationError(
-            f'{library} is not installed; run: python -m pip install "profile-history[{extra}]"'
-        ) from None
+        told = str(error).split("\n")[0]
+        if "pip install" in told:
+            raise ConfigurationError(told) from None
+        what = f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else told
+        raise ConfigurationError(f'{what}; run: python -m pip install "profile-history[{extra}]"') from None

@@ -35,7 +35,7 @@ def packing_of(path: Path) -> Packing:
             # Without a time, the same rows give the same bytes.
             return Packing(lambda data: gzip.compress(data, 6, mtime=0), gzip.decompress)
         case ".zst":
-            zstd = needed("zstandard", "zstandard", "zstd")
+            zstd = needed("zstandard", "zstd")
             return Packing(zstd.compress, zstd.decompress)
         case _:
             return Packing(bytes, bytes)

@@ -23,7 +23,6 @@ class _Kind:
 
     module: str
     name: str
-    library: str = "pyarrow"
     extra: str = "arrow"
     options: tuple[str, ...] = ()
 
@@ -31,15 +30,15 @@ class _Kind:
         if unknown := sorted(options.keys() - set(self.options)):
             there = f"there is {' and '.join(self.options)}" if self.options else "it has none"
             raise ConfigurationError(f"{place}: unknown option {concerned(unknown)}; {there}")
-        module = needed(f"profile_history.sinks.{self.module}", self.library, self.extra)
+        module = needed(f"profile_history.sinks.{self.module}", self.extra)
         return cast("Sink", getattr(module, self.name)(place, **options))
 
 
-_NDJSON = _Kind("ndjson", "NdjsonSink", library="", extra="")
+_NDJSON = _Kind("ndjson", "NdjsonSink", extra="")
 _CSV = _Kind("csvfile", "CsvSink", options=("formulas",))
 _PARQUET = _Kind("parquet", "ParquetSink", options=("partition",))
-_DUCKDB = _Kind("duckdb", "DuckDBSink", "duckdb", "duckdb", options=("table",))
-_POSTGRESQL = _Kind("postgresql", "PostgresSink", "psycopg", "postgres", options=("table",))
+_DUCKDB = _Kind("duckdb", "DuckDBSink", "duckdb", options=("table",))
+_POSTGRESQL = _Kind("postgresql", "PostgresSink", "postgres", options=("table",))
 
 _SUFFIXES = {
     ".ndjson": _NDJSON,
