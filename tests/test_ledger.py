@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import os
+import socket
 import sqlite3
 import threading
 
@@ -10,16 +12,18 @@ import pytest
 
 from profile_history import ConfigurationError, HistoryClient, Profile
 from profile_history.errors import DecodeError
-from profile_history.jobs import HistoryJob, LedgerError, Progress
+from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, status_of, verify
 from profile_history.jobs.committing import Committing
 from profile_history.jobs.gathering import Gathering
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lists import quarantine_beside, write_lists
+from profile_history.jobs.locking import JobLock
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import PlanningStopped, digest_of, extend_job, plan_job
 from profile_history.jobs.schema import failure
 from profile_history.jobs.sources import Line, MemorySource
+from profile_history.jobs.sources.counting import Counted
 from profile_history.jobs.states import Entry, Quarantined, Record, Status
 from profile_history.lanes import Quarantined as OddRow
 from profile_history.reading import Contents
@@ -167,6 +171,88 @@ def test_lines_that_name_no_profile_do_not_change_the_fingerprint():
         for source in (Odd(PROFILES), MemorySource(PROFILES), MemorySource(PROFILES[1:]))
     )
     assert odd == plain != fewer
+
+
+def test_how_a_job_stands_can_be_asked_at_any_time(path, tmp_path):
+    """While its profiles are read, while somebody works on it, and afterwards."""
+    stood = status_of(path)
+    assert (stood.plan.date_to, stood.totals.units, stood.holder, stood.publishing) == (LAST, 5, None, False)
+    keeper = keeper_of(path)
+    keeper.commit(gathered(keeper, rows=0, units=1, error=DecodeError("nonsense")))
+    stood = status_of(path)
+    assert (stood.holder.pid, stood.totals.failed) == (os.getpid(), 1)
+    assert str(stood.holder).startswith(f"process {os.getpid()} on ")
+    assert [failure.profile for failure in stood.failures] == ["email:0@example.com"]
+    keeper.close()
+    assert status_of(path).holder is None
+    with pytest.raises(ConfigurationError, match="there is no ledger"):
+        status_of(tmp_path / "another.ledger")
+    (tmp_path / "another.ledger.planning").touch()
+    assert status_of(tmp_path / "another.ledger").plan is None
+
+
+def test_a_lock_that_a_dead_process_has_left_behind_holds_nobody(path):
+    """Its name may still stand there."""
+    lock = path.with_name("job.ledger.lock")
+    lock.write_text("1234567 elsewhere\n")
+    assert status_of(path).holder is None
+    held = JobLock(path)
+    held.acquire()
+    lock.write_text(f"4194304 {socket.gethostname()}\n")
+    with pytest.raises(JobHeld, match="another process is working") as caught:
+        JobLock(path).acquire()
+    assert caught.value.pid is None
+    # Process 1 is always there, and may not be ours to signal.
+    lock.write_text(f"1 {socket.gethostname()}\n")
+    with pytest.raises(JobHeld, match="process 1 on") as caught:
+        JobLock(path).acquire()
+    assert caught.value.pid == 1
+    held.release()
+
+
+def test_a_ledger_needs_its_directory(tmp_path):
+    """The error says so."""
+    with pytest.raises(LedgerError, match="make its directory, or choose another place"):
+        JobLock(tmp_path / "nowhere" / "job.ledger").acquire()
+
+
+def test_files_that_are_not_there_any_more_differ_from_the_ledger(path, tmp_path):
+    """That is what verifying is for, and no error."""
+    keeper = keeper_of(path)
+    keeper.commit(gathered(keeper))
+    keeper.finish()
+    keeper.close()
+    (tmp_path / "history.ndjson.partial").unlink()
+    (difference,) = verify(path)
+    assert "history.ndjson.partial" in difference
+
+
+def test_a_database_that_cannot_be_read_says_nothing_of_what_it_holds(tmp_path):
+    """So that is an error, and no difference."""
+    path = tmp_path / "job.ledger"
+    plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
+    keeper_of(path).close()
+    (tmp_path / "x.duckdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(SinkError):
+        verify(path)
+
+
+def test_a_source_that_is_counted_is_the_same_source():
+    """But for the count."""
+    source = MemorySource(PROFILES)
+    counted = Counted(source)
+    assert (counted.url, counted.repeatable) == (source.url, source.repeatable)
+    assert [line.profile for line in counted.lines()] == PROFILES
+    assert counted.read == 5
+
+
+async def test_a_reader_of_units_takes_nothing_else():
+    """A profile alone does not say which days."""
+    async with HistoryClient("http://127.0.0.1:9", token="t", list_id=1) as client:
+        reader = client.reader(PROFILES)
+        with pytest.raises(ConfigurationError, match="units are Unit values, not Profile"):
+            async for _ in reader.contents(lambda window: [window]):
+                pass
 
 
 def test_rows_that_are_set_apart_are_listed_whatever_their_bytes(path):

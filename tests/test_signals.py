@@ -103,6 +103,7 @@ def unread(**more):
     with started("fetch", "--matching", "email", *MANY, **pipes, **more) as process:
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
         until(lambda: struct.unpack("i", fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)))[0] > 3000)
+        until(lambda: asleep(process))
         yield process
 
 

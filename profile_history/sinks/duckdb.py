@@ -16,9 +16,7 @@ try:
     import duckdb
     import pyarrow as pa
 except ModuleNotFoundError as error:
-    raise ImportError(
-        'DuckDB needs duckdb and pyarrow: python -m pip install "profile-history[duckdb]"'
-    ) from error
+    raise ImportError('DuckDB needs duckdb and pyarrow: python -m pip install "profile-history[duckdb]"') from error
 
 from profile_history.errors import UsageError
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError

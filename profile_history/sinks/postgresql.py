@@ -14,9 +14,7 @@ try:
     import pyarrow as pa
     from psycopg import sql
 except ModuleNotFoundError as error:
-    raise ImportError(
-        'PostgreSQL needs psycopg, pyarrow: python -m pip install "profile-history[postgres]"'
-    ) from error
+    raise ImportError('PostgreSQL needs psycopg, pyarrow: python -m pip install "profile-history[postgres]"') from error
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
