@@ -75,7 +75,11 @@ from profile_history.testing import Fault
 
 SEEDS = range(25)
 FAULTS = range(1, 66)
-LATER = {59: "a ledger that is corrupt, newer, or of another job", 60: "a commit whose outcome is unknown"}
+# Faults of durable jobs, and the tests that meet them: they need a ledger and a sink, not a stream.
+ELSEWHERE = {
+    59: ("a ledger that is corrupt, newer, or of another job", ("test_jobs", "test_ledger")),
+    60: ("a commit whose outcome is unknown", ("test_sinks_databases", "test_jobs_postgres")),
+}
 # fmt: off
 ROWS = (
     row(1, "DNS: temporary failure, slow resolver", names_fail_for_now, R),
