@@ -200,9 +200,10 @@ async def test_a_dead_profile_is_listed_and_stops_nobody(server, tmp_path, swift
     assert lines(tmp_path) == truth(server)
 
 
-async def test_recent_days_are_fetched_again_with_newer_ones_and_replaced(server, tmp_path):
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_recent_days_are_fetched_again_with_newer_ones_and_replaced(server, tmp_path, order):
     """One request a profile brings both; the days before are left alone."""
-    async with server.client() as client:
+    async with server.client(order=order) as client:
         job = job_of(client, tmp_path, server.profiles(), date_to="2024-06-30", today=dt.date(2024, 6, 30), lookback=40)
         first = await ran(job)
         assert first.provisional == 30
@@ -233,9 +234,10 @@ async def test_newer_days_can_be_asked_for_day_after_day(server, tmp_path, sink)
             assert progress.provisional == 30
 
 
-async def test_what_is_provisional_stays_when_it_cannot_be_had_again(server, tmp_path, swift):
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_what_is_provisional_stays_when_it_cannot_be_had_again(server, tmp_path, swift, order):
     """A new fetch replaces the old rows as a whole or not at all."""
-    async with server.client(retry=swift, window=20) as client:
+    async with server.client(retry=swift, window=20, order=order) as client:
         today = dt.date(2024, 12, 31)
         await ran(job_of(client, tmp_path, server.profiles(), today=today, lookback=50))
         there = lines(tmp_path)
