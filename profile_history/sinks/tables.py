@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from profile_history.arrow import SCHEMA
 from profile_history.columns import Gathering
-from profile_history.sinks.base import UnitRows
+
+if TYPE_CHECKING:
+    from profile_history.sinks.base import UnitRows
 
 UNIT = pa.field("unit", pa.int64(), nullable=False)
 """The number of the unit in its job that a row belongs to, by which a later run replaces it."""
