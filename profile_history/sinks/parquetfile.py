@@ -17,7 +17,7 @@ from profile_history.sinks.disk import Disk, File
 from profile_history.sinks.tables import FULL_SCHEMA
 
 # A row group is closed at whichever comes first.
-_GROUP_ROWS, _GROUP_BYTES = 1024 * 1024, 128 * 1024 * 1024
+_GROUP_ROWS, _GROUP_BYTES = 1024 * 1024, 64 * 1024 * 1024
 _STRETCH = 64 * 1024
 _CHUNK = 1024 * 1024
 
