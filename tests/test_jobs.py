@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, closing, nullcontext
 
 import attrs
 import pytest
@@ -79,7 +79,7 @@ def truth(server, first=FIRST, last=LAST, profiles=None):
 
 def units(directory):
     """All units of the ledger, as the view for people shows them."""
-    with sqlite3.connect(directory / "job.ledger") as connection:
+    with closing(sqlite3.connect(directory / "job.ledger", isolation_level=None)) as connection:
         return connection.execute(
             "SELECT profile, date_from, date_to, status, rows FROM unit ORDER BY number"
         ).fetchall()
@@ -566,11 +566,11 @@ async def test_a_ledger_that_is_none_or_too_new_or_damaged_is_refused(server, tm
             await ran(job_of(client, tmp_path))
         path.unlink()
         await ran(job_of(client, tmp_path, server.profiles()))
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("UPDATE job SET value = replace(value, '2023', '2022') WHERE key = 'plan'")
         with pytest.raises(LedgerError, match="was changed by hand"):
             await ran(job_of(client, tmp_path))
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA user_version = 99")
         with pytest.raises(LedgerError, match="of version 99"):
             await ran(job_of(client, tmp_path))
@@ -580,7 +580,7 @@ async def test_a_ledger_older_than_its_database_is_refused(server, tmp_path):
     """One of them came from a backup; going on would double rows."""
     async with server.client() as client:
         await ran(job_of(client, tmp_path, server.profiles(), sink="history.duckdb"))
-        with sqlite3.connect(tmp_path / "job.ledger") as connection:
+        with closing(sqlite3.connect(tmp_path / "job.ledger", isolation_level=None)) as connection:
             connection.execute("UPDATE job SET value = value - 1 WHERE key = 'last_batch'")
         with pytest.raises(LedgerError, match="restored from a backup"):
             await ran(job_of(client, tmp_path))

@@ -52,7 +52,11 @@ def path(tmp_path):
 def keeper_of(path, sink=None):
     """The keeper of a job that is there."""
     keeper = Keeper(path, threading.Event())
-    keeper.open(None, None, sink)
+    try:
+        keeper.open(None, None, sink)
+    except BaseException:
+        keeper.close()
+        raise
     return keeper
 
 
