@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
+import json
 import os
 import socket
 import sqlite3
 import threading
+from collections import Counter
 
 import duckdb
 import pytest
@@ -257,6 +259,78 @@ async def test_a_reader_of_units_takes_nothing_else():
         with pytest.raises(ConfigurationError, match="units are Unit values, not Profile"):
             async for _ in reader.contents(lambda window: [window]):
                 pass
+
+
+def fetched_day_by_day(path, today, *, until=None, dead=(), retried=False, order=Order.NEWEST, most=1000):
+    """A run on some day, with one row a day and profile; the dead days fail, and so many are settled at most."""
+    keeper = keeper_of(path)
+    if retried:
+        keeper.retry_failed()
+    if until is not None:
+        keeper.extend(until, None)
+    gathering = Gathering(keeper.ledger.next_number, today - dt.timedelta(days=2), order, "raw")
+    for unit in keeper.ledger.pending(0, 100):
+        for window in list(unit.window.tiles(1, order, today))[:most]:
+            row = b'{"action":"open","datetime":"%bT00:00:00Z"}' % str(window.date_from).encode()
+            bad = DecodeError("nonsense") if window.date_from in dead else None
+            gathering.add([Contents(unit, window, [] if bad else [row], bad, attempts=1)], 100)
+    keeper.commit(gathering.take())
+    keeper.finish()
+    keeper.close()
+
+
+def day(number):
+    """A day of January 2024, or after it."""
+    return dt.date(2023, 12, 31) + dt.timedelta(days=number)
+
+
+def days_in(path):
+    """How often each day of each profile is in the final file."""
+    assert verify(path) == []
+    lines = map(json.loads, path.with_name("history.ndjson").read_text().splitlines())
+    return Counter((line["profile"], line["event"]["datetime"][:10]) for line in lines)
+
+
+def each_once(last):
+    """Every profile's every day until the last, once."""
+    return Counter({(str(profile), str(day(number))): 1 for profile in PROFILES for number in range(1, last + 1)})
+
+
+def test_a_day_that_failed_among_recent_ones_is_fetched_again_with_them(path):
+    """It is asked for once, and the days around it are replaced, not doubled."""
+    fetched_day_by_day(path, LAST, dead=[day(30)])
+    fetched_day_by_day(path, day(41), until=day(41))
+    assert days_in(path) == each_once(41)
+    with Ledger(path) as ledger:
+        assert (ledger.totals.failed, ledger.totals.pending) == (0, 0)
+
+
+def test_a_day_that_failed_at_the_end_is_fetched_again_with_the_recent_ones(path):
+    """So that nothing final comes to stand behind what is provisional."""
+    fetched_day_by_day(path, LAST, dead=[day(31)])
+    for number in (41, 51):
+        fetched_day_by_day(path, day(number), until=day(number))
+        assert days_in(path) == each_once(number)
+
+
+def test_a_recent_day_that_is_had_long_after_those_around_it_is_not_doubled(path):
+    """It is final by then, and still it stands between two that are fetched again."""
+    fetched_day_by_day(path, LAST, dead=[day(30)])
+    fetched_day_by_day(path, day(41), retried=True)
+    assert days_in(path) == each_once(31)
+    for number in (41, 51):
+        fetched_day_by_day(path, day(number), until=day(number))
+        assert days_in(path) == each_once(number)
+
+
+def test_recent_days_of_a_run_that_was_gone_on_with_long_after_are_not_doubled(path):
+    """With the oldest first, final days come to stand behind provisional ones."""
+    fetched_day_by_day(path, LAST, order=Order.OLDEST, most=30)
+    fetched_day_by_day(path, day(41), order=Order.OLDEST)
+    assert days_in(path) == each_once(31)
+    for number in (41, 51):
+        fetched_day_by_day(path, day(number), until=day(number), order=Order.OLDEST)
+        assert days_in(path) == each_once(number)
 
 
 def test_rows_that_are_set_apart_are_listed_whatever_their_bytes(path):

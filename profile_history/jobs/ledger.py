@@ -32,11 +32,11 @@ _PENDING = (
     "SELECT units.number, units.profile, date_from, date_to, profiles.profile FROM units "
     "JOIN profiles ON profiles.ordinal = units.profile WHERE status = 0 AND number > ? ORDER BY number LIMIT ?"
 )
-# The rows behind those that are gone have moved up. Only of provisional units it matters where they are.
+# The rows behind those that are gone have moved up.
 _CLOSE_RANKS = (
     "UPDATE units SET place = place - "
     "(SELECT coalesce(sum(dead.rows), 0) FROM dead WHERE dead.batch = units.batch AND dead.place < units.place) "
-    "WHERE status = 4 AND batch IN (SELECT batch FROM dead)"
+    "WHERE batch IN (SELECT batch FROM dead)"
 )
 _LOOKBACK = 2
 _AT_ONCE = 1000

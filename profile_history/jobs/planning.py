@@ -142,27 +142,34 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
 
 
 def _plan_newer_days(connection: sqlite3.Connection, plan: Plan, date_to: dt.date) -> None:
-    """One pending unit a profile, from its first provisional day or from the day after the old last one."""
+    """One pending unit a profile, from its first provisional day or from the day after the old last one.
+
+    What stands behind the first provisional day is fetched again as well, whatever became of it: the new unit covers
+    it, so it counts as provisional, too, and is replaced.
+    """
     start, old, new = to_number(plan.date_from), to_number(plan.date_to), to_number(date_to)
     (known,) = connection.execute("SELECT max(profile) FROM units").fetchone()
-    connection.execute("UPDATE units SET date_to = ? WHERE status = 3 AND date_to = ?", (new, old))
-    connection.execute("UPDATE units SET status = 0, reason = NULL WHERE status = 3")
     connection.execute("CREATE TEMP TABLE reached (profile INTEGER PRIMARY KEY, first INTEGER)")
+    behind = "date_from >= (SELECT first FROM reached WHERE reached.profile = units.profile)"
     try:
         connection.execute(
             "INSERT INTO reached SELECT profile, min(date_from) FROM units WHERE status = 4 GROUP BY profile"
         )
+        connection.execute(f"DELETE FROM units WHERE status = 3 AND {behind}")
+        connection.execute(f"UPDATE units SET status = 4 WHERE status IN (1, 2) AND {behind}")
         connection.execute(
-            "INSERT OR REPLACE INTO reached SELECT profile, NULL FROM units WHERE status = 0 AND date_to = ?", (new,)
+            "UPDATE units SET date_to = ? WHERE status = 3 AND date_to = ? "
+            "AND profile NOT IN (SELECT profile FROM reached)",
+            (new, old),
         )
+        connection.execute("UPDATE units SET status = 0, reason = NULL WHERE status = 3")
         # Profiles that the job has had from its start go on; new ones have all days before them.
         connection.execute(
             "INSERT INTO units (profile, date_from, date_to, status) "
-            "SELECT ordinal, CASE WHEN reached.profile IS NOT NULL THEN reached.first "
-            "WHEN ordinal <= ? THEN ? ELSE ? END, ?, 0 "
+            "SELECT ordinal, CASE WHEN first IS NOT NULL THEN first WHEN ordinal <= ? THEN ? ELSE ? END, ?, 0 "
             "FROM profiles LEFT JOIN reached ON reached.profile = ordinal "
-            "WHERE reached.profile IS NULL OR reached.first IS NOT NULL ORDER BY ordinal",
-            (known, old + 1, start, new),
+            "WHERE ordinal NOT IN (SELECT profile FROM units WHERE status = 0 AND date_to = ?) ORDER BY ordinal",
+            (known, old + 1, start, new, new),
         )
         connection.execute("DELETE FROM units WHERE status = 0 AND date_from > date_to")
     finally:
