@@ -11,6 +11,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def cancelled_meanwhile(job: asyncio.Future[Any]) -> bool:
+    """Waits until a future is done, however often the waiting is cancelled; says whether it was."""
+    cancelled = False
+    while not job.done():
+        try:
+            await asyncio.wait((job,))
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
+
+
 async def in_thread(work: Callable[..., T], *arguments: Any, executor: Executor | None = None) -> T:
     """Runs what blocks in a thread; a cancellation is raised when the thread is through.
 
@@ -20,13 +31,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any, executor: Executor 
         executor: Where; None for the loop's own pool.
     """
     job = asyncio.get_running_loop().run_in_executor(executor, partial(work, *arguments))
-    cancelled = False
-    while not job.done():
-        try:
-            await asyncio.wait((job,))
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
+    if await cancelled_meanwhile(job):
         # What the work says must not be lost without a word, but the cancellation goes first.
         job.exception()
         raise asyncio.CancelledError

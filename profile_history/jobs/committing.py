@@ -11,6 +11,7 @@ import attrs
 
 from profile_history.jobs.gathering import Gathered, Gathering
 from profile_history.reading import Contents
+from profile_history.threads import cancelled_meanwhile
 
 
 @attrs.define(eq=False)
@@ -69,13 +70,7 @@ class Committing:
         assert self._task is not None
         self._ending = True
         self._wanted.set()
-        cancelled = False
-        while not self._task.done():
-            try:
-                await asyncio.wait((self._task,))
-            except asyncio.CancelledError:
-                cancelled = True
-        if cancelled and self._task.exception() is None:
+        if await cancelled_meanwhile(self._task) and self._task.exception() is None:
             raise asyncio.CancelledError
         self._task.result()
 

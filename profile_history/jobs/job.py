@@ -34,7 +34,7 @@ from profile_history.reading import Reader
 from profile_history.sinks.base import Sink
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
-from profile_history.threads import in_thread
+from profile_history.threads import cancelled_meanwhile, in_thread
 from profile_history.windows import Order, asked_window
 
 _UNITS_A_PAGE = 2000
@@ -276,13 +276,8 @@ def _source(profiles: Any) -> Source | None:
 
 async def _ended(work: asyncio.Task[None]) -> None:
     """Cancels, and waits until the last commit is through, however often the waiting itself is cancelled."""
-    cancelled = False
     work.cancel()
-    while not work.done():
-        try:
-            await asyncio.wait((work,))
-        except asyncio.CancelledError:
-            cancelled = True
+    cancelled = await cancelled_meanwhile(work)
     if not work.cancelled():
         # Raised before, or overtaken by what ends the run.
         work.exception()
