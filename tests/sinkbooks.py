@@ -21,6 +21,7 @@ class FakeBooks:
     known: list = attrs.field(factory=list)
     gone: list = attrs.field(factory=list)
     live: dict = attrs.field(factory=dict)
+    checksums: dict = attrs.field(factory=dict)
 
     def parts(self, batches=None):
         wanted = None if batches is None else set(batches)
@@ -34,6 +35,13 @@ class FakeBooks:
     def units(self):
         for unit, stored in sorted(self.live.items()):
             yield unit, stored.rows
+
+    def unit_checksums(self):
+        for unit, rows in self.units():
+            yield unit, rows, self.checksums.get(unit)
+
+    def check_stop(self):
+        """Nobody interrupts it."""
 
     def batch(self, units, replaced=()):
         """The next batch, of some units, and without what is there of others."""

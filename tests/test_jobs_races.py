@@ -13,8 +13,9 @@ import pytest
 from jobtruth import rows_in, truth_of
 from jobworker import Order, Worker
 
-from profile_history.jobs import JobHeld, locking
+from profile_history.jobs import JobHeld
 from profile_history.jobs.locking import JobLock
+from profile_history.sinks import lock
 from profile_history.testing import HistoryServer
 
 RACES, MANY = 8, 50
@@ -61,7 +62,7 @@ def test_of_processes_that_start_at_once_one_works_and_the_others_name_it(tmp_pa
 @pytest.mark.parametrize("name", ["", "{gone} {machine}", "nonsense"])
 def test_a_holder_that_does_not_say_who_it_is_is_not_taken_for_another(name, tmp_path, monkeypatch):
     """It may have taken the lock just now, and the name in it may be that of a process that was killed."""
-    monkeypatch.setattr(locking, "_PATIENCE", 0.02)
+    monkeypatch.setattr(lock, "_PATIENCE", 0.02)
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     path = tmp_path / "job.ledger.lock"

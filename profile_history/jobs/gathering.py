@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -34,15 +34,26 @@ class Gathered:
         return Batch(number, self.rows, replaced) if self.rows or replaced else None
 
 
-def placed(records: Sequence[Record], batch: Batch | None) -> list[Record]:
-    """The records with the rows that a batch holds of them, and their places in it."""
+def placed(records: Sequence[Record], batch: Batch | None, checksums: Mapping[int, int]) -> list[Record]:
+    """Return the records with the rows that a batch holds of them, their places in it, and their checksums.
+
+    Args:
+        records: Of the units that are settled.
+        batch: What the sink gets of them; None if it gets nothing.
+        checksums: Of the content of units, by their numbers; empty if the sink has none.
+    """
     held: dict[int, tuple[int, int]] = {}
     place = 0
     for unit in batch.units if batch else ():
         held[unit.unit] = place, len(unit)
         place += len(unit)
     return [
-        attrs.evolve(record, place=held[record.number][0], rows=held[record.number][1])
+        attrs.evolve(
+            record,
+            place=held[record.number][0],
+            rows=held[record.number][1],
+            checksum=checksums.get(record.number),
+        )
         if record.number in held
         else attrs.evolve(record, rows=0)
         for record in records

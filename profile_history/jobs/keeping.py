@@ -21,8 +21,9 @@ from profile_history.jobs.planning import digest_of, extend_job, plan_job, retry
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Entry
-from profile_history.sinks.base import Sink, SinkError
+from profile_history.sinks.base import Sink, SinkError, checksums_of
 from profile_history.sinks.disk import DISK
+from profile_history.sinks.lock import FileLock, lock_sink
 from profile_history.sinks.urls import sink_of
 
 
@@ -40,6 +41,7 @@ class Keeper:
     _lock: JobLock = attrs.field(init=False)
     _ledger: Ledger | None = None
     _sink: Sink | None = None
+    _sink_lock: FileLock | None = None
 
     def __attrs_post_init__(self) -> None:
         self._lock = JobLock(self.path)
@@ -92,7 +94,7 @@ class Keeper:
             assert plan is not None
             assert source is not None
             self._plan(plan, source)
-        self._ledger = Ledger(self.path)
+        self._ledger = Ledger(self.path, stop=self.stop)
         kept = self._ledger.plan
         if plan is not None and source is not None and not new:
             kept.check_same(attrs.evolve(plan, profiles=digest_of(source, self.stop)))
@@ -124,9 +126,10 @@ class Keeper:
         if batch and refused:
             batch = batch.without(refused)
             batch = batch if batch.units or batch.replaced else None
+        checksums = checksums_of(sink, batch) if batch else {}
         entry = Entry(
             batch.number if batch else None,
-            placed(gathered.records, batch),
+            placed(gathered.records, batch, checksums),
             list(gathered.rests.items()),
             gathered.replaced,
             gathered.quarantined + refusals(refused),
@@ -185,13 +188,15 @@ class Keeper:
             return [str(error)]
 
     def close(self) -> None:
-        """Lets go of everything; again is harmless."""
+        """Let go of everything; safe to call twice."""
         try:
             if self._sink is not None:
                 self._sink.close()
         finally:
             if self._ledger is not None:
                 self._ledger.close()
+            if self._sink_lock is not None:
+                self._sink_lock.release()
             self._lock.release()
 
     @property
@@ -210,6 +215,7 @@ class Keeper:
         DISK.sync_directory(self.path.parent)
 
     def _open_sink(self, sink: Sink, ledger: Ledger) -> None:
+        self._sink_lock = lock_sink(sink, self.path)
         if ledger.publishing is not None:
             self._publish()
         last = sink.open(ledger, new=not ledger.begun)

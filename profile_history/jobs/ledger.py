@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,16 +18,23 @@ import msgspec
 
 from profile_history.jobs.naming import profile_of
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.schema import LedgerError, connect, failure
+from profile_history.jobs.schema import (
+    LedgerError,
+    PlanningStopped,
+    check_version,
+    connect,
+    connected_for_reading,
+    failure,
+)
 from profile_history.jobs.states import Entry, Planned, Totals, closed, to_day, to_number
+from profile_history.jobs.upgrade import hash_of_1, upgrade
 from profile_history.sinks.base import Part, Receipt, Stored
 from profile_history.windows import Window
 
+_SETTLED = ("date_from", "date_to", "status", "rows", "batch", "place", "attempts", "reason", "checksum", "fetched_at")
 _SETTLE = (
-    "INSERT INTO units (number, profile, date_from, date_to, status, rows, batch, place, attempts, reason) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET date_from = excluded.date_from, "
-    "date_to = excluded.date_to, status = excluded.status, rows = excluded.rows, batch = excluded.batch, "
-    "place = excluded.place, attempts = excluded.attempts, reason = excluded.reason"
+    f"INSERT INTO units (number, profile, {', '.join(_SETTLED)}) VALUES (?, ?{', ?' * len(_SETTLED)}) "
+    f"ON CONFLICT (number) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _SETTLED)}"
 )
 _PENDING = (
     "SELECT units.number, units.profile, date_from, date_to, profiles.profile FROM units "
@@ -54,17 +62,47 @@ class Ledger:
 
     Args:
         path: Its file.
-        new: Whether to make it.
+        new: Whether to make it. One that is there and of an earlier version is upgraded.
+        stop: Set when the run is to end soon.
 
     Raises:
         LedgerError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, *, new: bool = False) -> None:
+    def __init__(self, path: Path, *, new: bool = False, stop: threading.Event | None = None) -> None:
+        self._set_up(path, connect(path, new=new), stop)
+        try:
+            if not new:
+                with self.failing():
+                    upgrade(self.connection, path)
+            self.totals = self._read_totals()
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self, path: Path, connection: sqlite3.Connection, stop: threading.Event | None) -> None:
         self.path = path
-        self.connection = connect(path, new=new)
-        self.totals = Totals(**(self._get("totals") or {}))
+        self.connection = connection
         self.settled_here = self.brought_here = 0
+        self._stop = stop
+
+    @classmethod
+    @contextlib.contextmanager
+    def reading(cls, path: Path, *, stop: threading.Event | None = None) -> Iterator[Self]:
+        """Open a ledger of any version without writing anything.
+
+        Args:
+            path: Its file.
+            stop: Set when the reading is to end soon.
+
+        Raises:
+            LedgerError: It cannot be read.
+        """
+        with connected_for_reading(path) as connection:
+            ledger = cls.__new__(cls)
+            ledger._set_up(path, connection, stop)
+            ledger.totals = ledger._read_totals()
+            yield ledger
 
     def close(self) -> None:
         """Lets go of the file; again is harmless."""
@@ -88,10 +126,36 @@ class Ledger:
         Raises:
             LedgerError: It was changed by other hands.
         """
-        plan = Plan.from_json(self._get("plan"))
-        if plan.hash != self._get("plan_hash"):
+        plan = Plan.from_json(self._get("plan"), self.directory)
+        known = self._get("plan_hash")
+        if known not in {plan.hash(self.directory), hash_of_1(self._get("plan"))}:
             raise LedgerError(f"the plan in the ledger {self.path} was changed by hand; begin a new job elsewhere")
         return plan
+
+    @property
+    def directory(self) -> Path:
+        """Where the ledger is now."""
+        return self.path.absolute().parent
+
+    @property
+    def home(self) -> str | None:
+        """The directory, without links, in which the job was begun or last pointed at; None if that is not known."""
+        found = self._get("home")
+        return None if found is None else str(found)
+
+    def settle_here(self, connection: sqlite3.Connection, plan: Plan) -> None:
+        """Write the plan, for the place where the ledger is now, within a transaction."""
+        values = {"plan": plan.to_json(self.directory), "plan_hash": plan.hash(self.directory)}
+        self.store(connection, {**values, "home": str(self.directory.resolve())})
+
+    def check_stop(self) -> None:
+        """Return if the run goes on.
+
+        Raises:
+            PlanningStopped: It is to end soon, so that what takes long breaks off; the next run does it again.
+        """
+        if self._stop is not None and self._stop.is_set():
+            raise PlanningStopped("it was interrupted; run the same command again")
 
     @property
     def lookback(self) -> int:
@@ -148,8 +212,16 @@ class Ledger:
 
     def units(self) -> Iterator[tuple[int, int]]:
         """The number of each unit that has rows, in order, and how many it has."""
+        for number, rows, _ in self.unit_checksums():
+            yield number, rows
+
+    def unit_checksums(self) -> Iterator[tuple[int, int, int | None]]:
+        """Yield the number of each unit that has rows, in order, how many it has, and their checksum if it is known."""
+        checksum = "checksum" if self._has_checksums else "NULL"
         with self.failing():
-            yield from _all(self.connection.execute("SELECT number, rows FROM units WHERE rows > 0 ORDER BY number"))
+            yield from _all(
+                self.connection.execute(f"SELECT number, rows, {checksum} FROM units WHERE rows > 0 ORDER BY number")
+            )
 
     def failures(self) -> Iterator[tuple[str, Window, str]]:
         """The failed units: profile, days, and why."""
@@ -310,11 +382,20 @@ class Ledger:
             [attrs.astuple(part) for part in receipt.added],
         )
 
+    @property
+    def _has_checksums(self) -> bool:
+        """Whether the units have a checksum: those of version 1 had none, and are read as they are."""
+        with self.failing():
+            return check_version(self.connection, self.path) > 1
+
+    def _read_totals(self) -> Totals:
+        text = self._get("totals")
+        return Totals(**json.loads(text)) if text is not None else Totals()
+
     def _get(self, key: str) -> Any:
         with self.failing():
             found = self.connection.execute("SELECT value FROM job WHERE key = ?", (key,)).fetchone()
-        value = None if found is None else found[0]
-        return json.loads(value) if key == "totals" and value is not None else value
+        return None if found is None else found[0]
 
     def _put(self, **values: Any) -> None:
         with self.transaction() as connection:
@@ -348,4 +429,6 @@ def _rows(entry: Entry) -> Iterator[tuple[Any, ...]]:
             *held,
             record.attempts,
             record.reason or None,
+            record.checksum if record.rows else None,
+            record.fetched_at,
         )

@@ -36,7 +36,8 @@ def _write(path: Path, entries: Iterable[dict[str, Any]], disk: Disk) -> None:
         disk.remove(path)
         return
     temporary = path.with_name(f".{path.name}.tmp")
-    with disk.create(temporary) as file:
+    disk.remove(temporary)  # one that a run which died has left
+    with disk.create(temporary, mode=0o600) as file:
         for line in chain([first], lines):
             file.write(line)
         file.sync()

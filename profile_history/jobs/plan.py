@@ -6,14 +6,12 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import attrs
 
 from profile_history.errors import ConfigurationError
-
-SCHEMA_VERSION = 1
-"""Of the ledger and of what stands in the sinks; a newer one is refused."""
 
 # A host may be renamed, and a file of profiles moved, while a job waits; what comes of it depends on the others.
 _FREE = frozenset({"url"})
@@ -39,13 +37,21 @@ class Plan:
     terms: Mapping[str, Any]
     sink: str
 
-    @property
-    def hash(self) -> str:
-        """A fingerprint of all that must be the same when the job goes on."""
-        return hashlib.sha256(json.dumps(self._fixed(), sort_keys=True).encode()).hexdigest()
+    def hash(self, home: Path) -> str:
+        """Return a fingerprint of all that must be the same when the job goes on, wherever its directory is by then.
 
-    def to_json(self) -> str:
-        """The plan as it stands in the ledger."""
+        Args:
+            home: The directory of the ledger.
+        """
+        fixed = {**self._fixed(), "sink": portable(self.sink, home)}
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self, home: Path) -> str:
+        """Return the plan as it stands in the ledger: a sink inside the ledger's directory is kept relative to it.
+
+        Args:
+            home: The directory of the ledger.
+        """
         return json.dumps(
             {
                 "source": self.source,
@@ -53,13 +59,18 @@ class Plan:
                 "date_from": self.date_from.isoformat(),
                 "date_to": self.date_to.isoformat(),
                 "terms": dict(self.terms),
-                "sink": self.sink,
+                "sink": portable(self.sink, home),
             }
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The plan that stands in a ledger."""
+    def from_json(cls, text: str, home: Path) -> Self:
+        """Return the plan that stands in a ledger.
+
+        Args:
+            text: What `to_json` has written.
+            home: The directory in which the ledger is now.
+        """
         values = json.loads(text)
         return cls(
             values["source"],
@@ -67,7 +78,7 @@ class Plan:
             dt.date.fromisoformat(values["date_from"]),
             dt.date.fromisoformat(values["date_to"]),
             values["terms"],
-            values["sink"],
+            located(values["sink"], home),
         )
 
     def check_same(self, asked: Plan) -> None:
@@ -91,8 +102,36 @@ class Plan:
             "date_to": self.date_to.isoformat(),
             **{name: value for name, value in self.terms.items() if name not in _FREE},
             "sink": self.sink,
-            "schema": SCHEMA_VERSION,
         }
+
+
+def portable(sink: str, home: Path) -> str:
+    """Return the text of a sink as a ledger keeps it: `./NAME` for one inside the ledger's directory.
+
+    So a directory that holds both can be moved or copied, and a copy never writes into the original.
+
+    Args:
+        sink: The sink's `url`.
+        home: The directory of the ledger, absolute.
+    """
+    place, mark, options = sink.partition("?")
+    path = PurePosixPath(place)
+    if not path.is_absolute() or ".." in path.parts or not path.is_relative_to(home.as_posix()):
+        return sink
+    slash = "/" if place.endswith("/") else ""
+    return f"./{path.relative_to(home.as_posix())}{slash}{mark}{options}"
+
+
+def located(sink: str, home: Path) -> str:
+    """Return the `url` of a sink that `portable` has written, seen from where the ledger is now.
+
+    Args:
+        sink: The text in the ledger.
+        home: The directory in which the ledger is now, absolute.
+    """
+    if not sink.startswith("./"):
+        return sink
+    return f"{home.as_posix().rstrip('/')}/{sink.removeprefix('./')}"
 
 
 def _difference(name: str, there: object, here: object) -> str:

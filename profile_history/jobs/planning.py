@@ -15,21 +15,17 @@ from pathlib import Path
 
 import attrs
 
-from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.errors import ConfigurationError
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.naming import text_of
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.schema import INDEXES, LedgerError
+from profile_history.jobs.schema import INDEXES, LedgerError, PlanningStopped
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Status, Totals, to_number
 from profile_history.profiles import Profile
 
 _LINES_A_COMMIT = 20_000
 _STEPS_BETWEEN_LOOKS = 100_000
-
-
-class PlanningStopped(HistoryError):
-    """Planning was interrupted; the next start plans anew."""
 
 
 def digest_of(source: Source, stop: threading.Event) -> str:
@@ -63,7 +59,8 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
     """
     with Ledger(path, new=True) as ledger, _stoppable(ledger, stop):
         with ledger.transaction() as connection:
-            ledger.store(connection, {"id": secrets.token_hex(8), "plan": plan.to_json(), "plan_hash": plan.hash})
+            ledger.store(connection, {"id": secrets.token_hex(8)})
+            ledger.settle_here(connection, plan)
         digest = _add_profiles(ledger, source, stop)
         complete = attrs.evolve(plan, profiles=digest)
         with ledger.transaction() as connection:
@@ -82,8 +79,8 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
                     f"there is not one profile in {source.url}" + _first_reject(connection) + "; check the file, "
                     "--matching and --column"
                 )
-            values = {"plan": complete.to_json(), "plan_hash": complete.hash}
-            ledger.store(connection, {**values, "totals": json.dumps(attrs.asdict(totals))})
+            ledger.settle_here(connection, complete)
+            ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals))})
         ledger.totals = totals
 
 
@@ -136,8 +133,8 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
                 _drop_repeated(connection)
             _plan_newer_days(connection, plan, date_to)
             totals = _counted(connection)
-            values = {"plan": longer.to_json(), "plan_hash": longer.hash, "totals": json.dumps(attrs.asdict(totals))}
-            ledger.store(connection, values)
+            ledger.settle_here(connection, longer)
+            ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals))})
         ledger.totals = totals
 
 

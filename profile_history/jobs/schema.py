@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from profile_history.errors import HistoryError
-from profile_history.jobs.plan import SCHEMA_VERSION
+
+SCHEMA_VERSION = 2
+"""Of the ledger. An older one is upgraded when it is first opened for writing; a newer one is refused."""
 
 _APPLICATION = 0x50484A31
 
@@ -25,7 +32,9 @@ CREATE TABLE units (
     batch INTEGER,
     place INTEGER,
     attempts INTEGER NOT NULL DEFAULT 0,
-    reason TEXT
+    reason TEXT,
+    checksum INTEGER,
+    fetched_at INTEGER
 );
 CREATE TABLE parts (
     name TEXT NOT NULL,
@@ -42,12 +51,16 @@ CREATE INDEX dead_by_place ON dead (batch, place);
 CREATE TABLE quarantine (unit INTEGER NOT NULL, reason TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE INDEX quarantine_by_unit ON quarantine (unit);
 CREATE TABLE rejects (line INTEGER NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL);
+"""
+
+# What can be dropped and made again when a column is added.
+VIEW = """
 CREATE VIEW unit AS
     SELECT units.number, profiles.profile, date(date_from * 86400, 'unixepoch') AS date_from,
         date(date_to * 86400, 'unixepoch') AS date_to,
         CASE status WHEN 0 THEN 'pending' WHEN 1 THEN 'done' WHEN 2 THEN 'empty' WHEN 3 THEN 'failed'
             ELSE 'provisional' END AS status,
-        rows, batch, attempts, reason
+        rows, batch, attempts, reason, datetime(fetched_at, 'unixepoch') AS fetched_at
     FROM units JOIN profiles ON profiles.ordinal = units.profile;
 """
 
@@ -71,7 +84,7 @@ class LedgerError(HistoryError):
 
 
 def connect(path: Path, *, new: bool) -> sqlite3.Connection:
-    """Opens a ledger; a commit is on the disk when it returns.
+    """Open a ledger for writing; a commit is on the disk when it returns.
 
     Args:
         path: Its file.
@@ -81,38 +94,102 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
         LedgerError: It is no ledger, of a newer version, or damaged.
     """
     if new:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    address = f"file:{_quoted(path)}?mode=rw"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-    try:
-        _set_up(connection, path, new=new)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _set_up(connection: sqlite3.Connection, path: Path, *, new: bool) -> None:
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if application != _APPLICATION and not new:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+    with _connecting(path, "mode=rw") as connection:
+        if not new:
             # Before anything is changed: it may be somebody's database.
-            raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
+            check_version(connection, path)
         # The order of the two matters: with FULL a commit in WAL mode waits for the disk (sqlite.org/pragma.html).
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -32768")
         if new:
             versions = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
-            connection.executescript(f"BEGIN; {versions} {_TABLES} COMMIT;")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as error:
-        raise failure(path, error) from None
+            connection.executescript(f"BEGIN; {versions} {_TABLES} {VIEW}; COMMIT;")
+    return connection
+
+
+@contextlib.contextmanager
+def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a ledger of any version without writing anything, also where nothing can be written.
+
+    SQLite makes files beside a database in WAL mode even to read it. So a ledger that was closed in good order, which
+    has no log beside it, is read as a file that nobody changes; one with a log is read where it is if that can be, else
+    in a copy.
+
+    Args:
+        path: Its file.
+
+    Raises:
+        LedgerError: It is no ledger, of a newer version, or damaged.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    with tempfile.TemporaryDirectory(prefix="profile-history-") as directory:
+        if not log.exists():
+            options, place = "mode=ro&immutable=1", path
+        elif os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
+            options, place = "mode=ro", path
+        else:
+            options, place = "mode=rw", Path(directory, path.name)
+            with _copying(path):
+                for source in (path, log):
+                    shutil.copyfile(source, place.with_name(source.name))
+        with _connecting(place, options) as connection:
+            check_version(connection, path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a ledger.
+
+    Args:
+        connection: To its file.
+        path: Its file, for messages.
+
+    Raises:
+        LedgerError: It is no ledger, or of a newer version.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != _APPLICATION:
+        raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {path} is of version {version}, and this program knows up to {SCHEMA_VERSION}; "
             "upgrade profile-history"
         )
+    return int(version)
+
+
+@contextlib.contextmanager
+def _connecting(path: Path, options: str) -> Iterator[sqlite3.Connection]:
+    """Connect, and close the connection if anything of the block fails."""
+    # Names of files are bytes, and need not be UTF-8.
+    address = f"file:{quote(os.fsencode(path.absolute()))}?{options}"
+    try:
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise failure(path, error) from None
+
+
+@contextlib.contextmanager
+def _copying(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(f"the ledger {path} cannot be read ({error.strerror})") from None
+
+
+class PlanningStopped(HistoryError):
+    """Work on a ledger was interrupted; the next start does it anew."""
 
 
 def failure(path: Path, error: sqlite3.Error) -> LedgerError:
@@ -130,7 +207,3 @@ def failure(path: Path, error: sqlite3.Error) -> LedgerError:
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return LedgerError(f"the ledger {path} cannot be read or written ({error}); free the disk, and run `resume`")
     return LedgerError(f"the ledger {path} cannot be used ({error})")
-
-
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

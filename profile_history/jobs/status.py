@@ -9,10 +9,11 @@ import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.locking import Holder, holder_of
+from profile_history.jobs.locking import holder_of
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.states import Totals
+from profile_history.sinks.lock import Holder
 from profile_history.windows import Window
 
 
@@ -66,6 +67,6 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
         if draft_of(path).exists():
             return JobStatus(None, Totals(), [], holder_of(path), publishing=False)
         raise ConfigurationError(f"there is no ledger {path}; name the ledger of a job, or begin one with `export`")
-    with Ledger(path) as opened:
+    with Ledger.reading(path) as opened:
         listed = [Failure(*failure) for failure in islice(opened.failures(), failures)]
         return JobStatus(opened.plan, opened.totals, listed, holder_of(path), opened.publishing is not None)

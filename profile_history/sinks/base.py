@@ -202,12 +202,27 @@ class Books(Protocol):
     def units(self) -> Iterator[tuple[int, int]]:
         """The number of each unit that has rows, in order, and how many it has."""
 
+    def unit_checksums(self) -> Iterator[tuple[int, int, int | None]]:
+        """Yield the number of each unit that has rows, in order, how many it has, and their checksum if it is known."""
+
+    def check_stop(self) -> None:
+        """Return if the run goes on; to be called at least once per second by what takes long.
+
+        Raises:
+            HistoryError: The run is being interrupted; the next one does the same again.
+        """
+
 
 class Sink(Protocol):
     """A place that a job fills.
 
     All methods may block; they are called from one thread, never two at once. A `SinkError` from any of them ends the
     run; the job can be resumed.
+
+    A sink may have two things besides. `lock_path` is a file that only one job at a time holds locked, before anything
+    else is done with the sink; `None` if another lock keeps two jobs apart. `checksums(batch)` returns, by the numbers
+    of the units of a batch, a checksum of their rows as the sink will hold them, in 64 bits with a sign; the ledger
+    keeps them for `verify`.
 
     Attributes:
         url: The place as text, without a password. It is part of the plan of a job.
@@ -272,6 +287,17 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Lets go of everything; again is harmless."""
+
+
+def checksums_of(sink: Sink, batch: Batch) -> dict[int, int]:
+    """Return the checksum of each unit's content as a sink will hold it; nothing if the sink has no `checksums`.
+
+    Args:
+        sink: The sink.
+        batch: A batch that it is about to be given.
+    """
+    compute = getattr(sink, "checksums", None)
+    return {} if compute is None else compute(batch)
 
 
 def concerned(values: Iterable[Any]) -> str:

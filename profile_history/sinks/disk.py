@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -24,6 +25,8 @@ _ADVICE = {
     errno.EACCES: "give this user the right to it",
     errno.EPERM: "give this user the right to it",
     errno.ENOENT: "put it back",
+    errno.EEXIST: "it is not this job's: move it away",
+    errno.ELOOP: "it is a link, which is not followed: move it away",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
 _HAS_DIRECTORIES_TO_SYNC = os.name == "posix"
@@ -50,16 +53,37 @@ class Disk:
             reason = error.strerror or str(error) or type(error).__name__
             raise SinkError(f"{path}: cannot {operation}: {reason}; {advice}, and resume the job") from None
 
-    def create(self, path: Path) -> File:
-        """Opens an empty file to write to, in place of one that may be there."""
+    def create(self, path: Path, *, mode: int = 0o666) -> File:
+        """Make a file and open it to write to. One that is there already, or a link, is somebody else's.
+
+        Args:
+            path: The file.
+            mode: Its permissions, of which the process's umask takes some away.
+
+        Raises:
+            SinkError: It cannot be made.
+        """
         with self.doing("create", path):
-            return File(self, path, path.open("wb", buffering=0))
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            return File(self, path, os.fdopen(handle, "wb", buffering=0))
 
     def append(self, path: Path, length: int) -> File:
-        """Opens a file to write behind its first so many bytes; what is behind them goes."""
+        """Open a file to write behind its first bytes; what is behind them goes.
+
+        Args:
+            path: The file; links are not followed.
+            length: How many bytes stay.
+
+        Raises:
+            SinkError: It cannot be opened, or is no regular file.
+        """
         with self.doing("open", path):
-            handle = path.open("r+b", buffering=0)
+            # A FIFO would wait for a reader.
+            number = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.fdopen(number, "r+b", buffering=0)
             try:
+                if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                    raise OSError(errno.EINVAL, "it is no regular file")
                 handle.truncate(length)
                 handle.seek(length)
             except BaseException:

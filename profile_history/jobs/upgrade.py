@@ -1,0 +1,105 @@
+"""Bring the ledger of an earlier version up to the present one, in place, after a copy of it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from profile_history.jobs.plan import Plan, portable
+from profile_history.jobs.schema import SCHEMA_VERSION, VIEW, LedgerError, check_version
+from profile_history.sinks.disk import DISK
+
+
+def upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """Upgrade a ledger if it is older than this program, in one transaction.
+
+    The ledger as it was stays beside it as `NAME.v<old>`. What an old ledger cannot know stays null.
+
+    Args:
+        connection: To the ledger, with the job's lock held.
+        path: The ledger.
+
+    Raises:
+        LedgerError: The plan in it was changed by hand.
+        SinkError: The copy cannot be written.
+        sqlite3.Error: The ledger cannot be written.
+    """
+    version = check_version(connection, path)
+    if version == SCHEMA_VERSION:
+        return
+    _copy(connection, path, path.with_name(f"{path.name}.v{version}"))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in range(version, SCHEMA_VERSION):
+            _STEPS[step](connection, path)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _copy(connection: sqlite3.Connection, path: Path, copy: Path) -> None:
+    """Copy a ledger whole, with what still stands in its log."""
+    if DISK.size(copy) is not None:
+        # Of an upgrade that was cut short behind the copy; the ledger is as it was then.
+        return
+    temporary = copy.with_name(f".{copy.name}.tmp")
+    DISK.remove(temporary)
+    with DISK.create(temporary, mode=0o600) as file:
+        target = sqlite3.connect(temporary)
+        try:
+            connection.backup(target)
+        finally:
+            target.close()
+        file.sync()
+    DISK.replace(temporary, copy)
+    DISK.sync_directory(path.parent)
+
+
+def _from_1(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("ALTER TABLE units ADD COLUMN checksum INTEGER")
+    connection.execute("ALTER TABLE units ADD COLUMN fetched_at INTEGER")
+    connection.execute("DROP VIEW IF EXISTS unit")
+    connection.execute(VIEW)
+    _check_plan_of_1(connection, path)
+    found = connection.execute("SELECT value FROM job WHERE key = 'plan'").fetchone()
+    home = path.absolute().parent
+    plan = Plan.from_json(found[0], home)
+    values = {"plan": plan.to_json(home), "plan_hash": plan.hash(home)}
+    if portable(plan.sink, home) != plan.sink:
+        # A sink elsewhere may be the one of a ledger that was copied: where the job was begun is not known then.
+        values["home"] = str(home.resolve())
+    connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
+
+
+def _check_plan_of_1(connection: sqlite3.Connection, path: Path) -> None:
+    """Compare the fingerprint of the plan, which was made in another way."""
+    values = dict(connection.execute("SELECT key, value FROM job WHERE key IN ('plan', 'plan_hash')"))
+    if "plan" not in values or hash_of_1(values["plan"]) != values.get("plan_hash"):
+        raise LedgerError(f"the plan in the ledger {path} was changed by hand; begin a new job elsewhere")
+
+
+def hash_of_1(text: str) -> str:
+    """Return the fingerprint of a plan as version 1 of the ledger kept it.
+
+    Args:
+        text: The plan as it stands in the ledger.
+    """
+    plan = json.loads(text)
+    fixed = {
+        "profiles": plan["profiles"],
+        "date_from": plan["date_from"],
+        "date_to": plan["date_to"],
+        **{name: value for name, value in plan["terms"].items() if name != "url"},
+        "sink": plan["sink"],
+        "schema": 1,
+    }
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+_STEPS: Mapping[int, Callable[[sqlite3.Connection, Path], None]] = {1: _from_1}

@@ -1,0 +1,178 @@
+"""Lock a file for one process: the kernel drops the lock when its holder dies, however that comes about."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+import attrs
+
+from profile_history.errors import HistoryError
+from profile_history.sinks.base import Sink
+from profile_history.sinks.disk import DISK
+
+# Seconds for which the holder of a lock may keep its name to itself, and between two looks.
+_PATIENCE, _PAUSE = 1.0, 0.005
+_LONGEST_NOTE = 5000
+
+
+class JobHeld(HistoryError):
+    """Another process works on the job, or fills its sink.
+
+    Attributes:
+        pid: Its process id, or None if it cannot be told.
+    """
+
+    fatal = True
+
+    def __init__(self, message: str = "", pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+@attrs.frozen
+class Holder:
+    """The process that holds a lock.
+
+    Attributes:
+        pid: Its process id, or None if it cannot be told.
+        host: The machine it runs on.
+        ledger: The ledger of its job, or "" if it did not say.
+    """
+
+    pid: int | None
+    host: str = ""
+    ledger: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" if self.pid is not None else "another process"
+
+
+class FileLock:
+    """A lock file. It stays where it is: deleting it would let two processes hold two files of one name.
+
+    Args:
+        path: The lock file; it is made if it is not there.
+        ledger: The ledger of the job that takes the lock, for those who are turned away.
+    """
+
+    def __init__(self, path: Path, ledger: Path) -> None:
+        self.path = path
+        self._ledger = ledger
+        self._file: int | None = None
+
+    def acquire(self) -> Holder | None:
+        """Take the lock at once, or not at all.
+
+        Returns:
+            None if the lock is taken, else the process that has it.
+
+        Raises:
+            OSError: The lock file cannot be opened, for one because it is a link.
+        """
+        # A link could lead to a file of somebody else, whose content would be lost.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        file = os.open(self.path, flags, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _named(file)
+            os.close(file)
+            return holder
+        except BaseException:
+            os.close(file)
+            raise
+        os.ftruncate(file, 0)
+        note = f"{os.getpid()} {socket.gethostname()} ".encode() + os.fsencode(self._ledger.absolute())
+        os.pwrite(file, note[:_LONGEST_NOTE], 0)
+        self._file = file
+        return None
+
+    def release(self) -> None:
+        """Give the lock back; safe to call twice."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+def lock_sink(sink: Sink, ledger: Path) -> FileLock | None:
+    """Lock a sink for one job: two jobs with ledgers of their own must not fill one place.
+
+    Args:
+        sink: The sink. One without a `lock_path` keeps others off by itself, or not at all.
+        ledger: The ledger of the job.
+
+    Returns:
+        The lock, or None if the sink has none.
+
+    Raises:
+        JobHeld: Another job fills the sink; the error names its process and its ledger.
+        SinkError: The lock file cannot be made.
+    """
+    path: Path | None = getattr(sink, "lock_path", None)
+    if path is None:
+        return None
+    DISK.make_directory(path.parent)
+    lock = FileLock(path, ledger)
+    with DISK.doing("lock", path):
+        holder = lock.acquire()
+    if holder is None:
+        return lock
+    theirs = f" (its ledger is {holder.ledger})" if holder.ledger else ""
+    raise JobHeld(f"{holder} is filling {sink.url}{theirs}; wait for it, or choose another output", holder.pid)
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Return the process that holds a lock file now, or None; a process that starts meanwhile is never turned away."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # Whoever lets go empties the file first, so an empty one needs no look at the lock.
+        if not os.pread(file, 1, 0):
+            return None
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _read(file)
+    else:
+        return None
+    finally:
+        os.close(file)
+
+
+def _named(file: int) -> Holder:
+    """Return who has the lock: one that has taken it just now may not have written its name yet.
+
+    One that was killed may have left its own name, where another has the lock by now.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        holder = _read(file)
+        if holder.pid is not None and (holder.host != socket.gethostname() or _is_alive(holder.pid)):
+            return holder
+        if time.monotonic() > deadline:
+            return Holder(None)
+        time.sleep(_PAUSE)
+
+
+def _read(file: int) -> Holder:
+    words = os.fsdecode(os.pread(file, _LONGEST_NOTE, 0)).rstrip("\n").split(" ", 2)
+    if len(words) < 2 or not words[0].isdecimal():
+        return Holder(None)
+    return Holder(int(words[0]), words[1], words[2] if len(words) > 2 else "")
+
+
+def _is_alive(pid: int) -> bool:
+    # One that is somebody else's cannot be signalled, and is there.
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+    return True
