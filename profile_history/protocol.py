@@ -11,6 +11,7 @@ from typing import Literal
 import attrs
 import msgspec
 
+from profile_history._text import storable
 from profile_history.envelope import BOM, Envelope, Rows, read_envelope
 from profile_history.errors import (
     ApiError,
@@ -233,5 +234,5 @@ def _suspect(error: ResponseError) -> ResponseError:
 
 
 def _clean(text: str, token: Token, limit: int) -> str:
-    text = _CONTROL.sub(" ", token.redact(text)).strip()
+    text = storable(_CONTROL.sub(" ", token.redact(text)).strip())
     return text if len(text) <= limit else text[:limit] + "…"

@@ -11,6 +11,7 @@ from profile_history.envelope import Rows
 from profile_history.errors import HistoryError
 from profile_history.events import Event
 from profile_history.lanes import Lane, Quarantined
+from profile_history.observing import logger
 from profile_history.profiles import Profile
 from profile_history.running import Run
 from profile_history.schedule import Outcome
@@ -172,7 +173,8 @@ class Reader(Generic[T]):
                     if outcome.error is not None:
                         raise outcome.error
                     contents = [await self._content(outcome, window) for window in parts]
-                except HistoryError as error:
+                except Exception as failure:  # noqa: BLE001 (one window must not end a job of a million)
+                    error = failure if isinstance(failure, HistoryError) else _unexpected(failure)
                     self._sign(outcome, error)
                     contents = [Contents(outcome.unit, outcome.window, [], error, outcome.task.effort.attempts)]
                 yield contents, 0 if outcome.rows is None else outcome.rows.size
@@ -260,3 +262,8 @@ class Reader(Generic[T]):
     def _unpacking(self, outcome: Outcome, window: Window, quarantine: Callable[[Quarantined], None]) -> Unpacking[T]:
         owner = outcome.profile.known_id or ""
         return Unpacking(self.lane, window, self.order, owner, self.strict, quarantine)
+
+
+def _unexpected(error: Exception) -> HistoryError:
+    logger.exception("a window cannot be read")
+    return HistoryError(f"the response cannot be read: {type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ PACKAGE = Path(profile_history.__file__).parent
 FLOORS = (
     {
         "version",
+        "_text",
         "errors",
         "actions",
         "stats",

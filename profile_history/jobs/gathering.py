@@ -19,19 +19,70 @@ _DAY = dt.timedelta(days=1)
 
 @attrs.define(eq=False)
 class Gathered:
-    """Some settled units on their way into sink and ledger; the numbers of `UnitRows` and `Record` are the same."""
+    """Some settled units to be committed into sink and ledger; the numbers of `UnitRows` and `Record` are the same.
+
+    Attributes:
+        rows: The rows of each unit that has any.
+        records: What the ledger is to write down of each.
+        rests: What is left of pending units of which a part is settled, by their numbers.
+        replaced: Units whose rows have to go.
+        quarantined: Rows that cannot be read.
+        planned: The pending units that all of this belongs to, by their numbers.
+        size: Bytes of the responses.
+    """
 
     rows: list[UnitRows] = attrs.field(factory=list)
     records: list[Record] = attrs.field(factory=list)
     rests: dict[int, Window] = attrs.field(factory=dict)
     replaced: list[Stored] = attrs.field(factory=list)
     quarantined: list[Quarantined] = attrs.field(factory=list)
+    planned: dict[int, Planned] = attrs.field(factory=dict)
     size: int = 0
 
     def batch(self, number: int) -> Batch | None:
         """The rows as a batch for the sink, or None where there is nothing to write."""
         replaced = [unit for unit in self.replaced if unit.rows]
         return Batch(number, self.rows, replaced) if self.rows or replaced else None
+
+    def split(self) -> list[Gathered]:
+        """Return the same in parts that can be committed apart: one per profile."""
+        parts: dict[int, Gathered] = {}
+        owners = {record.number: record.ordinal for record in self.records}
+        for unit in self.planned.values():
+            parts.setdefault(unit.ordinal, Gathered()).planned[unit.number] = unit
+            owners[unit.number] = unit.ordinal
+            owners |= dict.fromkeys((stored.unit for stored in unit.replaces), unit.ordinal)
+        for record in self.records:
+            parts[record.ordinal].records.append(record)
+        for rows in self.rows:
+            parts[owners[rows.unit]].rows.append(rows)
+        for number, window in self.rests.items():
+            parts[owners[number]].rests[number] = window
+        for stored in self.replaced:
+            parts[owners[stored.unit]].replaced.append(stored)
+        for row in self.quarantined:
+            parts[owners[row.unit]].quarantined.append(row)
+        return list(parts.values())
+
+    def failed(self, reason: str) -> Gathered:
+        """Return the same units as failed ones, with nothing to store; what they were to replace stays.
+
+        Args:
+            reason: Why they cannot be stored.
+        """
+        attempts = sum(record.attempts for record in self.records)
+        replacing = [unit for unit in self.planned.values() if unit.replaces]
+        whole = {unit.ordinal for unit in replacing}
+        records = [
+            Record(unit.number, unit.ordinal, unit.window, Status.FAILED, 0, attempts, reason, planned=True)
+            for unit in replacing
+        ]
+        records += [
+            attrs.evolve(record, status=Status.FAILED, rows=0, reason=reason)
+            for record in self.records
+            if record.ordinal not in whole
+        ]
+        return Gathered(records=records, rests=self.rests, planned=self.planned)
 
 
 def placed(records: Sequence[Record], batch: Batch | None, checksums: Mapping[int, int]) -> list[Record]:
@@ -141,6 +192,7 @@ class Gathering:
 
     def _record(self, number: int, unit: Planned, part: Contents[Any], *, planned: bool) -> None:
         gathered = self.gathered
+        gathered.planned[unit.number] = unit
         if part.error is None and part.items:
             text = str(part.unit.profile)
             raw, pieces = (part.items, ()) if self.lane == "raw" else ((), part.items)

@@ -6,12 +6,13 @@ Everything here blocks; a job calls it from one thread.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import threading
 from pathlib import Path
 
 import attrs
 
-from profile_history.errors import ConfigurationError
+from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs.gathering import Gathered, placed, refusals
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lists import write_lists
@@ -25,6 +26,8 @@ from profile_history.sinks.base import Sink, SinkError, checksums_of
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.lock import FileLock, lock_sink
 from profile_history.sinks.urls import sink_of
+
+_log = logging.getLogger("profile_history")
 
 
 @attrs.define(eq=False)
@@ -114,12 +117,44 @@ class Keeper:
         extend_job(self.ledger, date_to, source, self.stop)
 
     def commit(self, gathered: Gathered) -> None:
-        """Brings settled units into the sink, and then into the ledger.
+        """Bring settled units into the sink, and then into the ledger.
+
+        What nobody expects, such as a value that a library stumbles over, costs the profile it belongs to and not the
+        job: its units fail with the reason.
+
+        Args:
+            gathered: The units.
 
         Raises:
             LedgerError: The ledger cannot be written.
             SinkError: The sink cannot be written. The units stay pending.
         """
+        known = self.ledger.last_batch
+        try:
+            self._commit(gathered)
+        except HistoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever a library raises)
+            _log.exception("units cannot be stored")
+            self._agree()
+            if self.ledger.last_batch > known:
+                # The sink has them, and the ledger has now as well.
+                return
+            parts = gathered.split()
+            if len(parts) > 1:
+                for part in parts:
+                    self.commit(part)
+                return
+            self._commit(gathered.failed(f"it cannot be stored: {type(error).__name__}: {error}"))
+
+    def _agree(self) -> None:
+        """Open the sink anew, so that it holds what the ledger knows and nothing else."""
+        self.sink.close()
+        last = self.sink.open(self.ledger, new=False)
+        if self.sink.keeps_books:
+            self.ledger.recover(last)
+
+    def _commit(self, gathered: Gathered) -> None:
         ledger, sink = self.ledger, self.sink
         batch = gathered.batch(ledger.last_batch + 1)
         refused = sink.check(batch) if batch else []

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import attrs
 
+from profile_history._text import storable
 from profile_history.sinks.base import Stored
 from profile_history.units import Unit
 from profile_history.windows import Window
@@ -74,7 +75,7 @@ class Record:
     status: Status
     rows: int = 0
     attempts: int = 0
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=storable)
     planned: bool = False
     place: int = 0
     checksum: int | None = None
@@ -86,8 +87,8 @@ class Quarantined:
     """A row that is set apart: it cannot be read, or the sink cannot hold it."""
 
     unit: int
-    reason: str
-    raw: bytes
+    reason: str = attrs.field(converter=storable)
+    raw: bytes = attrs.field()
 
 
 @attrs.frozen
