@@ -3,13 +3,15 @@
 import json
 import uuid
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from test_profiles import JOHN, PHONE, PROFILES, WRITTEN, XXH
 
 from profile_history import ConfigurationError, Matching, Profile
-from profile_history.jobs.naming import built, profile_of, profile_of_words, text_of
+from profile_history.jobs import naming
+from profile_history.jobs.naming import built, profile_of, profile_of_words, text_of, words_of
 
 
 @pytest.mark.parametrize("matching", list(Matching))
@@ -66,6 +68,38 @@ def test_a_text_that_names_no_profile_is_refused(text, complaint):
     with pytest.raises(ConfigurationError) as refused:
         profile_of(text)
     assert str(refused.value).startswith(complaint)
+
+
+@pytest.mark.parametrize("text", [b'{"xxh": "\xff"}', b'{"\xed\xa0\x80": 1}', b'"\xc3', '{"xxh": "\ud800"}'])
+def test_a_json_text_that_is_no_utf8_is_told_without_the_library(text, monkeypatch):
+    """Versions of msgspec differ in the error that they raise for it, and some read past it."""
+    monkeypatch.setattr(naming, "_decode", lambda _: {"xxh": "0eb51aefd919f90a"})
+    with pytest.raises(ConfigurationError) as refused:
+        words_of(text)
+    assert str(refused.value) == "it is no UTF-8"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        msgspec.DecodeError("Invalid UTF-8 encoded string"),
+        msgspec.ValidationError("Expected `object`"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        ValueError("JSON is malformed"),
+        RecursionError("maximum recursion depth exceeded"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_json_text_is_refused_whatever_the_library_raises(error, monkeypatch):
+    """A later version of msgspec may well choose another of these."""
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(naming, "_decode", fail)
+    with pytest.raises(ConfigurationError) as refused:
+        words_of("{}")
+    assert str(refused.value) == f"it is no JSON: {error}"
 
 
 def test_words_without_a_mode_take_the_one_that_is_given():

@@ -60,16 +60,19 @@ def profile_of(text: str) -> Profile:
 
 
 def words_of(text: str | bytes) -> Any:
-    """What a JSON text says.
+    """Return what a JSON text says.
 
     Raises:
         ConfigurationError: It is none.
     """
     try:
-        return _decode(text)
-    except UnicodeDecodeError:
+        # Not left to msgspec: of bytes that are no UTF-8, each version of it says something else.
+        encoded = text.encode() if isinstance(text, str) else text.decode().encode()
+    except UnicodeError:
         raise ConfigurationError("it is no UTF-8") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    try:
+        return _decode(encoded)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"it is no JSON: {error}") from None
 
 
