@@ -29,6 +29,10 @@ _DOCUMENTED_ANSWER = re.compile(
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[')
 _OPENING = re.compile(rb"[ \t\r\n]*\{")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_UNCLOSED = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*\\?\Z', re.DOTALL)
+_BEFORE_A_TEXT = frozenset("{[,:")
+_JSON_BLANKS = " \t\r\n"
+_pairs = json.JSONDecoder(object_pairs_hook=list)
 
 
 @attrs.frozen
@@ -162,38 +166,49 @@ def _data_stops(body: bytes, start: int) -> Iterator[int]:
         yield stop
 
 
-def _outline(text: bytes) -> dict[str, Any]:
+def _outline(text: bytes) -> tuple[dict[str, Any], DecodeError | None]:
+    """Return an object, or what stands behind its end: that is asked here, since a library words it as it likes."""
     if len(text) > _OUTLINE_LIMIT:
         raise DecodeError("the answer is longer than any error message and holds no `data`", path="$.data")
-    pairs = json.loads(text, object_pairs_hook=list)
+    document = text.decode(json.detect_encoding(text), "surrogatepass")
+    pairs, end = _pairs.raw_decode(document, len(document) - len(document.lstrip(_JSON_BLANKS)))
+    if document[end:].strip(_JSON_BLANKS):
+        return {}, DecodeError("something follows after the end of the answer")
     outline = dict(pairs)
     if len(outline) < len(pairs):
         raise DecodeError("a key stands twice in the answer, so it says two things")
-    return outline
+    return outline, None
 
 
 def _outline_or_problem(text: bytes) -> tuple[dict[str, Any] | None, DecodeError | None]:
     try:
-        return _outline(text), None
+        # Something seems to follow as well where a cut answer's last bracket stands inside a row; then the rows are
+        # no JSON.
+        return _outline(text)
     except DecodeError as error:
         return None, error
-    except json.JSONDecodeError as error:
-        # So it looks as well where a cut answer's last bracket stands inside a row; then the rows are no JSON.
-        junk = error.msg == "Extra data"
-        return ({}, DecodeError("something follows after the end of the answer")) if junk else (None, None)
     except (ValueError, RecursionError):
         return None, None
 
 
 def _only_outline(text: bytes) -> dict[str, Any]:
     try:
-        return _outline(text)
+        outline, problem = _outline(text)
     except json.JSONDecodeError as error:
-        if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
+        if error.pos >= len(error.doc.rstrip()) or _breaks_off_in_a_text(error.doc, error.pos):
             raise TruncatedResponse(f"the answer stops before its end, after {len(text)} bytes") from None
         raise DecodeError(f"the answer is no JSON: {error.msg} at character {error.pos}") from None
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the answer is no JSON: {type(error).__name__}") from None
+    if problem is not None:
+        raise problem
+    return outline
+
+
+def _breaks_off_in_a_text(document: str, place: int) -> bool:
+    """Tell whether a text begins at the place where a document went wrong, and never ends."""
+    before = document[:place].rstrip(_JSON_BLANKS)[-1:]
+    return before in _BEFORE_A_TEXT and _UNCLOSED.match(document, place) is not None
 
 
 def _envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:

@@ -188,7 +188,7 @@ def _members_of(raw: bytes) -> Mapping[str, msgspec.Raw] | None:
     """What stands behind each key, as it came; None where msgspec is stricter than the API."""
     try:
         return _members.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 

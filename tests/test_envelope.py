@@ -239,6 +239,41 @@ def test_what_is_no_complete_object_is_refused_by_its_fault(body, error):
         verified(body)
 
 
+class OtherWords:
+    """A parser of JSON that finds the same faults as the standard library's, in words of its own."""
+
+    def raw_decode(self, document, place):
+        """Parses as `json.JSONDecoder` does."""
+        try:
+            return json.JSONDecoder(object_pairs_hook=list).raw_decode(document, place)
+        except json.JSONDecodeError as error:
+            raise json.JSONDecodeError("no way", error.doc, error.pos) from None
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"error":1,"error_text":"wro', TruncatedResponse),
+        (b'{"error":1,"error_te', TruncatedResponse),
+        (b'{"error":1,"errors":["a", "b\\', TruncatedResponse),
+        (b'{ "', TruncatedResponse),
+        (b'{"error":1,', TruncatedResponse),
+        (b'{"error" "b', DecodeError),
+        (b'{"error":1 "b', DecodeError),
+        (b'{"error":1,"error_text":"wrong"}}', DecodeError),
+        (b'{"error":1,"error_text":"wrong"} {', DecodeError),
+    ],
+)
+def test_an_answers_fault_does_not_hang_on_the_parsers_words(body, error, monkeypatch):
+    """Those change from one version of Python to the next, and a cut answer is asked for again."""
+    with pytest.raises(ResponseError) as usual:
+        verified(body)
+    monkeypatch.setattr(envelope, "_pairs", OtherWords())
+    with pytest.raises(ResponseError) as refused:
+        verified(body)
+    assert type(refused.value) is type(usual.value) is error
+
+
 @pytest.mark.parametrize(
     "said", ["", '"error":null,', '"error":false,', '"error":true,', '"error":0.0,', '"error":"x",', '"error":[],']
 )

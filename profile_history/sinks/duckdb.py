@@ -202,7 +202,11 @@ class DuckDBSink:
                     f"{self.path} is open in another process (PID {holder[1]}): stop it or let it end, then resume"
                 ) from error
             failed = SinkError(f"{self.path}: {words}")
-            failed.hint = "see that the disk has space and the file can be written, then resume the job"
+            # In other words than DuckDB's of today, the lock of another process would come here too.
+            failed.hint = (
+                "see that the disk has space, the file can be written and no other process has it open, "
+                "then resume the job"
+            )
             raise failed from error
 
 

@@ -82,7 +82,8 @@ def _values(column: Any) -> list[Any]:
     """The values of a column; its texts as bytes if one of them is no UTF-8."""
     try:
         values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
+    except ValueError:
+        # UnicodeDecodeError is one, and so are pyarrow's own errors about values.
         import pyarrow as pa  # noqa: PLC0415 (it comes with an extra)
 
         values = column.cast(pa.large_binary()).to_pylist()

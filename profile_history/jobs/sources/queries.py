@@ -79,9 +79,9 @@ class DuckdbSource:
                 connection.execute("SET python_enable_replacements = false")
                 yield connection
         except duckdb.ProgrammingError as error:
-            raise ConfigurationError(f"{self.place} does not take the query: {error}") from None
+            raise ConfigurationError(f"{self.place} does not take the query: {_on_one_line(error)}") from None
         except duckdb.Error as error:
-            raise SourceError(f"{self.place} cannot be read: {' '.join(str(error).split())}") from None
+            raise SourceError(f"{self.place} cannot be read: {_on_one_line(error)}") from None
 
 
 @attrs.frozen
@@ -135,9 +135,9 @@ class PostgresSource:
                     cursor.execute(self.query)
                     yield cursor
         except psycopg.ProgrammingError as error:
-            raise ConfigurationError(f"{place} does not take the query: {error}") from None
+            raise ConfigurationError(f"{place} does not take the query: {_on_one_line(error)}") from None
         except psycopg.Error as error:
-            raise SourceError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
+            raise SourceError(f"{place} cannot be read: {_on_one_line(error)}") from None
 
     def _patience(self) -> dict[str, int]:
         return {} if "connect_timeout" in self._settings() else {"connect_timeout": _SECONDS_TO_CONNECT}
@@ -170,6 +170,11 @@ def _psycopg() -> Any:
             'PostgreSQL needs psycopg: python -m pip install "profile-history[postgres]"'
         ) from None
     return psycopg
+
+
+def _on_one_line(error: Exception) -> str:
+    # Databases show the place in the query by lines of their own, each version in another form.
+    return " ".join(str(error).split())
 
 
 def _is_secret(key: str) -> bool:
