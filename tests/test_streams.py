@@ -482,6 +482,18 @@ async def test_a_break_in_a_bare_loop_cleans_up_when_the_stream_is_dropped(serve
             gc.enable()
 
 
+async def test_a_stream_that_was_left_by_break_does_not_hold_up_the_next_start(server):
+    """Fifty times at once with one request at a time: each new stream is served at once, and the last is whole."""
+    profile = busiest(server)[0]
+    async with server.client(pacing=Pacing(concurrency=1), window=30) as client:
+        for _ in range(50):
+            async for _ in client.history(profile, FIRST, LAST):
+                break
+        assert await client.history(profile, FIRST, LAST).collect()
+        assert ours() == []
+    assert len(server.log) < 300
+
+
 async def test_a_cancelled_consumer_leaves_no_task(server):
     """The cancellation arrives, and the work is gone when it does."""
     server.faults = FaultPlan.always(Fault.STALL)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -123,10 +124,11 @@ class HistoryJob:
             self._last = Progress("planning", lines=self._source.read)
         return self._last
 
-    async def run(self, *, retry_failed: bool = False, until: Day | None = None) -> AsyncGenerator[Progress, None]:
+    def run(self, *, retry_failed: bool = False, until: Day | None = None) -> AsyncGenerator[Progress, None]:
         """Works until nothing is pending, and says twice a second how far it has come.
 
-        Stopping early, by `break`, cancellation or an error, commits what was fetched by then.
+        Stopping early, by `break`, cancellation or an error, commits what was fetched by then. After a `break` the next
+        run of the job in this process waits until that is through; with `contextlib.aclosing` the caller does.
 
         Args:
             retry_failed: Whether to ask again for units that were given up.
@@ -142,6 +144,26 @@ class HistoryJob:
             SinkError: The sink cannot be used.
         """
         stop = threading.Event()
+        progress = self._run(stop, until, retry_failed=retry_failed)
+        # A `break` drops the generator at once, and the event loop closes it later: whoever starts the job again
+        # meanwhile has to see that this run is leaving.
+        weakref.finalize(progress, stop.set).atexit = False
+        return progress
+
+    async def verify(self) -> list[str]:
+        """Reads the sink back, and says in one sentence each what differs from the ledger.
+
+        Raises:
+            ConfigurationError: There is no such job.
+            JobHeld: Another process works on the job.
+            LedgerError: The ledger cannot be used.
+            SinkError: The sink cannot be used.
+        """
+        return await in_thread(verify, self._ledger, self._sink)
+
+    async def _run(
+        self, stop: threading.Event, until: Day | None, *, retry_failed: bool
+    ) -> AsyncGenerator[Progress, None]:
         day = None if until is None else asked_window(None, until).date_to
         work = asyncio.create_task(self._work(stop, day, retry_failed=retry_failed))
         try:
@@ -154,17 +176,6 @@ class HistoryJob:
         finally:
             stop.set()
             await _ended(work)
-
-    async def verify(self) -> list[str]:
-        """Reads the sink back, and says in one sentence each what differs from the ledger.
-
-        Raises:
-            ConfigurationError: There is no such job.
-            JobHeld: Another process works on the job.
-            LedgerError: The ledger cannot be used.
-            SinkError: The sink cannot be used.
-        """
-        return await in_thread(verify, self._ledger, self._sink)
 
     async def _work(self, stop: threading.Event, until: dt.date | None, *, retry_failed: bool) -> None:
         writer = ThreadPoolExecutor(1, "profile-history-job")

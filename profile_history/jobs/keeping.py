@@ -36,7 +36,7 @@ class Keeper:
 
     Attributes:
         path: The ledger's file.
-        stop: Set to interrupt what takes long.
+        stop: Set to interrupt what takes long, and to say that the job is being left.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Keeper:
     _sink_lock: FileLock | None = None
 
     def __attrs_post_init__(self) -> None:
-        self._lock = JobLock(self.path)
+        self._lock = JobLock(self.path, self.stop)
 
     @property
     def ledger(self) -> Ledger:
@@ -250,7 +250,7 @@ class Keeper:
         DISK.sync_directory(self.path.parent)
 
     def _open_sink(self, sink: Sink, ledger: Ledger) -> None:
-        self._sink_lock = lock_sink(sink, self.path)
+        self._sink_lock = lock_sink(sink, self.path, self.stop)
         if ledger.publishing is not None:
             self._publish()
         last = sink.open(ledger, new=not ledger.begun)

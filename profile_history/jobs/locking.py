@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from profile_history.jobs.schema import LedgerError
@@ -19,14 +20,15 @@ class JobLock:
 
     Args:
         ledger: The ledger.
+        stop: Set when the job is being left.
     """
 
-    def __init__(self, ledger: Path) -> None:
+    def __init__(self, ledger: Path, stop: threading.Event | None = None) -> None:
         self._ledger = ledger
-        self._lock = FileLock(_beside(ledger), ledger)
+        self._lock = FileLock(_beside(ledger), ledger, stop)
 
     def acquire(self) -> None:
-        """Take the lock at once, or not at all.
+        """Take the lock at once, or not at all; only a run of this process that is leaving is waited for.
 
         Raises:
             JobHeld: Another process has it; the error names it.

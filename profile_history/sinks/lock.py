@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,15 @@ from profile_history.sinks.disk import DISK
 
 # Seconds for which the holder of a lock may keep its name to itself, and between two looks.
 _PATIENCE, _PAUSE = 1.0, 0.005
+
+# Seconds for which a start waits for a run of the same process that is leaving: its last commit may take a while.
+_LEAVING_PATIENCE = 60.0
+
+# What is set when the holder of a lock in this process is leaving, by the device and inode of the lock's file.
+_leaving: dict[tuple[int, int], threading.Event] = {}
+
+# Kernel lock and entry change together: between the two, a run that leaves would pass for one that stays.
+_both = threading.Lock()
 _LONGEST_NOTE = 5000
 
 
@@ -42,13 +52,17 @@ class Holder:
         pid: Its process id, or None if it cannot be told.
         host: The machine it runs on.
         ledger: The ledger of its job, or "" if it did not say.
+        ours: Whether it is another run of this process, which was neither read to its end nor closed.
     """
 
     pid: int | None
     host: str = ""
     ledger: str = ""
+    ours: bool = False
 
     def __str__(self) -> str:
+        if self.ours:
+            return f"another run of this process, {self.pid}, that was not closed,"
         return f"process {self.pid} on {self.host}" if self.pid is not None else "another process"
 
 
@@ -58,15 +72,17 @@ class FileLock:
     Args:
         path: The lock file; it is made if it is not there.
         ledger: The ledger of the job that takes the lock, for those who are turned away.
+        stop: Set when the job is being left; it also ends the waiting for another run that leaves.
     """
 
-    def __init__(self, path: Path, ledger: Path) -> None:
+    def __init__(self, path: Path, ledger: Path, stop: threading.Event | None = None) -> None:
         self.path = path
         self._ledger = ledger
+        self._stop = stop or threading.Event()
         self._file: int | None = None
 
     def acquire(self) -> Holder | None:
-        """Take the lock at once, or not at all.
+        """Take the lock at once, or not at all; only a run of this process that is leaving is waited for.
 
         Returns:
             None if the lock is taken, else the process that has it.
@@ -78,11 +94,10 @@ class FileLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         file = os.open(self.path, flags, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _named(file)
-            os.close(file)
-            return holder
+            if not self._lock(file):
+                holder = _named(file)
+                os.close(file)
+                return holder
         except BaseException:
             os.close(file)
             raise
@@ -96,16 +111,32 @@ class FileLock:
         """Give the lock back; safe to call twice."""
         if self._file is not None:
             os.ftruncate(self._file, 0)
-            os.close(self._file)
+            with _both:
+                del _leaving[_key(self._file)]
+                os.close(self._file)
             self._file = None
 
+    def _lock(self, file: int) -> bool:
+        """Return whether the kernel gave the lock."""
+        deadline = time.monotonic() + _LEAVING_PATIENCE
+        while True:
+            with _both, contextlib.suppress(BlockingIOError):
+                holder = _leaving.get(_key(file))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _leaving[_key(file)] = self._stop
+                return True
+            if holder is None or not holder.is_set() or self._stop.is_set() or time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE)
 
-def lock_sink(sink: Sink, ledger: Path) -> FileLock | None:
+
+def lock_sink(sink: Sink, ledger: Path, stop: threading.Event) -> FileLock | None:
     """Lock a sink for one job: two jobs with ledgers of their own must not fill one place.
 
     Args:
         sink: The sink. One without a `lock_path` keeps others off by itself, or not at all.
         ledger: The ledger of the job.
+        stop: Set when the job is being left.
 
     Returns:
         The lock, or None if the sink has none.
@@ -118,7 +149,7 @@ def lock_sink(sink: Sink, ledger: Path) -> FileLock | None:
     if path is None:
         return None
     DISK.make_directory(path.parent)
-    lock = FileLock(path, ledger)
+    lock = FileLock(path, ledger, stop)
     with DISK.doing("lock", path):
         holder = lock.acquire()
     if holder is None:
@@ -154,11 +185,18 @@ def _named(file: int) -> Holder:
     deadline = time.monotonic() + _PATIENCE
     while True:
         holder = _read(file)
+        if holder.pid == os.getpid() and _key(file) in _leaving:
+            return attrs.evolve(holder, ours=True)
         if holder.pid is not None and (holder.host != socket.gethostname() or _is_alive(holder.pid)):
             return holder
         if time.monotonic() > deadline:
             return Holder(None)
         time.sleep(_PAUSE)
+
+
+def _key(file: int) -> tuple[int, int]:
+    status = os.fstat(file)
+    return status.st_dev, status.st_ino
 
 
 def _read(file: int) -> Holder:
