@@ -9,6 +9,7 @@ import os
 import warnings
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -57,7 +58,11 @@ class HistoryClient:
 
     Args:
         base_url: Scheme and host of the platform, such as "https://ru.altkraft.com"; else `PROFILE_HISTORY_URL`.
-        token: The API token; else `PROFILE_HISTORY_TOKEN`, else the file that `PROFILE_HISTORY_TOKEN_FILE` names.
+        token: The API token; else `token_file`, else `PROFILE_HISTORY_TOKEN`, else the file that
+            `PROFILE_HISTORY_TOKEN_FILE` names.
+        token_file: The file that holds the token instead. Nobody but its owner or root may be able to write it, and
+            nobody else read it if it is yours. When the server refuses the token, the file is read again, and another
+            token in it is gone on with.
         list_id: The database; else `PROFILE_HISTORY_LIST_ID`.
         session: An aiohttp session to send with; it is never closed here. By default one is made, which also notices
             bytes that a server sends unasked on a kept connection; in a session of yours they pass for an answer, as
@@ -86,6 +91,7 @@ class HistoryClient:
         base_url: str | None = None,
         *,
         token: str | None = None,
+        token_file: Path | str | None = None,
         list_id: int | None = None,
         session: aiohttp.ClientSession | None = None,
         auth: Literal["body", "header"] = "body",
@@ -104,7 +110,7 @@ class HistoryClient:
         token = SecretText(token) if isinstance(token, str) else token
         base_url = SecretText(base_url) if isinstance(base_url, str) else base_url
         environment = settings.Environment()
-        self._token = settings.token(token, environment)
+        self._token = settings.token(token, token_file, environment)
         url = settings.endpoint(base_url, environment, allow_http=allow_http)
         self._auth = choice("auth", auth, ("body", "header"))
         self._options = Options(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeAlias
 
 import attrs
 
@@ -13,6 +14,8 @@ from profile_history.envelope import Rows
 from profile_history.errors import (
     ApiError,
     AttemptTimeout,
+    AuthenticationError,
+    ConfigurationError,
     HistoryError,
     Kind,
     RateLimited,
@@ -34,6 +37,9 @@ from profile_history.windows import Border, Window
 
 # Seconds; what is left of a window's time may be too little to say anything about the server.
 _LEAST_ATTEMPT = 1.0
+
+# Writes the same request with the token that counts by then.
+WriteBody: TypeAlias = Callable[[], SecretBytes]
 
 
 @attrs.define(eq=False)
@@ -60,22 +66,22 @@ class Canary:
     It is asked for by every other probe only, since it may be ill itself by now.
     """
 
-    _known: tuple[Task, SecretBytes] | None = None
+    _known: tuple[Task, WriteBody] | None = None
     _size: int = 0
     _turn: bool = False
 
-    def learn(self, task: Task, body: SecretBytes, size: int) -> None:
+    def learn(self, task: Task, write: WriteBody, size: int) -> None:
         """Takes note of a request that was answered, with that many bytes."""
         if self._known is None or size < self._size:
-            self._known, self._size = (task, body), size
+            self._known, self._size = (task, write), size
 
-    def request(self) -> tuple[Task, SecretBytes] | None:
+    def request(self) -> tuple[Task, WriteBody] | None:
         """What to ask for, as a task of its own; None before the first answer, and at every second call."""
         self._turn = not self._turn
         if self._known is None or not self._turn:
             return None
-        task, body = self._known
-        return Task(task.profile, task.window, f"probe-{task.request_id}"), body
+        task, write = self._known
+        return Task(task.profile, task.window, f"probe-{task.request_id}"), write
 
 
 @attrs.frozen
@@ -111,10 +117,10 @@ class Fetcher:
             HistoryError: It could not be had; the error names the profile, the window and the attempts.
             NoRoom: There was no room for the answer.
         """
-        body = self.requests.body(task.profile, self.border.asked(task.window))
+        write = partial(self.requests.body, task.profile, self.border.asked(task.window))
         try:
             rows = await self.retrier.call(
-                lambda: self._attempt(body, task, stats, lease),
+                lambda: self._attempt(write, task, stats, lease),
                 task.effort,
                 divisible=divisible,
                 nap=nap,
@@ -141,7 +147,7 @@ class Fetcher:
             number = task.effort.attempts
             self.observer.note(RetryPlanned(task.profile, task.window, task.request_id, number, wait, failure))
 
-    async def _attempt(self, body: SecretBytes, task: Task, stats: Stats, lease: Lease) -> Rows:
+    async def _attempt(self, write: WriteBody, task: Task, stats: Stats, lease: Lease) -> Rows:
         """Sends until the answer is good or a failure counts."""
         fresh = False
         since = _now()
@@ -152,9 +158,10 @@ class Fetcher:
                 continue
             lease.restart()
             started = _now()
+            generation = self.token.generation
             verdict, reply, failure = Verdict.NOTHING, None, None
             try:
-                reply, rows = await self._send(body, task, stats, lease.grow, fresh=fresh)
+                reply, rows = await self._send(write(), task, stats, lease.grow, fresh=fresh)
                 verdict = Verdict.GOOD
             except HistoryError as error:
                 failure = error
@@ -169,8 +176,11 @@ class Fetcher:
                     retry_after=self._pause(failure),
                 )
             if failure is None:
-                self.canary.learn(task, body, rows.size)
+                self.canary.learn(task, write, rows.size)
                 return rows
+            if isinstance(failure, AuthenticationError) and await self._renewed(failure, generation):
+                failure.forget_frames()
+                continue
             fresh = _is_free(failure, task.effort)
             task.effort.freed = task.effort.freed or fresh
             if not fresh and (counts or not _may_heal(failure)):
@@ -178,12 +188,20 @@ class Fetcher:
                 raise failure
             failure.forget_frames()
 
-    async def _probe(self, canary: Task, body: SecretBytes, ticket: Ticket, stats: Stats) -> None:
+    async def _renewed(self, failure: AuthenticationError, generation: int) -> bool:
+        """Return whether the file of the token holds a newer one than the refused one; else the failure says why."""
+        try:
+            return await self.token.renew(generation)
+        except ConfigurationError as error:
+            failure.hint = f"it was not replaced: {error.summary()}"
+            return False
+
+    async def _probe(self, canary: Task, write: WriteBody, ticket: Ticket, stats: Stats) -> None:
         """Asks once more for what was answered before: a window that fails may be ill itself."""
         verdict, failure = Verdict.NOTHING, None
         stats.retries += 1
         try:
-            await self._send(body, canary, stats, lambda _: None, fresh=False)
+            await self._send(write(), canary, stats, lambda _: None, fresh=False)
             verdict = Verdict.GOOD
         except HistoryError as error:
             failure = error

@@ -120,19 +120,28 @@ class Requests:
     """Writes request bodies for one token and one database."""
 
     def __init__(self, token: Token, list_id: int, auth: Literal["body", "header"]) -> None:
-        fixed = {"format": "json", "list_id": list_id}
-        if auth == "body":
-            fixed["token"] = token.reveal()
-        self._fixed = SecretBytes(msgspec.json.encode(fixed)[:-1])
+        self._token = token if auth == "body" else None
+        self._list_id = list_id
+        self._generation = token.generation
+        self._fixed = self._make_fixed()
 
     def body(self, profile: Profile, asked: Window) -> SecretBytes:
         """The request body for one profile and the days to name; an open end is left out."""
+        if self._token is not None and self._token.generation != self._generation:
+            self._generation = self._token.generation
+            self._fixed = self._make_fixed()
         variable = profile.body()
         if asked.date_from is not None:
             variable["date_from"] = asked.date_from.isoformat()
         if asked.date_to is not None:
             variable["date_to"] = asked.date_to.isoformat()
         return SecretBytes(self._fixed + b"," + msgspec.json.encode(variable)[1:])
+
+    def _make_fixed(self) -> SecretBytes:
+        fixed = {"format": "json", "list_id": self._list_id}
+        if self._token is not None:
+            fixed["token"] = self._token.reveal()
+        return SecretBytes(msgspec.json.encode(fixed)[:-1])
 
 
 def reading(reply: Reply, token: Token) -> Generator[None, None, Rows]:

@@ -10,24 +10,46 @@ _NO_PICKLE = "a token is not pickled; let the other process read it from its own
 
 
 class Token:
-    """The API token. Only `reveal` gives it away; it can be neither printed nor pickled."""
+    """The API token. Only `reveal` gives it away; it can be neither printed nor pickled.
 
-    __slots__ = ("_value",)
+    Attributes:
+        generation: How often the token was replaced by a newer one.
+    """
+
+    __slots__ = ("_former", "_value", "generation")
 
     def __init__(self, value: str) -> None:
         if not isinstance(value, str) or not value:
             raise ConfigurationError("the token is empty; pass token=, or set PROFILE_HISTORY_TOKEN(_FILE)")
-        if not value.isascii() or not value.isprintable() or " " in value:
+        if not fits_a_header(value):
             raise ConfigurationError("the token holds a blank, a line end or a character outside ASCII; pass it alone")
         self._value = value
+        self._former: tuple[str, ...] = ()
+        self.generation = 0
 
     def reveal(self) -> str:
         """The token itself."""
         return str(self._value)
 
     def redact(self, text: str) -> str:
-        """The text with every copy of the token masked."""
-        return text.replace(self.reveal(), "[token]")
+        """Return the text with every copy of the token masked, and of those that it has replaced.
+
+        A server may still quote one that was sent before.
+        """
+        for value in sorted((self._value, *self._former), key=len, reverse=True):
+            text = text.replace(str(value), "[token]")
+        return text
+
+    def replace(self, value: SecretText) -> None:
+        """Go on with another token; the same one changes nothing."""
+        if value != self._value:
+            self._former = (*self._former, self._value)
+            self._value = value
+            self.generation += 1
+
+    async def renew(self, generation: int) -> bool:
+        """Return whether there is a newer token than that of a generation; one that was passed never changes."""
+        return generation != self.generation
 
     def __repr__(self) -> str:
         return "Token(***)"
@@ -36,6 +58,11 @@ class Token:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(_NO_PICKLE)
+
+
+def fits_a_header(token: str) -> bool:
+    """Return whether a token can be sent: ASCII without blanks, line ends and control characters."""
+    return token.isascii() and token.isprintable() and " " not in token
 
 
 class SecretText(str):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from profile_history.errors import ConfigurationError
 from profile_history.protocol import PATH
 from profile_history.secrecy import SecretText, Token
+from profile_history.token_file import FileToken
 
 URL = "PROFILE_HISTORY_URL"
 TOKEN = "PROFILE_HISTORY_TOKEN"
@@ -83,35 +83,34 @@ def _objection(text: str, *, allow_http: bool) -> str | None:
     return None
 
 
-def token(explicit: str | None, environ: Mapping[str, str]) -> Token:
-    """The token, from the argument, else `PROFILE_HISTORY_TOKEN`, else the file that `..._TOKEN_FILE` names.
+def token(explicit: str | None, file: Path | str | None, environ: Mapping[str, str]) -> Token:
+    """The token: from an argument, else from `PROFILE_HISTORY_TOKEN`, else from the file that `..._TOKEN_FILE` names.
+
+    Args:
+        explicit: The token itself.
+        file: The file that holds it.
+        environ: The environment.
 
     Raises:
-        ConfigurationError: There is none, or others can read the file.
+        ConfigurationError: There is none, there are two, or the file is not fit to hold one.
     """
+    if explicit is not None and file is not None:
+        raise ConfigurationError("pass token= or token_file=, not both")
+    if file is not None:
+        return FileToken(_path("token_file", file))
     if explicit is not None:
         return Token(explicit)
     if TOKEN in environ:
         return Token(SecretText(environ[TOKEN]))
     if TOKEN_FILE in environ:
-        return token_from_file(Path(environ[TOKEN_FILE]))
-    raise ConfigurationError(f"the token is missing; pass token=, or set {TOKEN} or {TOKEN_FILE}")
+        return FileToken(_path(TOKEN_FILE, environ[TOKEN_FILE]))
+    raise ConfigurationError(f"the token is missing; pass token= or token_file=, or set {TOKEN} or {TOKEN_FILE}")
 
 
-def token_from_file(path: Path) -> Token:
-    """The token a file holds, blanks and line ends around it dropped.
-
-    Raises:
-        ConfigurationError: It cannot be read, or can be read by others than its owner.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise ConfigurationError(f"others can read the token file {path}; run: chmod 600 {path}")
-            return Token(SecretText(file.read().strip()))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigurationError(f"the token file {path} cannot be read: {reason}") from None
+def _path(name: str, value: object) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value).strip():
+        raise ConfigurationError(f"{name} is the path of the file that holds the token, not {value!r}")
+    return Path(value)
 
 
 def list_id(explicit: int | None, environ: Mapping[str, str]) -> int:

@@ -36,6 +36,8 @@ from profile_history.version import __version__
 
 USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}; aiohttp {aiohttp.__version__})"
 
+_FIXED_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": USER_AGENT}
+
 # Bytes.
 _LEAST_PIECE = 64 * 1024
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
@@ -70,7 +72,6 @@ class Transport:
         self._session = session
         self._owned = session is None
         self._fresh: aiohttp.ClientSession | None = None
-        self._fixed_headers = self._make_fixed_headers()
         self._client_timeout: tuple[Timeouts, aiohttp.ClientTimeout] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answered = False
@@ -100,7 +101,7 @@ class Transport:
         if self.closed:
             raise UsageError("this client is closed; make a new one")
         if self._session is None:
-            self._session = _new_session(self._fixed_headers, fresh=False)
+            self._session = _new_session(fresh=False)
         if self._session.closed:
             raise UsageError("the session given to this client is closed; give it an open one")
         return self._session
@@ -185,7 +186,7 @@ class Transport:
         if not fresh or not self._owned:
             return session
         if self._fresh is None:
-            self._fresh = _new_session(self._fixed_headers, fresh=True)
+            self._fresh = _new_session(fresh=True)
         return self._fresh
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
@@ -202,11 +203,8 @@ class Transport:
         return self._client_timeout[1]
 
     def _headers(self, request_id: str) -> Mapping[str, str]:
-        # Our own session adds the others.
-        return {**({} if self._owned else self._fixed_headers), "X-Request-ID": request_id}
-
-    def _make_fixed_headers(self) -> Mapping[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": USER_AGENT}
+        # Our own session adds the fixed ones.
+        headers = {**({} if self._owned else _FIXED_HEADERS), "X-Request-ID": request_id}
         if self._token is not None:
             headers["Authorization"] = SecretText(f"Bearer {self._token.reveal()}")
         return headers
@@ -237,9 +235,12 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-def _new_session(headers: Mapping[str, str], *, fresh: bool) -> aiohttp.ClientSession:
+def _new_session(*, fresh: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=_Connector(force_close=fresh), headers=headers, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        connector=_Connector(force_close=fresh),
+        headers=_FIXED_HEADERS,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
     )
 
 

@@ -29,7 +29,7 @@ FLOORS = (
         "cutting",
     },
     {"profiles", "options", "windows", "events", "secrecy", "envelope"},
-    {"walking", "lanes", "arranging", "protocol", "observing", "units"},
+    {"walking", "lanes", "arranging", "protocol", "observing", "units", "token_file"},
     {"settings", "transport", "retrying", "pacing", "decoding", "rawrows", "unpacking"},
     {"fetching", "flatrows"},
     {"schedule", "columns"},

@@ -36,6 +36,7 @@ def test_the_signature_is_the_documented_one():
     assert defaults == {
         "base_url": None,
         "token": None,
+        "token_file": None,
         "list_id": None,
         "session": None,
         "auth": "body",
@@ -60,7 +61,7 @@ def test_the_signature_is_the_documented_one():
         ({"base_url": "http://ru.altkraft.com"}, "use https, or pass allow_http=True"),
         ({"base_url": None}, "the base URL is missing"),
         ({"token": ""}, "the token is empty"),
-        ({"token": None}, "the token is missing; pass token="),
+        ({"token": None}, "the token is missing; pass token= or token_file="),
         ({"list_id": None}, "the list_id is missing; pass list_id="),
         ({"list_id": "20"}, "list_id is a whole number above 0"),
         ({"list_id": True}, "list_id is a whole number above 0"),

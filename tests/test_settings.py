@@ -26,11 +26,11 @@ def refusal(read, *arguments, **options):
     return str(refused.value)
 
 
-def token_file(folder, content=SECRET.encode(), mode=0o600):
+def token_file(folder):
     """A file that holds a token."""
     path = folder / "token"
-    path.write_bytes(content)
-    path.chmod(mode)
+    path.write_text(SECRET)
+    path.chmod(0o600)
     return path
 
 
@@ -136,72 +136,52 @@ def test_the_token_argument_wins_over_the_variable_and_the_variable_over_the_fil
     file = {"PROFILE_HISTORY_TOKEN_FILE": str(token_file(tmp_path))}
     missing = {"PROFILE_HISTORY_TOKEN_FILE": str(tmp_path / "missing")}
     variable = {"PROFILE_HISTORY_TOKEN": "from-variable"}
-    assert settings.token("from-argument", variable | missing).reveal() == "from-argument"
-    assert settings.token(None, variable | missing).reveal() == "from-variable"
-    assert settings.token(None, file).reveal() == SECRET
+    path = file["PROFILE_HISTORY_TOKEN_FILE"]
+    assert settings.token("from-argument", None, variable | missing).reveal() == "from-argument"
+    assert settings.token(None, path, variable | missing).reveal() == SECRET
+    assert settings.token(None, None, variable | missing).reveal() == "from-variable"
+    assert settings.token(None, None, file).reveal() == SECRET
 
 
-def test_a_missing_token_is_an_error_that_names_all_three_sources():
+def test_a_token_and_a_file_of_one_are_not_both_taken(tmp_path):
+    """Nobody could say which one was meant."""
+    assert refusal(settings.token, SECRET, token_file(tmp_path), {}) == "pass token= or token_file=, not both"
+
+
+@pytest.mark.parametrize("value", ["", " ", 5, b"token", True])
+def test_a_token_file_that_is_no_path_is_refused_by_name(value):
+    """An empty variable names no file."""
+    assert refusal(settings.token, None, value, {}).startswith("token_file is the path of the file")
+    if isinstance(value, str):
+        environ = {"PROFILE_HISTORY_TOKEN_FILE": value}
+        assert refusal(settings.token, None, None, environ).startswith("PROFILE_HISTORY_TOKEN_FILE is the path of")
+
+
+def test_a_missing_token_is_an_error_that_names_all_sources():
     """Whoever forgot it learns every way to pass it."""
-    message = refusal(settings.token, None, {})
-    assert message == "the token is missing; pass token=, or set PROFILE_HISTORY_TOKEN or PROFILE_HISTORY_TOKEN_FILE"
-
-
-@pytest.mark.parametrize("content", [f"{SECRET}\n", f" {SECRET}\r\n", f"\n{SECRET}\t"])
-def test_blanks_and_line_ends_around_a_token_in_a_file_are_dropped(tmp_path, content):
-    """Editors end files with a new line."""
-    assert settings.token_from_file(token_file(tmp_path, content.encode())).reveal() == SECRET
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o777])
-def test_a_token_file_that_others_can_use_is_refused(tmp_path, mode):
-    """The message holds the command that puts it right."""
-    path = token_file(tmp_path, mode=mode)
-    assert refusal(settings.token_from_file, path).endswith(f"run: chmod 600 {path}")
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o400])
-def test_a_token_file_of_its_owner_alone_is_read(tmp_path, mode):
-    """Whether the owner may write it does not matter."""
-    assert settings.token_from_file(token_file(tmp_path, mode=mode)).reveal() == SECRET
-
-
-def test_a_system_without_such_permissions_is_not_asked_for_them(tmp_path, monkeypatch):
-    """Elsewhere than on POSIX the mode bits say nothing."""
-    path = token_file(tmp_path, mode=0o644)
-    monkeypatch.setattr(settings.os, "name", "nt")
-    token = settings.token_from_file(path)
-    monkeypatch.undo()
-    assert token.reveal() == SECRET
-
-
-def test_a_token_file_that_cannot_be_read_is_an_error_with_the_reason(tmp_path):
-    """Missing, a folder, or no text: each says so, with the path."""
-    missing = tmp_path / "missing"
-    assert refusal(settings.token_from_file, missing).endswith(f"{missing} cannot be read: No such file or directory")
-    private = tmp_path / "folder"
-    private.mkdir(mode=0o700)
-    assert refusal(settings.token_from_file, private).endswith(f"{private} cannot be read: Is a directory")
-    binary = token_file(tmp_path, SECRET.encode() + b"\xff\xfe")
-    assert refusal(settings.token_from_file, binary).endswith(f"{binary} cannot be read: it is no text")
+    message = refusal(settings.token, None, None, {})
+    assert message == (
+        "the token is missing; pass token= or token_file=, or set PROFILE_HISTORY_TOKEN or PROFILE_HISTORY_TOKEN_FILE"
+    )
 
 
 @pytest.mark.parametrize("value", [f"{SECRET}\n", f"{SECRET} x", f"a\t{SECRET}", f"{SECRET}\x00", f"{SECRET}ё"])
 def test_a_token_that_no_header_could_carry_is_refused(value):
     """A line end would end the header, and the message does not show the rest."""
-    assert refusal(settings.token, value, {}).startswith("the token holds a blank, a line end or a character outside")
+    assert refusal(settings.token, value, None, {}).startswith(
+        "the token holds a blank, a line end or a character outside"
+    )
 
 
 @pytest.mark.parametrize("value", ["", 5, b"token"])
 def test_an_empty_token_is_refused(value):
     """The message says where to pass it."""
-    assert refusal(settings.token, value, {}).startswith("the token is empty; pass token=, or set")
+    assert refusal(settings.token, value, None, {}).startswith("the token is empty; pass token=, or set")
 
 
-def test_an_empty_token_variable_or_file_is_refused(tmp_path):
+def test_an_empty_token_variable_is_refused():
     """A secret store that gave nothing is noticed before anything is sent."""
-    assert "empty" in refusal(settings.token, None, {"PROFILE_HISTORY_TOKEN": ""})
-    assert "empty" in refusal(settings.token_from_file, token_file(tmp_path, b"\n"))
+    assert "empty" in refusal(settings.token, None, None, {"PROFILE_HISTORY_TOKEN": ""})
 
 
 @pytest.mark.parametrize(("text", "number"), [("20", 20), (" 20\n", 20), ("007", 7), ("9" * 18, 10**18 - 1)])

@@ -33,7 +33,8 @@ class Connection:
     url
         Scheme and host of the platform.
     token_file
-        The file that holds the token; only its owner may be able to read it.
+        The file that holds the token. Nobody but its owner or root may be able to write it, and nobody else read it if
+        it is yours.
     auth
         Where the token goes.
     concurrency
@@ -130,7 +131,8 @@ def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], 
     retry = RetryPolicy(patience=connection.patience)
     return HistoryClient(
         connection.url,
-        token=_token(connection.token_file),
+        token=None if connection.token_file else _token(),
+        token_file=connection.token_file,
         list_id=asking.list_id,
         auth=connection.auth,
         window=_window(asking.window or "auto"),
@@ -143,9 +145,7 @@ def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], 
     )
 
 
-def _token(file: Path | None) -> str | None:
-    if file is not None:
-        return settings.token_from_file(file).reveal()
+def _token() -> str | None:
     if settings.TOKEN in os.environ or settings.TOKEN_FILE in os.environ or not sys.stdin.isatty():
         _demand("--token-file", None, settings.TOKEN_FILE, settings.TOKEN)
         return None

@@ -95,7 +95,8 @@ class HistoryServer:
 
     def client(self, **options: Any) -> HistoryClient:
         """A client of this server; `options` are those of `HistoryClient`."""
-        return HistoryClient(self.url, **{"token": self.token, "list_id": self.list_id, **options})
+        token = {} if "token_file" in options else {"token": self.token}
+        return HistoryClient(self.url, **{**token, "list_id": self.list_id, **options})
 
     def profile(self, number: int, matching: Matching | str = Matching.XXH) -> Profile:
         """Profile `number`, counted from 0, named by a matching mode."""
