@@ -10,7 +10,7 @@ import attrs
 from profile_history import settings
 from profile_history.budget import Budget
 from profile_history.capping import RowCounts
-from profile_history.errors import ConfigurationError
+from profile_history.checks import expect
 from profile_history.fetching import Canary
 from profile_history.memory import Memory
 from profile_history.observing import Observer
@@ -61,25 +61,3 @@ class Options:
     def _check(self, attribute: attrs.Attribute[Any], value: object) -> None:
         wanted = {"retry": RetryPolicy, "timeouts": Timeouts, "limits": Limits}[attribute.name]
         expect(attribute.name, value, wanted)
-
-
-def choice(name: str, value: Any, choices: Any) -> Any:
-    """One of some values, or of the members of an enum.
-
-    Raises:
-        ConfigurationError: It is none of them.
-    """
-    if value not in tuple(choices):
-        raise ConfigurationError(f"{name} is {' or '.join(repr(str(choice)) for choice in choices)}, not {value!r}")
-    return choices(value) if isinstance(choices, type) else value
-
-
-def expect(name: str, value: Any, wanted: type[Any]) -> Any:
-    """A value of some class.
-
-    Raises:
-        ConfigurationError: It is of another one.
-    """
-    if not isinstance(value, wanted):
-        raise ConfigurationError(f"{name} is a {wanted.__name__}, not {value!r}")
-    return value

@@ -11,14 +11,15 @@ import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import aiohttp
 import attrs
 import yarl
 
 from profile_history import settings
-from profile_history.assembly import Options, Shared, choice, expect
+from profile_history.assembly import Options, Shared
+from profile_history.checks import check_flag, check_number, choice, expect
 from profile_history.decoding import EVENTS
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
@@ -86,6 +87,10 @@ class HistoryClient:
         ConfigurationError: An argument is missing or wrong. Nothing was sent.
     """
 
+    # What `__del__` looks at, also where `__init__` was not reached or did not end.
+    _closed = True
+    _copy = False
+
     def __init__(
         self,
         base_url: str | None = None,
@@ -105,8 +110,6 @@ class HistoryClient:
         allow_http: bool = False,
         on_event: Callable[[Observation], object] | None = None,
     ) -> None:
-        self._copy = False
-        self._closed = True
         token = SecretText(token) if isinstance(token, str) else token
         base_url = SecretText(base_url) if isinstance(base_url, str) else base_url
         environment = settings.Environment()
@@ -159,14 +162,14 @@ class HistoryClient:
         """
         changes: dict[str, Any] = {
             "list_id": list_id,
-            "border": border and choice("border", border, Border),
-            "order": order and choice("order", order, Order),
+            "border": None if border is None else choice("border", border, Border),
+            "order": None if order is None else choice("order", order, Order),
             "retry": retry,
             "timeouts": timeouts,
             "limits": limits,
         }
         changes = {name: value for name, value in changes.items() if value is not None}
-        if window != "unchanged":
+        if not (isinstance(window, str) and window == "unchanged"):
             changes["window"] = window
         copy = object.__new__(HistoryClient)
         copy.__dict__.update(self.__dict__)
@@ -248,6 +251,8 @@ class HistoryClient:
 
         A copy made by `with_options` ends only its own streams, and closes the session only as the last one there is.
         """
+        if not self._shared.transport.closed:
+            self._shared.transport.check_loop()
         self._closed = True
         self._shared.clients.discard(self)
         runs = list(self._runs if self._copy else self._shared.runs)
@@ -268,6 +273,20 @@ class HistoryClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def __enter__(self) -> NoReturn:
+        raise UsageError('a client is asynchronous; use "async with"')
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __copy__(self) -> HistoryClient:
+        return self.with_options()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client holds the token and an open session, so it is neither pickled nor deep-copied; make one where it "
+            "is needed, or take a copy with with_options()"
+        )
 
     def __repr__(self) -> str:
         if not hasattr(self, "_fetcher"):
@@ -310,9 +329,10 @@ class HistoryClient:
         strict: bool,
         deadline: float | None,
     ) -> Reader[Event]:
+        self._check_open()
         choice("on_error", on_error, ("raise", "collect"))
-        if deadline is not None and not (isinstance(deadline, (int, float)) and deadline > 0):
-            raise ConfigurationError(f"deadline is a positive number of seconds or None, not {deadline!r}")
+        check_flag("strict", strict)
+        check_number("deadline", deadline, "seconds", optional=True)
         asked = asked_window(date_from, date_to)
         self._walker()(asked)
 

@@ -21,8 +21,10 @@ HistoryError
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING
+import math
+import pickle
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from profile_history.profiles import Profile
@@ -81,6 +83,27 @@ class HistoryError(Exception):
         """Drops the traceback and what came before: their frames may hold whole answers, and failures are kept."""
         self.__traceback__ = self.__context__ = self.__cause__ = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that the error says, as values that JSON holds.
+
+        Returns:
+            `type` (the name of the class), `message` (the summary), every attribute by its name, and `cause` where
+            another error led to this one. A profile is its text; a window has `date_from` and `date_to`.
+        """
+        fields = {name: getattr(self, name) for name in ("kind", "fatal", "too_much", "stale", "hint")} | vars(self)
+        if self.window is not None:
+            fields["window"] = {end: getattr(self.window, end) for end in ("date_from", "date_to")}
+        if self.__cause__ is not None:
+            fields["cause"] = self.__cause__
+        return {"type": type(self).__name__, "message": self.summary(), **_plain(fields)}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python leaves the cause behind. One that cannot travel stays, so that the error itself can.
+        make, arguments, state = cast("tuple[Any, Any, dict[str, Any]]", super().__reduce__())
+        if self.__cause__ is not None and _travels(self.__cause__):
+            state = {**state, "__cause__": self.__cause__}
+        return make, arguments, state
+
     def __str__(self) -> str:
         context = {
             "profile": self.profile,
@@ -95,6 +118,33 @@ class HistoryError(Exception):
     def summary(self) -> str:
         """What went wrong, without the profile and the window that it happened to."""
         return str(self.args[0]) or type(self).__name__
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case Enum():
+            return value.value
+        case float() if not math.isfinite(value):
+            return str(value)
+        case None | bool() | int() | float() | str():
+            return value
+        case HistoryError():
+            return value.to_dict()
+        case BaseException():
+            return {"type": type(value).__name__, "message": str(value)}
+        case dict():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    return str(value)
+
+
+def _travels(cause: BaseException) -> bool:
+    try:
+        pickle.dumps(cause)
+    except Exception:  # noqa: BLE001 (whatever it holds, it is not ours)
+        return False
+    return True
 
 
 class ConfigurationError(HistoryError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from profile_history.checks import shown
 from profile_history.errors import ApiError, ConfigurationError, HistoryError
 from profile_history.profiles import Profile
 from profile_history.windows import Window
@@ -208,7 +209,7 @@ class Observer:
         called = getattr(hook, "__call__", None)  # noqa: B004 (its kind is asked for, not whether it is there)
         asynchronous = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(called)
         if hook is not None and (not callable(hook) or asynchronous):
-            raise ConfigurationError(f"on_event is a plain function of one argument, not {hook!r}")
+            raise ConfigurationError(f"on_event is a plain function of one argument, not {shown(hook)}")
         self._hook = hook
         self._complained = False
 

@@ -7,31 +7,31 @@ from typing import Any
 
 import attrs
 
-from profile_history.errors import ConfigurationError
+from profile_history.checks import check_flag, check_number, check_whole_number
 
 MIB = 1024 * 1024
 
-# Beyond any use, and still a number that arithmetic with fractions can hold.
-_MOST = 2**63
 
-
-def _number(unit: str, *, least: float = 0.0, whole: bool = False, optional: bool = False) -> Callable[..., None]:
+def _number(unit: str, *, optional: bool = False) -> Callable[..., None]:
     def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if optional and value is None:
-            return
-        types = int if whole else (int, float)
-        good = isinstance(value, types) and not isinstance(value, bool) and -_MOST < value < _MOST
-        if not good or value < least or (value == 0 and not whole):
-            wanted = f"a whole number of {unit}, {least:g} or more" if whole else f"a positive number of {unit}"
-            owner = f"{type(instance).__name__}({attribute.name}=...)"
-            raise ConfigurationError(f"{owner} takes {wanted}{' or None' if optional else ''}, not {value!r}")
+        check_number(_name(instance, attribute), value, unit, optional=optional)
+
+    return check
+
+
+def _count(unit: str, *, optional: bool = False) -> Callable[..., None]:
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        check_whole_number(_name(instance, attribute), value, unit, optional=optional)
 
     return check
 
 
 def _flag(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{type(instance).__name__}({attribute.name}=...) takes True or False, not {value!r}")
+    check_flag(_name(instance, attribute), value)
+
+
+def _name(instance: Any, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(instance).__name__}({attribute.name}=...)"
 
 
 @attrs.frozen(kw_only=True)
@@ -55,8 +55,8 @@ class RetryPolicy:
             more than 120.
     """
 
-    attempts: int = attrs.field(default=4, validator=_number("requests", least=1, whole=True))
-    passes: int = attrs.field(default=3, validator=_number("passes", least=1, whole=True))
+    attempts: int = attrs.field(default=4, validator=_count("requests"))
+    passes: int = attrs.field(default=3, validator=_count("passes"))
     base: float = attrs.field(default=0.5, validator=_number("seconds"))
     cap: float = attrs.field(default=20.0, validator=_number("seconds"))
     patience: float = attrs.field(default=60.0, validator=_number("seconds"))
@@ -72,7 +72,7 @@ class Pacing:
         requests_per_second: The most requests that start in any one second, or None for no such limit.
     """
 
-    concurrency: int = attrs.field(default=16, validator=_number("requests", least=1, whole=True))
+    concurrency: int = attrs.field(default=16, validator=_count("requests"))
     adaptive: bool = attrs.field(default=True, validator=_flag)
     requests_per_second: float | None = attrs.field(default=None, validator=_number("requests a second", optional=True))
 
@@ -109,6 +109,6 @@ class Limits:
             with exactly that many rows is not believed to be complete.
     """
 
-    body: int = attrs.field(default=64 * MIB, validator=_number("bytes", least=1, whole=True))
-    in_flight: int = attrs.field(default=256 * MIB, validator=_number("bytes", least=1, whole=True))
-    row_cap: int | None = attrs.field(default=None, validator=_number("rows", least=1, whole=True, optional=True))
+    body: int = attrs.field(default=64 * MIB, validator=_count("bytes"))
+    in_flight: int = attrs.field(default=256 * MIB, validator=_count("bytes"))
+    row_cap: int | None = attrs.field(default=None, validator=_count("rows", optional=True))

@@ -123,6 +123,7 @@ class Run:
 
     async def stop(self) -> None:
         """Cancels all work and waits until nothing of it is left; again is harmless."""
+        self.check_loop()
         self.check_task()
         self._closed = True
         self.stats.stop()
@@ -138,6 +139,14 @@ class Run:
         """Refuses to be ended by its own source of profiles, which would wait for itself."""
         if asyncio.current_task() in self._tasks:
             raise UsageError("a source of profiles cannot close the stream that reads it; end the source instead")
+
+    def check_loop(self) -> None:
+        """Refuse to work on another event loop than that of the client's session.
+
+        Raises:
+            UsageError: It is another one, or none of asyncio's.
+        """
+        self.fetcher.transport.check_loop()
 
     def _check_deadline(self) -> None:
         if self._ends_at is not None and asyncio.get_running_loop().time() >= self._ends_at:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from profile_history.checks import MOST, check_flag, shown
 from profile_history.errors import ConfigurationError
 from profile_history.protocol import PATH
 from profile_history.secrecy import SecretText, Token
@@ -50,6 +51,7 @@ def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bo
     Raises:
         ConfigurationError: There is none, or it is not fit to carry a token.
     """
+    check_flag("allow_http", allow_http)
     base_url = base_url if base_url is not None else environ.get(URL)
     if not base_url or not isinstance(base_url, str):
         raise ConfigurationError(f'the base URL is missing; pass one such as "{_EXAMPLE}", or set {URL}')
@@ -109,7 +111,7 @@ def token(explicit: str | None, file: Path | str | None, environ: Mapping[str, s
 
 def _path(name: str, value: object) -> Path:
     if not isinstance(value, (str, Path)) or not str(value).strip():
-        raise ConfigurationError(f"{name} is the path of the file that holds the token, not {value!r}")
+        raise ConfigurationError(f"{name} is the path of the file that holds the token, not {shown(value)}")
     return Path(value)
 
 
@@ -125,8 +127,8 @@ def list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
         if text is None:
             raise ConfigurationError(f"the list_id is missing; pass list_id=, or set {LIST_ID}")
         value = int(text) if re.fullmatch(r"[0-9]{1,18}", text.strip()) else text
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"list_id is a whole number above 0, such as 20, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < MOST:
+        raise ConfigurationError(f"list_id is a whole number above 0, such as 20, not {shown(value)}")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -46,6 +47,11 @@ class Stats:
     _started: float | None = attrs.field(default=None, repr=False, eq=False)
     _ended: float | None = attrs.field(default=None, repr=False, eq=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is a value: it counts no more, and its time stands still.
+        counters = {field.name: getattr(self, field.name) for field in attrs.fields(Stats) if field.repr}
+        return _stopped, (counters, self.seconds)
+
     @property
     def windows(self) -> int:
         """Windows finished, whatever their outcome."""
@@ -67,3 +73,7 @@ class Stats:
         """Stops the time."""
         if self._ended is None and self._clock is not None:
             self._ended = self._clock()
+
+
+def _stopped(counters: dict[str, Any], seconds: float) -> Stats:
+    return Stats(**counters, clock=float, started=0.0, ended=seconds)

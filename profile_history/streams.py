@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import AsyncGeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
 
+from profile_history.checks import check_whole_number
 from profile_history.decoding import EVENTS
-from profile_history.errors import ConfigurationError, UsageError
+from profile_history.errors import UsageError
 from profile_history.events import Event
 from profile_history.flatrows import FLAT
 from profile_history.profiles import Profile
@@ -107,8 +108,7 @@ class HistoryStream(Generic[T_co]):
         """
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
 
-        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-            raise ConfigurationError(f"rows is a positive whole number, not {rows!r}")
+        check_whole_number("rows", rows, "rows")
         reader = self._reader.to(FLAT, arrow.tabled)
         pieces = cast("AsyncGenerator[tuple[Profile, Window, Any], None]", reader.runs())
         return HistoryStream(reader, arrow.batches(pieces, rows))
@@ -171,6 +171,7 @@ class HistoryStream(Generic[T_co]):
             await self._items.aclose()
 
     async def __aenter__(self) -> Self:
+        self._reader.run.check_loop()
         return self
 
     async def __aexit__(
@@ -178,7 +179,22 @@ class HistoryStream(Generic[T_co]):
     ) -> None:
         await self.aclose()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream is read once, by one consumer; it is neither copied nor pickled. Its stats can be")
+
+    def __iter__(self) -> NoReturn:
+        raise UsageError('a stream is asynchronous; use "async for", or "await stream.collect()" for a list')
+
+    def __await__(self) -> NoReturn:
+        raise UsageError('a stream is no awaitable; use "async for", or "await stream.collect()" for a list')
+
+    def __enter__(self) -> NoReturn:
+        raise UsageError('a stream is asynchronous; use "async with"')
+
+    def __exit__(self, *_: object) -> None: ...
+
     def _claim(self) -> None:
+        self._reader.run.check_loop()
         this = asyncio.current_task()
         if self._consumer is not None and self._consumer is not this and not self._consumer.done():
             raise UsageError("another task is reading this stream; it has one consumer, so feed an asyncio.Queue")

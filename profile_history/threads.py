@@ -8,6 +8,8 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar
 
+from profile_history.loops import running_loop
+
 T = TypeVar("T")
 
 
@@ -30,7 +32,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any, executor: Executor 
         arguments: With what.
         executor: Where; None for the loop's own pool.
     """
-    job = asyncio.get_running_loop().run_in_executor(executor, partial(work, *arguments))
+    job = running_loop().run_in_executor(executor, partial(work, *arguments))
     if await cancelled_meanwhile(job):
         # What the work says must not be lost without a word, but the cancellation goes first.
         job.exception()

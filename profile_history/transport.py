@@ -29,6 +29,7 @@ from profile_history.errors import (
     UntrustedServer,
     UsageError,
 )
+from profile_history.loops import running_loop
 from profile_history.options import Timeouts
 from profile_history.protocol import Reply
 from profile_history.secrecy import SecretBytes, SecretText, Token
@@ -93,11 +94,8 @@ class Transport:
         Raises:
             UsageError: It is closed, or was first used on another event loop.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        if self._loop is not loop:
-            raise UsageError("this client belongs to another event loop; make one client for each loop")
+        self.check_loop()
+        self._loop = asyncio.get_running_loop()
         if self.closed:
             raise UsageError("this client is closed; make a new one")
         if self._session is None:
@@ -105,6 +103,23 @@ class Transport:
         if self._session.closed:
             raise UsageError("the session given to this client is closed; give it an open one")
         return self._session
+
+    def check_loop(self) -> None:
+        """Refuse to be used, or closed, on another event loop than the one that first used it.
+
+        Raises:
+            UsageError: It is another one, or none of asyncio's.
+        """
+        loop = running_loop()
+        if self._loop is None or self._loop is loop:
+            return
+        if self._loop.is_closed():
+            raise UsageError(
+                "the event loop that this client belongs to has ended; close the client before, and make another"
+            )
+        raise UsageError(
+            "this client belongs to another event loop; use and close it there, and make one client for each loop"
+        )
 
     async def send(
         self,

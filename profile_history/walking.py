@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from profile_history.checks import MOST, shown
 from profile_history.errors import ConfigurationError
 from profile_history.windows import Order, Window
 
@@ -27,11 +28,13 @@ def checked_rule(rule: object) -> WindowRule:
     Raises:
         ConfigurationError: It is neither "auto", nor a whole number of days above 0, nor None.
     """
-    if rule is None or rule == "auto":
+    if rule is None:
+        return None
+    if isinstance(rule, str) and rule == "auto":
+        return "auto"
+    if isinstance(rule, int) and not isinstance(rule, bool) and 0 < rule < MOST:
         return rule
-    if isinstance(rule, int) and not isinstance(rule, bool) and rule > 0:
-        return rule
-    raise ConfigurationError(f'window is "auto", a number of days above 0, or None for one request, not {rule!r}')
+    raise ConfigurationError(f'window is "auto", a number of days above 0, or None for one request, not {shown(rule)}')
 
 
 class _State(Enum):

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import attrs
 
+from profile_history.checks import shown
 from profile_history.errors import ConfigurationError
 
 _DAY = dt.timedelta(days=1)
@@ -128,8 +129,8 @@ def _day(name: str, value: object) -> dt.date | None:
         if _DAY_TEXT.fullmatch(value):
             with contextlib.suppress(ValueError):
                 return dt.date.fromisoformat(value)
-        raise ConfigurationError(f'{name} is a day such as "2017-01-31", not {value!r}')
-    raise ConfigurationError(f'{name} is a datetime.date or a text such as "2017-01-31", not {value!r}')
+        raise ConfigurationError(f'{name} is a day such as "2017-01-31", not {shown(value)}')
+    raise ConfigurationError(f'{name} is a datetime.date or a text such as "2017-01-31", not {shown(value)}')
 
 
 def _moved(day: dt.date | None, days: int) -> dt.date | None:

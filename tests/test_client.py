@@ -90,8 +90,8 @@ def test_a_wrong_option_is_refused_with_a_word_on_what_to_pass(options, message)
     [
         ({"date_from": "2024-02-01", "date_to": "2024-01-01"}, "date_to 2024-01-01 lies before date_from 2024-02-01"),
         ({"on_error": "ignore"}, "on_error is 'raise' or 'collect'"),
-        ({"deadline": 0}, "deadline is a positive number of seconds or None, not 0"),
-        ({"deadline": "5"}, "deadline is a positive number"),
+        ({"deadline": 0}, "deadline takes a positive number of seconds or None, not 0"),
+        ({"deadline": "5"}, "deadline takes a positive number"),
         ({"profile": "john@example.com"}, "profile is a Profile, not 'john@example.com'"),
     ],
 )

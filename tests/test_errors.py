@@ -1,11 +1,16 @@
 """The errors are the tree their module draws, and carry their context through pickles and into logs."""
 
+import copy
 import datetime as dt
+import importlib
+import json
 import pickle
+import pkgutil
 import re
 
 import pytest
 
+import profile_history
 from profile_history import HistoryError, Profile, Window, errors
 from profile_history.errors import Kind
 
@@ -91,6 +96,73 @@ def test_an_error_survives_pickling_with_all_it_carries(cls):
         assert vars(twin) == vars(error)
         assert str(twin) == str(error)
         assert (twin.kind, twin.fatal, twin.too_much) == (error.kind, error.fatal, error.too_much)
+
+
+def every_class():
+    """All classes of the package below the root, those of the wings too."""
+    for module in pkgutil.walk_packages(profile_history.__path__, "profile_history."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, left = {}, [HistoryError]
+    while left:
+        cls = left.pop()
+        if cls.__module__.startswith("profile_history."):
+            found[cls] = None
+        left += cls.__subclasses__()
+    return list(found)
+
+
+def full(cls):
+    """An error of any class of the package, with a value in every attribute and a cause."""
+    error = built(cls)
+    for number, name in enumerate(vars(error)):
+        if getattr(error, name) is None:
+            setattr(error, name, number)
+    error.kind, error.fatal, error.too_much, error.stale = Kind.SUSPECT, True, True, True
+    error.add_note("seen on a Monday")
+    error.__cause__ = errors.DecodeError("no action", "$.data[3].action")
+    return error
+
+
+@pytest.mark.parametrize("cls", every_class(), ids=lambda cls: cls.__name__)
+def test_every_error_of_the_package_keeps_everything_through_pickle_copy_and_json(cls):
+    """Also in a group, with its cause, its notes, and what this one case turned out to be."""
+    error = full(cls)
+    said = error.to_dict()
+    assert said["type"] == cls.__name__
+    assert said["message"] == error.summary()
+    assert set(vars(error)) | {"kind", "fatal", "too_much", "stale", "hint", "cause"} <= set(said)
+    assert said["profile"] == "email:john@example.com"
+    assert said["window"] == {"date_from": "2017-01-01", "date_to": "2017-12-31"}
+    assert said["cause"]["path"] == "$.data[3].action"
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    (grouped,) = pickle.loads(pickle.dumps(ExceptionGroup("two", [error]))).exceptions
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error), grouped):
+        assert type(twin) is cls
+        assert str(twin) == str(error)
+        assert twin.to_dict() == said
+
+
+def test_what_json_cannot_hold_is_text_in_the_dictionary_of_an_error():
+    """Whatever a program of yours has put onto it."""
+    error = HistoryError("it went wrong")
+    error.seconds, error.raw, error.several = float("inf"), b"raw", (WINDOW.date_from, {"a": PROFILE})
+    error.__cause__ = KeyError("first")
+    said = error.to_dict()
+    assert (said["seconds"], said["raw"]) == ("inf", "b'raw'")
+    assert said["several"] == ["2017-01-01", {"a": "email:john@example.com"}]
+    assert said["cause"] == {"type": "KeyError", "message": "'first'"}
+    assert (said["profile"], said["window"]) == (None, None)
+    json.dumps(said, allow_nan=False)
+
+
+def test_a_cause_that_cannot_travel_stays_behind():
+    """And does not keep the error from travelling."""
+    error = HistoryError("it went wrong")
+    error.__cause__ = ValueError(lambda: None)
+    assert pickle.loads(pickle.dumps(error)).__cause__ is None
+    error.__cause__ = ValueError("first")
+    assert str(pickle.loads(pickle.dumps(error)).__cause__) == "first"
 
 
 def test_the_pickled_attributes_are_the_documented_ones():

@@ -569,7 +569,7 @@ async def test_planning_stops_between_two_statements_and_within_one(server, tmp_
         ({"profiles": Profile.email("a@b.c")}, "profiles is a source or an iterable"),
         ({"date_from": None}, "a first and a last day"),
         ({"date_to": None}, "a first and a last day"),
-        ({"lookback": -1}, "lookback is a number of days"),
+        ({"lookback": -1}, "lookback takes a whole number of days, 0 or more or None, not"),
         ({"commit_bytes": 0}, "are positive"),
         ({"commit_seconds": 0}, "are positive"),
         ({"sink": None}, "the sink is missing"),

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import attrs
 
+from profile_history.checks import check_flag, check_number, check_whole_number, shown
 from profile_history.client import Day, HistoryClient
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.flatrows import FLAT
@@ -29,6 +30,7 @@ from profile_history.jobs.sources import MemorySource, Source
 from profile_history.jobs.sources.counting import Counted
 from profile_history.jobs.states import Planned
 from profile_history.jobs.verifying import verify
+from profile_history.loops import running_loop
 from profile_history.profiles import Profile
 from profile_history.rawrows import RAW
 from profile_history.reading import Reader
@@ -76,7 +78,7 @@ class HistoryJob:
         self,
         client: HistoryClient,
         profiles: Source | Iterable[Profile] | None = None,
-        sink: Sink | str | None = None,
+        sink: Sink | Path | str | None = None,
         *,
         ledger: Path | str,
         date_from: Day | None = None,
@@ -87,13 +89,14 @@ class HistoryJob:
         today: Callable[[], dt.date] = dt.date.today,
     ) -> None:
         if not isinstance(client, HistoryClient):
-            raise ConfigurationError(f"client is a HistoryClient, not {client!r}")
-        if lookback is not None and (not isinstance(lookback, int) or lookback < 0):
-            raise ConfigurationError(f"lookback is a number of days, 0 or more, not {lookback!r}")
-        if commit_bytes < 1 or commit_seconds <= 0:
-            raise ConfigurationError("commit_bytes and commit_seconds are positive")
+            raise ConfigurationError(f"client is a HistoryClient, not {shown(client)}")
+        check_whole_number("lookback", lookback, "days", least=0, optional=True)
+        check_whole_number("commit_bytes", commit_bytes, "bytes")
+        check_number("commit_seconds", commit_seconds, "seconds")
         self._client = client
-        self._sink = sink_of(sink) if isinstance(sink, str) else sink
+        if not isinstance(ledger, (str, Path)):
+            raise ConfigurationError(f"ledger is the path of a file, not {shown(ledger)}")
+        self._sink = sink_of(str(sink)) if isinstance(sink, (str, Path)) else sink
         self._ledger = Path(ledger)
         source = _source(profiles)
         self._source = None if source is None else Counted(source)
@@ -143,6 +146,7 @@ class HistoryJob:
             ServerUnavailable: The server was down for too long.
             SinkError: The sink cannot be used.
         """
+        check_flag("retry_failed", retry_failed)
         stop = threading.Event()
         progress = self._run(stop, until, retry_failed=retry_failed)
         # A `break` drops the generator at once, and the event loop closes it later: whoever starts the job again
@@ -165,7 +169,7 @@ class HistoryJob:
         self, stop: threading.Event, until: Day | None, *, retry_failed: bool
     ) -> AsyncGenerator[Progress, None]:
         day = None if until is None else asked_window(None, until).date_to
-        work = asyncio.create_task(self._work(stop, day, retry_failed=retry_failed))
+        work = running_loop().create_task(self._work(stop, day, retry_failed=retry_failed))
         try:
             while not work.done():
                 await asyncio.wait((work,), timeout=_PROGRESS_INTERVAL)
