@@ -1,90 +1,34 @@
-"""Downloads the action histories of many marketing profiles: completely, fast, without blocking its host."""
+"""Downloads the action histories of many marketing profiles: completely, fast, without blocking its host.
 
-from profile_history.actions import Action, Channel
-from profile_history.client import HistoryClient
-from profile_history.decoding import unstructure
-from profile_history.errors import (
-    ApiError,
-    AttemptTimeout,
-    AuthenticationError,
-    ConfigurationError,
-    ConnectionFailed,
-    DeadlineExceeded,
-    DecodeError,
-    HistoryError,
-    RateLimited,
-    ResponseError,
-    ResponseTooLarge,
-    ServerUnavailable,
-    TransportError,
-    TruncatedResponse,
-    UnexpectedRedirect,
-    UntrustedServer,
-    UsageError,
-)
-from profile_history.events import Event
-from profile_history.observing import (
-    AttemptEnded,
-    AttemptStarted,
-    GateClosed,
-    GateOpened,
-    Observation,
-    RetryPlanned,
-    RowCapSuspected,
-    Throttled,
-    WindowDone,
-)
-from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
-from profile_history.profiles import Matching, Profile
-from profile_history.reading import QuarantinedRow, WindowFailure, WindowResult
-from profile_history.stats import Stats
-from profile_history.streams import HistoryStream
-from profile_history.version import __version__
-from profile_history.windows import Window
+The names are in `profile_history._public`, and are imported when the first of them is asked for: the command line,
+which is a part of this package, has to listen to signals before that has taken its time.
+"""
 
-__all__ = [
-    "Action",
-    "ApiError",
-    "AttemptEnded",
-    "AttemptStarted",
-    "AttemptTimeout",
-    "AuthenticationError",
-    "Channel",
-    "ConfigurationError",
-    "ConnectionFailed",
-    "DeadlineExceeded",
-    "DecodeError",
-    "Event",
-    "GateClosed",
-    "GateOpened",
-    "HistoryClient",
-    "HistoryError",
-    "HistoryStream",
-    "Limits",
-    "Matching",
-    "Observation",
-    "Pacing",
-    "Profile",
-    "QuarantinedRow",
-    "RateLimited",
-    "ResponseError",
-    "ResponseTooLarge",
-    "RetryPlanned",
-    "RetryPolicy",
-    "RowCapSuspected",
-    "ServerUnavailable",
-    "Stats",
-    "Throttled",
-    "Timeouts",
-    "TransportError",
-    "TruncatedResponse",
-    "UnexpectedRedirect",
-    "UntrustedServer",
-    "UsageError",
-    "Window",
-    "WindowDone",
-    "WindowFailure",
-    "WindowResult",
-    "__version__",
-    "unstructure",
-]
+from profile_history.version import __version__ as __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from profile_history._public import *  # noqa: F403 (they are listed there)
+else:
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 (a type checker does not see it)
+        """Import a module of the core, or all public names, and return what was asked for."""
+        from importlib import import_module  # noqa: PLC0415 (it takes time)
+        from importlib.util import find_spec  # noqa: PLC0415
+
+        names = globals()
+        if name == "__all__" or not name.startswith("__"):
+            home = None if name == "__all__" else find_spec(f"{__name__}.{name}")
+            if home is not None and home.submodule_search_locations is None:
+                # The core asks for its own modules in this way, while the public names are being imported.
+                return import_module(home.name)
+            public = import_module(f"{__name__}._public")
+            names.update({public_name: getattr(public, public_name) for public_name in public.__all__})
+            names["__all__"] = public.__all__
+        if name not in names:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return names[name]
+
+    def __dir__():  # noqa: ANN202 (likewise)
+        """Return the public names with those that are here already."""
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import profile_history
 import profile_history.testing
 
@@ -37,7 +39,7 @@ FLOORS = (
     {"arrow", "reading"},
     {"streams", "assembly"},
     {"client"},
-    {"__init__"},
+    {"_public"},
 )
 PURE = (
     "errors",
@@ -88,7 +90,7 @@ def rooms(path):
 
 def test_the_core_is_these_rooms_and_their_imports_point_downwards():
     """Every room has its floor."""
-    core = {path.stem for path in PACKAGE.glob("*.py")} - {"__main__"}
+    core = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
     assert core == set().union(*FLOORS)
     below = set()
     for floor in FLOORS:
@@ -188,9 +190,29 @@ def test_the_public_names_are_exactly_these():
     assert profile_history.testing.__all__ == ["Behaviour", "Fault", "FaultPlan", "HistoryServer", "LoggedRequest"]
 
 
-def test_importing_the_package_imports_neither_wings_nor_optional_libraries():
+def test_importing_the_package_alone_takes_no_time():
+    """The command line imports it before it can listen to signals; the names come when they are asked for."""
+    code = """
+import sys
+before = set(sys.modules)
+import profile_history
+print(*(name for name in set(sys.modules) - before if name.startswith("profile_history")))
+from profile_history import *
+assert HistoryClient is profile_history.HistoryClient
+assert profile_history.errors.HistoryError is HistoryError
+assert set(profile_history.__all__) <= set(dir(profile_history))
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(printed) == {"profile_history", "profile_history.version"}
+    with pytest.raises(AttributeError, match="module 'profile_history' has no attribute 'nothing'"):
+        profile_history.nothing  # noqa: B018
+    with pytest.raises(AttributeError, match="__nothing__"):
+        profile_history.__nothing__  # noqa: B018
+
+
+def test_importing_the_names_imports_neither_wings_nor_optional_libraries():
     """Who only uses the core pays only for the core."""
-    code = "import sys, profile_history; print(*(name.split('.')[0] for name in sys.modules))"
+    code = "import sys; from profile_history import *; print(*(name.split('.')[0] for name in sys.modules))"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )

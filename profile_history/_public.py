@@ -1,0 +1,90 @@
+"""The public names of the package, and where each comes from; `profile_history` hands them out."""
+
+from profile_history.actions import Action, Channel
+from profile_history.client import HistoryClient
+from profile_history.decoding import unstructure
+from profile_history.errors import (
+    ApiError,
+    AttemptTimeout,
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    DecodeError,
+    HistoryError,
+    RateLimited,
+    ResponseError,
+    ResponseTooLarge,
+    ServerUnavailable,
+    TransportError,
+    TruncatedResponse,
+    UnexpectedRedirect,
+    UntrustedServer,
+    UsageError,
+)
+from profile_history.events import Event
+from profile_history.observing import (
+    AttemptEnded,
+    AttemptStarted,
+    GateClosed,
+    GateOpened,
+    Observation,
+    RetryPlanned,
+    RowCapSuspected,
+    Throttled,
+    WindowDone,
+)
+from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
+from profile_history.profiles import Matching, Profile
+from profile_history.reading import QuarantinedRow, WindowFailure, WindowResult
+from profile_history.stats import Stats
+from profile_history.streams import HistoryStream
+from profile_history.version import __version__
+from profile_history.windows import Window
+
+__all__ = [
+    "Action",
+    "ApiError",
+    "AttemptEnded",
+    "AttemptStarted",
+    "AttemptTimeout",
+    "AuthenticationError",
+    "Channel",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "DecodeError",
+    "Event",
+    "GateClosed",
+    "GateOpened",
+    "HistoryClient",
+    "HistoryError",
+    "HistoryStream",
+    "Limits",
+    "Matching",
+    "Observation",
+    "Pacing",
+    "Profile",
+    "QuarantinedRow",
+    "RateLimited",
+    "ResponseError",
+    "ResponseTooLarge",
+    "RetryPlanned",
+    "RetryPolicy",
+    "RowCapSuspected",
+    "ServerUnavailable",
+    "Stats",
+    "Throttled",
+    "Timeouts",
+    "TransportError",
+    "TruncatedResponse",
+    "UnexpectedRedirect",
+    "UntrustedServer",
+    "UsageError",
+    "Window",
+    "WindowDone",
+    "WindowFailure",
+    "WindowResult",
+    "__version__",
+    "unstructure",
+]
