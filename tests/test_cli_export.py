@@ -463,9 +463,9 @@ sys.exit(main({words_for("history.ndjson")!r}))
         server.faults = FaultPlan.always(Fault.STALL)
         code = f"""
 import sys, time
-from profile_history.cli import main, running
+from profile_history.cli import main, stopping
 from profile_history.jobs.keeping import Keeper
-running.GRACE = 0.3
+stopping.GRACE = 0.3
 Keeper.close = lambda self: time.sleep(60)
 sys.exit(main({words_for("history.ndjson")!r}))
 """

@@ -48,8 +48,8 @@ def program(loop="uvloop", grace=5.0):
     """The command line on one of the event loops, as words to start it with."""
     code = f"""
 import sys
-from profile_history.cli import main, running
-running.GRACE = {grace}
+from profile_history.cli import main, stopping
+stopping.GRACE = {grace}
 if {loop!r} == "asyncio":
     sys.modules["uvloop"] = None
 sys.exit(main())
@@ -62,8 +62,8 @@ def coroutine(body, grace=5.0):
     """A process that runs a coroutine as commands are run; it prints a line, waits, and cleans up as `body` says."""
     code = f"""
 import asyncio, sys, time
-from profile_history.cli import running
-running.GRACE = {grace}
+from profile_history.cli import running, stopping
+stopping.GRACE = {grace}
 
 async def work():
     try:
@@ -73,9 +73,9 @@ async def work():
         {body}
 
 try:
-    with running.stoppable():
+    with stopping.Stoppable():
         running.run(work())
-except running.Stopped as stop:
+except stopping.Stopped as stop:
     sys.exit(stop.code)
 """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -343,15 +343,15 @@ class TestStopping:
         """A signal that comes when nothing is left to stop changes nothing."""
         code = """
 import os, signal
-from profile_history.cli import running
+from profile_history.cli import running, stopping
 
 async def work():
     os.kill(os.getpid(), signal.SIGTERM)
     return 7
 
-with running.stoppable():
+with stopping.Stoppable():
     assert running.run(work()) == 7
-    assert running.stopped_by() == signal.SIGTERM
+    assert stopping.stopped_by() == signal.SIGTERM
 """
         assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
 

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Sequence
 
-from profile_history.cli.exits import USAGE
-from profile_history.cli.process import prepare, settle
-from profile_history.cli.running import Stopped, stoppable
+from profile_history.cli.stopping import Stoppable, Stopped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code.
+    """Run one command and return the exit code.
 
-    SIGINT and SIGTERM end the command, and within five seconds the process.
+    SIGINT and SIGTERM end the command, and within five seconds the process. Nothing that takes time to import is
+    imported before they are listened to.
 
     Args:
-        arguments: The words after the program's name; those of this process by default.
+        arguments: The words after the program's name. By default those of this process, which ends with the command:
+            then the handlers of the signals stay.
     """
+    with Stoppable(for_good=arguments is None):
+        try:
+            return _main(sys.argv[1:] if arguments is None else arguments)
+        except Stopped as stop:
+            return stop.code
+
+
+def _main(words: Sequence[str]) -> int:
+    import importlib.util
+
+    from profile_history.cli.process import prepare, settle
+
     prepare()
-    if missing := [name for name in ("cyclopts", "rich") if importlib.util.find_spec(name) is None]:
+    try:
+        missing = [name for name in ("cyclopts", "rich") if importlib.util.find_spec(name) is None]
+        if not missing:
+            from profile_history.cli.app import run
+
+            return run(words)
         print(
             f'The command line needs {" and ".join(missing)}: python -m pip install "profile-history[cli]"',
             file=sys.stderr,
         )
-        return USAGE
-    try:
-        with stoppable():
-            from profile_history.cli.app import run
-
-            return run(sys.argv[1:] if arguments is None else arguments)
-    except Stopped as stop:
-        return stop.code
+        return 2
     finally:
         settle()

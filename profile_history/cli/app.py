@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Sequence
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from profile_history.cli import exits
 from profile_history.cli.actions import actions
+from profile_history.cli.complaints import FLAG, complain_of
 from profile_history.cli.demo import demo
 from profile_history.cli.export import export
 from profile_history.cli.fetch import fetch
-from profile_history.cli.formats import visible
 from profile_history.cli.output import flush_stdout
 from profile_history.cli.resume import resume, retry_failed
 from profile_history.cli.serve import serve
 from profile_history.cli.status import status, verify
 from profile_history.errors import ConfigurationError
 from profile_history.version import __version__
+
+_TRACEBACK = inspect.Parameter(
+    "traceback",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool,
+        Parameter(name=FLAG, negative="", help="Print the traceback behind the line that says what went wrong."),
+    ],
+)
 
 app = App(
     name="profile-history",
@@ -33,29 +44,36 @@ app = App(
         "for what the command line leaves out. The token is never an argument, where others could read it."
     ),
 )
-app.command(demo)
-app.command(fetch)
-app.command(export)
-app.command(status)
-app.command(resume)
-app.command(retry_failed)
-app.command(verify)
-app.command(serve)
-app.command(actions)
+
+
+def _with_traceback(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the command with the option that all have; `run` sees to it, since it is for wrong usage, too."""
+
+    def wrapper(*words: Any, traceback: bool = False, **options: Any) -> Any:  # noqa: ARG001
+        return command(*words, **options)
+
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [*signature.parameters.values(), _TRACEBACK]
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
+
+
+for _command in (demo, fetch, export, status, resume, retry_failed, verify, serve, actions):
+    app.command(_with_traceback(_command))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command; returns the exit code."""
+    """Run one command and return the exit code."""
     words = list(arguments)
-    if any(word.partition("=")[0] == "--token" for word in words):
-        _complain(ConfigurationError("there is no --token, since others could read it; use --token-file"))
-        return exits.USAGE
-    if "-" in words and "--" not in words:
-        # A lone hyphen stands for stdin; the parser would take it for an option.
-        words = [*(word for word in words if word != "-"), "--", "-"]
+    options = words[: words.index("--")] if "--" in words else words
+    whole = FLAG in options
     try:
+        if any(word.partition("=")[0] == "--token" for word in options):
+            raise ConfigurationError("there is no --token, since others could read it; use --token-file")
         code = app(
-            words,
+            _hyphen_last(words),
             exit_on_error=False,
             error_console=Console(stderr=True),
             result_action="return_value",
@@ -63,21 +81,18 @@ def run(arguments: Sequence[str]) -> int:
         flush_stdout()
     except CycloptsError:
         return exits.USAGE
+    except (BrokenPipeError, SystemExit):
+        # The reader of our output has gone, and knows why; rich makes the second of the first.
+        return exits.SOME_FAILED
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone, and knows why.
-        return exits.SOME_FAILED
-    except Exception as error:
-        failure = exits.of(error)
-        if failure is None:
-            raise
-        _complain(error)
-        return failure
+    except (Exception, asyncio.CancelledError) as error:
+        return complain_of(error, whole=whole)
     return code if isinstance(code, int) else exits.DONE
 
 
-def _complain(error: Exception) -> None:
-    text = f"input or output failed: {error}; check where stdout goes" if isinstance(error, OSError) else str(error)
-    with contextlib.suppress(OSError):
-        print(f"profile-history: {visible(text)}", file=sys.stderr)
+def _hyphen_last(words: list[str]) -> list[str]:
+    """Return the words so that a lone hyphen stands for stdin; the parser would take it for an option."""
+    if "-" not in words or "--" in words:
+        return words
+    return [*(word for word in words if word != "-"), "--", "-"]

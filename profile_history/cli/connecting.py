@@ -14,6 +14,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from profile_history import settings
+from profile_history.cli.stopping import stopper
 from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
 from profile_history.options import Pacing, RetryPolicy
@@ -149,7 +150,9 @@ def _token() -> str | None:
     if settings.TOKEN in os.environ or settings.TOKEN_FILE in os.environ or not sys.stdin.isatty():
         _demand("--token-file", None, settings.TOKEN_FILE, settings.TOKEN)
         return None
-    return getpass.getpass("API token: ")
+    with stopper:
+        # The terminal has to show again what is typed, whatever ends this.
+        return getpass.getpass("API token: ")
 
 
 def _demand(option: str, value: object, *variables: str) -> None:

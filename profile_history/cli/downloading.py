@@ -13,7 +13,7 @@ from profile_history.cli import exits
 from profile_history.cli.display import Health, complain, shown
 from profile_history.cli.formats import Name, Unwritable, heading, line
 from profile_history.cli.output import Output, opened
-from profile_history.cli.running import stopped_by
+from profile_history.cli.stopping import stopped_by
 from profile_history.client import HistoryClient
 from profile_history.events import Event
 from profile_history.profiles import Profile

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from profile_history.cli.output import OutputFailed
+from profile_history.cli.stopping import Stopped
 from profile_history.errors import ApiError, AuthenticationError, ConfigurationError, HistoryError, ServerUnavailable
 
 DONE = 0
 SOME_FAILED = 1
 USAGE = 2
+INTERNAL = 70
 OUTPUT_FAILED = 74
 TRY_LATER = 75
 NOT_AUTHORISED = 77
@@ -20,6 +22,7 @@ MEANINGS = {
     DONE: "done",
     SOME_FAILED: "some windows failed, or an output is not what its ledger says",
     USAGE: "wrong usage, or a job with another plan",
+    INTERNAL: "an error of ours",
     OUTPUT_FAILED: "the output or the ledger cannot be written, or the profiles cannot be read",
     TRY_LATER: "the server is down or asks for a long pause, or another process works on the job: try later",
     NOT_AUTHORISED: "not authorised",
@@ -31,6 +34,7 @@ STATUSES = {
     DONE: "done",
     SOME_FAILED: "some_failed",
     USAGE: "refused",
+    INTERNAL: "internal_error",
     OUTPUT_FAILED: "output_failed",
     TRY_LATER: "try_later",
     NOT_AUTHORISED: "not_authorised",
@@ -40,9 +44,11 @@ STATUSES = {
 """The codes in a word, for JSON."""
 
 
-def of(error: Exception) -> int | None:
-    """The code that tells a script what became of the command; None for what is a bug."""
+def of(error: BaseException) -> int:
+    """Return the code that tells a script what became of the command."""
     match error:
+        case Stopped():
+            return error.code
         case ConfigurationError():
             return USAGE
         case AuthenticationError():
@@ -53,9 +59,12 @@ def of(error: Exception) -> int | None:
             return TRY_LATER
         case HistoryError():
             return _of_job(error)
+        case BrokenPipeError():
+            # The reader of our output has gone, and knows why.
+            return SOME_FAILED
         case OutputFailed() | OSError():
             return OUTPUT_FAILED
-    return None
+    return INTERNAL
 
 
 def _of_job(error: HistoryError) -> int:

@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from profile_history.cli.connecting import Asking, Connection, address_in, connected
 from profile_history.cli.display import Health
 from profile_history.cli.stdin import stdin
+from profile_history.cli.stopping import stopper
 from profile_history.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def export(
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import ledger_beside, sink_of
 
-    with Report(json) as report:
+    with stopper, Report(json) as report:
         sink = sink_of(into)
         report.sink = sink.url
         report.ledger = ledger if ledger is not None else ledger_beside(into)

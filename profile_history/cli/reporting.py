@@ -12,10 +12,11 @@ import attrs
 from rich.console import Console
 
 from profile_history.cli import exits
+from profile_history.cli.complaints import sentence
 from profile_history.cli.display import complain
 from profile_history.cli.jobdisplay import counted, duration
 from profile_history.cli.places import command
-from profile_history.cli.running import Stopped
+from profile_history.cli.stopping import Stopped
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs import Failure, JobHeld, JobStatus, Progress, status_of
 from profile_history.jobs.lists import quarantine_beside, rejects_beside
@@ -89,20 +90,20 @@ class Report:
         if error is None:
             took = f"done in {duration(time.monotonic() - self._begun)}"
             return f"{took if self.progress.requests else 'nothing was left to fetch'}: {standing(status)}"
-        ended = {exits.INTERRUPTED: "interrupted", exits.TERMINATED: "terminated"}.get(_code(error), "stopped early")
+        ended = {exits.INTERRUPTED: "interrupted", exits.TERMINATED: "terminated"}.get(exits.of(error), "stopped early")
         if status.plan is None:
             return f"{ended} while the profiles were read, before anything was fetched; run the same command again"
         again = command("resume", self.ledger, self.again)
         return f"{ended}: {standing(status)}; go on with: {again}"
 
     def _summary(self, error: BaseException | None, status: JobStatus | None) -> dict[str, Any]:
-        code = self.code if error is None else _code(error)
+        code = self.code if error is None else exits.of(error)
         progress = self.progress or Progress("planning")
         sink = status.plan.sink if status is not None and status.plan is not None else self.sink
         return {
             "status": exits.STATUSES[code],
             "exit_code": code,
-            "error": None if error is None or isinstance(error, Stopped) else str(error),
+            "error": None if error is None or isinstance(error, Stopped) else sentence(error),
             "ledger": None if self.ledger is None else str(self.ledger),
             "sink": sink,
             **(numbers(status) if status is not None else {}),
@@ -174,12 +175,3 @@ def set_apart(ledger: Path, status: JobStatus) -> list[str]:
         cannot = "cannot be read or stored"
         lines.append(f"{counted(totals.quarantined, 'row')} {cannot}: see {quarantine_beside(ledger)}")
     return lines
-
-
-def _code(error: BaseException) -> int:
-    if isinstance(error, Stopped):
-        return error.code
-    if isinstance(error, KeyboardInterrupt):
-        return exits.INTERRUPTED
-    code = exits.of(error) if isinstance(error, Exception) else None
-    return exits.SOME_FAILED if code is None else code

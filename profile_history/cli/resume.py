@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from profile_history.cli.connecting import Asking, Connection, address_in, connected
 from profile_history.cli.display import Health
 from profile_history.cli.places import ledger_of
+from profile_history.cli.stopping import stopper
 from profile_history.errors import ConfigurationError
 
 
@@ -64,7 +65,7 @@ def _go_on(job: str, into: str | None, connection: Connection, *, json: bool, re
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 
-    with Report(json) as report:
+    with stopper, Report(json) as report:
         ledger = report.ledger = ledger_of(job)
         plan = status_of(ledger, failures=0).plan
         if plan is None:

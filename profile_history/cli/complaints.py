@@ -1,0 +1,38 @@
+"""What is said of an error that ends a command, and with which exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+
+from profile_history.cli import exits
+from profile_history.cli.formats import visible
+
+FLAG = "--traceback"
+
+
+def complain_of(error: BaseException, *, whole: bool) -> int:
+    """Say in one line on stderr what is wrong, and return the exit code.
+
+    Args:
+        error: What ended the command.
+        whole: Whether to print its traceback behind that line.
+    """
+    code = exits.of(error)
+    with contextlib.suppress(OSError):
+        print(f"profile-history: {visible(sentence(error, whole=whole))}", file=sys.stderr)
+        if whole:
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                print(visible(line), file=sys.stderr)
+    return code
+
+
+def sentence(error: BaseException, *, whole: bool = False) -> str:
+    """Return what is wrong, in a sentence without its full stop."""
+    if exits.of(error) == exits.INTERNAL:
+        advice = "report what follows" if whole else f"run the command again with {FLAG}, and report what it prints"
+        return f"an error of ours, {type(error).__name__}: {error}; {advice}"
+    if isinstance(error, OSError):
+        return f"input or output failed: {error}; check where stdout goes"
+    return str(error)
