@@ -19,12 +19,13 @@ else:
         names = globals()
         if name == "__all__" or not name.startswith("__"):
             home = None if name == "__all__" else find_spec(f"{__name__}.{name}")
-            if home is not None and home.submodule_search_locations is None:
+            if home is None:
+                public = import_module(f"{__name__}._public")
+                names.update({public_name: getattr(public, public_name) for public_name in public.__all__})
+                names["__all__"] = public.__all__
+            elif home.submodule_search_locations is None:
                 # The core asks for its own modules in this way, while the public names are being imported.
                 return import_module(home.name)
-            public = import_module(f"{__name__}._public")
-            names.update({public_name: getattr(public, public_name) for public_name in public.__all__})
-            names["__all__"] = public.__all__
         if name not in names:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return names[name]

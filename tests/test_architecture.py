@@ -200,10 +200,10 @@ print(*(name for name in set(sys.modules) - before if name.startswith("profile_h
 from profile_history import *
 assert HistoryClient is profile_history.HistoryClient
 assert profile_history.errors.HistoryError is HistoryError
-assert set(profile_history.__all__) <= set(dir(profile_history))
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(printed) == {"profile_history", "profile_history.version"}
+    assert set(profile_history.__all__) <= set(dir(profile_history))
     with pytest.raises(AttributeError, match="module 'profile_history' has no attribute 'nothing'"):
         profile_history.nothing  # noqa: B018
     with pytest.raises(AttributeError, match="__nothing__"):

@@ -31,10 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(words: Sequence[str]) -> int:
     import importlib.util
 
-    from profile_history.cli.process import prepare, settle
+    from profile_history.cli.process import prepared
 
-    prepare()
-    try:
+    with prepared():
         missing = [name for name in ("cyclopts", "rich") if importlib.util.find_spec(name) is None]
         if not missing:
             from profile_history.cli.app import run
@@ -45,5 +44,3 @@ def _main(words: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    finally:
-        settle()

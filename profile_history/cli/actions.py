@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from profile_history.actions import Action, Channel
+from profile_history.cli.output import print_json
 
 _WIDTH = 120
 
@@ -34,7 +34,7 @@ def actions(
     chosen = [action for action in Action if channel in (None, action.channel)]
     if json_:
         rows = [{"action": action, "channel": action.channel, "label": action.label(lang)} for action in chosen]
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows, readable=True)
         return
     table = Table("action", "channel", "label", box=None, header_style="bold", pad_edge=False)
     for action in chosen:

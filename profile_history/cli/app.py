@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         return exits.SOME_FAILED
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (what we did not expect is told, too)
         return complain_of(error, whole=whole)
     return code if isinstance(code, int) else exits.DONE
 

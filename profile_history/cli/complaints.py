@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 import traceback
 
@@ -20,11 +20,10 @@ def complain_of(error: BaseException, *, whole: bool) -> int:
         whole: Whether to print its traceback behind that line.
     """
     code = exits.of(error)
-    with contextlib.suppress(OSError):
-        print(f"profile-history: {visible(sentence(error, whole=whole))}", file=sys.stderr)
-        if whole:
-            for line in "".join(traceback.format_exception(error)).splitlines():
-                print(visible(line), file=sys.stderr)
+    print(f"profile-history: {visible(sentence(error, whole=whole))}", file=sys.stderr)
+    if whole:
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            print(visible(line), file=sys.stderr)
     return code
 
 
@@ -34,5 +33,8 @@ def sentence(error: BaseException, *, whole: bool = False) -> str:
         advice = "report what follows" if whole else f"run the command again with {FLAG}, and report what it prints"
         return f"an error of ours, {type(error).__name__}: {error}; {advice}"
     if isinstance(error, OSError):
-        return f"input or output failed: {error}; check where stdout goes"
+        reason = error.strerror or type(error).__name__
+        if error.filename is None:
+            return f"input or output failed: {reason}; check where stdout goes"
+        return f"{os.fsdecode(error.filename)} cannot be used: {reason}; check that path"
     return str(error)

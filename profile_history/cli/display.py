@@ -101,9 +101,7 @@ def numbers(stats: Stats, profiles: int | None) -> str:
 
 def complain(console: Console, text: str) -> None:
     """Prints one line as it is, for people and for grep."""
-    # A terminal that has gone is no reason to lose what arrives.
-    with contextlib.suppress(OSError):
-        console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.asynccontextmanager
@@ -126,8 +124,7 @@ async def displayed(view: View, console: Console) -> AsyncIterator[None]:
     finally:
         ticker.cancel()
         await asyncio.wait([ticker])
-        # A terminal that has gone is no reason to lose what arrives.
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError):
             ticker.result()
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from profile_history.errors import ConfigurationError
 
@@ -43,8 +44,25 @@ class OutputFailed(Exception):
         super().__init__(f"{place} cannot be written: {_reason(error)}; {advice}")
 
 
+def check_stdout(else_: str = "") -> TextIO:
+    """Return stdout.
+
+    Args:
+        else_: What to do if it is closed, but to leave it open.
+
+    Raises:
+        ConfigurationError: It is closed.
+    """
+    if sys.stdout is None:
+        raise ConfigurationError(f"stdout is closed; leave it open{else_}")
+    return sys.stdout
+
+
 class StandardOutput:
-    """Stdout, in UTF-8 whatever the locale.
+    """Stdout, in UTF-8 whatever the locale. Use it in `with`.
+
+    Args:
+        else_: What to do if it is closed, but to leave it open.
 
     Attributes:
         finished: Whether all that was written is there.
@@ -54,12 +72,10 @@ class StandardOutput:
 
     place: str | None = "went to stdout"
 
-    def __init__(self) -> None:
+    def __init__(self, *, else_: str = "") -> None:
         self.finished = False
         self.lossy = False
-        if sys.stdout is None:
-            raise ConfigurationError("stdout is closed; leave it open, or pass --output")
-        self._stream = sys.stdout
+        self._stream = check_stdout(else_)
         if isinstance(self._stream, io.TextIOWrapper):
             self._stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
 
@@ -87,6 +103,22 @@ class StandardOutput:
         """
         with _stdout_failing():
             self._stream.write(text)
+
+
+def print_json(value: object, *, readable: bool = False) -> None:
+    """Print a value as JSON to stdout, in UTF-8 whatever the locale.
+
+    Args:
+        value: Texts, numbers, None, and lists and dictionaries of them.
+        readable: Whether people read it, too: then it stands on many lines, and its letters are not escaped.
+
+    Raises:
+        BrokenPipeError: The reader has gone.
+        ConfigurationError: Stdout is closed.
+        OutputFailed: It cannot be written.
+    """
+    with StandardOutput() as output:
+        output.write(json.dumps(value, ensure_ascii=not readable, indent=2 if readable else None) + "\n")
 
 
 def flush_stdout() -> None:
@@ -259,7 +291,7 @@ def opened(path: Path | None, *, overwrite: bool) -> Output:
     Raises:
         ConfigurationError: There cannot be output.
     """
-    return StandardOutput() if path is None else OutputFile(path, overwrite=overwrite)
+    return StandardOutput(else_=", or pass --output") if path is None else OutputFile(path, overwrite=overwrite)
 
 
 def _claimed(part: Path) -> tuple[int, int]:

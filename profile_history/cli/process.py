@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 _STDERR = 2
 _NOWHERE = logging.NullHandler()
 
 
-def prepare() -> None:
-    """Keeps the token out of core files, and the log of the core, which nobody asked for here, off the terminal."""
+class _Messages:
+    """A stream for people, which may fail: a terminal that has gone, or a full disk, is no reason to stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[None]:
+    """Surround a command.
+
+    The token is kept out of core files, and the log of the core, which nobody asked for here, off the terminal. What is
+    printed and has no place in the encoding of stdout is escaped, and nothing fails because stderr does. At the end
+    nothing is left in the buffers that could fail once more while the interpreter ends.
+    """
     _fill_gaps()
     if sys.platform != "win32":
         import resource
@@ -20,9 +49,19 @@ def prepare() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, most))
     logging.getLogger("profile_history").addHandler(_NOWHERE)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if sys.stderr is None:
         # It was closed by whoever started this process; print would turn to stdout instead.
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (for the rest of the process)
+    messages = sys.stderr
+    sys.stderr = cast("TextIO", _Messages(messages))
+    try:
+        yield
+    finally:
+        sys.stderr = messages
+        for stream in (sys.stdout, sys.stderr):
+            _settle(stream)
 
 
 def _fill_gaps() -> None:
@@ -32,11 +71,10 @@ def _fill_gaps() -> None:
     os.close(file)
 
 
-def settle() -> None:
-    """Leaves nothing in the buffers of stdout and stderr that could fail once more while the interpreter ends."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _settle(stream: TextIO | None) -> None:
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

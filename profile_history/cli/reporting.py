@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from profile_history.cli import exits
 from profile_history.cli.complaints import sentence
 from profile_history.cli.display import complain
 from profile_history.cli.jobdisplay import counted, duration
+from profile_history.cli.output import check_stdout, print_json
 from profile_history.cli.places import command
 from profile_history.cli.stopping import Stopped
 from profile_history.errors import ConfigurationError, HistoryError
@@ -28,6 +28,8 @@ _LISTED_FOR_PROGRAMS = 100
 @attrs.define
 class Report:
     """Tells at the end of its block how the job ended, by an error too; the error goes on.
+
+    Where stdout is closed and an object is to go there, the block is not entered: that is a `ConfigurationError`.
 
     Attributes:
         json: Whether to print an object to stdout.
@@ -47,6 +49,8 @@ class Report:
     _begun: float = attrs.field(factory=time.monotonic)
 
     def __enter__(self) -> Self:
+        if self.json:
+            check_stdout()
         return self
 
     def __exit__(
@@ -58,7 +62,7 @@ class Report:
             for line in self._lines(error, status):
                 complain(self.screen, line)
         if self.json:
-            print(json.dumps(self._summary(error, status)), flush=True)
+            print_json(self._summary(error, status))
 
     @property
     def code(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from profile_history.cli import exits
 from profile_history.cli.formats import visible
+from profile_history.cli.output import print_json
 from profile_history.cli.places import command, ledger_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def status(
     ledger = ledger_of(job)
     now = status_of(ledger, failures=_LISTED)
     if json:
-        print(json_.dumps(_object(ledger, now)))
+        print_json(_object(ledger, now))
         return
     for line in _lines(ledger, now):
         print(visible(line))
@@ -71,7 +71,7 @@ def verify(
     differences = verify(ledger, into)
     now = status_of(ledger, failures=0)
     if json:
-        print(json_.dumps({"ledger": str(ledger), "events": now.totals.rows, "differences": differences}))
+        print_json({"ledger": str(ledger), "events": now.totals.rows, "differences": differences})
         return exits.SOME_FAILED if differences else exits.DONE
     for difference in differences:
         print(visible(difference))

@@ -7,6 +7,7 @@ while a prompt waits and while the loop is held, too, and Windows has no others.
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 import signal
 import time
@@ -117,8 +118,10 @@ class Stoppable:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # After the first signal the second still has to work, whatever the interpreter waits for at its end.
-        if stopper.number is None and not self._for_good:
+        if self._for_good:
+            atexit.register(_ignore, [number for number, _ in self._before])
+        elif stopper.number is None:
+            # After the first signal the second still has to work, whatever the interpreter waits for at its end.
             for number, before in self._before:
                 signal.signal(number, before)
 
@@ -126,6 +129,12 @@ class Stoppable:
 def stopped_by() -> int | None:
     """Return the number of the signal that the command is being ended by, if it is."""
     return stopper.number
+
+
+def _ignore(numbers: list[int]) -> None:
+    """Ignore signals while the interpreter takes itself apart: what the command has come to is decided."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _code(number: int) -> int:
