@@ -37,6 +37,10 @@ class Proxy:
         """
         self._tear, self._word = tear, word
 
+    def relent(self) -> None:
+        """Tear nothing more until it is told again."""
+        self._word = None
+
     def close(self) -> None:
         """Ends everything."""
         for one in (self._listener, *self._sockets):

@@ -21,8 +21,8 @@ def table(postgres, request):
     postgres.execute(f"DROP TABLE {name}, {name}_job")
 
 
-async def filled(server, dsn, table, tmp_path, disturb):
-    """Runs a job with many small commits, and disturbs it whenever it has come further."""
+async def filled(server, dsn, table, tmp_path, disturb, relent=lambda: None):
+    """Runs a job with many small commits, and disturbs it whenever it has come further, until it has ended."""
     server.behaviour = Behaviour(latency=0.02)
     async with server.client(window=30) as client:
         job = HistoryJob(
@@ -40,6 +40,7 @@ async def filled(server, dsn, table, tmp_path, disturb):
                 settled = progress.settled_here
                 disturb()
             last = progress
+        relent()
         assert await job.verify() == []
     assert (last.pending, last.failed) == (0, 0)
     return settled
@@ -80,7 +81,7 @@ async def test_a_connection_cut_during_commit_costs_no_row_and_doubles_none(serv
     proxy = Proxy(postgres.port)
     try:
         cut = lambda: proxy.tear_at(b"COMMIT\0", tear)  # noqa: E731 (a word for it)
-        await filled(server, postgres.dsn_at(proxy.port), table, tmp_path, cut)
+        await filled(server, postgres.dsn_at(proxy.port), table, tmp_path, cut, proxy.relent)
         assert proxy.torn
     finally:
         proxy.close()
