@@ -34,8 +34,8 @@ class CountingDisk(Disk):
     def before(self, operation, path):
         self.operations += 1
 
-    def create(self, path):
-        return QuickFile(self, path, super().create(path)._handle)
+    def create(self, path, **options):
+        return QuickFile(self, path, super().create(path, **options)._handle)
 
     def append(self, path, length):
         return QuickFile(self, path, super().append(path, length)._handle)
@@ -124,8 +124,8 @@ class FrailDisk(CountingDisk):
         if self.nth is not None and self.operations >= self.nth:
             raise PowerCut
 
-    def create(self, path):
-        file = super().create(path)
+    def create(self, path, **options):
+        file = super().create(path, **options)
         inode = self.live.get(path)
         if inode is None:
             inode = self.live[path] = Inode()

@@ -12,6 +12,8 @@ import duckdb
 import psycopg
 import pyarrow.parquet as pq
 
+from profile_history.sinks.urls import sink_of
+
 KEYS = ("action", "count", "email", "list_id", "message_id", "xxh", "campaign_id")
 _COLUMNS = ", ".join(f'"{name}"' for name in ("profile", "datetime", *KEYS))
 
@@ -61,7 +63,9 @@ def known_files(directory, ledger, names=()):
     """All files that a job which is at rest may leave below a directory; `names` are those of a database."""
     parts = {name for (name,) in ledger.connection.execute("SELECT name FROM parts")}
     beside = "lake.parquet/" if (directory / "lake.parquet").is_dir() else ""
-    return sorted({*(beside + name for name in parts), *names, "job.ledger", "job.ledger.lock"})
+    lock = getattr(sink_of(ledger.plan.sink), "lock_path", None)
+    locks = [] if lock is None or not ledger.begun else [lock.relative_to(directory).as_posix()]
+    return sorted({*(beside + name for name in parts), *names, *locks, "job.ledger", "job.ledger.lock"})
 
 
 def _counted(rows):

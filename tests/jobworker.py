@@ -62,6 +62,7 @@ class Order:
         delay: So many seconds into it.
         limit: So many bytes no file can be larger than; None for any size.
         racers: How many processes do it, all beginning at the same moment.
+        apart: Whether each of them has a ledger of its own, named by a number behind `ledger`.
     """
 
     sink: str
@@ -76,6 +77,7 @@ class Order:
     delay: float = 0.0
     limit: int | None = None
     racers: int = 1
+    apart: bool = False
 
 
 class Worker:
@@ -105,7 +107,7 @@ class Worker:
         return json.loads(self._process.stdout.readline())
 
     def race(self, order):
-        """Has some processes race; gives for each its pid, status, error and seconds."""
+        """Has some processes race; gives for each its pid, status, error, ledger, seconds, and those since opening."""
         return self.ask(order)["racers"]
 
     def run(self, order):
@@ -129,6 +131,7 @@ class Phases:
     def __init__(self, memory, order):
         self._memory, self._order = memory, order
         self._seen = 0
+        self.opened = None
 
     def watch(self):
         """Has the parts of a job tell where they are."""
@@ -163,6 +166,8 @@ class Phases:
 
     def _enter(self, phase):
         self._memory[0] = phase
+        if PHASES[phase] == "opening":
+            self.opened = time.monotonic()
         if PHASES[phase] == self._order.phase:
             self._seen += 1
             if self._seen == self._order.nth:
@@ -174,7 +179,7 @@ class Phases:
 
 
 async def work(order):
-    """Runs the job to its end."""
+    """Runs the job to its end; an error notes how many requests were sent before it."""
     async with HistoryClient(window=61) as client:
         job = HistoryJob(
             client,
@@ -187,8 +192,12 @@ async def work(order):
             commit_bytes=20_000,
             today=lambda: dt.date.fromisoformat(order.until or order.date_to),
         )
-        async for _ in job.run(until=order.until):
-            pass
+        try:
+            async for _ in job.run(until=order.until):
+                pass
+        except HistoryError as error:
+            error.requests = job.progress.requests
+            raise
 
 
 def child(order, memory):
@@ -197,11 +206,13 @@ def child(order, memory):
     try:
         if order.limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order.limit, order.limit))
-        Phases(memory, order).watch()
+        phases = Phases(memory, order)
+        phases.watch()
         asyncio.run(work(order))
         status = 0
     except HistoryError as error:
-        text = f"{type(error).__name__}: {error}".encode()[: len(memory) - 1]
+        opening = 0.0 if phases.opened is None else time.monotonic() - phases.opened
+        text = f"{error.requests} {opening} {type(error).__name__}: {error}".encode()[: len(memory) - 1]
         memory[1 : 1 + len(text)] = text
     except BaseException:
         traceback.print_exc()
@@ -221,12 +232,14 @@ def carried_out(order):
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         os.close(ending)
-        return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]], "error": said(memory)}
+        return {"status": os.waitstatus_to_exitcode(status), "phase": PHASES[memory[0]], "error": said(memory)["error"]}
 
 
 def said(memory):
-    """The error that a child has left."""
-    return memory[1:].rstrip(b"\0").decode(errors="replace")
+    """The error that a child has left, the requests before it, and the seconds since it began to open the sink."""
+    text = memory[1:].rstrip(b"\0").decode(errors="replace")
+    requests, opening, error = text.split(" ", 2) if text else ("0", "0", "")
+    return {"error": error, "requests": int(requests), "opening": float(opening)}
 
 
 class Race:
@@ -250,9 +263,18 @@ class Race:
             self._left[pids.index(pid)] = 1
             ended[pid] = os.waitstatus_to_exitcode(status), time.monotonic() - begun
         return [
-            {"pid": pid, "status": ended[pid][0], "seconds": ended[pid][1], "error": said(memory)}
-            for pid, memory in zip(pids, self._memories, strict=True)
+            {
+                "pid": pid,
+                "status": ended[pid][0],
+                "seconds": ended[pid][1],
+                "ledger": self._ledger(place),
+                **said(memory),
+            }
+            for place, (pid, memory) in enumerate(zip(pids, self._memories, strict=True))
         ]
+
+    def _ledger(self, place):
+        return f"{self._order.ledger}{place}" if self._order.apart else self._order.ledger
 
     def _forked(self, place, memory):
         pid = os.fork()
@@ -267,7 +289,7 @@ class Race:
             Keeper.finish = finish_last
             os.close(self._opener)
             os.read(self._gate, 1)
-            child(self._order, memory)
+            child(attrs.evolve(self._order, ledger=self._ledger(place)), memory)
         return pid
 
 

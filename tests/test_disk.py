@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 from disks import FaultyDisk
@@ -12,9 +13,8 @@ from profile_history.sinks.disk import DISK, Disk, File
 
 
 def test_a_file_is_written_synced_renamed_and_read(tmp_path):
-    """Creating empties what was there, and appending cuts off what is behind the length."""
+    """Appending cuts off what is behind the length."""
     path, other = tmp_path / "a", tmp_path / "b"
-    path.write_bytes(b"old and long")
     with DISK.create(path) as file:
         file.write(b"one,")
         file.write(memoryview(b"two"))
@@ -29,6 +29,52 @@ def test_a_file_is_written_synced_renamed_and_read(tmp_path):
     DISK.remove(other)
     DISK.remove(other)
     assert DISK.list(tmp_path) == DISK.list(other) == []
+
+
+@pytest.mark.parametrize("name", ["file", "link", "dangling", "fifo"])
+def test_creating_follows_no_link_and_empties_nothing(tmp_path, name):
+    """Whatever has the name stays as it is."""
+    make_each(tmp_path)
+    with pytest.raises(SinkError, match="File exists; it is not this job's: move it away"):
+        DISK.create(tmp_path / name)
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("link", "it is a link, which is not followed: move it away"),
+        ("second", "it has a second name .* make a copy of it that takes its place"),
+        ("fifo", "cannot open: (it is no regular file|No such device)"),
+        ("null", "cannot open: it is no regular file"),
+    ],
+)
+def test_only_a_regular_file_with_one_name_is_appended_to(tmp_path, name, message):
+    """What is behind a link, or another name of the same file, is somebody else's."""
+    make_each(tmp_path)
+    with pytest.raises(SinkError, match=message):
+        DISK.append(Path("/dev/null") if name == "null" else tmp_path / name, 0)
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_link_takes_a_name_and_is_not_renamed(tmp_path):
+    """Also one that leads nowhere; and reading never waits for the other end of a FIFO."""
+    make_each(tmp_path)
+    assert DISK.size(tmp_path / "dangling") is not None
+    with pytest.raises(SinkError, match="it is a link, which is not followed"):
+        DISK.replace(tmp_path / "link", tmp_path / "other")
+    with pytest.raises(SinkError, match="it is no regular file"):
+        DISK.read(tmp_path / "fifo", 0, 1)
+
+
+def make_each(directory):
+    """One of each kind of names."""
+    (directory / "file").write_bytes(b"mine")
+    (directory / "second").hardlink_to(directory / "file")
+    (directory / "link").symlink_to(directory / "file")
+    (directory / "dangling").symlink_to(directory / "nowhere")
+    os.mkfifo(directory / "fifo")
 
 
 def test_a_directory_is_made_with_those_that_it_is_in(tmp_path):

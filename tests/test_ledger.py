@@ -124,7 +124,10 @@ def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tm
         assert keeper.ledger.publishing is None
         assert keeper.verify() == []
         keeper.close()
-        assert {entry.name for entry in tmp_path.iterdir()} == {"history.ndjson", "job.ledger", "job.ledger.lock"}
+        assert {entry.name for entry in tmp_path.iterdir()} == {
+            *("history.ndjson", ".history.ndjson.lock"),
+            *("job.ledger", "job.ledger.lock"),
+        }
     assert len((tmp_path / "history.ndjson").read_text().splitlines()) == 12
 
 

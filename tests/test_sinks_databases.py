@@ -32,6 +32,7 @@ from profile_history.flatrows import FLAT
 from profile_history.sinks.base import Batch, SinkError, Stored, UnitRows
 from profile_history.sinks.bookkeeping import COLUMNS, differences
 from profile_history.sinks.duckdb import DuckDBSink
+from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.postgresql import PostgresSink
 from profile_history.tabling import tabled
 from profile_history.testing.histories import Histories
@@ -62,6 +63,9 @@ class Ledger:
 
     def units(self):
         return iter(sorted(self.rows.items()))
+
+    def check_stop(self):
+        """Nobody interrupts it."""
 
     def apply(self, batch):
         self.last_batch = batch.number
@@ -95,7 +99,8 @@ def simple(number, rows=3):
 
 
 def replaced(*units):
-    return [Stored(unit, 1, 0, 1) for unit in units]
+    """What is there of some units, or of units that `simple` has made."""
+    return [Stored(unit, 1, 0, 3) if isinstance(unit, int) else Stored(unit.unit, 1, 0, len(unit)) for unit in units]
 
 
 def rows_in(*units):
@@ -337,7 +342,7 @@ def test_any_row_is_held_or_refused_with_a_reason(database):
             unit_of(place, [json.dumps(one, ensure_ascii=False).encode() for one in rows])
             for place, rows in enumerate(lists)
         ]
-        batch = Batch(last.number + 1, units, replaced(*(unit.unit for unit in last.units)))
+        batch = Batch(last.number + 1, units, replaced(*last.units))
         nul = [
             (unit.unit, place)
             for unit in batch.units
@@ -373,6 +378,110 @@ def test_a_refused_row_is_named_with_its_reason_and_its_columns(elephant):
         "email": "a\0b",
         "campaign_name": "\0",
     }
+
+
+SWALLOWING = {
+    "a trigger that returns NULL": """
+        CREATE FUNCTION {0}_no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER no BEFORE {1} ON {0} FOR EACH ROW EXECUTE FUNCTION {0}_no()
+    """,
+    "a trigger that lets some pass": """
+        CREATE FUNCTION {0}_no() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN IF coalesce(NEW.message_id, OLD.message_id) = 1 THEN RETURN NULL; END IF;
+            RETURN coalesce(NEW, OLD); END';
+        CREATE TRIGGER no BEFORE {1} ON {0} FOR EACH ROW EXECUTE FUNCTION {0}_no()
+    """,
+    "a trigger that undoes": """
+        CREATE FUNCTION {0}_no() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN IF TG_OP = ''INSERT'' THEN DELETE FROM {0} WHERE unit = NEW.unit;
+            ELSE INSERT INTO {0} SELECT OLD.*; END IF; RETURN NULL; END';
+        CREATE TRIGGER no AFTER {1} ON {0} FOR EACH ROW EXECUTE FUNCTION {0}_no()
+    """,
+    "a rule that does nothing": "CREATE RULE no AS ON {1} TO {0} DO INSTEAD NOTHING",
+    "a rule that puts them elsewhere": """
+        CREATE TABLE {0}_elsewhere (LIKE {0});
+        CREATE RULE no AS ON {1} TO {0} DO INSTEAD INSERT INTO {0}_elsewhere SELECT NEW.*
+    """,
+}
+
+
+def swallowed(database, action, how):
+    """Has the table swallow rows; gives how it stops."""
+    table = database.table
+    database.execute(SWALLOWING[how].format(table, action))
+    kind = "RULE" if "rule" in how else "TRIGGER"
+    return lambda: database.execute(f"DROP {kind} no ON {table}")
+
+
+@pytest.mark.parametrize("how", SWALLOWING)
+def test_rows_that_the_table_swallows_are_not_counted_as_stored(elephant, how):
+    """The transaction is rolled back, and when the table takes rows again, the job goes on."""
+    sink = elephant.sink()
+    with opened(sink, Ledger(), new=True):
+        sink.write(Batch(1, [simple(1)]))
+        stop = swallowed(elephant, "INSERT", how)
+        with pytest.raises(
+            SinkError, match=r"took \d of the 6 rows of batch 2: a trigger, a rule or row-level security"
+        ):
+            sink.write(Batch(2, [simple(2), simple(3)]))
+        assert (found(elephant), noted(elephant)[0][1]) == (rows_in(simple(1)), 1)
+        stop()
+        sink.write(Batch(2, [simple(2), simple(3)]))
+    assert found(elephant) == rows_in(simple(1), simple(2), simple(3))
+
+
+@pytest.mark.parametrize("how", [how for how in SWALLOWING if "elsewhere" not in how])
+def test_rows_that_the_table_does_not_let_go_are_noticed(elephant, how):
+    """They would stand beside those that replace them."""
+    sink = elephant.sink()
+    with opened(sink, Ledger(), new=True):
+        sink.write(Batch(1, [simple(1)]))
+        stop = swallowed(elephant, "DELETE", how)
+        with pytest.raises(
+            SinkError, match=r"(deleted \d rows of the units that batch 2 replaces|took 6 of the 3 rows)"
+        ):
+            sink.write(Batch(2, [simple(1)], replaced(1)))
+        assert (found(elephant), noted(elephant)[0][1]) == (rows_in(simple(1)), 1)
+        stop()
+        sink.write(Batch(2, [simple(1)], replaced(1)))
+    assert found(elephant) == rows_in(simple(1))
+
+
+def test_rows_that_row_level_security_hides_are_noticed(elephant):
+    """From a job that is not the table's owner, or where the owner is held to it, too."""
+    sink, table = elephant.sink(), elephant.table
+    elephant.execute(f"CREATE ROLE {table} LOGIN PASSWORD 'open sesame'")
+    with opened(sink, Ledger(), new=True):
+        sink.write(Batch(1, [simple(1)]))
+    elephant.execute(f"GRANT ALL ON {table}, {table}_job TO {table}")
+    elephant.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    elephant.execute(f"CREATE POLICY writes ON {table} FOR INSERT WITH CHECK (true)")
+    elephant.execute(f"CREATE POLICY reads ON {table} FOR SELECT USING (unit <> 1)")
+    elephant.execute(f"CREATE POLICY deletes ON {table} FOR DELETE USING (unit <> 1)")
+    theirs = PostgresSink(elephant.server.dsn.replace(USER, table), table)
+    with opened(theirs, Ledger(last_batch=1)):
+        with pytest.raises(SinkError, match=r"deleted 0 rows .* ledger counts 3: .* or a trigger, a rule or row-level"):
+            theirs.write(Batch(2, [], replaced(1)))
+        with pytest.raises(SinkError, match=r"took 0 of the 3 rows"):
+            theirs.write(Batch(2, [simple(1)]))
+    assert found(elephant) == rows_in(simple(1))
+
+
+def test_rows_that_somebody_has_changed_are_not_replaced_in_silence(database):
+    """Neither where some were added, nor where some are gone."""
+    sink = database.sink()
+    with opened(sink, Ledger(), new=True):
+        sink.write(Batch(1, [simple(1)]))
+        table = database.table
+        database.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE message_id = 0")
+        with pytest.raises(
+            SinkError, match=r"deleted 4 rows of the units that batch 2 replaces, and the ledger counts 3"
+        ):
+            sink.write(Batch(2, [simple(1)], replaced(1)))
+        database.execute(f"DELETE FROM {table} WHERE message_id = 0")
+        with pytest.raises(SinkError, match=r"deleted 2 rows .* somebody else has deleted or added some"):
+            sink.write(Batch(2, [simple(1)], replaced(1)))
+        assert noted(database)[0][1] == 1
 
 
 # Reading back
@@ -446,7 +555,7 @@ def test_any_name_of_a_table_is_quoted(tmp_path):
     """Blanks, quotes and reserved words are names as well, and case makes no other table, as in DuckDB."""
     path = tmp_path / "a.db"
     with opened(sink := DuckDBSink(path, 'My "select" table'), Ledger("theirs"), new=True):
-        sink.write(Batch(1, [simple(1)], replaced(1)))
+        sink.write(Batch(1, [simple(1)], [Stored(1, 1, 0, 0)]))
         assert list(sink.verify()) == ["unit 1 has 3 rows here and none in the ledger"]
     with pytest.raises(ConfigurationError, match="another job"):
         DuckDBSink(path, 'my "SELECT" table').open(Ledger("mine"), new=True)
@@ -465,11 +574,19 @@ def test_a_file_that_another_process_has_open_is_refused_by_name(duck):
         [sys.executable, "-c", code, str(duck.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"open\n"
-        with pytest.raises(SinkError, match=rf"is open in another process \(PID {other.pid}\): stop it or let it end"):
+        with pytest.raises(JobHeld, match=rf"is open in another process \(PID {other.pid}\): stop it or") as caught:
             duck.sink().open(Ledger(), new=True)
+        assert caught.value.pid == other.pid
         other.stdin.close()
     with opened(duck.sink(), Ledger(), new=True) as last:
         assert last == 0
+
+
+def test_what_is_no_regular_file_is_no_database(tmp_path):
+    """A FIFO would be waited for."""
+    os.mkfifo(tmp_path / "a.db")
+    with pytest.raises(ConfigurationError, match="is no regular file; name another one"):
+        DuckDBSink(tmp_path / "a.db").open(Ledger(), new=True)
 
 
 def test_what_is_no_duckdb_file_is_left_alone(tmp_path):
@@ -578,7 +695,7 @@ def test_a_schema_and_odd_names_are_quoted(postgres):
     """A name before the point is the schema, and case matters, as in PostgreSQL."""
     postgres.execute('CREATE SCHEMA "My ""schema"""')
     with opened(sink := PostgresSink(postgres.dsn, 'My "schema".The "table" {}'), Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)], replaced(1)))
+        sink.write(Batch(1, [simple(1)], [Stored(1, 1, 0, 0)]))
         assert list(sink.verify()) == ["unit 1 has 3 rows here and none in the ledger"]
     tables = postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'My \"schema\"' ORDER BY 1")
     assert tables == [('The "table" {}',), ('The "table" {}_job',)]
@@ -623,9 +740,9 @@ def test_a_second_job_on_a_table_is_refused_by_name(elephant):
     with opened(first, Ledger(), new=True):
         ((pid,),) = first._session.connection.execute("SELECT pg_backend_pid()").fetchall()
         name = f"public.{elephant.table}"
-        match = rf"is writing into {name}: server process {pid} \(profile-history \(process {os.getpid()}\)\)"
+        match = rf"is writing into {name}: server process {pid} \(profile-history \(process {os.getpid()} on "
         for dsn, table in ((elephant.server.dsn, elephant.table), (elephant.server.dsn, name)):
-            with pytest.raises(SinkError, match=match):
+            with pytest.raises(JobHeld, match=match):
                 PostgresSink(dsn, table, **clock.options).open(Ledger("other"), new=True)
         assert clock.now < 4
         first.write(Batch(1, [simple(1)]))
@@ -687,8 +804,9 @@ def test_a_server_that_comes_back_between_batches_is_written_on(elephant, how):
         batch = Batch(3, [simple(99)])
         sink.write(batch)
         ledger.apply(batch)
-        with pytest.raises(SinkError, match="another job"):
+        with pytest.raises(JobHeld, match=f"another job .*process {os.getpid()} on ") as caught:
             elephant.sink(**Clock().options).open(Ledger(), new=False)
+        assert caught.value.pid == os.getpid()
         assert list(sink.verify()) == []
 
 
@@ -738,7 +856,7 @@ def test_a_connection_torn_anywhere_loses_nothing_and_doubles_nothing(elephant, 
     torn = unit_of(50, [row(email="here it tears", message_id=number) for number in range(2)])
     with opened(sink, ledger, new=True):
         for number, batch in enumerate(
-            [Batch(1, units[:6]), Batch(2, [*units[6:], torn], replaced(0, 1)), Batch(3, [simple(51)])], 1
+            [Batch(1, units[:6]), Batch(2, [*units[6:], torn], replaced(*units[:2])), Batch(3, [simple(51)])], 1
         ):
             if number == 2:
                 proxy.tear_at(word, tear)
@@ -779,7 +897,7 @@ def test_when_the_table_has_changed_hands_meanwhile_nothing_is_written(elephant)
     sink, other = elephant.sink(**Clock().options), elephant.sink()
     with opened(sink, Ledger(), new=True):
         elephant.server.restart()
-        with opened(other, Ledger()), pytest.raises(SinkError, match="another job is writing"):
+        with opened(other, Ledger()), pytest.raises(JobHeld, match="another job is writing"):
             sink.write(Batch(1, [simple(1)]))
     assert found(elephant) == Counter()
 

@@ -184,6 +184,70 @@ def test_a_prepared_form_that_is_gone_is_reported(kind, tmp_path):
 
 
 @EACH
+@pytest.mark.parametrize("replaced", [True, False], ids=["rewritten", "renamed"])
+@pytest.mark.parametrize("spoil", ["changed", "longer", "shorter", "link"])
+def test_what_is_published_is_compared_with_the_ledger_first(kind, replaced, spoil, tmp_path):
+    """Whoever changed the prepared file: nothing is renamed, and when it is as it was, the job goes on."""
+    sink, books = filled(tmp_path, kind)
+    if replaced:
+        fill(sink, books, books.batch(units(kind, 2, 3, most=1)))
+    receipt = sink.finish()
+    path, *_ = (*tmp_path.rglob(".*.tmp"), *tmp_path.rglob("*.partial"))
+    whole = path.read_bytes()
+    other = tmp_path / "other"
+    match spoil:
+        case "changed":
+            path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        case "longer":
+            path.write_bytes(whole + b"x")
+        case "shorter":
+            path.write_bytes(whole[:-1])
+        case "link":
+            path.rename(other)
+            path.symlink_to(other)
+    before = files_in(tmp_path)
+    message = "is not what was written|bytes, and by the ledger it has|it is a link, which is not followed"
+    with pytest.raises(SinkError, match=message):
+        sink.publish(receipt)
+    assert files_in(tmp_path) == before
+    path.unlink()
+    path.write_bytes(whole)
+    sink.publish(receipt)
+    sink.publish(receipt)
+    books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+    sink.drop(receipt)
+    assert list(sink.verify()) == []
+
+
+@EACH
+def test_what_is_published_already_is_compared_too(kind, tmp_path):
+    """A run that died behind the renaming does not know, and somebody may have changed the file since."""
+    sink, _ = filled(tmp_path, kind)
+    receipt = sink.finish()
+    sink.publish(receipt)
+    path = tmp_path / ("lake" if kind in DATASETS else "") / receipt.added[0].name
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(SinkError, match="is not what was written"):
+        sink_at(tmp_path, kind).publish(receipt)
+
+
+def test_no_stranger_among_the_parts_is_overwritten(tmp_path):
+    """Neither by a batch nor by what is put together at the end."""
+    sink, books = filled(tmp_path, "none")
+    for name, work in (
+        ("part-00000003-3.parquet", lambda: fill(sink, books, books.batch(units("none", 8, 9)))),
+        ("part-00000001-2.parquet", lambda: finish(sink, books)),
+    ):
+        stranger = tmp_path / "lake" / name
+        stranger.write_text("mine")
+        with pytest.raises(SinkError, match="is there already, and is not this job's; move it away"):
+            work()
+        assert stranger.read_text() == "mine"
+        stranger.unlink()
+        (tmp_path / "lake" / f".{name}.tmp").unlink()
+
+
+@EACH
 def test_publishing_and_dropping_again_is_harmless(kind, tmp_path):
     """A run that died after it had published does not know."""
     for most in (3, 1):

@@ -250,10 +250,14 @@ class Keeper:
         DISK.sync_directory(self.path.parent)
 
     def _open_sink(self, sink: Sink, ledger: Ledger) -> None:
-        self._sink_lock = lock_sink(sink, self.path, self.stop)
+        self._sink_lock = lock = lock_sink(sink, self.path, self.stop)
         if ledger.publishing is not None:
             self._publish()
-        last = sink.open(ledger, new=not ledger.begun)
+        # A job that has stored nothing yet must not clear away what another has begun at its place since.
+        passed_on = lock is not None and not ledger.last_batch and lock.belongs_to_another()
+        last = sink.open(ledger, new=not ledger.begun or passed_on)
+        if lock is not None:
+            lock.claim()
         ledger.begin()
         if sink.keeps_books:
             ledger.recover(last)

@@ -22,8 +22,11 @@ import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Batch, Books, Part, Receipt, SinkError, Stored
-from profile_history.sinks.disk import DISK, Disk, File
+from profile_history.sinks.disk import DISK, Disk, File, lock_beside
 from profile_history.sinks.packing import packing_of
+
+_CHANGED = "is not what was written"
+_PUT_BACK = "put the file back as it was, and resume the job"
 
 
 class Format(Protocol):
@@ -56,6 +59,7 @@ class Appending:
         if not path.name:
             raise ConfigurationError(f"{path} names no file")
         self._path = path
+        self.lock_path = lock_beside(path)
         self._partial = path.with_name(f"{path.name}.partial")
         self._format = format
         self._packing = packing_of(path)
@@ -184,9 +188,7 @@ class Appending:
         """The bytes of a part without its dead rows, and how many rows are left."""
         data = self._read(part)
         if hashlib.sha256(data).hexdigest() != part.checksum:
-            raise SinkError(
-                f"{self._where(part)} is not what was written; put the file back as it was, and resume the job"
-            )
+            raise SinkError(f"{_where(self._path.with_name(part.name), part)} {_CHANGED}; {_PUT_BACK}")
         if not dead:
             return data, part.rows
         rows = self._format.split(self._packing.unpack(data))
@@ -196,9 +198,6 @@ class Appending:
 
     def _read(self, part: Part) -> bytes:
         return self._disk.read(self._path.with_name(part.name), part.offset, part.size)
-
-    def _where(self, part: Part) -> str:
-        return f"{self._path.with_name(part.name)}, bytes {part.offset} to {part.offset + part.size},"
 
     def publish(self, receipt: Receipt) -> None:
         """See `Sink.publish`."""
@@ -210,10 +209,35 @@ class Appending:
                 self._disk.remove(self._path)
         elif self._disk.size(source) is not None:
             self._refuse_foreign(there, receipt)
+            self._compare(source, receipt.added)
             self._disk.replace(source, self._path)
-        elif there != _sizes(receipt.added)[self._path.name]:
+        elif there is None:
             raise SinkError(f"{source} is missing; put it back, and resume the job")
+        else:
+            self._compare(self._path, receipt.added)
         self._disk.sync_directory(self._path.parent)
+
+    def _compare(self, path: Path, parts: Sequence[Part]) -> None:
+        """Refuse a file that is not, byte for byte, what the ledger says of it.
+
+        Args:
+            path: The file.
+            parts: What the ledger says.
+
+        Raises:
+            SinkError: It differs; the error says in what.
+        """
+        size = _sizes(parts)[self._path.name]
+        if (there := self._disk.size(path)) != size:
+            raise SinkError(f"{path} {_sized(there)}, and by the ledger it {_sized(size)}; {_PUT_BACK}")
+        for fault in filter(None, (self._difference(path, part) for part in parts)):
+            raise SinkError(f"{fault}; {_PUT_BACK}")
+
+    def _difference(self, path: Path, part: Part) -> str | None:
+        if self._books is not None:
+            self._books.check_stop()
+        data = self._disk.read(path, part.offset, part.size)
+        return None if hashlib.sha256(data).hexdigest() == part.checksum else f"{_where(path, part)} {_CHANGED}"
 
     def _refuse_foreign(self, there: int | None, receipt: Receipt) -> None:
         if there != _sizes(receipt.removed).get(self._path.name):
@@ -245,10 +269,11 @@ class Appending:
 
     def _fault(self, part: Part) -> str | None:
         data = self._read(part)
+        where = _where(self._path.with_name(part.name), part)
         if hashlib.sha256(data).hexdigest() != part.checksum:
-            return f"{self._where(part)} is not what was written"
+            return f"{where} {_CHANGED}"
         rows = len(self._format.split(self._packing.unpack(data)))
-        return None if rows == part.rows else f"{self._where(part)} has {rows} rows, and the ledger counts {part.rows}"
+        return None if rows == part.rows else f"{where} has {rows} rows, and the ledger counts {part.rows}"
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -260,6 +285,10 @@ def _sizes(parts: Iterable[Part]) -> Counter[str]:
     for part in parts:
         sizes[part.name] = max(sizes[part.name], part.offset + part.size)
     return sizes
+
+
+def _where(path: Path, part: Part) -> str:
+    return f"{path}, bytes {part.offset} to {part.offset + part.size},"
 
 
 def _sized(size: int | None) -> str:

@@ -14,7 +14,7 @@ import attrs
 import pyarrow as pa
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.base import Books
+from profile_history.sinks.base import Batch, Books, SinkError
 from profile_history.sinks.tables import FULL_SCHEMA
 from profile_history.version import __version__
 
@@ -91,6 +91,35 @@ class Place:
     def _gone(self, books: Books) -> ConfigurationError:
         return ConfigurationError(
             f"{self.name} is gone, and {books.last_batch} batches with it: bring it back, or begin a new job"
+        )
+
+
+def check_counts(place: str, batch: Batch, *, deleted: int, inserted: int, swallows: str = "") -> None:
+    """Compare what a database did with what it was told to do, before the transaction is committed.
+
+    Args:
+        place: The table, for messages.
+        batch: What it was given.
+        deleted: How many rows of the units that the batch replaces it says it has deleted.
+        inserted: How many rows of the batch it says it has taken.
+        swallows: What in a database of this kind keeps rows from being stored or deleted without an error, if anything.
+
+    Raises:
+        SinkError: They differ.
+    """
+    if deleted != (known := sum(stored.rows for stored in batch.replaced)):
+        raise SinkError(
+            f"{place} deleted {deleted} rows of the units that batch {batch.number} replaces, and the ledger counts "
+            f"{known}: somebody else has deleted or added some"
+            + (f", or {swallows} of the table keeps them" if swallows else "")
+            + "; `verify` names the units. Put the rows as they were, or begin a new job with another table; nothing "
+            "of the batch was stored"
+        )
+    if inserted != batch.rows:
+        raise SinkError(
+            f"{place} took {inserted} of the {batch.rows} rows of batch {batch.number}"
+            + (f": {swallows} of the table keeps or changes them; remove it" if swallows else "; see to the database")
+            + ", or name another table. Nothing of the batch was stored; resume the job"
         )
 
 

@@ -27,6 +27,7 @@ _ADVICE = {
     errno.ENOENT: "put it back",
     errno.EEXIST: "it is not this job's: move it away",
     errno.ELOOP: "it is a link, which is not followed: move it away",
+    errno.EMLINK: "make a copy of it that takes its place",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
 _HAS_DIRECTORIES_TO_SYNC = os.name == "posix"
@@ -78,12 +79,10 @@ class Disk:
             SinkError: It cannot be opened, or is no regular file.
         """
         with self.doing("open", path):
-            # A FIFO would wait for a reader.
-            number = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            handle = os.fdopen(number, "r+b", buffering=0)
+            handle = os.fdopen(_open_regular(path, os.O_RDWR | os.O_NOFOLLOW), "r+b", buffering=0)
             try:
-                if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-                    raise OSError(errno.EINVAL, "it is no regular file")
+                if os.fstat(handle.fileno()).st_nlink > 1:
+                    raise OSError(errno.EMLINK, "it has a second name (a hard link), and would change there, too")
                 handle.truncate(length)
                 handle.seek(length)
             except BaseException:
@@ -93,13 +92,23 @@ class Disk:
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
         """Some bytes of a file; fewer where it ends."""
-        with self.doing("read", path), path.open("rb") as file:
+        with self.doing("read", path), os.fdopen(_open_regular(path, os.O_RDONLY), "rb") as file:
             file.seek(offset)
             return file.read(size)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Gives a file another name in the same directory; what has that name goes."""
+        """Give a file another name in the same directory; what has that name goes.
+
+        Args:
+            source: The file; a link is refused.
+            target: Its new name.
+
+        Raises:
+            SinkError: It cannot be renamed.
+        """
         with self.doing("rename", target):
+            if source.is_symlink():
+                raise OSError(errno.ELOOP, f"{source.name} is a link")
             source.replace(target)
 
     def sync_directory(self, path: Path) -> None:
@@ -134,10 +143,11 @@ class Disk:
     def size(self, path: Path) -> int | None:
         """How many bytes a file has; None where nothing has that name."""
         with self.doing("look at", path):
-            try:
-                return path.stat().st_size
-            except FileNotFoundError:
-                return None
+            # A link that leads nowhere takes the name as well.
+            for look in (path.stat, path.lstat):
+                with contextlib.suppress(FileNotFoundError):
+                    return look().st_size
+            return None
 
     def list(self, directory: Path) -> list[Path]:
         """All that is in a directory, in order; nothing where there is no such directory."""
@@ -146,6 +156,15 @@ class Disk:
                 return sorted(directory.iterdir())
             except FileNotFoundError:
                 return []
+
+
+def _open_regular(path: Path, flags: int) -> int:
+    # Without O_NONBLOCK a FIFO would wait for its other end.
+    number = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return number
 
 
 class File:
@@ -187,6 +206,15 @@ class File:
                 pass
         finally:
             self._handle.close()
+
+
+def lock_beside(path: Path) -> Path:
+    """Return the lock file of a file, which is the same however the file is called.
+
+    Args:
+        path: The file, which need not be there.
+    """
+    return path.with_name(f".{path.name}.lock")
 
 
 DISK = Disk()

@@ -9,7 +9,9 @@ Credentials stay with the pipeline.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -88,6 +90,18 @@ class DltSink:
         self.table = naming.normalize_table_identifier(self.table)
         self._job_table = naming.normalize_table_identifier(job_table(self.table))
         self.url = f"dlt:{destination.destination_name}/{self.pipeline.dataset_name}?table={quote(self.table)}"
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that one job at a time holds locked: of the table, where dlt keeps its pipelines.
+
+        Two pipelines that load into one table are kept apart as well, if they are kept in one place.
+        """
+        with self._failing(), self.pipeline.destination_client() as client:
+            credentials = getattr(client.config, "credentials", None)
+            place = [str(getattr(credentials, name, None)) for name in ("host", "port", "database")]
+        key = hashlib.sha256("\n".join([self.url, client.config.fingerprint(), *place]).encode()).hexdigest()
+        return Path(self.pipeline.pipelines_dir, f".profile_history.{key[:16]}.lock")
 
     def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
         """Aborts what a run that died left undone, and makes the table that says whose the rows are.
@@ -196,13 +210,19 @@ class DltSink:
     def _load(self, batch: Batch) -> None:
         rows = _rows_of(batch)
         for _ in range(2):
-            info = self._run(self.table, rows, write_disposition=_MERGE, merge_key="unit", columns=_HINTS)
-            jobs = [job for package in info.load_packages for job in package.jobs["completed_jobs"]]
+            self._run(self.table, rows, write_disposition=_MERGE, merge_key="unit", columns=_HINTS)
             # A file whose confirmation was lost is in the staging table twice, and so are its rows in the table;
             # merged once more, they are right.
-            if not any(job.job_file_info.retry_count for job in jobs) or self._rows(batch.number) == batch.rows:
+            if (there := self._rows(batch.number)) == batch.rows:
                 return
-        raise SinkError(f"{self.url}: batch {batch.number} was loaded twice, and never whole and once")
+        with self.pipeline.sql_client() as client, client.begin_transaction():
+            # Else the next start would take the batch for stored.
+            where = f"{self._columns('batch')} = {batch.number}"
+            client.execute_sql(f"DELETE FROM {self._qualified(self.table)} WHERE {where}")
+        raise SinkError(
+            f"{self.url}: batch {batch.number} was loaded twice, and the table took {there} of its {batch.rows} rows; "
+            "if a trigger, a rule or row-level security of the table keeps them, remove it, and resume the job"
+        )
 
     def _delete(self, number: int, replaced: Sequence[Stored]) -> None:
         """Deletes units and notes the batch, which leaves no row to be seen by, in one transaction."""

@@ -18,9 +18,20 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError('DuckDB needs duckdb and pyarrow: python -m pip install "profile-history[duckdb]"') from error
 
-from profile_history.errors import UsageError
+from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
-from profile_history.sinks.bookkeeping import COLUMNS, JOB_COLUMNS, LAYOUT, WRITER, Place, differences, job_table
+from profile_history.sinks.bookkeeping import (
+    COLUMNS,
+    JOB_COLUMNS,
+    LAYOUT,
+    WRITER,
+    Place,
+    check_counts,
+    differences,
+    job_table,
+)
+from profile_history.sinks.disk import lock_beside
+from profile_history.sinks.lock import JobHeld
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _INCOMING, _REPLACED = "profile_history_incoming", "profile_history_replaced"
@@ -63,13 +74,21 @@ class DuckDBSink:
         self._job_table = job_table(self.table)
         self.url = f"{self.path.as_posix()}?table={quote(self.table)}"
 
+    @property
+    def lock_path(self) -> Path:
+        """The file that one job at a time holds locked: beside the database, wherever links to it are."""
+        return lock_beside(self.path.resolve())
+
     def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
         """Opens the file, and makes the tables where there are none.
 
         Raises:
-            ConfigurationError: The table is there and is not this job's. Nothing was written.
-            SinkError: The file cannot be opened, for one because another process holds it.
+            ConfigurationError: The table is there and is not this job's, or the path is no file. Nothing was written.
+            JobHeld: Another process has the file open.
+            SinkError: The file cannot be opened.
         """
+        if self.path.exists() and not self.path.is_file():
+            raise ConfigurationError(f"{self.path} is no regular file; name another one")
         with self._failing():
             self._connection = duckdb.connect(str(self.path))
         try:
@@ -94,17 +113,22 @@ class DuckDBSink:
         """Replaces and adds rows, and notes the number of the batch, in one transaction.
 
         Raises:
-            SinkError: It cannot be written; nothing of it is there, or all of it when the disk failed in the very end.
+            SinkError: It cannot be written, or the rows that it replaces are not those that the ledger knows; nothing
+                of it is there, or all of it when the disk failed in the very end.
         """
         replaced = pa.table({"unit": pa.array([stored.unit for stored in batch.replaced], pa.int64())})
         table = _quoted(self.table)
+        deleted = inserted = 0
         with self._transaction() as connection:
             if batch.replaced:
                 with _registered(connection, _REPLACED, replaced):
-                    connection.execute(f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})")
+                    query = f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})"
+                    ((deleted,),) = connection.execute(query).fetchall()
             if batch.units:
                 with _registered(connection, _INCOMING, batch.table):
-                    connection.execute(f"INSERT INTO {table} ({_NAMES}) SELECT {_NAMES} FROM {_INCOMING}")
+                    query = f"INSERT INTO {table} ({_NAMES}) SELECT {_NAMES} FROM {_INCOMING}"
+                    ((inserted,),) = connection.execute(query).fetchall()
+            check_counts(self.url, batch, deleted=deleted, inserted=inserted)
             self._note(connection, batch.number)
         self._last = batch.number
         return Receipt()
@@ -198,8 +222,9 @@ class DuckDBSink:
         except (duckdb.Error, OSError) as error:
             words = str(error)
             if holder := _HOLDER.search(words):
-                raise SinkError(
-                    f"{self.path} is open in another process (PID {holder[1]}): stop it or let it end, then resume"
+                raise JobHeld(
+                    f"{self.path} is open in another process (PID {holder[1]}): stop it or let it end, then resume",
+                    int(holder[1]),
                 ) from error
             failed = SinkError(f"{self.path}: {words}")
             # In other words than DuckDB's of today, the lock of another process would come here too.

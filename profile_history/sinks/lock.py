@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from profile_history.errors import HistoryError
+from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.sinks.base import Sink
 from profile_history.sinks.disk import DISK
 
@@ -73,13 +73,18 @@ class FileLock:
         path: The lock file; it is made if it is not there.
         ledger: The ledger of the job that takes the lock, for those who are turned away.
         stop: Set when the job is being left; it also ends the waiting for another run that leaves.
+        remembers: Whether the file says which job was the last to `claim` it when nobody holds the lock.
     """
 
-    def __init__(self, path: Path, ledger: Path, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, path: Path, ledger: Path, stop: threading.Event | None = None, *, remembers: bool = False
+    ) -> None:
         self.path = path
         self._ledger = ledger
         self._stop = stop or threading.Event()
+        self._remembers = remembers
         self._file: int | None = None
+        self._left = b""
 
     def acquire(self) -> Holder | None:
         """Take the lock at once, or not at all; only a run of this process that is leaving is waited for.
@@ -101,16 +106,31 @@ class FileLock:
         except BaseException:
             os.close(file)
             raise
-        os.ftruncate(file, 0)
-        note = f"{os.getpid()} {socket.gethostname()} ".encode() + os.fsencode(self._ledger.absolute())
-        os.pwrite(file, note[:_LONGEST_NOTE], 0)
+        if self._remembers:
+            _, _, last = os.pread(file, _LONGEST_NOTE, 0).partition(b" ")
+            self._left = b"- " + last if last else b""
+        _write(file, f"{os.getpid()} {socket.gethostname()} ".encode() + os.fsencode(self._ledger.absolute()))
         self._file = file
         return None
+
+    def belongs_to_another(self) -> bool:
+        """Return whether the last job that has claimed the lock, or was killed with it, had another ledger."""
+        ledger = _parsed(self._left).ledger
+        if not ledger or ledger == str(self._ledger.absolute()):
+            return False
+        try:
+            return not self._ledger.samefile(ledger)
+        except OSError:
+            return True
+
+    def claim(self) -> None:
+        """Leave the name of this job's ledger behind when the lock is given back."""
+        self._left = f"- {socket.gethostname()} ".encode() + os.fsencode(self._ledger.absolute())
 
     def release(self) -> None:
         """Give the lock back; safe to call twice."""
         if self._file is not None:
-            os.ftruncate(self._file, 0)
+            _write(self._file, self._left)
             with _both:
                 del _leaving[_key(self._file)]
                 os.close(self._file)
@@ -142,14 +162,19 @@ def lock_sink(sink: Sink, ledger: Path, stop: threading.Event) -> FileLock | Non
         The lock, or None if the sink has none.
 
     Raises:
+        ConfigurationError: There is a file where the directory of the sink should be.
         JobHeld: Another job fills the sink; the error names its process and its ledger.
         SinkError: The lock file cannot be made.
     """
     path: Path | None = getattr(sink, "lock_path", None)
     if path is None:
         return None
+    if path.parent.exists() and not path.parent.is_dir():
+        raise ConfigurationError(
+            f"{path.parent} is a file, and {sink.url} needs a directory there; choose another output"
+        )
     DISK.make_directory(path.parent)
-    lock = FileLock(path, ledger, stop)
+    lock = FileLock(path, ledger, stop, remembers=True)
     with DISK.doing("lock", path):
         holder = lock.acquire()
     if holder is None:
@@ -200,10 +225,20 @@ def _key(file: int) -> tuple[int, int]:
 
 
 def _read(file: int) -> Holder:
-    words = os.fsdecode(os.pread(file, _LONGEST_NOTE, 0)).rstrip("\n").split(" ", 2)
-    if len(words) < 2 or not words[0].isdecimal():
+    return _parsed(os.pread(file, _LONGEST_NOTE, 0))
+
+
+def _parsed(note: bytes) -> Holder:
+    words = os.fsdecode(note).rstrip("\n").split(" ", 2)
+    if len(words) < 2:
         return Holder(None)
-    return Holder(int(words[0]), words[1], words[2] if len(words) > 2 else "")
+    pid = int(words[0]) if words[0].isdecimal() else None
+    return Holder(pid, words[1], words[2] if len(words) > 2 else "")
+
+
+def _write(file: int, note: bytes) -> None:
+    os.ftruncate(file, 0)
+    os.pwrite(file, note[:_LONGEST_NOTE], 0)
 
 
 def _is_alive(pid: int) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"part-(\d{8,})-(\d+)\.parquet")
 _TEMPORARY = re.compile(rf"\.{_NAME.pattern}\.tmp")
+_LOCK = ".profile_history.lock"
 _PART_BYTES = 128 * 1024 * 1024
 
 
@@ -51,6 +52,7 @@ class ParquetSink:
         self, directory: str | Path, *, partition: str = "none", part_bytes: int = _PART_BYTES, disk: Disk = DISK
     ) -> None:
         self._directory = Path(directory)
+        self.lock_path = self._directory / _LOCK
         self._partitioning = Partitioning(partition)
         self._part_bytes = part_bytes
         self._disk = disk
@@ -62,9 +64,9 @@ class ParquetSink:
 
     def open(self, books: Books, *, new: bool) -> int:
         """See `Sink.open`."""
-        if self._directory.is_file():
+        if self._directory.exists() and not self._directory.is_dir():
             raise ConfigurationError(f"{self._directory} is a file; a Parquet dataset is a directory")
-        there = list(self._files(self._directory))
+        there = [name for name in self._files(self._directory) if name != _LOCK]
         if new and there:
             raise ConfigurationError(
                 f"{self._directory} is not empty: it holds {concerned(there)}; empty it, or choose another directory"
@@ -114,10 +116,16 @@ class ParquetSink:
             if 0 < gone < part.rows:
                 left = parquetfile.without(parquetfile.read(self._disk, path), units)
                 added.append(self._prepared(_next_name(part, batch.number), part.first, part.last, left))
+        self._refuse_foreign(added)
         for part in added:
             self._disk.replace(self._temporary(part), self._directory / part.name)
         self._sync(added)
         return Receipt(added, removed)
+
+    def _refuse_foreign(self, parts: Iterable[Part]) -> None:
+        for path in (self._directory / part.name for part in parts):
+            if self._disk.size(path) is not None:
+                raise SinkError(f"{path} is there already, and is not this job's; move it away, and resume the job")
 
     def _parts(self, batches: Iterable[int] | None = None) -> list[Part]:
         assert self._books is not None
@@ -165,13 +173,22 @@ class ParquetSink:
 
     def publish(self, receipt: Receipt) -> None:
         """See `Sink.publish`."""
+        prepared = [part for part in receipt.added if self._disk.size(self._temporary(part)) is not None]
+        self._refuse_foreign(prepared)
         for part in receipt.added:
-            path, temporary = self._directory / part.name, self._temporary(part)
-            if self._disk.size(temporary) is not None:
-                self._disk.replace(temporary, path)
-            elif self._disk.size(path) != part.size:
-                raise SinkError(f"{temporary} is missing; put it back, and resume the job")
+            self._compare(part, self._temporary(part) if part in prepared else self._directory / part.name)
+        for part in prepared:
+            self._disk.replace(self._temporary(part), self._directory / part.name)
         self._sync(receipt.added)
+
+    def _compare(self, part: Part, path: Path) -> None:
+        """Refuse a file that is not, byte for byte, what the ledger says of it."""
+        if (size := self._disk.size(path)) is None:
+            raise SinkError(f"{self._temporary(part)} is missing; put it back, and resume the job")
+        if size != part.size:
+            raise SinkError(f"{_sized(path, size, part.size)}; put it back as it was, and resume the job")
+        if parquetfile.checksum(self._disk, path, part.size) != part.checksum:
+            raise SinkError(f"{path} is not what was written; put it back as it was, and resume the job")
 
     def drop(self, receipt: Receipt) -> None:
         """See `Sink.drop`."""

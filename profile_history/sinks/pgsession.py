@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import socket
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +33,9 @@ _ABANDONED = "250"
 # The states of errors with which the server ends a connection.
 _LAST_WORDS = ("08", "57P", "25P03")
 
+_APPLICATION = re.compile(r"profile-history \(process (\d+) ")
+_LONGEST_HOST = 25
+
 _DURABLE = """
     SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'
 """
@@ -47,7 +52,15 @@ _HOLDER = """
 
 
 class Held(Exception):
-    """Another connection has the lock of the table; the message says which."""
+    """Another connection has the lock of the table; the message says which.
+
+    Attributes:
+        pid: The process at its other end if it is one of ours, else None.
+    """
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
 
 
 @attrs.define(eq=False)
@@ -145,7 +158,8 @@ class Session:
             halves = [int.from_bytes(key[:4]), int.from_bytes(key[4:])]
             holders = connection.execute(_HOLDER, halves).fetchall()
             who = ", ".join(f"server process {pid} ({name})" for pid, name in holders) or "somebody who has just gone"
-            raise Held(f"another job is writing into {self.schema}.{self.table}: {who}")
+            named = [int(known[1]) for _, name in holders if (known := _APPLICATION.match(name))]
+            raise Held(f"another job is writing into {self.schema}.{self.table}: {who}", *named[:1])
         mine = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         self._backend = connection.execute(mine).fetchone()
 
@@ -175,6 +189,7 @@ def address(dsn: str) -> tuple[str, str]:
             f"/{quote(str(given.get('dbname') or ''), safe='')}",
         )
     )
-    name = f"profile-history (process {os.getpid()})"
+    # The server keeps 63 bytes of it.
+    name = f"profile-history (process {os.getpid()} on {socket.gethostname()[:_LONGEST_HOST]})"
     known = {"fallback_application_name": name, **_WATCH, **given, "client_encoding": "utf8"}
     return SecretText(make_conninfo("", **known)), url

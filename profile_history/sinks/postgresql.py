@@ -16,9 +16,19 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError('PostgreSQL needs psycopg, pyarrow: python -m pip install "profile-history[postgres]"') from error
 
-from profile_history.errors import ConfigurationError
+from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
-from profile_history.sinks.bookkeeping import COLUMNS, JOB_COLUMNS, LAYOUT, WRITER, Place, differences, job_table
+from profile_history.sinks.bookkeeping import (
+    COLUMNS,
+    JOB_COLUMNS,
+    LAYOUT,
+    WRITER,
+    Place,
+    check_counts,
+    differences,
+    job_table,
+)
+from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.pgsession import Held, Session, address
 from profile_history.sinks.refusing import with_nul
 
@@ -31,6 +41,7 @@ _LONGEST_NAME = 63
 _PREDECESSOR = 1.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _AT_ONCE = 10_000
+_SWALLOWS = "a trigger, a rule or row-level security"
 
 
 @attrs.define(eq=False)
@@ -82,7 +93,8 @@ class PostgresSink:
 
         Raises:
             ConfigurationError: The table is there and is not this job's. Nothing was written.
-            SinkError: The server cannot be reached, or another job is writing into the table.
+            JobHeld: Another job is writing into the table.
+            SinkError: The server cannot be reached.
         """
         pauses = self._pauses(_PREDECESSOR)
         try:
@@ -90,7 +102,7 @@ class PostgresSink:
                 try:
                     self._session.connect()
                 except Held as held:
-                    self._wait(pauses, SinkError(f"{held}; stop it or let it end, then resume"))
+                    self._wait(pauses, _held(held))
             self._last = self._admitted(books)
             self._make_staging()
         except psycopg.Error as error:
@@ -111,6 +123,7 @@ class PostgresSink:
         """Replaces and adds rows, and notes the number of the batch, in one transaction.
 
         Raises:
+            JobHeld: Another job has taken the table while the connection was lost.
             SinkError: It cannot be written, or the connection stays lost; then all of it may be there or nothing.
         """
         pauses: Iterator[float] | None = None
@@ -124,7 +137,7 @@ class PostgresSink:
                     raise self._failed(error) from error
                 self._session.close()
                 pauses = pauses or self._pauses(self.patience)
-                self._wait(pauses, self._failed(error))
+                self._wait(pauses, _held(error) if isinstance(error, Held) else self._failed(error))
         self._last = batch.number
         return Receipt()
 
@@ -187,14 +200,22 @@ class PostgresSink:
     def _commit(self, batch: Batch) -> None:
         connection, session = self._session.connection, self._session
         table, jobs = session.identifier(session.table), session.identifier(self._job_table)
+        replaced = [stored.unit for stored in batch.replaced]
+        deleted = 0
         with connection.transaction():
             if batch.units:
                 self._stage(batch)
             if batch.replaced:
                 query = sql.SQL("DELETE FROM {} WHERE unit = ANY(%s)").format(table)
-                connection.execute(query, [[stored.unit for stored in batch.replaced]])
+                deleted = connection.execute(query, [replaced]).rowcount
             query = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(table, _NAMES, _NAMES, _STAGING)
-            connection.execute(query)
+            said = connection.execute(query).rowcount
+            # A rule may have put the rows elsewhere, and a trigger may have deleted them again.
+            query = sql.SQL("SELECT count(*) FROM {} WHERE unit = ANY(%s)").format(table)
+            units = [*replaced, *(unit.unit for unit in batch.units)]
+            ((there,),) = connection.execute(query, [units]).fetchall()
+            inserted = said if said != batch.rows else there
+            check_counts(self.url, batch, deleted=deleted, inserted=inserted, swallows=_SWALLOWS)
             query = sql.SQL("UPDATE {} SET last_batch = %s WHERE job = %s AND last_batch = %s").format(jobs)
             if connection.execute(query, [batch.number, self._job, self._last]).rowcount != 1:
                 raise SinkError(
@@ -230,7 +251,7 @@ class PostgresSink:
             yield min(pause, left)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _wait(self, pauses: Iterator[float], failure: SinkError) -> None:
+    def _wait(self, pauses: Iterator[float], failure: HistoryError) -> None:
         pause = next(pauses, None)
         if pause is None:
             raise failure
@@ -240,6 +261,10 @@ class PostgresSink:
         failed = SinkError(f"{self.url}: {' '.join(str(error).split())}")
         failed.hint = "see to the server (that it runs, lets you in and has space), then resume the job"
         return failed
+
+
+def _held(held: Held) -> JobHeld:
+    return JobHeld(f"{held}; stop it or let it end, then resume", held.pid)
 
 
 def _values(column: pa.Array) -> list[Any]:
