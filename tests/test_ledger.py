@@ -6,11 +6,16 @@ import json
 import os
 import socket
 import sqlite3
+import tempfile
 import threading
 from collections import Counter
+from itertools import count
+from pathlib import Path
 
 import duckdb
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from profile_history import ConfigurationError, HistoryClient, Profile
 from profile_history.errors import DecodeError
@@ -29,7 +34,7 @@ from profile_history.jobs.sources.counting import Counted
 from profile_history.jobs.states import Entry, Quarantined, Record, Status
 from profile_history.lanes import Quarantined as OddRow
 from profile_history.reading import Contents
-from profile_history.sinks import SinkError, sink_of
+from profile_history.sinks import Receipt, SinkError, sink_of
 from profile_history.windows import Order, Window
 
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 1, 31)
@@ -129,6 +134,60 @@ def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tm
             *("job.ledger", "job.ledger.lock"),
         }
     assert len((tmp_path / "history.ndjson").read_text().splitlines()) == 12
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=6), max_size=4))
+def test_rows_move_up_by_those_that_are_gone_before_them(batches):
+    """In each batch by itself, whichever units of it were replaced."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "job.ledger")
+        plan_job(path, plan_for(path.parent), MemorySource(PROFILES), threading.Event())
+        with Ledger(path) as ledger:
+            expected = {}
+            numbers = count(10)
+            for batch, units in enumerate(batches, 1):
+                place = moved = 0
+                for rows, gone in units:
+                    number = next(numbers)
+                    table, values = ("dead", (number, batch, place, rows)) if gone else ("units", None)
+                    if gone:
+                        ledger.connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", values)
+                    else:
+                        ledger.connection.execute(
+                            "INSERT INTO units (number, profile, date_from, date_to, status, rows, batch, place) "
+                            "VALUES (?, 1, 0, 0, 1, ?, ?, ?)",
+                            (number, rows, batch, place),
+                        )
+                        expected[number] = moved
+                        moved += rows
+                    place += rows
+            ledger.published(Receipt())
+            query = "SELECT number, place FROM units WHERE number >= 10"
+            assert dict(ledger.connection.execute(query)) == expected
+            assert list(ledger.dead()) == []
+
+
+def test_taking_note_of_the_final_files_is_interrupted_as_a_whole(path):
+    """However many units it is about; the next run does it again."""
+    keeper = keeper_of(path)
+    keeper.ledger.connection.executescript(
+        "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) "
+        "INSERT INTO units (number, profile, date_from, date_to, status, rows, batch, place) "
+        "SELECT i, 1, 0, 0, 1, 1, 1, 2 * i FROM n; "
+        "INSERT INTO dead SELECT number, batch, place - 1, 1 FROM units WHERE number >= 100"
+    )
+    before = keeper.ledger.connection.execute("SELECT number, place FROM units").fetchall()
+    keeper.stop.set()
+    with pytest.raises(PlanningStopped, match="was interrupted; run the same command again"):
+        keeper.ledger.published(Receipt())
+    with pytest.raises(PlanningStopped, match="was interrupted; run the same command again"):
+        keeper.ledger.check_stop()
+    keeper.stop.clear()
+    assert keeper.ledger.connection.execute("SELECT number, place FROM units").fetchall() == before
+    keeper.ledger.published(Receipt())
+    assert keeper.ledger.connection.execute("SELECT max(place) FROM units").fetchall() == [(60_099,)]
+    keeper.close()
 
 
 def test_a_sink_that_is_not_its_own_any_more_is_refused_and_the_ledger_stays(path, tmp_path):

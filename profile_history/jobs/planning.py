@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -19,13 +17,12 @@ from profile_history.errors import ConfigurationError
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.naming import text_of
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.schema import INDEXES, LedgerError, PlanningStopped
+from profile_history.jobs.schema import INDEXES, PlanningStopped
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Status, Totals, to_number
 from profile_history.profiles import Profile
 
 _LINES_A_COMMIT = 20_000
-_STEPS_BETWEEN_LOOKS = 100_000
 
 
 def digest_of(source: Source, stop: threading.Event) -> str:
@@ -57,7 +54,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
         ConfigurationError: There is not one profile.
         PlanningStopped: `stop` was set.
     """
-    with Ledger(path, new=True) as ledger, _stoppable(ledger, stop):
+    with Ledger(path, new=True) as ledger, ledger.stoppable(stop):
         with ledger.transaction() as connection:
             ledger.store(connection, {"id": secrets.token_hex(8)})
             ledger.settle_here(connection, plan)
@@ -124,7 +121,7 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
     plan = ledger.plan
     check_later(plan, date_to)
     digest = plan.profiles
-    with _stoppable(ledger, stop):
+    with ledger.stoppable(stop):
         if source is not None:
             digest = _add_profiles(ledger, source, stop)
         longer = attrs.evolve(plan, date_to=date_to, profiles=digest)
@@ -222,17 +219,3 @@ def _counted(connection: sqlite3.Connection) -> Totals:
 def _first_reject(connection: sqlite3.Connection) -> str:
     found = connection.execute("SELECT line, reason FROM rejects ORDER BY line LIMIT 1").fetchone()
     return "" if found is None else f" that can be read (line {found[0]}: {found[1]})"
-
-
-@contextlib.contextmanager
-def _stoppable(ledger: Ledger, stop: threading.Event) -> Iterator[None]:
-    """Interrupts long statements when it is asked to stop."""
-    ledger.connection.set_progress_handler(stop.is_set, _STEPS_BETWEEN_LOOKS)
-    try:
-        yield
-    except LedgerError:
-        if stop.is_set():
-            raise PlanningStopped("planning was interrupted; run the same command again") from None
-        raise
-    finally:
-        ledger.connection.set_progress_handler(None, 0)

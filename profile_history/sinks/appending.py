@@ -169,6 +169,7 @@ class Appending:
         with self._disk.create(temporary) as file:
             offset = self._begin(file)
             for part, dead in _with_dead(old, self._books.dead()):
+                self._books.check_stop()
                 data, rows = self._living(part, dead)
                 if rows:
                     file.write(data)
@@ -192,9 +193,13 @@ class Appending:
         if not dead:
             return data, part.rows
         rows = self._format.split(self._packing.unpack(data))
-        for stretch in reversed(dead):
-            del rows[stretch.place : stretch.place + stretch.rows]
-        return self._packing.pack(b"".join(rows)), len(rows)
+        living: list[bytes] = []
+        place = 0
+        for stretch in dead:
+            living += rows[place : stretch.place]
+            place = stretch.place + stretch.rows
+        living += rows[place:]
+        return self._packing.pack(b"".join(living)), len(living)
 
     def _read(self, part: Part) -> bytes:
         return self._disk.read(self._path.with_name(part.name), part.offset, part.size)

@@ -150,12 +150,18 @@ class ParquetSink:
         added: list[Part] = []
         removed: list[Part] = []
         for run in self._small_neighbours():
-            rows = (table for part in run for table in parquetfile.read(self._disk, self._directory / part.name))
+            rows = (table for part in run for table in self._read(part))
             name = _next_name(run[0], self._books.last_batch)
             added.append(self._prepared(name, run[0].first, max(part.last for part in run), rows))
             removed += run
         self._sync(added)
         return Receipt(added, removed) if added else None
+
+    def _read(self, part: Part) -> Iterator[pa.Table]:
+        assert self._books is not None
+        for table in parquetfile.read(self._disk, self._directory / part.name):
+            self._books.check_stop()
+            yield table
 
     def _small_neighbours(self) -> Iterator[list[Part]]:
         """Files of one directory that stand beside one another, and are better put together."""
