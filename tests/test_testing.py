@@ -8,6 +8,7 @@ import json
 import statistics
 import threading
 from collections import Counter
+from email.utils import parsedate_to_datetime
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 from profile_history import Profile, RetryPolicy
 from profile_history.profiles import Matching
 from profile_history.protocol import PATH
-from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, LoggedRequest
+from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, LoggedRequest, Unfolding
+from profile_history.testing.histories import events_of
 
 TOKEN = "a-token-that-nothing-prints"
 HISTORIES = HistoryServer(profiles=300).histories
@@ -260,6 +262,39 @@ class TestBehaviour:
         whole = (await ask(server)).rows
         server.behaviour = Behaviour(row_cap=5)
         assert (await ask(server)).rows == whole[:5] != whole
+
+    async def test_the_date_is_that_of_the_servers_own_clock(self, server):
+        """Or no response has one, as behind some gateways."""
+        assert abs((parsedate_to_datetime((await ask(server)).headers["Date"]) - dt.datetime.now(dt.UTC)).days) <= 1
+        zone = dt.timezone(dt.timedelta(hours=3))
+        server.behaviour = Behaviour(clock=lambda: dt.datetime(1994, 11, 6, 11, 49, 37, tzinfo=zone))
+        assert (await ask(server)).headers["Date"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+        server.behaviour = Behaviour(date_header=False)
+        assert "Date" not in (await ask(server)).headers
+
+    async def test_histories_unfold_with_the_servers_clock(self, server):
+        """What lies ahead is not known yet, some rows come late, and some are deleted; the truth goes along."""
+        whole, profile = (await ask(server)).rows, Profile.email("user1@example.com")
+        first, last = whole[-1]["datetime"], whole[0]["datetime"]
+        seen, gone = [], 0
+        for days in range(-1, 800):
+            moment = dt.datetime.fromisoformat(first) + dt.timedelta(days=days)
+            server.behaviour = Behaviour(clock=lambda now=moment: now, unfolding=Unfolding(late=0.5, deleted=0.3))
+            found = server.truth(profile)
+            if days % 50 == 0:
+                assert len((await ask(server)).rows) == len(found)
+            assert all(event.datetime <= moment for event in found)
+            known = Counter(map(str, found))
+            gone += (seen[-1] - known).total() if seen else 0
+            seen.append(known)
+        assert seen[0].total() == 0
+        assert moment > dt.datetime.fromisoformat(last) + dt.timedelta(days=2)
+        everything = Counter(str(event) for event in events_of(server.histories.rows(1, "seed")))
+        assert seen[-1] < everything
+        assert 0 < gone < everything.total()
+        prompt = Unfolding(late=0.0, deleted=0.0)
+        server.behaviour = Behaviour(clock=lambda: moment, unfolding=prompt)
+        assert (await ask(server)).rows == whole
 
     async def test_answers_are_compressed_for_those_who_accept_it(self, server):
         """With gzip on, Content-Encoding says so; a client that did not ask for it gets plain bytes."""

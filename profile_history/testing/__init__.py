@@ -5,5 +5,6 @@ from profile_history.testing.faults import Fault
 from profile_history.testing.log import LoggedRequest
 from profile_history.testing.plans import FaultPlan
 from profile_history.testing.server import HistoryServer
+from profile_history.testing.unfolding import Unfolding
 
-__all__ = ["Behaviour", "Fault", "FaultPlan", "HistoryServer", "LoggedRequest"]
+__all__ = ["Behaviour", "Fault", "FaultPlan", "HistoryServer", "LoggedRequest", "Unfolding"]

@@ -5,13 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.testing.histories import Histories, Row, Shape
+from profile_history.testing.unfolding import Unfolding
 from profile_history.windows import Window, asked_window
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +35,10 @@ class Behaviour:
         capacity: More requests at once than this are answered 429; None for no limit.
         errors: "status" gives an error its HTTP status as well, "200" reports it with HTTP 200.
         unknown_profile: Whether a profile nobody knows is "empty" or an "error".
+        clock: Says what time it is for the server, as an aware datetime: what its `Date` header names.
+        date_header: Whether responses have a `Date` header.
+        unfolding: How rows become known as `clock` goes on, some late, and how some are deleted again; None if all
+            rows are known at any time.
     """
 
     date_to: Literal["inclusive", "exclusive"] = "inclusive"
@@ -41,6 +51,9 @@ class Behaviour:
     capacity: int | None = None
     errors: Literal["status", "200"] = "status"
     unknown_profile: Literal["empty", "error"] = "empty"
+    clock: Callable[[], dt.datetime] = _now
+    date_header: bool = True
+    unfolding: Unfolding | None = None
 
 
 @attrs.define
@@ -101,12 +114,19 @@ def success(rows: list[bytes]) -> bytes:
     return b'{"data":[%b],"error":0,"error_text":"Successful operation"}' % b",".join(rows)
 
 
+def known_rows(histories: Histories, behaviour: Behaviour, number: int) -> Sequence[Row]:
+    """Return the rows of a profile that the server knows now, oldest first."""
+    if behaviour.unfolding is None:
+        return histories.rows(number, behaviour.rows)
+    return behaviour.unfolding.known(histories, number, behaviour.rows, behaviour.clock())
+
+
 def rows_of(histories: Histories, behaviour: Behaviour, number: int, window: Window) -> list[Row]:
     """The rows that a request for a profile's days is answered with."""
     ahead = dt.timedelta(hours=behaviour.offset)
     rows = [
         row
-        for row in histories.rows(number, behaviour.rows)
+        for row in known_rows(histories, behaviour, number)
         if window.holds(day := (row.label + ahead).date())
         and not (behaviour.date_to == "exclusive" and day == window.date_to)
     ]

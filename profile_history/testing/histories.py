@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -124,20 +124,6 @@ class Histories:
         """All rows of a profile, oldest first; rows of the same moment in an order of their own."""
         return _rows(self, number, shape)
 
-    def events(self, number: int, shape: Shape) -> list[Event]:
-        """The same as events, newest first; those of the same moment keep their order."""
-        rows = sorted(self.rows(number, shape), key=lambda row: row.label, reverse=True)
-        return [
-            Event(
-                **{
-                    **row.fields,
-                    "action": Action(row.fields["action"]),
-                    "datetime": row.label.replace(tzinfo=dt.UTC),
-                }
-            )
-            for row in rows
-        ]
-
     def _xxh(self, number: int) -> str:
         return f"{(number + self.seed) * _ODD & _MASK:016x}"
 
@@ -151,6 +137,20 @@ class Histories:
                 yield int(text[len(_ID_PREFIX) :], 16)
             elif digits:
                 yield int(digits.removeprefix("7900") or -1 if text.startswith("+") else digits)
+
+
+def events_of(rows: Iterable[Row]) -> list[Event]:
+    """Return rows as events, newest first; those of the same moment keep their order."""
+    return [
+        Event(
+            **{
+                **row.fields,
+                "action": Action(row.fields["action"]),
+                "datetime": row.label.replace(tzinfo=dt.UTC),
+            }
+        )
+        for row in sorted(rows, key=lambda row: row.label, reverse=True)
+    ]
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)

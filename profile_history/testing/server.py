@@ -16,9 +16,9 @@ from profile_history.errors import ConfigurationError
 from profile_history.events import Event
 from profile_history.profiles import Matching, Profile
 from profile_history.protocol import PATH
-from profile_history.testing.api import Answer, Behaviour, answer, error_answer
+from profile_history.testing.api import Answer, Behaviour, answer, error_answer, known_rows
 from profile_history.testing.faults import Fault, together
-from profile_history.testing.histories import Histories
+from profile_history.testing.histories import Histories, events_of
 from profile_history.testing.listening import Listener
 from profile_history.testing.log import LoggedRequest
 from profile_history.testing.meeting import Meeting
@@ -109,12 +109,12 @@ class HistoryServer:
     def truth(
         self, profile: Profile, date_from: dt.date | str | None = None, date_to: dt.date | str | None = None
     ) -> list[Event]:
-        """What a correct client receives for a profile and a closed range of days, newest first."""
+        """What a correct client receives now for a profile and a closed range of days, newest first."""
         number = self.histories.find(profile.body())
         window = asked_window(date_from, date_to)
         if number is None:
             return []
-        events = self.histories.events(number, self.behaviour.rows)
+        events = events_of(known_rows(self.histories, self.behaviour, number))
         return [event for event in events if window.holds(event.datetime.date())]
 
     async def start(self) -> None:

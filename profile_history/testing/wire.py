@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import http
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
+from email.utils import format_datetime
 
 from aiohttp import web
 
@@ -104,6 +105,7 @@ class _Wire:
     def __init__(self, request: web.BaseRequest, answer: Answer, meeting: Meeting, fault: Fault | None) -> None:
         self._request = request
         self._answer = answer
+        self._behaviour = meeting.behaviour
         self._bodyless = answer.status in _WITHOUT_BODY
         self.body = b"" if self._bodyless or request.method == "HEAD" else answer.body
         self.keep = request.keep_alive
@@ -119,7 +121,9 @@ class _Wire:
     def head(self, *framing: str, keep: bool | None = None) -> bytes:
         """The status line and the headers, `framing` among them."""
         answer = self._answer
-        fields = {"Date": formatdate(usegmt=True), "Server": _SERVER, **answer.headers}
+        now = self._behaviour.clock().astimezone(dt.UTC)
+        date = {"Date": format_datetime(now, usegmt=True)} if self._behaviour.date_header else {}
+        fields = {**date, "Server": _SERVER, **answer.headers}
         if answer.content_type is not None and not self._bodyless:
             fields["Content-Type"] = answer.content_type
         fields["Connection"] = "keep-alive" if (self.keep if keep is None else keep) else "close"
