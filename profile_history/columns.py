@@ -56,7 +56,7 @@ SCHEMA = pa.schema(
 | `channel` | dictionary of text | the channel as the row names it |
 | `campaign_name`, `message_name` | text | as of an event |
 | `subscription`, `subscriptions`, `fields` | text | JSON as the server wrote it |
-| `extra` | text | what else the row holds, as a JSON object |
+| `extra` | text | what else the row holds, as a JSON object; see `Event.extra` |
 
 Null is what the row has not.
 """

@@ -36,7 +36,8 @@ class _Label(msgspec.Struct, gc=False):
 
 _labels = msgspec.json.Decoder(list[_Label])
 _raw_rows = msgspec.json.Decoder(list[msgspec.Raw])
-_plain = json.JSONDecoder(strict=False)
+# Nothing is made of a number, since that fails for some.
+_plain = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 
 
 class Chunk(NamedTuple):

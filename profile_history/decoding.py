@@ -20,8 +20,11 @@ from profile_history.actions import Action
 from profile_history.events import NOTHING, Event, with_db_id
 from profile_history.labels import Stamp, read_datetime
 from profile_history.lanes import Batch, Lane, read_rows
+from profile_history.members import Unheld, exact_integer, has_utf8, member_texts
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
+# From here on a float stands for other whole numbers as well; and 0.0 for all that is too small for a float.
+_INEXACT = 2**53
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*")
 
 _events = msgspec.json.Decoder(list[Event])
@@ -44,8 +47,8 @@ def decode_fast(chunk: bytes) -> Batch[Event] | None:
 def decode_leniently(chunk: bytes) -> Batch[Event]:
     """Decodes row by row: reads numbers written as text, keeps unknown keys, and sets unreadable rows apart."""
 
-    def read(_: bytes, row: Any) -> tuple[Event, Stamp]:
-        event = _converter.structure(row, Event)
+    def read(raw: bytes, row: Any) -> tuple[Event, Stamp]:
+        event = _event_of(row, raw)
         return event, event
 
     return read_rows(chunk, read)
@@ -62,14 +65,18 @@ class _Misfit(ValueError):
     """A value that its field cannot hold; it goes to `extra`."""
 
 
-def _structure_row(row: Any, _: type[Event]) -> Event:
+class _Unheld(_Misfit):
+    """The same, but of the field's own kind; it goes to `extra` as the JSON text that came."""
+
+
+def _event_of(row: Any, raw: bytes) -> Event:
     if not isinstance(row, dict):
         raise ValueError("the row is no object")
     rest = dict(row)
     keys = {"list_id": "db_id"} if rest.get("list_id") is None else {}
-    fields = {
-        "action": _required(rest, "action", Action),
-        "datetime": _required(rest, "datetime", dt.datetime),
+    fields: dict[str, Any] = {
+        "action": _action_of(_required(rest, "action"), raw),
+        "datetime": read_datetime(_required(rest, "datetime")),
     }
     for name, type_ in _OPTIONAL.items():
         key = keys.get(name, name)
@@ -78,31 +85,46 @@ def _structure_row(row: Any, _: type[Event]) -> Event:
             continue
         try:
             fields[name] = _converter.structure(value, type_)
+        except _Unheld:
+            text = member_texts(raw)[key]
+            number = exact_integer(text) if isinstance(value, float) else None
+            if number is not None and _LEAST <= number <= _MOST:
+                fields[name] = number
+            else:
+                rest[key] = text
         except _Misfit:
             rest[key] = value
     if "list_id" in keys:
         rest.pop("list_id", None)
-    return Event(**fields, extra=rest or NOTHING)
+    extra = {key: value.text if type(value) is Unheld else value for key, value in rest.items()}
+    return Event(**fields, extra=extra or NOTHING)
 
 
-def _required(row: dict[str, Any], name: str, type_: type[Any]) -> Any:
+def _required(row: dict[str, Any], name: str) -> str:
     value = row.pop(name, None)
     if not isinstance(value, str):
         raise ValueError(f"{name} is missing" if value is None else f"{name} is no text")
     if not value.strip():
         raise ValueError(f"{name} is blank")
-    return _converter.structure(value, type_)
+    return value
+
+
+def _action_of(text: str, raw: bytes) -> Action:
+    # A row needs an action; one that cannot be held goes by its JSON.
+    return Action(text if text.isascii() or has_utf8(text) else member_texts(raw)["action"])
 
 
 def _structure_integer(value: Any, _: type[int]) -> int:
-    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
-        value = int(value)
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) and _LEAST <= int(value) <= _MOST:
+        return int(value)
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
+        if not 0 < abs(value) < _INEXACT:
+            raise _Unheld("a float that may stand for another number")
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _Misfit("no whole number")
     if not _LEAST <= value <= _MOST:
-        raise ValueError("a whole number is outside 64 bits")
+        raise _Unheld("a whole number is outside 64 bits")
     return value
 
 
@@ -111,6 +133,8 @@ def _structure_text(value: Any, _: type[str]) -> str:
         return str(value)
     if not isinstance(value, str):
         raise _Misfit("no text")
+    if not (value.isascii() or has_utf8(value)):
+        raise _Unheld("half of a surrogate pair has no UTF-8 form")
     return value
 
 
@@ -131,9 +155,6 @@ _OPTIONAL: Mapping[str, type[Any]] = {
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
-    converter.register_structure_hook(Event, _structure_row)
-    converter.register_structure_hook(Action, lambda value, _: Action(value))
-    converter.register_structure_hook(dt.datetime, lambda value, _: read_datetime(value))
     converter.register_structure_hook(int, _structure_integer)
     converter.register_structure_hook(str, _structure_text)
     converter.register_structure_hook(dict, _structure_object)

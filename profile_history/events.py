@@ -79,7 +79,9 @@ class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         subscription: The subscription the event belongs to.
         subscriptions: All subscriptions of the profile.
         fields: Fields of the profile.
-        extra: What else the row holds: keys nobody knows yet, and values that do not fit their field.
+        extra: What else the row holds: keys nobody knows yet, and values that do not fit their field. A value that
+            cannot be held stands here as its own JSON, a text: a whole number outside 64 bits, a number that Python
+            has not (`1e400`, `NaN`), a text with half of a surrogate pair in a field of text.
     """
 
     action: Action

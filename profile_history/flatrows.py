@@ -1,8 +1,7 @@
 """Verified bytes to flat rows: events but for what is nested in them, which stays the JSON text that came. No I/O.
 
-What makes an event makes an equal flat row, and what is set apart as no event is set apart here, with two exceptions:
-a text that is no Unicode cannot be UTF-8, so its row is set apart as well; and a number too large for Python does no
-harm inside a nested value, since nobody reads it.
+What makes an event makes an equal flat row, and what is set apart as no event is set apart here. Only a nested value
+with a number that is too large for Python stays in its field here, since nobody reads it, and not in `extra`.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from profile_history.errors import DecodeError
 from profile_history.events import Event, Integer, with_db_id
 from profile_history.labels import has_long_label
 from profile_history.lanes import Batch, Lane, Quarantined
+from profile_history.members import load_value, member_texts
 
 NULL = msgspec.Raw(b"null")
 
@@ -86,6 +86,7 @@ _flat_rows_with_db_id: msgspec.json.Decoder[list[FlatRow]] = msgspec.json.Decode
     list[with_db_id(FlatRow)]  # type: ignore[misc]
 )
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
 _zone_of = attrgetter("tzinfo")
 # How the JSON of each begins.
 _NESTED = {"subscription": b"{", "subscriptions": b"[", "fields": b"{"}
@@ -166,22 +167,33 @@ def _flatten(raw: bytes) -> Batch[FlatRow]:
 
 def _flat(event: Event, raw: bytes) -> FlatRow:
     members = _members_of(raw)
+    texts = _texts_of(raw) if members is None else members
     values = {name: getattr(event, name) for name in _PLAIN}
-    for name, value in values.items():
-        if isinstance(value, str) and not _has_utf8(value):
-            raise ValueError(f"{name} holds half of a surrogate pair, so it has no UTF-8 form")
-    for name in _NESTED:
-        if (value := getattr(event, name)) is not None:
-            values[name] = members[name] if members else msgspec.Raw(json.dumps(value))
-    return FlatRow(**values, extra=_extra(event.extra, members))
+    extra = dict(event.extra)
+    for name, opening in _NESTED.items():
+        text = bytes(texts.get(name, NULL))
+        if not text.startswith(opening):
+            continue
+        held = text if members is not None else _strictly(text)
+        if held is None:
+            extra.setdefault(name, text.decode())
+        else:
+            values[name] = msgspec.Raw(held)
+            extra.pop(name, None)
+    return FlatRow(**values, extra=_extra(extra, members))
 
 
 def _extra(extra: Mapping[str, Any], members: Mapping[str, msgspec.Raw] | None) -> str:
     if not extra:
         return ""
     if members is None:
-        return json.dumps(dict(extra))
-    return msgspec.json.encode({name: members[name] for name in extra}).decode()
+        return json.dumps(extra)
+    return msgspec.json.encode({name: _member(value, members[name]) for name, value in extra.items()}).decode()
+
+
+def _member(value: Any, text: msgspec.Raw) -> Any:
+    """Return the JSON that came, or what an event has in its place, which is its text."""
+    return value if isinstance(value, str) and value.encode() == bytes(text) else text
 
 
 def _members_of(raw: bytes) -> Mapping[str, msgspec.Raw] | None:
@@ -192,12 +204,22 @@ def _members_of(raw: bytes) -> Mapping[str, msgspec.Raw] | None:
         return None
 
 
-def _has_utf8(text: str) -> bool:
+def _texts_of(raw: bytes) -> Mapping[str, bytes]:
+    return {name: text.encode() for name, text in member_texts(raw).items()}
+
+
+def _strictly(text: bytes) -> bytes | None:
+    """Return the same as strict JSON; None where a value in it has no JSON."""
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        _raw.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    else:
+        return text
+    try:
+        return json.dumps(load_value(text.decode())).encode()
+    except (ValueError, RecursionError):
+        return None
 
 
 FLAT = Lane(flatten_fast, flatten_leniently)

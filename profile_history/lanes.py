@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +11,7 @@ import attrs
 from profile_history.cutting import split_rows
 from profile_history.errors import DecodeError
 from profile_history.labels import Stamp, has_long_label, read_datetime
+from profile_history.members import load_row
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -81,7 +80,7 @@ def read_rows(chunk: bytes, read: Callable[[bytes, Any], tuple[T, Stamp]]) -> Ba
 
     Args:
         chunk: Some verified rows, with commas between them.
-        read: Makes of a row, its bytes and its JSON, an item and its stamp, or raises ValueError.
+        read: Makes of a row, its bytes and what `load_row` makes of them, an item and its stamp, or raises ValueError.
 
     Raises:
         DecodeError: They are nested too deeply for the caller's stack.
@@ -96,7 +95,7 @@ def read_rows(chunk: bytes, read: Callable[[bytes, Any], tuple[T, Stamp]]) -> Ba
     for place, raw in enumerate(rows):
         row = None
         try:
-            row = _load(raw)
+            row = load_row(raw)
             item, stamp = read(raw, row)
         except (ValueError, RecursionError) as error:
             reason = str(error) or type(error).__name__
@@ -113,18 +112,3 @@ def _datetime_of(row: Any) -> dt.datetime | None:
         return read_datetime(text) if isinstance(text, str) else None
     except ValueError:
         return None
-
-
-def _load(raw: bytes) -> Any:
-    return json.loads(raw, strict=False, parse_constant=_no_number, parse_float=_finite)
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number

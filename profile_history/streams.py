@@ -97,7 +97,7 @@ class HistoryStream(Generic[T_co]):
 
         Read either this or the events. Several windows share a batch, and a long one fills many. The rows of one
         profile come in order. With `on_error="raise"` what was complete before the error is handed out before it is
-        raised. A row that holds half of a surrogate pair is listed in `quarantined`, since it has no UTF-8 form.
+        raised. A nested value is the JSON that the server wrote, also where an event cannot hold a number in it.
 
         Args:
             rows: How many rows a batch has. The last has fewer, and so has one that reaches about 4 MiB.

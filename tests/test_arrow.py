@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_decoding import ANY_TEXT, DOCUMENTED, ROWS, TAME, WILD, odd_rows
+from test_decoding import DOCUMENTED, ROWS, TAME, WILD, odd_rows
 
 import profile_history
 from profile_history import (
@@ -122,15 +122,6 @@ def row(label="2024-03-10T12:00:00Z", number=0, **others):
     return {"action": "send", "datetime": label, "message_id": number, **others}
 
 
-def has_utf8(event):
-    """Whether its texts have an UTF-8 form, as far as they get columns of their own."""
-    try:
-        "".join(value for name in ("action", *PLAIN, *NAMES) if isinstance(value := getattr(event, name), str)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 # The rows
 
 
@@ -143,27 +134,6 @@ def test_the_columns_hold_what_the_events_say(data):
     order, apart, known = data.draw(st.sampled_from(Order)), [], []
     assert tabled(rows, apart=apart, order=order) == expected(rows, apart=known, order=order)
     assert apart == known
-
-
-@given(rows=st.lists(odd_rows(WILD, ANY_TEXT), max_size=5))
-def test_a_text_that_is_no_unicode_is_set_apart_where_a_column_would_hold_it(rows):
-    """Half of a surrogate pair has no UTF-8 form; inside JSON it stays escaped."""
-    texts, known, apart = bytes_of(*rows), [], []
-    events = {text: event for text in texts for event in EVENTS.read(text).items}
-    fine = [row_of(OWNER, event) for text in texts if (event := events.get(text)) and has_utf8(event)]
-    assert Counter(map(repr, tabled(answer(texts), apart=apart))) == Counter(map(repr, fine))
-    expected(answer(texts), apart=known)
-    halves = [one.raw for one in apart if "surrogate" in one.reason]
-    assert Counter(halves) == Counter(text for text in texts if text in events and not has_utf8(events[text]))
-    assert Counter(one.raw for one in apart) == Counter(halves) + Counter(one.raw for one in known)
-
-
-def test_the_reason_names_the_field():
-    """And the moment is kept, so that only the window of its day reports it."""
-    apart = []
-    assert tabled(answer([rb'{"action":"send","datetime":"2024-03-10T12:00:00Z","smid":"\ud800"}']), apart=apart) == []
-    assert apart[0].reason == "smid holds half of a surrogate pair, so it has no UTF-8 form"
-    assert apart[0].datetime == dt.datetime(2024, 3, 10, 12, tzinfo=dt.UTC)
 
 
 NEIGHBOURS = [b"", b'{"action":"send","datetime":"2024-03-10T12:00:00Z","new":1}', b'{"action":"send"}']
@@ -187,6 +157,7 @@ NEIGHBOURS = [b"", b'{"action":"send","datetime":"2024-03-10T12:00:00Z","new":1}
         ('"fields":{"a":"\\ud800"}', "fields", '{"a": "\\ud800"}'),
         ('"fields":{"a":"\x01"}', "fields", '{"a": "\\u0001"}'),
         ('"\\ud800":1.50', "extra", '{"\\ud800": 1.5}'),
+        ('"fields":{ "a":1.50 },"smid":"\\ud800"', "fields", '{ "a":1.50 }'),
     ],
 )
 def test_nested_values_are_the_text_that_the_server_wrote(members, name, text, neighbour):

@@ -133,24 +133,24 @@ def odd_row(key, value):
 
 
 DEEP = 100_000
-# The value, and what it costs: "one" row, only "known" keys a row, "none", or "all" rows, as the answer is refused.
+# The value, and whether the answer is refused for it.
 ODD = {
-    "a list 100,000 deep": ("[" * DEEP + "]" * DEEP, "all"),
-    "an object 100,000 deep": ('{"a":' * DEEP + "1" + "}" * DEEP, "all"),
-    "4,301 digits": ("9" * 4301, "one"),
-    "minus 4,301 digits": ("-" + "9" * 4301, "one"),
-    "200,000 digits": ("9" * 200_000, "one"),
-    "2**63": (str(2**63), "known"),
-    "2**64": (str(2**64), "known"),
-    "-2**63-1": (str(-(2**63) - 1), "known"),
-    "1e400": ("1e400", "one"),
-    "-1e400": ("-1e400", "one"),
-    "1e999999999": ("1e999999999", "one"),
-    "NaN": ("NaN", "one"),
-    "Infinity": ("Infinity", "one"),
-    "-Infinity": ("-Infinity", "one"),
-    "1e-400": ("1e-400", "none"),
-    "5,000 decimals": ("0." + "1" * 5000, "none"),
+    "a list 100,000 deep": ("[" * DEEP + "]" * DEEP, True),
+    "an object 100,000 deep": ('{"a":' * DEEP + "1" + "}" * DEEP, True),
+    "4,301 digits": ("9" * 4301, False),
+    "minus 4,301 digits": ("-" + "9" * 4301, False),
+    "200,000 digits": ("9" * 200_000, False),
+    "2**63": (str(2**63), False),
+    "2**64": (str(2**64), False),
+    "-2**63-1": (str(-(2**63) - 1), False),
+    "1e400": ("1e400", False),
+    "-1e400": ("-1e400", False),
+    "1e999999999": ("1e999999999", False),
+    "NaN": ("NaN", False),
+    "Infinity": ("Infinity", False),
+    "-Infinity": ("-Infinity", False),
+    "1e-400": ("1e-400", False),
+    "5,000 decimals": ("0." + "1" * 5000, False),
 }
 MANY = 1_000_000  # bytes
 
@@ -183,10 +183,10 @@ def no_old_garbage():
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 @pytest.mark.parametrize("key", ["message_id", "unknown"])
-async def test_odd_values_cost_their_row_at_most_and_never_the_loop(key, many, capsys):
+async def test_odd_values_cost_their_field_at_most_and_never_the_loop(key, many, capsys):
     """Among good rows, once or in 1 MB; no crash, and the loop is held for less than 50 ms."""
     worst = {}
-    for name, (value, fate) in ODD.items():
+    for name, (value, refused) in ODD.items():
         row = odd_row(key, value)
         odd = max(1, MANY // len(row) // 2) if many else 1
         rows = [good_row(1), *[good_row(2), row] * odd, good_row(3)]
@@ -195,12 +195,10 @@ async def test_odd_values_cost_their_row_at_most_and_never_the_loop(key, many, c
         with no_old_garbage():
             events, apart, error = await fetched(body, holding)
         worst[name] = 1000 * holding.longest
-        if fate == "all":
+        if refused:
             assert isinstance(error, DecodeError)
         else:
-            assert error is None
-            lost = odd if fate == "one" or (fate == "known" and key == "message_id") else 0
-            assert (events, apart) == (len(rows) - lost, lost), name
+            assert (error, events, apart) == (None, len(rows), 0), name
     slowest = max(worst, key=worst.__getitem__)
     assert worst[slowest] < 50, worst
     show(capsys, f"{len(ODD)} odd values of {key}, {'many' if many else 'one'}: {worst[slowest]:.1f} ms for {slowest}")

@@ -749,7 +749,7 @@ class TestPoison:
     NASTY = "a\x00b\x1b[31mred\r\n\x9b2J\u202egnp.exe"
 
     def test_ndjson_keeps_every_character(self, fetch_rows):
-        """NUL, escapes, line ends and lone surrogates arrive as they were sent, one line an event."""
+        """NUL, escapes and line ends arrive as they were sent, half a surrogate pair as its JSON; one line an event."""
         surrogate = row(message_name="half \ud83d a pair")
         code, out, _ = fetch_rows("ndjson", row(self.NASTY), surrogate, row(message_name=self.NASTY))
         first, second, third = (json.loads(line)["event"] for line in out.splitlines())
@@ -757,7 +757,7 @@ class TestPoison:
         assert second == {
             "action": "open",
             "datetime": "2024-01-02T03:04:05+00:00",
-            "message_name": "half \ud83d a pair",
+            "message_name": r'"half \ud83d a pair"',
         }
 
     def test_a_terminal_gets_no_control_characters(self, fetch_rows):

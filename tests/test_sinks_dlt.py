@@ -16,11 +16,12 @@ from dlt.destinations.exceptions import DatabaseTransientException
 from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
 from dltcrash import HELD, HISTORIES, MOMENTS, first, pipeline_in, postgres_pipeline_in, second
 from postgres import Postgres
-from sinkbooks import FakeBooks, fill, finish, real_units, unit_of
+from sinkbooks import FakeBooks, fill, finish, pieces_of, real_units, unit_of
 
 from profile_history import ConfigurationError, Profile, UsageError
 from profile_history.jobs import HistoryJob
 from profile_history.sinks import Receipt, SinkError
+from profile_history.sinks.base import UnitRows
 from profile_history.sinks.dlt import DltSink
 from profile_history.sinks.tables import FULL_SCHEMA, table_of
 from profile_history.testing import HistoryServer
@@ -380,14 +381,27 @@ def test_a_sink_that_is_not_open_cannot_be_verified(tmp_path):
         list(DltSink(pipeline_in(tmp_path)).verify())
 
 
-def test_a_row_that_postgresql_cannot_hold_is_refused(tmp_path):
+def test_a_text_that_postgresql_cannot_hold_is_null_and_stands_in_extra(tmp_path, server):
     """DuckDB holds it."""
-    text = b'{"action":"open","datetime":"2024-05-01T10:00:00Z","campaign_name":"\\u0000"}'
-    batch = FakeBooks().batch([unit_of(1, "email:x@example.com", [text], "arrow")])
-    postgres = dlt.destinations.postgres("postgresql://user@127.0.0.1/database")
-    pipeline = dlt.pipeline("pg", destination=postgres, pipelines_dir=str(tmp_path))
-    assert [row.place for row in DltSink(pipeline).check(batch)] == [0]
-    assert DltSink(pipeline_in(tmp_path)).check(batch) == []
+    text = b'{"action":"open","datetime":"2024-05-01T10:00:00Z","campaign_name":"\\u0000","smid":"s"}'
+    duck = tmp_path / "duck"
+    duck.mkdir()
+    units = [unit_of(1, "email:x@example.com", [text], "arrow"), UnitRows(2, "c\0d", pieces=pieces_of([text])[0])]
+    for sink, refused in (
+        (DltSink(postgres_pipeline_in(tmp_path, server.dsn, "nul")), [(2, 0)]),
+        (DltSink(pipeline_in(duck)), []),
+    ):
+        books = FakeBooks()
+        sink.open(books, new=True)
+        batch = books.batch(units)
+        assert [(row.unit, row.place) for row in sink.check(batch)] == refused
+        fill(sink, books, batch)
+    assert server.execute("SELECT campaign_name, smid, extra FROM nul.history") == [
+        (None, "s", r'{"campaign_name": "\"\\u0000\""}')
+    ]
+    with duckdb.connect(str(duck / "history.duckdb")) as connection:
+        query = "SELECT campaign_name, smid, extra FROM crm.history"
+        assert connection.execute(query).fetchall() == [("\0", "s", None)] * 2
 
 
 def test_without_dlt_it_is_said_how_to_get_it(monkeypatch):

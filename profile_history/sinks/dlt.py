@@ -29,7 +29,7 @@ except ModuleNotFoundError as error:
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError, Stored, concerned
 from profile_history.sinks.bookkeeping import LAYOUT, WRITER, Place, differences, job_table
-from profile_history.sinks.refusing import with_nul
+from profile_history.sinks.refusing import with_nul, without_nul
 from profile_history.sinks.tables import FULL_SCHEMA
 
 GONE = "deleted"
@@ -123,8 +123,8 @@ class DltSink:
         return held
 
     def check(self, batch: Batch) -> list[Refused]:
-        """The rows whose text the destination cannot hold: PostgreSQL and Redshift know no character 0."""
-        return with_nul(batch) if self._capabilities.sqlglot_dialect in _NO_NUL else []
+        """The rows whose profile the destination cannot hold: PostgreSQL and Redshift know no character 0."""
+        return with_nul(batch) if self._lacks_nul else []
 
     def write(self, batch: Batch) -> Receipt:
         """Loads one package, which replaces and adds rows.
@@ -208,7 +208,7 @@ class DltSink:
         return int(self._asked(f"SELECT max({self._columns('batch')}) FROM {self._qualified(self.table)}")[0][0] or 0)
 
     def _load(self, batch: Batch) -> None:
-        rows = _rows_of(batch)
+        rows = _rows_of(batch, without_nul(batch.table) if self._lacks_nul else batch.table)
         for _ in range(2):
             self._run(self.table, rows, write_disposition=_MERGE, merge_key="unit", columns=_HINTS)
             # A file whose confirmation was lost is in the staging table twice, and so are its rows in the table;
@@ -268,6 +268,10 @@ class DltSink:
         return ", ".join(map(self.pipeline.sql_client().escape_column_name, normalized))
 
     @property
+    def _lacks_nul(self) -> bool:
+        return self._capabilities.sqlglot_dialect in _NO_NUL
+
+    @property
     def _capabilities(self) -> Any:
         return self.pipeline.destination.capabilities()
 
@@ -282,10 +286,10 @@ class DltSink:
             raise failed from error
 
 
-def _rows_of(batch: Batch) -> pa.Table:
-    """The rows of a batch, and one for each unit that it replaces."""
+def _rows_of(batch: Batch, table: pa.Table) -> pa.Table:
+    """The rows of a batch, as the destination can hold them, and one for each unit that it replaces."""
     number = pa.scalar(batch.number, pa.int64())
-    rows = batch.table.append_column("batch", pa.repeat(number, batch.rows))
+    rows = table.append_column("batch", pa.repeat(number, batch.rows))
     rows = rows.append_column(GONE, pa.nulls(batch.rows, pa.bool_())).cast(_PLAIN)
     gone = [{"unit": stored.unit, "batch": batch.number, GONE: True} for stored in batch.replaced]
     return pa.concat_tables([rows, pa.Table.from_pylist(gone, _PLAIN)])

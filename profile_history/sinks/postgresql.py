@@ -30,7 +30,7 @@ from profile_history.sinks.bookkeeping import (
 )
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.pgsession import Held, Session, address
-from profile_history.sinks.refusing import with_nul
+from profile_history.sinks.refusing import with_nul, without_nul
 
 _NAMES = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 _STAGING = sql.Identifier("profile_history_staging")
@@ -52,7 +52,8 @@ class PostgresSink:
     says elsewhere. When the connection is lost, also during a commit, the sink connects again and looks whether the
     batch is there.
 
-    Text with the character 0 is refused, as the server holds none.
+    The server holds no text with the character 0: such a text is null in its column, and stands in `extra` as JSON.
+    An action goes by its JSON, since every row has one.
 
     Attributes:
         table: The table of the rows, such as "history" or "crm.history". `<table>_job` says whose it is.
@@ -116,7 +117,7 @@ class PostgresSink:
         return self._last
 
     def check(self, batch: Batch) -> list[Refused]:
-        """The rows whose text holds the character 0."""
+        """The rows whose profile holds the character 0."""
         return with_nul(batch)
 
     def write(self, batch: Batch) -> Receipt:
@@ -227,8 +228,9 @@ class PostgresSink:
         with self._session.connection.cursor() as cursor, cursor.copy(query) as copy:
             copy.set_types(list(COLUMNS.values()))
             for some in batch.table.to_batches(_AT_ONCE):
-                for row in zip(*map(_values, some.columns), strict=True):
-                    copy.write_row(row)
+                for part in without_nul(pa.Table.from_batches([some])).to_batches():
+                    for row in zip(*map(_values, part.columns), strict=True):
+                        copy.write_row(row)
 
     def _counted(self) -> Iterator[tuple[int, int]]:
         session = self._session

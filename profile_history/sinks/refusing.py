@@ -1,4 +1,4 @@
-"""What becomes of rows that a sink of the Arrow lane cannot hold; it needs the extra `arrow`."""
+"""What becomes of text that a sink of the Arrow lane cannot hold; it needs the extra `arrow`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,44 @@ from profile_history.sinks.base import Batch, Refused
 
 
 def with_nul(batch: Batch) -> list[Refused]:
-    """The rows of a batch with the character 0 in a text, which is no text to many databases."""
-    columns: dict[int, str] = {}
-    for name, column in zip(batch.table.column_names, batch.table.columns, strict=True):
-        for place in _places(column) if column.type != pa.int64() else ():
-            columns.setdefault(place, name)
-    return _refused(batch, {place: f"the text of {name} holds the character 0" for place, name in columns.items()})
+    """Return the rows of a batch whose profile holds the character 0, which is no text to many databases."""
+    places = _places(batch.table.column("profile"))
+    return _refused(batch, dict.fromkeys(places, "the text of profile holds the character 0"))
+
+
+def without_nul(table: pa.Table) -> pa.Table:
+    """Return the same rows, where a text with the character 0 is null, and stands in `extra` as JSON, which escapes it.
+
+    A row needs an action; such a one goes by its JSON.
+    """
+    moved: dict[int, dict[str, str]] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if places := _places(column):
+            texts = column.to_pylist()
+            for place in places:
+                escaped = json.dumps(texts[place], ensure_ascii=False)
+                texts[place] = escaped if name == "action" else None
+                if name != "action":
+                    moved.setdefault(place, {})[name] = escaped
+            table = _with_column(table, name, texts)
+    if moved:
+        extras = table["extra"].to_pylist()
+        for place, members in moved.items():
+            extras[place] = _joined(extras[place], members)
+        table = _with_column(table, "extra", extras)
+    return table
+
+
+def _with_column(table: pa.Table, name: str, texts: list[str | None]) -> pa.Table:
+    field, column = table.field(name), pa.array(texts, pa.string())
+    column = column.dictionary_encode() if pa.types.is_dictionary(field.type) else column
+    return table.set_column(table.column_names.index(name), field, column)
+
+
+def _joined(extra: str | None, members: dict[str, str]) -> str:
+    """Return an object of JSON, as it was written, with some members more."""
+    more = json.dumps(members, ensure_ascii=False)
+    return more if extra is None else f"{extra[:-1]},{more[1:]}"
 
 
 def _places(column: pa.ChunkedArray) -> list[int]:

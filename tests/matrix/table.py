@@ -1,6 +1,6 @@
 """The faults of the reliability document, a row each: how one is brought about, and what has to come of it."""
 
-from matrix.bodies import APART, LONG, NO_JSON, PACKED, PLAIN, by_bytes, halves, rows_are_poison
+from matrix.bodies import IN_EXTRA, LONG, NO_JSON, PACKED, PLAIN, by_bytes, halves, rows_are_poison
 from matrix.case import ALL, TIMEOUTS
 from matrix.classes import A, C, F, J, P, R, W, X
 from matrix.clients import MISUSED, loop_is_another
@@ -125,8 +125,8 @@ ROWS = (
         | fails(Fault.EMPTY_GZIP_MEMBERS, error=TruncatedResponse, attempts=ALL), R | W),
     row(29, "100,000 levels deep",
         heals(Fault.DEEP_JSON) | fails(Fault.DEEP_JSON, error=DecodeError, attempts=2), R | W),
-    row(30, "an integer of 4,301 digits", accepts(Fault.HUGE_INTEGER, **APART), A),
-    row(31, "2^63, 2^64, 1e400, NaN, Infinity", accepts(Fault.BIG_NUMBERS, **APART), A),
+    row(30, "an integer of 4,301 digits", accepts(Fault.HUGE_INTEGER, **IN_EXTRA), A),
+    row(31, "2^63, 2^64, 1e400, NaN, Infinity", accepts(Fault.BIG_NUMBERS, **IN_EXTRA), A),
     row(32, "duplicate keys",
         heals(Fault.DUPLICATE_KEYS) | fails(Fault.DUPLICATE_KEYS, error=DecodeError, attempts=2), R | W),
     row(33, "BOM; bad UTF-8, trailing junk, a list, null",
