@@ -449,7 +449,7 @@ async def test_an_odd_value_drops_no_row_from_any_sink(server, tmp_path, request
         ({"window": 7}, "window is 'auto' there and 7 here"),
         ({"order": "oldest"}, "order is"),
         ({"border": "exact"}, "border is"),
-        ({"sink": "other.ndjson"}, "sink is"),
+        ({"sink": "other.ndjson"}, "the job fills"),
     ],
 )
 async def test_a_job_goes_on_with_its_own_plan_only(server, tmp_path, change, words):

@@ -30,7 +30,7 @@ def resume(
     job
         The ledger, or the output beside which it stands as NAME.ledger.
     into
-        The output once more, where its address holds a password: the ledger keeps none.
+        The output, if it is elsewhere than before, or the ledger is.
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
@@ -52,7 +52,7 @@ def retry_failed(
     job
         The ledger, or the output beside which it stands as NAME.ledger.
     into
-        The output once more, where its address holds a password: the ledger keeps none.
+        The output, if it is elsewhere than before, or the ledger is.
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
@@ -67,14 +67,17 @@ def _go_on(job: str, into: str | None, connection: Connection, *, json: bool, re
 
     with stopper, Report(json) as report:
         ledger = report.ledger = ledger_of(job)
-        plan = status_of(ledger, failures=0).plan
-        if plan is None:
+        found = status_of(ledger, failures=0)
+        plan, whereabouts = found.plan, found.whereabouts
+        if plan is None or whereabouts is None:
             raise ConfigurationError(
                 f"the job of {ledger} was stopped before it knew its profiles; run the same `export` again"
             )
-        sink = sink_of(plan.sink if into is None else into)
-        report.sink = sink.url
-        report.again = connection.words() + (needs(sink, into) if into is not None else "")
+        if into is None:
+            whereabouts.check_pointed("retry-failed" if retry_failed else "resume")
+        sink = None if into is None else sink_of(into)
+        report.sink = plan.sink if sink is None else sink.url
+        report.again = connection.words() + (needs(sink, into) if sink is not None and into is not None else "")
         health = Health(connection.patience)
         client = connected(
             connection.or_else(address_in(plan.terms), ledger_first=True),

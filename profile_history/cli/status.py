@@ -61,7 +61,7 @@ def verify(
     job
         The ledger, or the output beside which it stands as NAME.ledger.
     into
-        The output once more, where its address holds a password: the ledger keeps none.
+        The output, if it is elsewhere than before, or the ledger is.
     json
         Print one JSON object instead of lines.
     """
@@ -71,21 +71,33 @@ def verify(
     differences = verify(ledger, into)
     now = status_of(ledger, failures=0)
     if json:
-        print_json({"ledger": str(ledger), "events": now.totals.rows, "differences": differences})
+        print_json(
+            {
+                "ledger": str(ledger),
+                "begun_elsewhere": _is_moved(now),
+                "events": now.totals.rows,
+                "differences": differences,
+            }
+        )
         return exits.SOME_FAILED if differences else exits.DONE
+    if _is_moved(now):
+        _say(str(now.whereabouts))
     for difference in differences:
         print(visible(difference))
     if differences:
         return exits.SOME_FAILED
     pending = now.totals.pending
     unfinished = f"; {pending:,} units are still to be fetched: {command('resume', ledger)}" if pending else ""
-    Console(stderr=True).print(
-        visible(f"all is well: {now.totals.rows:,} events are there as the ledger says{unfinished}"),
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-    )
+    _say(f"all is well: {now.totals.rows:,} events are there as the ledger says{unfinished}")
     return exits.DONE
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(visible(text), soft_wrap=True, markup=False, highlight=False)
+
+
+def _is_moved(status: JobStatus) -> bool:
+    return status.whereabouts is not None and status.whereabouts.moved
 
 
 def _state(status: JobStatus) -> str:
@@ -107,6 +119,7 @@ def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
         "ledger": str(ledger),
         "pid": None if holder is None else holder.pid,
         "host": None if holder is None else holder.host,
+        "begun_elsewhere": _is_moved(status),
         "plan": None
         if plan is None
         else {
@@ -135,6 +148,7 @@ def _lines(ledger: Path, status: JobStatus) -> list[str]:
         ("server", f"{terms['url']}, {asked}"),
         ("output", standing(status)),
     ]
+    rows += [("moved", str(status.whereabouts))] if _is_moved(status) else []
     lines = [f"{name:<9} {value}" for name, value in rows]
     lines += [f"failed    {described(failure)}" for failure in status.failures]
     if (more := status.totals.failed - len(status.failures)) > 0:
@@ -144,7 +158,9 @@ def _lines(ledger: Path, status: JobStatus) -> list[str]:
 
 
 def _advice(ledger: Path, status: JobStatus) -> list[str]:
-    state = _state(status)
-    if state == "unfinished":
-        return [f"go on with: {command('resume', ledger)}"]
-    return [f"ask again for what failed: {command('retry-failed', ledger)}"] if state == "some failed" else []
+    verbs = {"unfinished": ("go on with", "resume"), "some failed": ("ask again for what failed", "retry-failed")}
+    if (state := _state(status)) not in verbs:
+        return []
+    what, verb = verbs[state]
+    moved = _is_moved(status) and status.whereabouts
+    return [f"{what}: {moved.command(verb) if moved else command(verb, ledger)}"]

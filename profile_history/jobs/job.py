@@ -23,6 +23,7 @@ from profile_history.jobs.committing import Committing
 from profile_history.jobs.gathering import Gathered, Gathering
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.places import ledger_file
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import check_later
 from profile_history.jobs.progress import Progress, progress_of
@@ -60,7 +61,9 @@ class HistoryJob:
             closed.
         profiles: A source, or profiles; None to go on with those in the ledger. They are read when the job is new, and
             compared when it goes on.
-        sink: A sink, or a path or URL as the command line takes it; None for the one that the ledger names.
+        sink: A sink, or a path or URL as the command line takes it; None for the one that the ledger names, if the job
+            is where it was begun. One that is named may be another place than before: the job goes on there if it holds
+            what the ledger says.
         ledger: The file in which the job keeps its books.
         date_from: The first day, a `datetime.date` or "YYYY-MM-DD".
         date_to: The last day, inclusive, likewise.
@@ -97,7 +100,7 @@ class HistoryJob:
         if not isinstance(ledger, (str, Path)):
             raise ConfigurationError(f"ledger is the path of a file, not {shown(ledger)}")
         self._sink = sink_of(str(sink)) if isinstance(sink, (str, Path)) else sink
-        self._ledger = Path(ledger)
+        self._ledger = ledger_file(ledger)
         source = _source(profiles)
         self._source = None if source is None else Counted(source)
         self._plan = self._planned(date_from, date_to)

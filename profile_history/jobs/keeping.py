@@ -17,6 +17,7 @@ from profile_history.jobs.gathering import Gathered, placed, refusals
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lists import write_lists
 from profile_history.jobs.locking import JobLock
+from profile_history.jobs.places import check_fits, is_same_place, ledger_file, misplaced
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import digest_of, extend_job, plan_job, retry_failed
 from profile_history.jobs.schema import draft_of
@@ -39,7 +40,7 @@ class Keeper:
         stop: Set to interrupt what takes long, and to say that the job is being left.
     """
 
-    path: Path
+    path: Path = attrs.field(converter=ledger_file)
     stop: threading.Event
     _lock: JobLock = attrs.field(init=False)
     _ledger: Ledger | None = None
@@ -77,13 +78,15 @@ class Keeper:
         """
         new = self._open_books(plan, source, sink)
         try:
-            self._open_sink(self.sink, self.ledger)
+            self._open_sink(self.sink, self.ledger, pointed=sink is not None)
         except ConfigurationError:
             if new:
                 self._forget()
             raise
 
-    def _open_books(self, plan: Plan | None, source: Source | None, sink: Sink | None) -> bool:
+    def _open_books(
+        self, plan: Plan | None, source: Source | None, sink: Sink | None, *, reading: bool = False
+    ) -> bool:
         """Opens or makes the ledger, and finds the sink; says whether the job is new."""
         if plan is None and not self.path.exists():
             raise ConfigurationError(
@@ -101,11 +104,10 @@ class Keeper:
         kept = self._ledger.plan
         if plan is not None and source is not None and not new:
             kept.check_same(attrs.evolve(plan, profiles=digest_of(source, self.stop)))
+        if sink is None and not reading:
+            self._ledger.whereabouts.check_pointed("resume")
         self._sink = sink or sink_of(kept.sink)
-        if self._sink.url != kept.sink:
-            raise ConfigurationError(
-                f"the job fills {kept.sink}, not {self._sink.url}; name that one, or another ledger"
-            )
+        check_fits(kept.sink, self._sink.url)
         return new
 
     def retry_failed(self) -> int:
@@ -212,9 +214,9 @@ class Keeper:
             LedgerError: The ledger cannot be used.
             SinkError: The database that is the sink cannot be used.
         """
-        self._open_books(None, None, sink)
+        self._open_books(None, None, sink, reading=True)
         try:
-            self._open_sink(self.sink, self.ledger)
+            self._open_sink(self.sink, self.ledger, pointed=False)
             return self.verify()
         except (ConfigurationError, SinkError) as error:
             if self.sink.keeps_books and isinstance(error, SinkError):
@@ -249,18 +251,39 @@ class Keeper:
         DISK.replace(self._draft, self.path)
         DISK.sync_directory(self.path.parent)
 
-    def _open_sink(self, sink: Sink, ledger: Ledger) -> None:
+    def _open_sink(self, sink: Sink, ledger: Ledger, *, pointed: bool) -> None:
+        """Open the sink, and write down where it is if somebody has pointed at it.
+
+        Args:
+            sink: The sink.
+            ledger: The ledger.
+            pointed: Whether the sink was named, and not only taken from the ledger.
+        """
+        plan = ledger.plan
+        elsewhere = pointed and (ledger.whereabouts.moved or not is_same_place(plan.sink, sink.url))
         self._sink_lock = lock = lock_sink(sink, self.path, self.stop)
+        if elsewhere:
+            self._check_content(sink, ledger)
         if ledger.publishing is not None:
             self._publish()
+        nothing_there = elsewhere and not sink.keeps_books and next(ledger.parts(), None) is None
         # A job that has stored nothing yet must not clear away what another has begun at its place since.
         passed_on = lock is not None and not ledger.last_batch and lock.belongs_to_another()
-        last = sink.open(ledger, new=not ledger.begun or passed_on)
+        last = sink.open(ledger, new=not ledger.begun or nothing_there or passed_on)
         if lock is not None:
             lock.claim()
         ledger.begin()
         if sink.keeps_books:
             ledger.recover(last)
+        if elsewhere:
+            ledger.settle(attrs.evolve(plan, sink=sink.url))
+
+    def _check_content(self, sink: Sink, ledger: Ledger) -> None:
+        """Return if the files at a place that somebody has pointed at are those of the job; nothing is changed."""
+        if ledger.publishing is None and (fault := next(misplaced(sink.url, ledger.parts(), ledger.check_stop), None)):
+            raise ConfigurationError(
+                f"{sink.url} is not what the job of {self.path} has filled: {fault}; bring that back, or name it"
+            )
 
     def _publish(self) -> None:
         receipt = self.ledger.publishing

@@ -17,7 +17,8 @@ import attrs
 import msgspec
 
 from profile_history.jobs.naming import profile_of
-from profile_history.jobs.plan import Plan
+from profile_history.jobs.places import Whereabouts
+from profile_history.jobs.plan import Plan, fingerprint
 from profile_history.jobs.schema import (
     LedgerError,
     PlanningStopped,
@@ -25,9 +26,10 @@ from profile_history.jobs.schema import (
     connect,
     connected_for_reading,
     failure,
+    name_of,
 )
 from profile_history.jobs.states import Entry, Planned, Totals, closed, to_day, to_number
-from profile_history.jobs.upgrade import hash_of_1, upgrade
+from profile_history.jobs.upgrade import hash_of_1, home_of_1, upgrade
 from profile_history.sinks.base import Part, Receipt, Stored
 from profile_history.windows import Window
 
@@ -140,11 +142,10 @@ class Ledger:
         Raises:
             LedgerError: It was changed by other hands.
         """
-        plan = Plan.from_json(self._get("plan"), self.directory)
-        known = self._get("plan_hash")
-        if known not in {plan.hash(self.directory), hash_of_1(self._get("plan"))}:
+        text = self._get("plan")
+        if self._get("plan_hash") not in {fingerprint(text), hash_of_1(text)}:
             raise LedgerError(f"the plan in the ledger {self.path} was changed by hand; begin a new job elsewhere")
-        return plan
+        return Plan.from_json(text, self.directory)
 
     @property
     def directory(self) -> Path:
@@ -152,15 +153,26 @@ class Ledger:
         return self.path.absolute().parent
 
     @property
-    def home(self) -> str | None:
-        """The directory, without links, in which the job was begun or last pointed at; None if that is not known."""
-        found = self._get("home")
-        return None if found is None else str(found)
+    def whereabouts(self) -> Whereabouts:
+        """Where the job was begun, and where it is found.
+
+        Raises:
+            LedgerError: The plan was changed by other hands.
+        """
+        sink = self.plan.sink
+        home = self._get("home") if self._version > 1 else home_of_1(self.path, sink)
+        return Whereabouts(self.path, home, self._get("home_name"), sink)
 
     def settle_here(self, connection: sqlite3.Connection, plan: Plan) -> None:
         """Write the plan, for the place where the ledger is now, within a transaction."""
-        values = {"plan": plan.to_json(self.directory), "plan_hash": plan.hash(self.directory)}
-        self.store(connection, {**values, "home": str(self.directory.resolve())})
+        text = plan.to_json(self.directory)
+        home = {"home": str(self.directory.resolve()), "home_name": name_of(self.path)}
+        self.store(connection, {"plan": text, "plan_hash": fingerprint(text), **home})
+
+    def settle(self, plan: Plan) -> None:
+        """Write the plan, for the place where the ledger is now."""
+        with self.transaction() as connection:
+            self.settle_here(connection, plan)
 
     def check_stop(self) -> None:
         """Return if the run goes on.
@@ -231,7 +243,7 @@ class Ledger:
 
     def unit_checksums(self) -> Iterator[tuple[int, int, int | None]]:
         """Yield the number of each unit that has rows, in order, how many it has, and their checksum if it is known."""
-        checksum = "checksum" if self._has_checksums else "NULL"
+        checksum = "checksum" if self._version > 1 else "NULL"
         with self.failing():
             yield from _all(
                 self.connection.execute(f"SELECT number, rows, {checksum} FROM units WHERE rows > 0 ORDER BY number")
@@ -424,10 +436,10 @@ class Ledger:
         )
 
     @property
-    def _has_checksums(self) -> bool:
-        """Whether the units have a checksum: those of version 1 had none, and are read as they are."""
+    def _version(self) -> int:
+        """The version of its tables; one that is only read is not upgraded."""
         with self.failing():
-            return check_version(self.connection, self.path) > 1
+            return check_version(self.connection, self.path)
 
     def _read_totals(self) -> Totals:
         text = self._get("totals")

@@ -1,4 +1,4 @@
-"""What a job is to do; it stands in the ledger, and has to be the same when the job goes on. No I/O."""
+"""What a job is to do; it stands in the ledger, and has to be the same when the job goes on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Self
 
 import attrs
 
 from profile_history.errors import ConfigurationError
+from profile_history.jobs.places import located, portable
 
 # A host may be renamed, and a file of profiles moved, while a job waits; what comes of it depends on the others.
 _FREE = frozenset({"url"})
@@ -36,15 +37,6 @@ class Plan:
     date_to: dt.date
     terms: Mapping[str, Any]
     sink: str
-
-    def hash(self, home: Path) -> str:
-        """Return a fingerprint of all that must be the same when the job goes on, wherever its directory is by then.
-
-        Args:
-            home: The directory of the ledger.
-        """
-        fixed = {**self._fixed(), "sink": portable(self.sink, home)}
-        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def to_json(self, home: Path) -> str:
         """Return the plan as it stands in the ledger: a sink inside the ledger's directory is kept relative to it.
@@ -82,7 +74,7 @@ class Plan:
         )
 
     def check_same(self, asked: Plan) -> None:
-        """Compares with what somebody asks for now.
+        """Compare with what somebody asks for now. Where the rows go is not compared: see `places.check_fits`.
 
         Raises:
             ConfigurationError: It is another plan; the error says in what.
@@ -101,37 +93,19 @@ class Plan:
             "date_from": self.date_from.isoformat(),
             "date_to": self.date_to.isoformat(),
             **{name: value for name, value in self.terms.items() if name not in _FREE},
-            "sink": self.sink,
         }
 
 
-def portable(sink: str, home: Path) -> str:
-    """Return the text of a sink as a ledger keeps it: `./NAME` for one inside the ledger's directory.
-
-    So a directory that holds both can be moved or copied, and a copy never writes into the original.
+def fingerprint(text: str) -> str:
+    """Return a fingerprint of all that must be the same when a job goes on, wherever its directory is by then.
 
     Args:
-        sink: The sink's `url`.
-        home: The directory of the ledger, absolute.
+        text: What `Plan.to_json` has written.
     """
-    place, mark, options = sink.partition("?")
-    path = PurePosixPath(place)
-    if not path.is_absolute() or ".." in path.parts or not path.is_relative_to(home.as_posix()):
-        return sink
-    slash = "/" if place.endswith("/") else ""
-    return f"./{path.relative_to(home.as_posix())}{slash}{mark}{options}"
-
-
-def located(sink: str, home: Path) -> str:
-    """Return the `url` of a sink that `portable` has written, seen from where the ledger is now.
-
-    Args:
-        sink: The text in the ledger.
-        home: The directory in which the ledger is now, absolute.
-    """
-    if not sink.startswith("./"):
-        return sink
-    return f"{home.as_posix().rstrip('/')}/{sink.removeprefix('./')}"
+    values = json.loads(text)
+    fixed = {name: values[name] for name in ("profiles", "date_from", "date_to", "sink")}
+    fixed |= {name: value for name, value in values["terms"].items() if name not in _FREE}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 
 def _difference(name: str, there: object, here: object) -> str:

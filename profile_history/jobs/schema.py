@@ -17,6 +17,7 @@ SCHEMA_VERSION = 2
 """Of the ledger. An older one is upgraded when it is first opened for writing; a newer one is refused."""
 
 _APPLICATION = 0x50484A31
+_DRAFT = ".planning"
 
 # Days are counted from 1970-01-01. The view is for people who look into it with `sqlite3`.
 _TABLES = """
@@ -74,7 +75,16 @@ CREATE INDEX IF NOT EXISTS provisional ON units (profile) WHERE status = 4;
 
 def draft_of(ledger: Path) -> Path:
     """Where a ledger is until all of its units are planned."""
-    return ledger.with_name(f"{ledger.name}.planning")
+    return ledger.with_name(f"{ledger.name}{_DRAFT}")
+
+
+def name_of(path: Path) -> str:
+    """Return the name that a ledger has when all of its units are planned.
+
+    Args:
+        path: Its file, which may be that of its draft.
+    """
+    return path.name.removesuffix(_DRAFT)
 
 
 class LedgerError(HistoryError):

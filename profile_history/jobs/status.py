@@ -10,6 +10,7 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.locking import holder_of
+from profile_history.jobs.places import Whereabouts, ledger_file
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.states import Totals
@@ -42,6 +43,7 @@ class JobStatus:
         failures: The first failed units.
         holder: The process that works on it now, or None.
         publishing: Whether the final files still have to be put in place.
+        whereabouts: Where it was begun, and where it is found; None while there is no plan.
     """
 
     plan: Plan | None
@@ -49,6 +51,7 @@ class JobStatus:
     failures: list[Failure]
     holder: Holder | None
     publishing: bool
+    whereabouts: Whereabouts | None = None
 
 
 def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
@@ -62,11 +65,18 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
         ConfigurationError: There is no such file.
         LedgerError: It is no ledger, or cannot be read.
     """
-    path = Path(ledger)
+    path = ledger_file(ledger)
     if not path.exists():
         if draft_of(path).exists():
             return JobStatus(None, Totals(), [], holder_of(path), publishing=False)
         raise ConfigurationError(f"there is no ledger {path}; name the ledger of a job, or begin one with `export`")
     with Ledger.reading(path) as opened:
         listed = [Failure(*failure) for failure in islice(opened.failures(), failures)]
-        return JobStatus(opened.plan, opened.totals, listed, holder_of(path), opened.publishing is not None)
+        return JobStatus(
+            opened.plan,
+            opened.totals,
+            listed,
+            holder_of(path),
+            opened.publishing is not None,
+            opened.whereabouts,
+        )

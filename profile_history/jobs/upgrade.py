@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from profile_history.jobs.plan import Plan, portable
+from profile_history.jobs.places import portable
+from profile_history.jobs.plan import Plan, fingerprint
 from profile_history.jobs.schema import SCHEMA_VERSION, VIEW, LedgerError, check_version
 from profile_history.sinks.disk import DISK
 
@@ -70,11 +71,25 @@ def _from_1(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("SELECT value FROM job WHERE key = 'plan'").fetchone()
     home = path.absolute().parent
     plan = Plan.from_json(found[0], home)
-    values = {"plan": plan.to_json(home), "plan_hash": plan.hash(home)}
-    if portable(plan.sink, home) != plan.sink:
-        # A sink elsewhere may be the one of a ledger that was copied: where the job was begun is not known then.
-        values["home"] = str(home.resolve())
+    text = plan.to_json(home)
+    values = {"plan": text, "plan_hash": fingerprint(text)}
+    if begun_at := home_of_1(path, plan.sink):
+        values |= {"home": begun_at, "home_name": path.name}
     connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
+
+
+def home_of_1(path: Path, sink: str) -> str | None:
+    """Return where the job of a ledger of version 1 was begun, as far as its place tells; None if it may be a copy.
+
+    Args:
+        path: The ledger.
+        sink: The sink of its plan. Beside a ledger, it is in all likelihood its own.
+    """
+    kept = portable(sink, path.absolute().parent)
+    usual = f"{Path(kept.partition('?')[0]).name}.ledger"
+    if not kept.startswith("./") or (path.name != usual and path.with_name(usual).exists()):
+        return None
+    return str(path.absolute().parent.resolve())
 
 
 def _check_plan_of_1(connection: sqlite3.Connection, path: Path) -> None:

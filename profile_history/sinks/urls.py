@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -25,6 +26,7 @@ class _Kind:
     name: str
     extra: str = "arrow"
     options: tuple[str, ...] = ()
+    is_file: bool = False
 
     def made(self, place: str, options: Mapping[str, str]) -> Sink:
         if unknown := sorted(options.keys() - set(self.options)):
@@ -34,8 +36,8 @@ class _Kind:
         return cast("Sink", getattr(module, self.name)(place, **options))
 
 
-_NDJSON = _Kind("ndjson", "NdjsonSink", extra="")
-_CSV = _Kind("csvfile", "CsvSink", options=("formulas",))
+_NDJSON = _Kind("ndjson", "NdjsonSink", extra="", is_file=True)
+_CSV = _Kind("csvfile", "CsvSink", options=("formulas",), is_file=True)
 _PARQUET = _Kind("parquet", "ParquetSink", options=("partition",))
 _DUCKDB = _Kind("duckdb", "DuckDBSink", "duckdb", options=("table",))
 _POSTGRESQL = _Kind("postgresql", "PostgresSink", "postgres", options=("table",))
@@ -89,6 +91,62 @@ def ledger_beside(url: str) -> Path:
     return path.with_name(f"{path.name}.ledger")
 
 
+def identity(url: str) -> Hashable:
+    """Return what a text means, however it is spelled: two texts of one sink have one identity.
+
+    Args:
+        url: The `url` of a sink.
+    """
+    if _is_server(url):
+        dsn, table = _server(url)
+        parts = urlsplit(dsn)
+        return "server", parts.netloc, parts.path, table
+    if (kind := _kind_or_none(url)) is None:
+        return url
+    place, _, query = url.partition("?")
+    path = Path(place).absolute()
+    # The name itself may be a link: it is the name that the sink writes to.
+    return kind, os.path.realpath(path.parent), path.name, _option_set(query, url)
+
+
+def shape(url: str) -> Hashable | None:
+    """Return what has to stay the same when another place takes that of a sink; None if no other place can.
+
+    These are the kind and the options. The name of a single file stands in the ledger's list of parts, too.
+
+    Args:
+        url: The `url` of a sink.
+    """
+    if _is_server(url):
+        return "server", _server(url)[1]
+    if (kind := _kind_or_none(url)) is None:
+        return None
+    place, _, query = url.partition("?")
+    return kind, Path(place).name if kind.is_file else None, _option_set(query, url)
+
+
+def directory_of(url: str) -> Path | None:
+    """Return the directory to which the names of a sink's parts are relative; None for a sink without files of ours.
+
+    Args:
+        url: The `url` of a sink.
+    """
+    kind = None if _is_server(url) else _kind_or_none(url)
+    path = Path(url.partition("?")[0])
+    return path.parent if kind is not None and kind.is_file else path if kind is _PARQUET else None
+
+
+def _kind_or_none(url: str) -> _Kind | None:
+    try:
+        return _kind(url.partition("?")[0])
+    except ConfigurationError:
+        return None
+
+
+def _option_set(query: str, place: str) -> frozenset[tuple[str, str]]:
+    return frozenset(_options(query, place).items())
+
+
 def _is_server(url: str) -> bool:
     return url.partition("://")[0] in _SERVERS
 
@@ -111,8 +169,7 @@ def _options(query: str, place: str) -> dict[str, str]:
 def _kind(path: str) -> _Kind:
     bare = path.removesuffix(Path(path).suffix) if path.endswith(_PACKED) else path
     for suffix, kind in _SUFFIXES.items():
-        packable = kind in {_NDJSON, _CSV}
-        if (bare if packable else path).endswith(suffix) and Path(path).name not in {"", suffix, ".", ".."}:
+        if (bare if kind.is_file else path).endswith(suffix) and Path(path).name not in {"", suffix, ".", ".."}:
             return kind
     raise ConfigurationError(
         f"{path!r} names no sink; a name ends in .ndjson, .jsonl or .csv, or one of these and {' or '.join(_PACKED)}, "
