@@ -36,9 +36,11 @@ class Postgres:
     Attributes:
         port: Where it listens on 127.0.0.1, also after a restart.
         dsn: How to reach it.
+        certificate: A file with a certificate and its key, with which it speaks TLS from the next start on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.certificate = certificate
         self._binaries = _newest_binaries()
         self._user = _user()
         self._home = Path(tempfile.mkdtemp(prefix="pg-"))
@@ -54,7 +56,7 @@ class Postgres:
 
     def start(self) -> None:
         """Starts the server, and waits until it answers."""
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in (_SETTINGS | self._tls()).items() for part in ("-c", f"{name}={value}")]
         place = ["-D", str(self._home / "data"), "-p", str(self.port), "-k", str(self._home)]
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(
@@ -92,6 +94,16 @@ class Postgres:
         """Stops the server for good, and deletes its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._home)
+
+    def _tls(self) -> dict[str, str]:
+        """The settings of TLS; the server wants a key of its own that nobody else can read."""
+        if self.certificate is None:
+            return {}
+        own = self._home / "server.pem"
+        own.write_bytes(self.certificate.read_bytes())
+        own.chmod(0o600)
+        os.chown(own, self._user.pw_uid, self._user.pw_gid)
+        return {"ssl": "on", "ssl_cert_file": str(own), "ssl_key_file": str(own)}
 
     @property
     def _log(self) -> Path:

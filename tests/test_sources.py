@@ -560,7 +560,7 @@ def test_no_mistake_in_the_address_of_a_database_shows_its_password(password):
 def test_the_settings_of_a_database_are_part_of_its_place_but_for_secrets():
     """Another search path may mean other profiles."""
     dsn = "postgres://h1:1,h2:2/base?options=-csearch_path%3Dcrm&sslpassword=hush"
-    place = "postgresql://h1,h2:1,2/base?options=-csearch_path=crm"
+    place = "postgresql://h1:1,h2:2/base?options=-csearch_path=crm"
     assert PostgresSource(dsn, "SELECT 1").url == f"{place} (query SELECT 1)"
     assert PostgresSource("postgresql://", "SELECT 1").url == "postgresql:/// (query SELECT 1)"
 

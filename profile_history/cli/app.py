@@ -17,6 +17,7 @@ from profile_history.cli.demo import demo
 from profile_history.cli.export import export
 from profile_history.cli.fetch import fetch
 from profile_history.cli.output import flush_stdout
+from profile_history.cli.passwords import check_words
 from profile_history.cli.resume import resume, retry_failed
 from profile_history.cli.serve import serve
 from profile_history.cli.status import status, verify
@@ -72,6 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if any(word.partition("=")[0] == "--token" for word in options):
             raise ConfigurationError("there is no --token, since others could read it; use --token-file")
+        check_words(words)
         code = app(
             _hyphen_last(words),
             exit_on_error=False,

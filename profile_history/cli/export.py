@@ -139,7 +139,7 @@ def export(
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
     from profile_history.cli.reporting import Report
-    from profile_history.cli.working import needs, work
+    from profile_history.cli.working import work
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import ledger_beside, sink_of
 
@@ -147,7 +147,7 @@ def export(
         sink = sink_of(into)
         report.sink = sink.url
         report.ledger = ledger if ledger is not None else ledger_beside(into)
-        report.again = connection.words() + needs(sink, into)
+        report.again = connection.words()
         wanted = _Wanted(profiles, from_, to, matching, column, format_, query)
         health = Health(connection.patience)
         source = wanted.source()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +39,7 @@ class Report:
         sink: The sink without a password, likewise.
         again: The options that resuming needs, with a blank before them.
         progress: How far the job came; None before it was begun.
+        warnings: What a person should know of the run, a sentence each.
     """
 
     json: bool
@@ -46,6 +48,7 @@ class Report:
     sink: str | None = None
     again: str = ""
     progress: Progress | None = None
+    warnings: Sequence[str] = ()
     _begun: float = attrs.field(factory=time.monotonic)
 
     def __enter__(self) -> Self:
@@ -80,7 +83,8 @@ class Report:
     def _lines(self, error: BaseException | None, status: JobStatus) -> list[str]:
         assert self.ledger is not None
         assert self.progress is not None
-        lines = [self._verdict(error, status)]
+        verdict = self._verdict(error, status)
+        lines = [verdict, *(f"warning: {warning}" for warning in self.warnings if warning not in verdict)]
         lines += [f"failed: {described(failure)}" for failure in status.failures[:_LISTED_FOR_PEOPLE]]
         if (more := status.totals.failed - _LISTED_FOR_PEOPLE) > 0:
             lines.append(f"and {more:,} more failed: {command('status', self.ledger)}")
@@ -111,6 +115,7 @@ class Report:
             "ledger": None if self.ledger is None else str(self.ledger),
             "sink": sink,
             **(numbers(status) if status is not None else {}),
+            "warnings": list(self.warnings),
             "events_here": progress.events_here,
             "seconds": round(time.monotonic() - self._begun, 3),
             "requests": progress.requests,

@@ -61,7 +61,7 @@ def retry_failed(
 
 def _go_on(job: str, into: str | None, connection: Connection, *, json: bool, retry_failed: bool) -> int:
     from profile_history.cli.reporting import Report
-    from profile_history.cli.working import needs, work
+    from profile_history.cli.working import work
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 
@@ -77,7 +77,7 @@ def _go_on(job: str, into: str | None, connection: Connection, *, json: bool, re
             whereabouts.check_pointed("retry-failed" if retry_failed else "resume")
         sink = None if into is None else sink_of(into)
         report.sink = plan.sink if sink is None else sink.url
-        report.again = connection.words() + (needs(sink, into) if sink is not None and into is not None else "")
+        report.again = connection.words()
         health = Health(connection.patience)
         client = connected(
             connection.or_else(address_in(plan.terms), ledger_first=True),

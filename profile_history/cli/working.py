@@ -12,7 +12,6 @@ from profile_history.cli.reporting import Report
 from profile_history.cli.running import run
 from profile_history.client import HistoryClient
 from profile_history.jobs import HistoryJob
-from profile_history.sinks.base import Sink
 
 
 def work(job: HistoryJob, client: HistoryClient, report: Report, health: Health, **how: Any) -> int:
@@ -41,13 +40,4 @@ async def _work(job: HistoryJob, client: HistoryClient, report: Report, health: 
                 async for _ in steps:
                     pass
         finally:
-            report.progress = job.progress
-
-
-def needs(sink: Sink, text: str) -> str:
-    """The option that resuming needs where the text of a sink holds a password, which no ledger keeps."""
-    if "://" not in text or ("password=" not in text and ":" not in text.partition("://")[2].rpartition("@")[0]):
-        return ""
-    scheme, _, rest = sink.url.partition("://")
-    user, _, place = rest.partition("@")
-    return f" --into '{scheme}://{user}:PASSWORD@{place}'"
+            report.progress, report.warnings = job.progress, job.warnings

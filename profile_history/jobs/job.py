@@ -36,6 +36,7 @@ from profile_history.profiles import Profile
 from profile_history.rawrows import RAW
 from profile_history.reading import Reader
 from profile_history.sinks.base import Sink
+from profile_history.sinks.pgaddress import hidden
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
 from profile_history.threads import cancelled_meanwhile, in_thread
@@ -73,6 +74,9 @@ class HistoryJob:
         commit_seconds: Seconds after which whatever is there is committed.
         today: Says which day it is.
 
+    Attributes:
+        warnings: What a person should know of the last run, a sentence each.
+
     Raises:
         ConfigurationError: An argument is wrong. Nothing was sent or written.
     """
@@ -99,7 +103,8 @@ class HistoryJob:
         self._client = client
         if not isinstance(ledger, (str, Path)):
             raise ConfigurationError(f"ledger is the path of a file, not {shown(ledger)}")
-        self._sink = sink_of(str(sink)) if isinstance(sink, (str, Path)) else sink
+        sink = hidden(str(sink)) if isinstance(sink, (str, Path)) else sink
+        self._sink = sink_of(sink) if isinstance(sink, str) else sink
         self._ledger = ledger_file(ledger)
         source = _source(profiles)
         self._source = None if source is None else Counted(source)
@@ -112,6 +117,7 @@ class HistoryJob:
         self._stats: list[Stats] = []
         self._keeper: Keeper | None = None
         self._last = Progress("planning")
+        self.warnings: list[str] = []
 
     @property
     def progress(self) -> Progress:
@@ -190,7 +196,8 @@ class HistoryJob:
         async def written(work: Callable[..., Any], *arguments: Any) -> Any:
             return await in_thread(work, *arguments, executor=writer)
 
-        keeper = Keeper(self._ledger, stop)
+        self.warnings.clear()
+        keeper = Keeper(self._ledger, stop, self.warnings)
         self._phase = "planning"
         try:
             await written(keeper.open, None if until else self._plan, None if until else self._source, self._sink)

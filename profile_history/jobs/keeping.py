@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -38,10 +39,12 @@ class Keeper:
     Attributes:
         path: The ledger's file.
         stop: Set to interrupt what takes long, and to say that the job is being left.
+        warnings: Is told what a person should know, a sentence each.
     """
 
     path: Path = attrs.field(converter=ledger_file)
     stop: threading.Event
+    warnings: list[str] = attrs.field(factory=list)
     _lock: JobLock = attrs.field(init=False)
     _ledger: Ledger | None = None
     _sink: Sink | None = None
@@ -108,7 +111,24 @@ class Keeper:
             self._ledger.whereabouts.check_pointed("resume")
         self._sink = sink or sink_of(kept.sink)
         check_fits(kept.sink, self._sink.url)
+        self._connect_as_before(new=new, pointed=sink is not None)
         return new
+
+    def _connect_as_before(self, *, new: bool, pointed: bool) -> None:
+        """Have the sink use the parameters that the ledger has kept, and say where it is protected less than before."""
+        ledger, recall = self.ledger, getattr(self.sink, "recall", None)
+        if recall is None:
+            return
+        kept = ledger.sink_parameters
+        if new:
+            ledger.settle(ledger.plan, parameters_of(self.sink))
+        elif kept is not None:
+            self.warnings += recall(kept)
+        elif not pointed:
+            raise ConfigurationError(
+                f"the ledger {self.path} does not hold the parameters of the database's address, such as sslmode; name "
+                f"the output with all of them: {ledger.whereabouts.command('resume')}"
+            )
 
     def retry_failed(self) -> int:
         """Makes failed units pending again; returns how many."""
@@ -275,8 +295,8 @@ class Keeper:
         ledger.begin()
         if sink.keeps_books:
             ledger.recover(last)
-        if elsewhere:
-            ledger.settle(attrs.evolve(plan, sink=sink.url))
+        if elsewhere or (pointed and parameters_of(sink) != ledger.sink_parameters):
+            ledger.settle(attrs.evolve(plan, sink=sink.url), parameters_of(sink))
 
     def _check_content(self, sink: Sink, ledger: Ledger) -> None:
         """Return if the files at a place that somebody has pointed at are those of the job; nothing is changed."""
@@ -295,6 +315,12 @@ class Keeper:
     def _forget(self) -> None:
         self.ledger.close()
         _delete(self.path)
+
+
+def parameters_of(sink: Sink) -> Mapping[str, str] | None:
+    """Return with what a sink is reached, but for secrets; None if it is no server."""
+    parameters: Mapping[str, str] | None = getattr(sink, "parameters", None)
+    return parameters
 
 
 def _delete(ledger: Path) -> None:

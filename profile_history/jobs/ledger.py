@@ -169,10 +169,23 @@ class Ledger:
         home = {"home": str(self.directory.resolve()), "home_name": name_of(self.path)}
         self.store(connection, {"plan": text, "plan_hash": fingerprint(text), **home})
 
-    def settle(self, plan: Plan) -> None:
-        """Write the plan, for the place where the ledger is now."""
+    def settle(self, plan: Plan, parameters: Mapping[str, str] | None) -> None:
+        """Write the plan, for the place where the ledger is now.
+
+        Args:
+            plan: The plan.
+            parameters: With which the sink is reached; None if it has none.
+        """
         with self.transaction() as connection:
             self.settle_here(connection, plan)
+            if parameters is not None:
+                self.store(connection, {"sink_parameters": json.dumps(dict(parameters))})
+
+    @property
+    def sink_parameters(self) -> dict[str, str] | None:
+        """With which the sink is reached, such as `sslmode`, but for secrets; None if that is not known."""
+        text = self._get("sink_parameters")
+        return None if text is None else dict(json.loads(text))
 
     def check_stop(self) -> None:
         """Return if the run goes on.

@@ -13,6 +13,7 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Part
 from profile_history.sinks.disk import DISK
+from profile_history.sinks.pgaddress import is_server
 from profile_history.sinks.urls import directory_of, identity, shape
 
 
@@ -108,8 +109,9 @@ class Whereabouts:
             ConfigurationError: The job is found elsewhere than it was begun.
         """
         if self.moved:
+            whole = ", with all parameters of its address such as sslmode" if is_server(self.sink) else ""
             raise ConfigurationError(
-                f"{self}; it goes on only with the output that you name, so that a copy never writes into the "
+                f"{self}; it goes on only with the output that you name{whole}, so that a copy never writes into the "
                 f"original's: {self.command(verb)} (in Python: sink=)"
             )
 
@@ -122,7 +124,7 @@ class Whereabouts:
         """The place that is meant in all likelihood: beside the ledger if there is something of that name."""
         place, mark, options = self.sink.partition("?")
         beside = self.ledger.absolute().with_name(PurePosixPath(place).name or "-")
-        if "://" not in place and beside.exists():
+        if not is_server(place) and beside.exists():
             return f"{beside}{'/' if place.endswith('/') else ''}{mark}{options}"
         return self.sink
 

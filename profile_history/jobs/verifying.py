@@ -7,6 +7,7 @@ from pathlib import Path
 
 from profile_history.jobs.keeping import Keeper
 from profile_history.sinks.base import Sink
+from profile_history.sinks.pgaddress import hidden
 from profile_history.sinks.urls import sink_of
 
 
@@ -23,6 +24,7 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
         LedgerError: The ledger cannot be used.
         SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
     """
+    sink = hidden(sink) if isinstance(sink, str) else sink
     keeper = Keeper(Path(ledger), threading.Event())
     try:
         return keeper.open_and_verify(sink_of(sink) if isinstance(sink, str) else sink)

@@ -219,10 +219,11 @@ class Sink(Protocol):
     All methods may block; they are called from one thread, never two at once. A `SinkError` from any of them ends the
     run; the job can be resumed.
 
-    A sink may have two things besides. `lock_path` is a file that only one job at a time holds locked, before anything
+    A sink may have some things besides. `lock_path` is a file that only one job at a time holds locked, before anything
     else is done with the sink; `None` if another lock keeps two jobs apart. `checksums(batch)` returns, by the numbers
     of the units of a batch, a checksum of their rows as the sink will hold them, in 64 bits with a sign; the ledger
-    keeps them for `verify`.
+    keeps them for `verify`. One that is reached by an address with `parameters` that are no secrets has a method
+    `recall(kept)`, which takes those that the ledger has kept where the address leaves them out.
 
     Attributes:
         url: The place as text, without a password. It is part of the plan of a job.

@@ -7,16 +7,17 @@ import hashlib
 import os
 import re
 import socket
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import attrs
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.secrecy import SecretText
+from profile_history.sinks.pgaddress import ServerAddress
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -164,32 +165,30 @@ class Session:
         self._backend = connection.execute(mine).fetchone()
 
 
-def address(dsn: str) -> tuple[str, str]:
-    """How to reach a server, watchfully, and the same as a URL without a password.
+def conninfo(server: ServerAddress, parameters: Mapping[str, str]) -> SecretText:
+    """Return how to reach a server, watchfully.
 
     Args:
-        dsn: A URL or a list of parameters, as libpq takes them.
+        server: Its address.
+        parameters: What else libpq is told, but for secrets.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: libpq does not know one of the parameters.
     """
-    try:
-        given = conninfo_to_dict(dsn)
-    except psycopg.Error:
-        # What the library says may repeat the password.
-        raise ConfigurationError(
-            "the address of PostgreSQL cannot be read; write postgresql://user@host:5432/database"
-        ) from None
-    user, host, port = (str(given.get(name) or "") for name in ("user", "host", "port"))
-    place = f"[{host}]" if ":" in host else quote(host, safe=",")
-    url = "".join(
-        (
-            f"postgresql://{quote(user, safe='')}{'@' if user else ''}{place}",
-            f":{port}" if port else "",
-            f"/{quote(str(given.get('dbname') or ''), safe='')}",
-        )
-    )
     # The server keeps 63 bytes of it.
     name = f"profile-history (process {os.getpid()} on {socket.gethostname()[:_LONGEST_HOST]})"
-    known = {"fallback_application_name": name, **_WATCH, **given, "client_encoding": "utf8"}
-    return SecretText(make_conninfo("", **known)), url
+    known = {"fallback_application_name": name, **_WATCH, **server.settings(), **parameters, "client_encoding": "utf8"}
+    made = _made(known)
+    if made is None:
+        raise ConfigurationError(
+            f"libpq knows not all parameters of the address {server.url}; they are at "
+            "https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS"
+        )
+    return made
+
+
+def _made(parameters: Mapping[str, Any]) -> SecretText | None:
+    try:
+        return SecretText(make_conninfo("", **parameters))
+    except psycopg.Error:
+        return None

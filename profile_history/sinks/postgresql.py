@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ except ModuleNotFoundError as error:
     raise ImportError('PostgreSQL needs psycopg, pyarrow: python -m pip install "profile-history[postgres]"') from error
 
 from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.secrecy import SecretText
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
 from profile_history.sinks.bookkeeping import (
     COLUMNS,
@@ -29,7 +31,9 @@ from profile_history.sinks.bookkeeping import (
     job_table,
 )
 from profile_history.sinks.lock import JobHeld
-from profile_history.sinks.pgsession import Held, Session, address
+from profile_history.sinks.pgaddress import ServerAddress, bare, read_address
+from profile_history.sinks.pgsecurity import joined, weakened
+from profile_history.sinks.pgsession import Held, Session, conninfo
 from profile_history.sinks.refusing import with_nul, without_nul
 
 _NAMES = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
@@ -58,15 +62,17 @@ class PostgresSink:
     Attributes:
         table: The table of the rows, such as "history" or "crm.history". `<table>_job` says whose it is.
         patience: For how many seconds it tries to get a lost connection back.
-        url: The server and the table as text, without the password.
+        url: The server and the table as text, without the parameters of the address.
+        parameters: The parameters of the address but secrets, such as `sslmode`. A job keeps them.
     """
 
-    _dsn: str = attrs.field(repr=False)
+    _address: ServerAddress = attrs.field(repr=False)
     table: str = "history"
     patience: float = 60.0
     _sleep: Callable[[float], None] = attrs.field(default=time.sleep, kw_only=True, repr=False)
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True, repr=False)
     url: str = attrs.field(init=False)
+    parameters: Mapping[str, str] = attrs.field(init=False)
     lane: Lane = attrs.field(default="arrow", init=False)
     keeps_books: bool = attrs.field(default=True, init=False)
     replaces_at_finish: bool = attrs.field(default=False, init=False)
@@ -74,6 +80,11 @@ class PostgresSink:
     _job_table: str = attrs.field(init=False, repr=False)
     _books: Books | None = attrs.field(default=None, init=False, repr=False)
     _last: int = attrs.field(default=0, init=False, repr=False)
+
+    def __init__(self, dsn: str, table: str = "history", patience: float = 60.0, **clock: Any) -> None:
+        # What prints local variables, as crash reporters do, does not see it.
+        dsn = SecretText(dsn)
+        self.__attrs_init__(read_address(dsn), table, patience, **clock)  # type: ignore[attr-defined]
 
     def __attrs_post_init__(self) -> None:
         schema, _, table = self.table.rpartition(".")
@@ -84,10 +95,23 @@ class PostgresSink:
             raise ConfigurationError(
                 f"the name of the table {table} is too long: {_LONGEST_NAME - 4} bytes are allowed"
             )
-        conninfo, url = address(self._dsn)
-        self._dsn = conninfo
-        self._session = Session(conninfo, schema or None, table)
-        self.url = f"{url}?table={quote(self.table)}"
+        self.url = f"{self._address.url}?table={quote(self.table)}"
+        self.parameters = {}
+        self._session = Session(SecretText(""), schema or None, table)
+        self.recall({})
+
+    def recall(self, kept: Mapping[str, str]) -> list[str]:
+        """Use the parameters again that the job has kept, where the address leaves them out.
+
+        Args:
+            kept: What the ledger has kept.
+
+        Returns:
+            A sentence for each by which the connection is protected less than before.
+        """
+        self.parameters = joined(kept, self._address.parameters, os.environ)
+        self._session.conninfo = conninfo(self._address, self.parameters)
+        return list(weakened(kept, self.parameters))
 
     def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
         """Connects, and makes the tables where there are none.
@@ -260,7 +284,7 @@ class PostgresSink:
         self._sleep(pause)
 
     def _failed(self, error: Exception) -> SinkError:
-        failed = SinkError(f"{self.url}: {' '.join(str(error).split())}")
+        failed = SinkError(f"{self.url}: {' '.join(str(bare(error)).split())}")
         failed.hint = "see to the server (that it runs, lets you in and has space), then resume the job"
         return failed
 

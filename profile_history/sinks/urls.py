@@ -6,16 +6,16 @@ import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import cast
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Sink, concerned
 from profile_history.sinks.extras import needed
+from profile_history.sinks.pgaddress import hidden, is_server, read_address
 
 _TABLE = "history"
-_SERVERS = ("postgresql", "postgres")
 
 
 @attrs.frozen
@@ -69,7 +69,8 @@ def sink_of(url: str) -> Sink:
     Raises:
         ConfigurationError: It names no sink, an option is unknown, or a library is missing.
     """
-    if _is_server(url):
+    url = hidden(url)
+    if is_server(url):
         dsn, table = _server(url)
         return _POSTGRESQL.made(dsn, {"table": table})
     path, _, query = url.partition("?")
@@ -82,9 +83,9 @@ def ledger_beside(url: str) -> Path:
     Raises:
         ConfigurationError: It names no sink.
     """
-    if _is_server(url):
+    if is_server(url):
         dsn, table = _server(url)
-        return Path(f"{urlsplit(dsn).path.strip('/') or 'postgres'}.{table}.ledger")
+        return Path(f"{read_address(dsn).dbname or 'postgres'}.{table}.ledger")
     place = url.partition("?")[0]
     _kind(place)
     path = Path(place)
@@ -97,10 +98,9 @@ def identity(url: str) -> Hashable:
     Args:
         url: The `url` of a sink.
     """
-    if _is_server(url):
+    if is_server(url):
         dsn, table = _server(url)
-        parts = urlsplit(dsn)
-        return "server", parts.netloc, parts.path, table
+        return "server", read_address(dsn).url, table
     if (kind := _kind_or_none(url)) is None:
         return url
     place, _, query = url.partition("?")
@@ -117,7 +117,7 @@ def shape(url: str) -> Hashable | None:
     Args:
         url: The `url` of a sink.
     """
-    if _is_server(url):
+    if is_server(url):
         return "server", _server(url)[1]
     if (kind := _kind_or_none(url)) is None:
         return None
@@ -131,7 +131,7 @@ def directory_of(url: str) -> Path | None:
     Args:
         url: The `url` of a sink.
     """
-    kind = None if _is_server(url) else _kind_or_none(url)
+    kind = None if is_server(url) else _kind_or_none(url)
     path = Path(url.partition("?")[0])
     return path.parent if kind is not None and kind.is_file else path if kind is _PARQUET else None
 
@@ -147,16 +147,13 @@ def _option_set(query: str, place: str) -> frozenset[tuple[str, str]]:
     return frozenset(_options(query, place).items())
 
 
-def _is_server(url: str) -> bool:
-    return url.partition("://")[0] in _SERVERS
-
-
 def _server(url: str) -> tuple[str, str]:
     """The address of a database without our own option, and the table's name."""
     place, _, query = url.partition("?")
-    options = _options(query, place.rpartition("@")[2])
-    table = options.pop("table", _TABLE)
-    return (f"{place}?{urlencode(options)}" if options else place), table
+    options = [option.partition("=") for option in query.split("&") if option]
+    tables = [unquote_plus(value) for name, _, value in options if name == "table"]
+    rest = "&".join(name + mark + value for name, mark, value in options if name != "table")
+    return hidden(f"{place}?{rest}" if rest else place), (tables or [_TABLE])[-1]
 
 
 def _options(query: str, place: str) -> dict[str, str]:

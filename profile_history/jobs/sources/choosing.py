@@ -13,6 +13,7 @@ from profile_history.jobs.sources.parquet import ParquetSource
 from profile_history.jobs.sources.queries import DuckdbSource, PostgresSource
 from profile_history.jobs.sources.texts import NdjsonSource, TextSource
 from profile_history.profiles import Matching
+from profile_history.sinks.pgaddress import hidden, is_server
 
 Format: TypeAlias = Literal["text", "csv", "ndjson", "parquet"]
 
@@ -29,7 +30,6 @@ _FORMATS: dict[str, Format] = {
 }
 _PACKED = (".gz", ".zst")
 _DUCKDB = "duckdb:"
-_POSTGRES = ("postgresql://", "postgres://")
 
 
 def source_of(
@@ -66,7 +66,8 @@ def source_of(
     """
     if format not in (None, *get_args(Format)):
         raise ConfigurationError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
-    if text.startswith((*_POSTGRES, _DUCKDB)) or text.endswith(".duckdb"):
+    text = hidden(text)
+    if is_server(text) or text.startswith(_DUCKDB) or text.endswith(".duckdb"):
         _in_vain("a database", format=format, delimiter=delimiter)
         return _database(text, query, matching, column)
     _in_vain("a file", query=query)
@@ -92,7 +93,7 @@ def source_of(
 def _database(text: str, query: str | None, matching: Matching | str | None, column: str | None) -> Source:
     if query is None:
         raise ConfigurationError("a database needs a query; pass a SELECT whose rows are the profiles")
-    if text.startswith(_POSTGRES):
+    if is_server(text):
         return _checked(PostgresSource(text, query, matching, column))
     return _checked(DuckdbSource(text.removeprefix(_DUCKDB), query, matching, column))
 

@@ -12,10 +12,11 @@ from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
 from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
+from profile_history.secrecy import SecretText
+from profile_history.sinks.pgaddress import bare, read_address
 
 _ROWS = 1 << 13
 _SECONDS_TO_CONNECT = 10
-_WRITE = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any of :/?#[]@% in the password as %XX"
 
 Rows: TypeAlias = Iterator[Sequence[object]]
 
@@ -104,6 +105,11 @@ class PostgresSource:
 
     repeatable = True
 
+    def __init__(self, dsn: str, query: str, matching: Mode | str | None = None, column: str | None = None) -> None:
+        # What prints local variables, as crash reporters do, does not see it.
+        dsn = SecretText(dsn)
+        self.__attrs_init__(dsn, query, matching, column)  # type: ignore[attr-defined]
+
     @property
     def url(self) -> str:
         """The database without its password, the query, and how its rows are read."""
@@ -129,7 +135,7 @@ class PostgresSource:
         psycopg = _psycopg()
         place = self._place()
         try:
-            with closing(psycopg.connect(self.dsn, **self._patience())) as connection:
+            with closing(psycopg.connect(**self._patience(), **read_address(self.dsn).settings())) as connection:
                 connection.read_only = True
                 with connection.cursor("profile_history_source") as cursor:
                     cursor.execute(self.query)
@@ -140,26 +146,13 @@ class PostgresSource:
             raise SourceError(f"{place} cannot be read: {_on_one_line(error)}") from None
 
     def _patience(self) -> dict[str, int]:
-        return {} if "connect_timeout" in self._settings() else {"connect_timeout": _SECONDS_TO_CONNECT}
+        given = "connect_timeout" in read_address(self.dsn).parameters
+        return {} if given else {"connect_timeout": _SECONDS_TO_CONNECT}
 
     def _place(self) -> str:
-        settings = self._settings()
-        user, host, port, name = (str(settings.pop(key, "")) for key in ("user", "host", "port", "dbname"))
-        rest = "&".join(f"{key}={value}" for key, value in sorted(settings.items()) if not _is_secret(key))
-        return f"postgresql://{user and user + '@'}{host}{port and ':' + port}/{name}{rest and '?' + rest}"
-
-    def _settings(self) -> dict[str, Any]:
-        psycopg = _psycopg()
-        try:
-            settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(self.dsn)
-        except psycopg.ProgrammingError:
-            # Its message may show a part of the password.
-            raise ConfigurationError(f"the address of the PostgreSQL database cannot be read; {_WRITE}") from None
-        host, port, name = (str(settings.get(key, "")) for key in ("host", "port", "dbname"))
-        # What follows an unescaped character of a password is taken for one of these.
-        if "@" in host + name or not (port.replace(",", "") or "0").isdecimal():
-            raise ConfigurationError(f"the address of the PostgreSQL database cannot be read; {_WRITE}")
-        return settings
+        found = read_address(self.dsn)
+        rest = "&".join(f"{key}={value}" for key, value in sorted(found.parameters.items()))
+        return f"{found.url}{rest and '?' + rest}"
 
 
 def _psycopg() -> Any:
@@ -174,11 +167,7 @@ def _psycopg() -> Any:
 
 def _on_one_line(error: Exception) -> str:
     # Databases show the place in the query by lines of their own, each version in another form.
-    return " ".join(str(error).split())
-
-
-def _is_secret(key: str) -> bool:
-    return "password" in key or "secret" in key
+    return " ".join(str(bare(error)).split())
 
 
 def _names(cursor: Any) -> list[str]:
