@@ -151,8 +151,8 @@ def _server(url: str) -> tuple[str, str]:
     """The address of a database without our own option, and the table's name."""
     place, _, query = url.partition("?")
     options = [option.partition("=") for option in query.split("&") if option]
-    tables = [unquote_plus(value) for name, _, value in options if name == "table"]
-    rest = "&".join(name + mark + value for name, mark, value in options if name != "table")
+    tables = [unquote_plus(value) for name, mark, value in options if name == "table" and mark]
+    rest = "&".join(name + mark + value for name, mark, value in options if name != "table" or not mark)
     return hidden(f"{place}?{rest}" if rest else place), (tables or [_TABLE])[-1]
 
 
