@@ -39,7 +39,9 @@ def check_number(name: str, value: Any, unit: str, *, optional: bool = False) ->
         raise ConfigurationError(f"{name} takes a positive number of {unit}{_or_none(optional)}, not {shown(value)}")
 
 
-def check_whole_number(name: str, value: Any, unit: str, *, least: int = 1, optional: bool = False) -> None:
+def check_whole_number(
+    name: str, value: Any, unit: str, *, least: int = 1, most: int = MOST - 1, optional: bool = False
+) -> None:
     """Refuse what is no whole number.
 
     Args:
@@ -47,6 +49,7 @@ def check_whole_number(name: str, value: Any, unit: str, *, least: int = 1, opti
         value: What was passed for it.
         unit: What it counts, such as "rows".
         least: The smallest one, inclusive.
+        most: The largest one, inclusive.
         optional: Whether it may be None.
 
     Raises:
@@ -54,9 +57,10 @@ def check_whole_number(name: str, value: Any, unit: str, *, least: int = 1, opti
     """
     if optional and value is None:
         return
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < MOST:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        limits = f"{least} or more" if most >= MOST - 1 else f"{least} to {most:,}"
         raise ConfigurationError(
-            f"{name} takes a whole number of {unit}, {least} or more{_or_none(optional)}, not {shown(value)}"
+            f"{name} takes a whole number of {unit}, {limits}{_or_none(optional)}, not {shown(value)}"
         )
 
 

@@ -346,12 +346,16 @@ class HistoryClient:
         run = self._run(profiles, make_unit, deadline)
         return self._reader_of(run, on_error, single=single, strict=strict)
 
-    def reader(self, units: Units) -> Reader[Event]:
-        """What a job reads from: units of its own choice instead of one range for all profiles.
+    def read_units(self, units: Units, probe: Unit | None = None) -> Reader[Event]:
+        """Return what a job reads from: units of its own choice instead of one range for all profiles.
 
         Args:
             units: An iterable or asynchronous iterable, read only as fast as they are fetched.
+            probe: A unit that was answered before. It is asked for where all of `units` fail, to tell a server that is
+                down from units that nobody can fetch; None if none is known.
         """
+        if probe is not None:
+            self._fetcher.suggest_probe(_checked_unit(probe))
         return self._reader_of(self._run(units, _checked_unit, None), "collect", single=False, strict=False)
 
     @property

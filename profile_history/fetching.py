@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
@@ -33,6 +35,7 @@ from profile_history.secrecy import SecretBytes, Token
 from profile_history.stats import Stats
 from profile_history.transport import Transport
 from profile_history.turns import Turns
+from profile_history.units import Unit
 from profile_history.windows import Border, Window
 
 # Seconds; what is left of a window's time may be too little to say anything about the server.
@@ -44,12 +47,21 @@ WriteBody: TypeAlias = Callable[[], SecretBytes]
 
 @attrs.define(eq=False)
 class Task:
-    """One window to fetch, and what it has cost so far; `request_id` is the same for all its attempts."""
+    """One window to fetch, and what it has cost so far.
+
+    Attributes:
+        profile: Whose history.
+        window: Which days.
+        request_id: The same for all its attempts.
+        effort: What was spent on it.
+        date: The `Date` header of its good response, or "".
+    """
 
     profile: Profile
     window: Window
     request_id: str
     effort: Effort = attrs.field(factory=Effort)
+    date: str = ""
 
     def sign(self, error: HistoryError) -> None:
         """Writes onto an error which window it belongs to, and what was spent on it."""
@@ -63,7 +75,7 @@ class Task:
 class Canary:
     """The request to probe a server with that failed: the one with the shortest good answer so far.
 
-    It is asked for by every other probe only, since it may be ill itself by now.
+    After one that failed it is asked for by every other probe only, since it may be ill itself by now.
     """
 
     _known: tuple[Task, WriteBody] | None = None
@@ -72,11 +84,26 @@ class Canary:
 
     def learn(self, task: Task, write: WriteBody, size: int) -> None:
         """Takes note of a request that was answered, with that many bytes."""
+        self._turn = False
         if self._known is None or size < self._size:
             self._known, self._size = (task, write), size
 
+    def answered(self) -> None:
+        """Take note that it was answered once more: the next time it is asked for first."""
+        self._turn = False
+
+    def suggest(self, task: Task, write: WriteBody) -> None:
+        """Take a request that should be good until one was answered."""
+        if self._known is None:
+            self._known, self._size = (task, write), sys.maxsize
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a request to probe with."""
+        return self._known is not None
+
     def request(self) -> tuple[Task, WriteBody] | None:
-        """What to ask for, as a task of its own; None before the first answer, and at every second call."""
+        """What to ask for, as a task of its own; None where none is known, and at every second call without success."""
         self._turn = not self._turn
         if self._known is None or not self._turn:
             return None
@@ -135,6 +162,11 @@ class Fetcher:
         stats.bytes += rows.size
         return rows
 
+    def suggest_probe(self, unit: Unit) -> None:
+        """Take a unit that should be answered, to probe a server with that fails for everything else."""
+        task = Task(unit.profile, unit.window, os.urandom(8).hex())
+        self.canary.suggest(task, partial(self.requests.body, unit.profile, self.border.asked(unit.window)))
+
     def wait_before_next_pass(self, task: Task, failure: HistoryError) -> float | None:
         """Seconds to wait before the window joins the back of the queue; None where it is given up."""
         wait = self.retrier.wait_before_next_pass(failure, task.effort)
@@ -152,7 +184,7 @@ class Fetcher:
         fresh = False
         since = _now()
         while True:
-            ticket = await self.pacer.acquire(self.retrier.patience, since)
+            ticket = await self.pacer.acquire(self.retrier.patience, since, probes_first=self.canary.known)
             if ticket.probe and (known := self.canary.request()) is not None:
                 await self._probe(*known, ticket, stats)
                 continue
@@ -163,6 +195,7 @@ class Fetcher:
             try:
                 reply, rows = await self._send(write(), task, stats, lease.grow, fresh=fresh)
                 verdict = Verdict.GOOD
+                task.date = reply.headers.get("date", "")
             except HistoryError as error:
                 failure = error
                 verdict = self._verdict(error, task.effort)
@@ -203,6 +236,7 @@ class Fetcher:
         try:
             await self._send(write(), canary, stats, lambda _: None, fresh=False)
             verdict = Verdict.GOOD
+            self.canary.answered()
         except HistoryError as error:
             failure = error
             verdict = _verdict_on(error)

@@ -73,6 +73,7 @@ class _Waiter:
     patience: float
     since: float
     probes: int
+    probes_first: bool
 
 
 class Pacer:
@@ -100,6 +101,7 @@ class Pacer:
         self._in_use = 0
         self._answers = 0
         self._probes = 0
+        self._probes_at_opening = 0
         self._last_good = float("-inf")
         self._last_failure = ""
         self._waiters: deque[_Waiter] = deque()
@@ -135,13 +137,15 @@ class Pacer:
         probe = max(0.0, self._earliest() - _now()) if self._gate.open else None
         return Pace(self._in_use, 1 if self._gate.open else self.limit, 0.0 if self._gate.probing else probe)
 
-    async def acquire(self, patience: float, since: float | None = None) -> Ticket:
+    async def acquire(self, patience: float, since: float | None = None, *, probes_first: bool = False) -> Ticket:
         """Waits until a request may be sent.
 
         Args:
             patience: Seconds after the opening of the gate, or the end of a pause, until which it waits. Who comes
                 later waits for the next probe.
             since: When the caller first asked, where it asks again for the same window; else now.
+            probes_first: Whether to wait for the first probe after the opening in any case, since a request is known
+                that tells an outage from windows that fail.
 
         Raises:
             ServerUnavailable: No request succeeded in that time.
@@ -150,7 +154,11 @@ class Pacer:
         if not self._waiters and self._may_start(now):
             return self._admitted(now)
         waiter = _Waiter(
-            asyncio.get_running_loop().create_future(), patience, now if since is None else since, self._probes
+            asyncio.get_running_loop().create_future(),
+            patience,
+            now if since is None else since,
+            self._probes,
+            probes_first,
         )
         self._waiters.append(waiter)
         self._let_in(now)
@@ -235,6 +243,7 @@ class Pacer:
         if reason is None:
             return None
         self._patient_since, self._extended = max(now, self._paused_until), False
+        self._probes_at_opening = self._probes
         return GateOpened(reason)
 
     def _may_start(self, now: float) -> bool:
@@ -278,9 +287,9 @@ class Pacer:
 
     def _end_of_patience(self, waiter: _Waiter) -> float:
         end = self._patient_since + waiter.patience
-        if waiter.since < end:
-            return end
-        return float("inf") if self._probes == waiter.probes else end
+        if waiter.since >= end:
+            return float("inf") if self._probes == waiter.probes else end
+        return float("inf") if waiter.probes_first and self._probes == self._probes_at_opening else end
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter in self._waiters:

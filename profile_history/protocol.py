@@ -210,13 +210,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "").strip(" \t")
     if _SECONDS.fullmatch(text):
         return float(text)
-    then, now = _http_date(text), _http_date(headers.get("date", ""))
+    then, now = http_date(text), http_date(headers.get("date", ""))
     if then is None or now is None or then - now > _LONGEST_DATE:
         return None
     return max(0.0, (then - now).total_seconds())
 
 
-def _http_date(text: str) -> dt.datetime | None:
+def http_date(text: str) -> dt.datetime | None:
+    """Return the moment that a header such as `Date` names (RFC 9110, 5.6.7), or None if the text names none."""
     if not (parts := _HTTP_DATE.fullmatch(text)):
         return None
     day, month, year, *clock = parts.groups()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
@@ -13,6 +14,7 @@ from profile_history.events import Event
 from profile_history.lanes import Lane, Quarantined
 from profile_history.observing import logger
 from profile_history.profiles import Profile
+from profile_history.protocol import http_date
 from profile_history.running import Run
 from profile_history.schedule import Outcome
 from profile_history.units import Unit
@@ -80,6 +82,7 @@ class Contents(Generic[T]):
         error: Why the window failed, or None.
         attempts: How many requests were sent for it.
         quarantined: Its rows that cannot be read.
+        served_at: When the server says that it made the response; None if it does not say, or the window failed.
     """
 
     unit: Unit
@@ -88,6 +91,7 @@ class Contents(Generic[T]):
     error: HistoryError | None = None
     attempts: int = 0
     quarantined: tuple[Quarantined, ...] = ()
+    served_at: dt.datetime | None = None
 
 
 @attrs.define(eq=False)
@@ -160,19 +164,23 @@ class Reader(Generic[T]):
             self.finished = True
 
     async def contents(
-        self, cut: Callable[[Window], Sequence[Window]]
+        self, cut: Callable[[Window, dt.datetime | None], Sequence[Window]]
     ) -> AsyncGenerator[tuple[Sequence[Contents[T]], int], None]:
-        """Window by window, each in the parts that `cut` makes of it, and the bytes of its answer.
+        """Yield window by window, each in the parts that `cut` makes of it, with the bytes of its response.
 
         A failed window stays whole.
+
+        Args:
+            cut: Given the window, and when the server says that it made the response (None if it does not say).
         """
         async with self.run:
             while (outcome := await self.run.next_outcome()) is not None:
-                parts = [] if outcome.error else cut(outcome.window)
+                served_at = http_date(outcome.task.date)
+                parts = [] if outcome.error else cut(outcome.window, served_at)
                 try:
                     if outcome.error is not None:
                         raise outcome.error
-                    contents = [await self._content(outcome, window) for window in parts]
+                    contents = [await self._content(outcome, window, served_at) for window in parts]
                 except Exception as failure:  # noqa: BLE001 (one window must not end a job of a million)
                     error = failure if isinstance(failure, HistoryError) else _unexpected(failure)
                     self._sign(outcome, error)
@@ -181,7 +189,7 @@ class Reader(Generic[T]):
                 self.run.handed_out(outcome)
             self.finished = True
 
-    async def _content(self, outcome: Outcome, window: Window) -> Contents[T]:
+    async def _content(self, outcome: Outcome, window: Window, served_at: dt.datetime | None) -> Contents[T]:
         items: list[T] = []
         quarantined: list[Quarantined] = []
 
@@ -206,7 +214,8 @@ class Reader(Generic[T]):
                 await self.run.breathe()
         self.run.stats.windows_ok += bool(items)
         self.run.stats.windows_empty += not items
-        return Contents(outcome.unit, window, items, None, outcome.task.effort.attempts, tuple(quarantined))
+        attempts = outcome.task.effort.attempts
+        return Contents(outcome.unit, window, items, None, attempts, tuple(quarantined), served_at)
 
     async def _result(self: Reader[Event], outcome: Outcome) -> WindowResult:
         known = len(self.quarantined)

@@ -109,13 +109,22 @@ def asked_window(date_from: object, date_to: object) -> Window:
     Raises:
         ConfigurationError: A value is no day, or `date_to` lies before `date_from`.
     """
-    window = Window(_day("date_from", date_from), _day("date_to", date_to))
+    window = Window(day_of("date_from", date_from), day_of("date_to", date_to))
     if window.date_from and window.date_to and window.date_to < window.date_from:
         raise ConfigurationError(f"date_to {window.date_to} lies before date_from {window.date_from}; swap them")
     return window
 
 
-def _day(name: str, value: object) -> dt.date | None:
+def day_of(name: str, value: object) -> dt.date | None:
+    """Return the day that a caller passed, or None if there is none.
+
+    Args:
+        name: What the value is called, for the message.
+        value: A `datetime.date`, "YYYY-MM-DD", or None.
+
+    Raises:
+        ConfigurationError: The value is no day.
+    """
     if value is None:
         return None
     if isinstance(value, dt.datetime):

@@ -12,10 +12,27 @@ import duckdb
 import psycopg
 import pyarrow.parquet as pq
 
+from profile_history.jobs.clock import JobClock
 from profile_history.sinks.urls import sink_of
+from profile_history.testing.api import known_rows
 
 KEYS = ("action", "count", "email", "list_id", "message_id", "xxh", "campaign_id")
 _COLUMNS = ", ".join(f'"{name}"' for name in ("profile", "datetime", *KEYS))
+
+
+def steady(day, lookback=0):
+    """The clock of a job that is fetched on one day by a server without a clock."""
+    return JobClock(lambda: day, lambda: 0.0, lookback, [].append)
+
+
+def known_to(server, first, last):
+    """The rows that a server knows now of all profiles, from a first day to a last one, counted."""
+    rows = Counter()
+    for number in range(server.histories.profiles):
+        for row in known_rows(server.histories, server.behaviour, number):
+            if first <= row.label.date() <= last:
+                rows[_cells(str(server.profile(number)), row.fields)] += 1
+    return rows
 
 
 def truth_of(histories, numbers, first, last, shape="seed"):

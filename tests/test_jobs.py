@@ -176,7 +176,7 @@ async def test_a_run_that_somebody_still_holds_is_not_waited_for(server, tmp_pat
         async for progress in held:
             if progress.phase == "fetching":
                 break
-        with pytest.raises(JobHeld, match="another run of this process, .* is working on this job"):
+        with pytest.raises(JobHeld, match=r"another run of this process, .* is working on this job"):
             await ran(job_of(client, tmp_path))
         del held
         await ran(job_of(client, tmp_path))
@@ -568,7 +568,7 @@ async def test_planning_stops_between_two_statements_and_within_one(server, tmp_
         ({"profiles": Profile.email("a@b.c")}, "profiles is a source or an iterable"),
         ({"date_from": None}, "a first and a last day"),
         ({"date_to": None}, "a first and a last day"),
-        ({"lookback": -1}, "lookback takes a whole number of days, 0 or more or None, not"),
+        ({"lookback": -1}, "lookback takes a whole number of days, 0 to 36,500 or None, not"),
         ({"commit_bytes": 0}, "are positive"),
         ({"commit_seconds": 0}, "are positive"),
         ({"sink": None}, "the sink is missing"),

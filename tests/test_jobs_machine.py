@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from jobtruth import files_in, known_files
+from jobtruth import files_in, known_files, steady
 from sinkbooks import pieces_of
 
 from profile_history import ConfigurationError, Profile
@@ -151,7 +151,9 @@ class JobMachine(RuleBasedStateMachine):
             self.gathering.add([Contents(unit, window, [], ServerUnavailable("it is down"), 3)], 0)
             self._stage(unit, window, failed=True)
             return
-        parts = [Contents(unit, part, self._items(unit.profile, part), None, 1) for part in self.gathering.cut(window)]
+        parts = [
+            Contents(unit, part, self._items(unit.profile, part), None, 1) for part in self.gathering.cut(window, None)
+        ]
         self.gathering.add(parts, 100)
         self._stage(unit, window, failed=False)
 
@@ -309,8 +311,8 @@ class JobMachine(RuleBasedStateMachine):
 
     def _take_up(self):
         ledger = self.keeper.ledger
-        provisional_from = self.served.today - DAY * LOOKBACK
-        self.gathering = Gathering(ledger.next_number, provisional_from, Order.NEWEST, self.keeper.sink.lane)
+        clock = steady(self.served.today, LOOKBACK)
+        self.gathering = Gathering(ledger.next_number, clock, Order.NEWEST, self.keeper.sink.lane)
         self.todo = [(unit, unit.window) for unit in ledger.pending(0, 1000)]
         self.staged, self.whole = {}, {}
 

@@ -16,6 +16,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jobtruth import steady
 
 from profile_history import ConfigurationError, HistoryClient, Profile
 from profile_history.errors import DecodeError
@@ -69,7 +70,7 @@ def keeper_of(path, sink=None):
 
 def gathered(keeper, rows=3, units=2, **more):
     """Some units with rows, as the fetching would gather them."""
-    gathering = Gathering(keeper.ledger.next_number, dt.date(2030, 1, 1), Order.NEWEST, "raw")
+    gathering = Gathering(keeper.ledger.next_number, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
     for unit in keeper.ledger.pending(0, units):
         items = [b'{"action":"open","datetime":"2024-01-05T00:00:00Z"}'] * rows
         gathering.add([Contents(unit, unit.window, items, attempts=1, **more)], 100)
@@ -317,9 +318,9 @@ def test_a_source_that_is_counted_is_the_same_source():
 async def test_a_reader_of_units_takes_nothing_else():
     """A profile alone does not say which days."""
     async with HistoryClient("http://127.0.0.1:9", token="t", list_id=1) as client:
-        reader = client.reader(PROFILES)
+        reader = client.read_units(PROFILES)
         with pytest.raises(ConfigurationError, match="units are Unit values, not Profile"):
-            async for _ in reader.contents(lambda window: [window]):
+            async for _ in reader.contents(lambda window, _: [window]):
                 pass
 
 
@@ -330,7 +331,7 @@ def fetched_day_by_day(path, today, *, until=None, dead=(), retried=False, order
         keeper.retry_failed()
     if until is not None:
         keeper.extend(until, None)
-    gathering = Gathering(keeper.ledger.next_number, today - dt.timedelta(days=2), order, "raw")
+    gathering = Gathering(keeper.ledger.next_number, steady(today, 2), order, "raw")
     for unit in keeper.ledger.pending(0, 100):
         for window in list(unit.window.tiles(1, order, today))[:most]:
             row = b'{"action":"open","datetime":"%bT00:00:00Z"}' % str(window.date_from).encode()
@@ -473,7 +474,7 @@ def test_the_time_that_is_left_follows_from_this_runs_speed():
 
 def committing(commit, size=100):
     """Commits of units that are all alike."""
-    gathering = Gathering(10, dt.date(2030, 1, 1), Order.NEWEST, "raw")
+    gathering = Gathering(10, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
     made = Committing(gathering, commit, size, 60.0)
     made.start()
     return made

@@ -20,7 +20,7 @@ TERMINATED = 143
 
 MEANINGS = {
     DONE: "done",
-    SOME_FAILED: "some windows failed, or an output is not what its ledger says",
+    SOME_FAILED: "some windows failed, an output is not what its ledger says, or a run brought less than --min-events",
     USAGE: "wrong usage, or a job with another plan",
     INTERNAL: "an error of ours",
     OUTPUT_FAILED: "the output or the ledger cannot be written, or the profiles cannot be read",

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 
 from profile_history.cli.connecting import Asking, Connection, address_in, connected
 from profile_history.cli.display import Health
+from profile_history.cli.minimum import MinEvents
 from profile_history.cli.stdin import stdin
 from profile_history.cli.stopping import stopper
 from profile_history.errors import ConfigurationError
@@ -54,15 +55,19 @@ class _Wanted:
             stdin=stream,
         )
 
-    def begins(self, ledger: Path, *, since_last: bool) -> bool:
+    def begins(self, ledger: Path, refetch_from: str | None, *, since_last: bool) -> bool:
         """Whether a new job has to be made, for which everything has to be said.
 
         Raises:
             ConfigurationError: Something is missing.
         """
+        if refetch_from is not None and not since_last:
+            raise ConfigurationError("--refetch-from goes with --since-last; pass both")
         if since_last and ledger.exists():
             return False
         where = f"; --since-last goes on with a job, and there is none at {ledger} yet" if since_last else ""
+        if refetch_from is not None:
+            raise ConfigurationError(f"--refetch-from goes with a job that is there{where}; leave it out")
         if self.profiles is None:
             raise ConfigurationError(f"PROFILES is missing: a file, - for stdin, or the address of a database{where}")
         if self.date_from is None:
@@ -97,7 +102,9 @@ def export(
     query: str | None = None,
     ledger: Path | None = None,
     since_last: Annotated[bool, Parameter(negative="")] = False,
+    refetch_from: str | None = None,
     lookback: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    min_events: MinEvents = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = Connection(),
     asking: Asking = Asking(),
@@ -133,8 +140,14 @@ def export(
     since_last
         Go on with the job up to --to: newer days, and once more those that were still recent, which are replaced.
         PROFILES may be left out, or name newcomers too. Where there is no job yet, it is begun.
+    refetch_from
+        With --since-last: a day, YYYY-MM-DD; what reaches it or a later day is fetched again as well, and replaced.
+        It heals what was fetched while a clock was wrong.
     lookback
-        So many days before today count as recent: they may still grow; 2 unless you say otherwise.
+        So many days before today count as recent: they may still grow; 2 unless you say otherwise. Today is the
+        server's day or this machine's, whichever is earlier.
+    min_events
+        Exit with 1 if this run brings fewer events.
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
@@ -148,10 +161,11 @@ def export(
         report.sink = sink.url
         report.ledger = ledger if ledger is not None else ledger_beside(into)
         report.again = connection.words()
+        report.min_events = min_events
         wanted = _Wanted(profiles, from_, to, matching, column, format_, query)
         health = Health(connection.patience)
         source = wanted.source()
-        if wanted.begins(report.ledger, since_last=since_last):
+        if wanted.begins(report.ledger, refetch_from, since_last=since_last):
             client = connected(connection, asking, health.note)
             days: tuple[Day | None, Day | None] = wanted.date_from, wanted.date_to or dt.date.today()
             until: Day | None = None
@@ -160,9 +174,10 @@ def export(
             assert plan is not None
             wanted.check_start(plan)
             client = connected(connection.or_else(address_in(plan.terms)), asking.or_else(plan.terms), health.note)
-            until = wanted.date_to or dt.date.today()
+            # A job may reach into the future, where a clock was wrong or its first --to lay there.
+            until = wanted.date_to or max(dt.date.today(), plan.date_to)
             days = (plan.date_from, until) if source is not None else (None, None)
         job = HistoryJob(
             client, source, sink, ledger=report.ledger, date_from=days[0], date_to=days[1], lookback=lookback
         )
-        return work(job, client, report, health, until=until)
+        return work(job, client, report, health, until=until, refetch_from=refetch_from)

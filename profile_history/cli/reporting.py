@@ -40,6 +40,7 @@ class Report:
         again: The options that resuming needs, with a blank before them.
         progress: How far the job came; None before it was begun.
         warnings: What a person should know of the run, a sentence each.
+        min_events: How many events the run has to bring; None for any number.
     """
 
     json: bool
@@ -49,6 +50,7 @@ class Report:
     again: str = ""
     progress: Progress | None = None
     warnings: Sequence[str] = ()
+    min_events: int | None = None
     _begun: float = attrs.field(factory=time.monotonic)
 
     def __enter__(self) -> Self:
@@ -70,7 +72,16 @@ class Report:
     @property
     def code(self) -> int:
         """The exit code of a job that ended by itself."""
-        return exits.SOME_FAILED if self.progress is not None and self.progress.failed else exits.DONE
+        failed = self.progress is not None and self.progress.failed
+        return exits.SOME_FAILED if failed or self._shortage else exits.DONE
+
+    @property
+    def _shortage(self) -> str:
+        """That the run brought too few events, or ""."""
+        if self.progress is None or self.min_events is None or self.progress.events_here >= self.min_events:
+            return ""
+        brought = counted(self.progress.events_here, "event")
+        return f"this run has brought {brought}, fewer than --min-events {self.min_events:,}"
 
     def _status(self) -> JobStatus | None:
         if self.ledger is None:
@@ -85,6 +96,8 @@ class Report:
         assert self.progress is not None
         verdict = self._verdict(error, status)
         lines = [verdict, *(f"warning: {warning}" for warning in self.warnings if warning not in verdict)]
+        if error is None and self._shortage:
+            lines.append(self._shortage)
         lines += [f"failed: {described(failure)}" for failure in status.failures[:_LISTED_FOR_PEOPLE]]
         if (more := status.totals.failed - _LISTED_FOR_PEOPLE) > 0:
             lines.append(f"and {more:,} more failed: {command('status', self.ledger)}")
@@ -97,7 +110,10 @@ class Report:
         assert self.progress is not None
         if error is None:
             took = f"done in {duration(time.monotonic() - self._begun)}"
-            return f"{took if self.progress.requests else 'nothing was left to fetch'}: {standing(status)}"
+            how = took if self.progress.requests else "nothing was left to fetch"
+            if status.emptiness is not None:
+                return f"{how}, but {status.emptiness} ({standing(status)})"
+            return f"{how}: {standing(status)}"
         ended = {exits.INTERRUPTED: "interrupted", exits.TERMINATED: "terminated"}.get(exits.of(error), "stopped early")
         if status.plan is None:
             return f"{ended} while the profiles were read, before anything was fetched; run the same command again"
@@ -115,6 +131,7 @@ class Report:
             "ledger": None if self.ledger is None else str(self.ledger),
             "sink": sink,
             **(numbers(status) if status is not None else {}),
+            "all_empty": status is not None and status.emptiness is not None,
             "warnings": list(self.warnings),
             "events_here": progress.events_here,
             "seconds": round(time.monotonic() - self._begun, 3),

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from profile_history.cli.connecting import Asking, Connection, address_in, connected
 from profile_history.cli.display import Health
+from profile_history.cli.minimum import MinEvents
 from profile_history.cli.places import ledger_of
 from profile_history.cli.stopping import stopper
 from profile_history.errors import ConfigurationError
@@ -18,6 +19,7 @@ def resume(
     /,
     *,
     into: str | None = None,
+    min_events: MinEvents = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = Connection(),
 ) -> int:
@@ -31,10 +33,12 @@ def resume(
         The ledger, or the output beside which it stands as NAME.ledger.
     into
         The output, if it is elsewhere than before, or the ledger is.
+    min_events
+        Exit with 1 if this run brings fewer events.
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
-    return _go_on(job, into, connection, json=json, retry_failed=False)
+    return _go_on(job, into, connection, min_events, json=json, retry_failed=False)
 
 
 def retry_failed(
@@ -42,6 +46,7 @@ def retry_failed(
     /,
     *,
     into: str | None = None,
+    min_events: MinEvents = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = Connection(),
 ) -> int:
@@ -53,19 +58,24 @@ def retry_failed(
         The ledger, or the output beside which it stands as NAME.ledger.
     into
         The output, if it is elsewhere than before, or the ledger is.
+    min_events
+        Exit with 1 if this run brings fewer events.
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
-    return _go_on(job, into, connection, json=json, retry_failed=True)
+    return _go_on(job, into, connection, min_events, json=json, retry_failed=True)
 
 
-def _go_on(job: str, into: str | None, connection: Connection, *, json: bool, retry_failed: bool) -> int:
+def _go_on(
+    job: str, into: str | None, connection: Connection, min_events: int | None, *, json: bool, retry_failed: bool
+) -> int:
     from profile_history.cli.reporting import Report
     from profile_history.cli.working import work
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 
     with stopper, Report(json) as report:
+        report.min_events = min_events
         ledger = report.ledger = ledger_of(job)
         found = status_of(ledger, failures=0)
         plan, whereabouts = found.plan, found.whereabouts

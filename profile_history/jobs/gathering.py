@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from profile_history.jobs.clock import JobClock
 from profile_history.jobs.states import Planned, Quarantined, Record, Status, closed
 from profile_history.reading import Contents
 from profile_history.sinks.base import Batch, Lane, Refused, Stored, UnitRows
@@ -122,29 +123,35 @@ class Gathering:
 
     Attributes:
         next_number: The number of the next unit that is not planned: a part of a planned one.
-        provisional_from: Days from this one on are provisional.
+        clock: Says which days of a response are provisional.
         order: Which end of a planned unit comes first.
         lane: What the rows are.
     """
 
     next_number: int
-    provisional_from: dt.date
+    clock: JobClock
     order: Order
     lane: Lane
     gathered: Gathered = attrs.field(factory=Gathered, init=False)
-    _held: dict[int, list[tuple[Contents[Any], int]]] = attrs.field(factory=dict, init=False)
+    _held: dict[int, list[tuple[Contents[Any], Status, int]]] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._numbers = count(self.next_number)
 
-    def cut(self, window: Window) -> list[Window]:
-        """The parts of a fetched window that become units: what is final, and what is provisional."""
+    def cut(self, window: Window, served_at: dt.datetime | None) -> list[Window]:
+        """Return the parts of a fetched window that become units: what is final, and what is provisional.
+
+        Args:
+            window: The window.
+            served_at: When the server says that it made the response; None if it does not say.
+        """
         first, last = closed(window)
-        if last < self.provisional_from or self.provisional_from <= first:
+        provisional_from = self.clock.provisional_from(served_at)
+        if last < provisional_from or provisional_from <= first:
             return [window]
-        final = Window(first, self.provisional_from - _DAY)
-        recent = Window(self.provisional_from, last)
+        final = Window(first, provisional_from - _DAY)
+        recent = Window(provisional_from, last)
         return [recent, final] if self.order is Order.NEWEST else [final, recent]
 
     def add(self, contents: Sequence[Contents[Any]], size: int) -> None:
@@ -155,7 +162,7 @@ class Gathering:
             self._hold(unit, contents, size)
             return
         for part in contents:
-            self._settle(unit, part)
+            self._settle(unit, part, self._status(part))
         self.gathered.size += size
 
     def take(self) -> Gathered:
@@ -166,20 +173,21 @@ class Gathering:
     def _hold(self, unit: Planned, contents: Sequence[Contents[Any]], size: int) -> None:
         """Keeps parts until the unit is whole: what it replaces goes as a whole or stays as a whole."""
         held = self._held.setdefault(unit.number, [])
-        held += [(part, size if place == 0 else 0) for place, part in enumerate(contents)]
+        held += [(part, self._status(part), size if place == 0 else 0) for place, part in enumerate(contents)]
         if not self._ends(unit, contents[-1].window):
             return
         del self._held[unit.number]
-        failed = next((part for part, _ in held if part.error is not None), None)
+        failed = next((part for part, _, _ in held if part.error is not None), None)
         if failed is not None:
-            self._record(unit.number, unit, attrs.evolve(failed, window=unit.window), planned=True)
+            whole = attrs.evolve(failed, window=unit.window)
+            self._record(unit.number, unit, whole, Status.FAILED, planned=True)
             return
-        for part, bytes_ in held:
-            self._settle(unit, part)
+        for part, status, bytes_ in held:
+            self._settle(unit, part, status)
             self.gathered.size += bytes_
         self.gathered.replaced += unit.replaces
 
-    def _settle(self, unit: Planned, part: Contents[Any]) -> None:
+    def _settle(self, unit: Planned, part: Contents[Any], status: Status) -> None:
         last = self._ends(unit, part.window)
         date_from, date_to = closed(part.window)
         if last:
@@ -188,9 +196,9 @@ class Gathering:
             self.gathered.rests[unit.number] = Window(unit.window.date_from, date_from - _DAY)
         else:
             self.gathered.rests[unit.number] = Window(date_to + _DAY, unit.window.date_to)
-        self._record(unit.number if last else next(self._numbers), unit, part, planned=last)
+        self._record(unit.number if last else next(self._numbers), unit, part, status, planned=last)
 
-    def _record(self, number: int, unit: Planned, part: Contents[Any], *, planned: bool) -> None:
+    def _record(self, number: int, unit: Planned, part: Contents[Any], status: Status, *, planned: bool) -> None:
         gathered = self.gathered
         gathered.planned[unit.number] = unit
         if part.error is None and part.items:
@@ -204,17 +212,18 @@ class Gathering:
                 number,
                 unit.ordinal,
                 part.window,
-                self._status(part),
+                status,
                 attempts=part.attempts,
                 reason=reason,
                 planned=planned,
+                fetched_at=None if part.error is not None else self.clock.fetched_at(part.served_at),
             )
         )
 
     def _status(self, part: Contents[Any]) -> Status:
         if part.error is not None:
             return Status.FAILED
-        if closed(part.window)[1] >= self.provisional_from:
+        if closed(part.window)[1] >= self.clock.provisional_from(part.served_at):
             return Status.PROVISIONAL
         return Status.DONE if part.items else Status.EMPTY
 

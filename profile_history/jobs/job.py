@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
+import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +20,15 @@ from profile_history.checks import check_flag, check_number, check_whole_number,
 from profile_history.client import Day, HistoryClient
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.flatrows import FLAT
+from profile_history.jobs.advice import advice_on
+from profile_history.jobs.clock import LONGEST_LOOKBACK, JobClock
 from profile_history.jobs.committing import Committing
 from profile_history.jobs.gathering import Gathered, Gathering
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.places import ledger_file
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.planning import check_later
+from profile_history.jobs.planning import check_refetch, later_of
 from profile_history.jobs.progress import Progress, progress_of
 from profile_history.jobs.sources import MemorySource, Source
 from profile_history.jobs.sources.counting import Counted
@@ -40,7 +43,7 @@ from profile_history.sinks.pgaddress import hidden
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
 from profile_history.threads import cancelled_meanwhile, in_thread
-from profile_history.windows import Order, asked_window
+from profile_history.windows import Order, asked_window, day_of
 
 _UNITS_A_PAGE = 2000
 _PROGRESS_INTERVAL = 0.5
@@ -69,10 +72,14 @@ class HistoryJob:
         date_from: The first day, a `datetime.date` or "YYYY-MM-DD".
         date_to: The last day, inclusive, likewise.
         lookback: So many days before today are provisional, and today is: they may still grow, and `run(until=...)`
-            fetches them again. None for what the ledger says; 2 for a new job.
+            fetches them again. What today is, is said by the server's clock and by `today`, whichever is earlier; by
+            the server's at least one day more is provisional. None for what the ledger says; 2 for a new job.
         commit_bytes: Bytes of answers after which they are committed.
         commit_seconds: Seconds after which whatever is there is committed.
-        today: Says which day it is.
+        today: Says which day it is on this machine.
+
+    Attributes:
+        warnings: What a person should know of the last run, a sentence each, such as that a clock is wrong.
 
     Attributes:
         warnings: What a person should know of the last run, a sentence each.
@@ -97,7 +104,7 @@ class HistoryJob:
     ) -> None:
         if not isinstance(client, HistoryClient):
             raise ConfigurationError(f"client is a HistoryClient, not {shown(client)}")
-        check_whole_number("lookback", lookback, "days", least=0, optional=True)
+        check_whole_number("lookback", lookback, "days", least=0, most=LONGEST_LOOKBACK, optional=True)
         check_whole_number("commit_bytes", commit_bytes, "bytes")
         check_number("commit_seconds", commit_seconds, "seconds")
         self._client = client
@@ -113,6 +120,7 @@ class HistoryJob:
         self._commit_bytes = commit_bytes
         self._commit_seconds = commit_seconds
         self._today = today
+        self._now = time.time
         self._phase = "planning"
         self._stats: list[Stats] = []
         self._keeper: Keeper | None = None
@@ -136,7 +144,9 @@ class HistoryJob:
             self._last = Progress("planning", lines=self._source.read)
         return self._last
 
-    def run(self, *, retry_failed: bool = False, until: Day | None = None) -> AsyncGenerator[Progress, None]:
+    def run(
+        self, *, retry_failed: bool = False, until: Day | None = None, refetch_from: Day | None = None
+    ) -> AsyncGenerator[Progress, None]:
         """Works until nothing is pending, and says twice a second how far it has come.
 
         Stopping early, by `break`, cancellation or an error, commits what was fetched by then. After a `break` the next
@@ -145,7 +155,10 @@ class HistoryJob:
         Args:
             retry_failed: Whether to ask again for units that were given up.
             until: A new last day for a job that is there: the days since its last one are fetched, and what was
-                provisional or failed is fetched again and replaced. New profiles of the source are taken in.
+                provisional or failed is fetched again and replaced. New profiles of the source are taken in. A job
+                whose last day lies in the future keeps that.
+            refetch_from: With `until`: a day of the job; units that reach it or a later day are fetched again as well
+                and replaced as a whole, final ones too. The old rows stay until the new response is there.
 
         Raises:
             AuthenticationError: The token is not accepted. The job can be run again; so it can after all others.
@@ -157,7 +170,7 @@ class HistoryJob:
         """
         check_flag("retry_failed", retry_failed)
         stop = threading.Event()
-        progress = self._run(stop, until, retry_failed=retry_failed)
+        progress = self._run(stop, until, refetch_from, retry_failed=retry_failed)
         # A `break` drops the generator at once, and the event loop closes it later: whoever starts the job again
         # meanwhile has to see that this run is leaving.
         weakref.finalize(progress, stop.set).atexit = False
@@ -175,10 +188,10 @@ class HistoryJob:
         return await in_thread(verify, self._ledger, self._sink)
 
     async def _run(
-        self, stop: threading.Event, until: Day | None, *, retry_failed: bool
+        self, stop: threading.Event, until: Day | None, refetch_from: Day | None, *, retry_failed: bool
     ) -> AsyncGenerator[Progress, None]:
-        day = None if until is None else asked_window(None, until).date_to
-        work = running_loop().create_task(self._work(stop, day, retry_failed=retry_failed))
+        again, day = _days(refetch_from, until)
+        work = running_loop().create_task(self._work(stop, day, again, retry_failed=retry_failed))
         try:
             while not work.done():
                 await asyncio.wait((work,), timeout=_PROGRESS_INTERVAL)
@@ -190,7 +203,9 @@ class HistoryJob:
             stop.set()
             await _ended(work)
 
-    async def _work(self, stop: threading.Event, until: dt.date | None, *, retry_failed: bool) -> None:
+    async def _work(
+        self, stop: threading.Event, until: dt.date | None, refetch_from: dt.date | None, *, retry_failed: bool
+    ) -> None:
         writer = ThreadPoolExecutor(1, "profile-history-job")
 
         async def written(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -199,22 +214,26 @@ class HistoryJob:
         self.warnings.clear()
         keeper = Keeper(self._ledger, stop, self.warnings)
         self._phase = "planning"
+        self.warnings.clear()
         try:
             await written(keeper.open, None if until else self._plan, None if until else self._source, self._sink)
             self._check_terms(keeper)
             if until is not None:
-                check_later(keeper.ledger.plan, until)
+                until = later_of(keeper.ledger.plan, until, self._today())
+                if refetch_from is not None:
+                    check_refetch(keeper.ledger.plan, refetch_from, until)
             if self._lookback is not None:
                 await written(keeper.ledger.look_back, self._lookback)
             self._keeper = keeper
             if retry_failed:
                 await written(keeper.retry_failed)
             interrupted = keeper.ledger.totals.pending > 0
+            clock = JobClock(self._today, self._now, keeper.ledger.lookback, self.warnings.append)
             try:
-                await self._fetch(keeper, written)
-                if until is not None and not (interrupted and self._reaches(keeper, until)):
-                    await written(keeper.extend, until, self._source)
-                    await self._fetch(keeper, written)
+                await self._fetch(keeper, written, clock)
+                if until is not None and not (interrupted and self._reaches(keeper, until, refetch_from)):
+                    await written(keeper.extend, until, self._source, refetch_from)
+                    await self._fetch(keeper, written, clock)
             except BaseException:
                 # What ended the run is what is told, also where the lists cannot be written.
                 with contextlib.suppress(HistoryError):
@@ -222,6 +241,7 @@ class HistoryJob:
                 raise
             self._phase = "finishing"
             await written(keeper.finish)
+            self.warnings += await written(advice_on, keeper.ledger, clock.moment())
             self._phase = "complete"
         finally:
             _ = self.progress
@@ -229,20 +249,20 @@ class HistoryJob:
             await written(keeper.close)
             writer.shutdown(wait=False)
 
-    async def _fetch(self, keeper: Keeper, written: Callable[..., Any]) -> None:
+    async def _fetch(self, keeper: Keeper, written: Callable[..., Any], clock: JobClock) -> None:
         if not keeper.ledger.totals.pending:
             return
         self._phase = "fetching"
         order = Order(self._client.terms["order"])
-        provisional_from = self._today() - dt.timedelta(days=keeper.ledger.lookback)
-        gathering = Gathering(keeper.ledger.next_number, provisional_from, order, keeper.sink.lane)
+        gathering = Gathering(keeper.ledger.next_number, clock, order, keeper.sink.lane)
 
         async def commit(gathered: Gathered) -> None:
             await written(keeper.commit, gathered)
 
         committing = Committing(gathering, commit, self._commit_bytes, self._commit_seconds)
         with Ledger(self._ledger) as ledger:
-            reader = self._reader(keeper.sink, _units(ledger))
+            probe = await written(keeper.ledger.probe)
+            reader = self._reader(keeper.sink, self._client.read_units(_units(ledger), probe))
             self._stats.append(reader.run.stats)
             committing.start()
             try:
@@ -252,8 +272,7 @@ class HistoryJob:
             finally:
                 await committing.end()
 
-    def _reader(self, sink: Sink, units: AsyncGenerator[Planned, None]) -> Reader[Any]:
-        reader = self._client.reader(units)
+    def _reader(self, sink: Sink, reader: Reader[Any]) -> Reader[Any]:
         if sink.lane == "raw":
             return reader.to(RAW)
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
@@ -272,9 +291,11 @@ class HistoryJob:
             raise ConfigurationError('the sink is missing; pass one, such as "history.duckdb"')
         return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.terms, self._sink.url)
 
-    def _reaches(self, keeper: Keeper, until: dt.date) -> bool:
+    def _reaches(self, keeper: Keeper, until: dt.date, refetch_from: dt.date | None) -> bool:
         """Whether the run that was interrupted was to bring these days and profiles already."""
-        return keeper.ledger.plan.date_to >= until and self._source is None
+        ledger = keeper.ledger
+        again = refetch_from is None or (ledger.refetch_from or dt.date.max) <= refetch_from
+        return again and ledger.plan.date_to >= until and self._source is None
 
     def _check_terms(self, keeper: Keeper) -> None:
         plan = keeper.ledger.plan
@@ -287,6 +308,16 @@ async def _units(ledger: Ledger) -> AsyncGenerator[Planned, None]:
         for unit in page:
             yield unit
         last = page[-1].number
+
+
+def _days(refetch_from: Day | None, until: Day | None) -> tuple[dt.date | None, dt.date | None]:
+    """Return the two days that a run was given, checked."""
+    if until is None and refetch_from is not None:
+        raise ConfigurationError("refetch_from goes with until, the last day from now on; pass both")
+    first, last = day_of("refetch_from", refetch_from), day_of("until", until)
+    if first and last and last < first:
+        raise ConfigurationError(f"refetch_from {first} lies after until {last}; name an earlier day")
+    return first, last
 
 
 def _source(profiles: Any) -> Source | None:

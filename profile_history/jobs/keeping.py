@@ -134,9 +134,9 @@ class Keeper:
         """Makes failed units pending again; returns how many."""
         return retry_failed(self.ledger)
 
-    def extend(self, date_to: dt.date, source: Source | None) -> None:
+    def extend(self, date_to: dt.date, source: Source | None, refetch_from: dt.date | None = None) -> None:
         """Plans newer days; see `extend_job`."""
-        extend_job(self.ledger, date_to, source, self.stop)
+        extend_job(self.ledger, date_to, source, self.stop, refetch_from=refetch_from)
 
     def commit(self, gathered: Gathered) -> None:
         """Bring settled units into the sink, and then into the ledger.

@@ -6,6 +6,7 @@ What it counts as done is in the sink; of anything else it says nothing. One thr
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ from typing import Any, Self
 import attrs
 import msgspec
 
+from profile_history.jobs.clock import LONGEST_LOOKBACK
 from profile_history.jobs.naming import profile_of
 from profile_history.jobs.places import Whereabouts
 from profile_history.jobs.plan import Plan, fingerprint
@@ -30,7 +32,9 @@ from profile_history.jobs.schema import (
 )
 from profile_history.jobs.states import Entry, Planned, Totals, closed, to_day, to_number
 from profile_history.jobs.upgrade import hash_of_1, home_of_1, upgrade
+from profile_history.profiles import Profile
 from profile_history.sinks.base import Part, Receipt, Stored
+from profile_history.units import Unit
 from profile_history.windows import Window
 
 _SETTLED = ("date_from", "date_to", "status", "rows", "batch", "place", "attempts", "reason", "checksum", "fetched_at")
@@ -42,6 +46,12 @@ _PENDING = (
     "SELECT units.number, units.profile, date_from, date_to, profiles.profile FROM units "
     "JOIN profiles ON profiles.ordinal = units.profile WHERE status = 0 AND number > ? ORDER BY number LIMIT ?"
 )
+_PROBE = (
+    "SELECT date_from, date_to, profiles.profile FROM "
+    "(SELECT profile, date_from, date_to FROM units WHERE status IN (1, 2, 4) ORDER BY rows LIMIT 1) AS one "
+    "JOIN profiles ON profiles.ordinal = one.profile"
+)
+_NOBODY = Profile.xxh("0" * 16)
 # The rows behind those that are gone have moved up: by how many were gone before them, in one pass over each batch.
 _CLOSE_RANKS = (
     "CREATE TEMP TABLE moved (number INTEGER PRIMARY KEY, place INTEGER)",
@@ -200,7 +210,24 @@ class Ledger:
     def lookback(self) -> int:
         """So many days before today may still grow."""
         found = self._get("lookback")
-        return _LOOKBACK if found is None else int(found)
+        # Earlier versions stored whatever they were given.
+        return _LOOKBACK if found is None else min(int(found), LONGEST_LOOKBACK)
+
+    @property
+    def refetch_from(self) -> dt.date | None:
+        """The day from which on the run that planned newer days last fetches all days again; None if it does not."""
+        found = self._get("refetch_from")
+        return None if found is None else dt.date.fromisoformat(found)
+
+    @property
+    def doubtful_from(self) -> dt.date | None:
+        """The day from which on units may have been taken as final too early; None if there are none."""
+        found = self._get("doubtful_from")
+        return None if found is None else dt.date.fromisoformat(found)
+
+    def doubt(self, day: dt.date) -> None:
+        """Take note that units which reach a day may have been taken as final too early."""
+        self._put(doubtful_from=day.isoformat())
 
     def look_back(self, days: int) -> None:
         """Takes note of how many days before today may still grow."""
@@ -231,6 +258,20 @@ class Ledger:
             Planned(profile_of(profile), Window(to_day(first), to_day(last)), number, ordinal, older.get(number, ()))
             for number, ordinal, first, last, profile in rows
         ]
+
+    def probe(self) -> Unit:
+        """Return what to ask a server for that fails for all that is pending, to learn whether it is down.
+
+        That is the unit with the fewest rows of those that were fetched before; where there is none, a profile that
+        does not exist, on the job's last day.
+        """
+        with self.failing():
+            found = self.connection.execute(_PROBE).fetchone()
+        if found is None:
+            last = self.plan.date_to
+            return Unit(_NOBODY, Window(last, last))
+        first, last, profile = found
+        return Unit(profile_of(profile), Window(to_day(first), to_day(last)))
 
     def parts(self, batches: Iterable[int] | None = None) -> Iterator[Part]:
         """All parts by name and offset, or those that hold rows of certain batches."""

@@ -93,19 +93,54 @@ def retry_failed(ledger: Ledger) -> int:
     return changed
 
 
-def check_later(plan: Plan, date_to: dt.date) -> None:
-    """Compares a new last day with that of a job.
+def later_of(plan: Plan, date_to: dt.date, today: dt.date) -> dt.date:
+    """Return the last day of a job that is to go on up to a day.
+
+    A job that reaches into the future, since a clock was wrong or somebody asked for that, keeps its last day.
+
+    Args:
+        plan: The plan of the job.
+        date_to: The day that was asked for, inclusive.
+        today: The day it is.
 
     Raises:
-        ConfigurationError: It lies before it.
+        ConfigurationError: That day lies before the job's last one, which is no day of the future.
     """
+    if plan.date_to > today:
+        return max(date_to, plan.date_to)
     if date_to < plan.date_to:
         raise ConfigurationError(
             f"date_to {date_to} lies before the last day of this job, {plan.date_to}; name that day or a later one"
         )
+    return date_to
 
 
-def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: threading.Event) -> None:
+def check_refetch(plan: Plan, refetch_from: dt.date, date_to: dt.date) -> None:
+    """Check a day from which on days are to be fetched again.
+
+    Args:
+        plan: The plan of the job.
+        refetch_from: The day.
+        date_to: The last day of the job from now on.
+
+    Raises:
+        ConfigurationError: It is not one of the job's days.
+    """
+    if not plan.date_from <= refetch_from <= date_to:
+        raise ConfigurationError(
+            f"refetch_from {refetch_from} is none of the days of this job, {plan.date_from} to {date_to}; name one "
+            "of them"
+        )
+
+
+def extend_job(
+    ledger: Ledger,
+    date_to: dt.date,
+    source: Source | None,
+    stop: threading.Event,
+    *,
+    refetch_from: dt.date | None = None,
+) -> None:
     """Plans the days since the job's last one, provisional units again, failed ones too, and profiles that are new.
 
     Args:
@@ -113,13 +148,13 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
         date_to: The new last day, inclusive.
         source: All profiles, with new ones among them; None for those of the ledger.
         stop: Set to interrupt it. The profiles that were read until then stay, and their units are planned next time.
+        refetch_from: Units that reach this day or a later one are fetched again whole, final ones too; None for those
+            that are provisional.
 
     Raises:
-        ConfigurationError: `date_to` lies before the job's last day.
         PlanningStopped: `stop` was set.
     """
     plan = ledger.plan
-    check_later(plan, date_to)
     digest = plan.profiles
     with ledger.stoppable(stop):
         if source is not None:
@@ -128,10 +163,20 @@ def extend_job(ledger: Ledger, date_to: dt.date, source: Source | None, stop: th
         with ledger.transaction() as connection:
             if source is not None:
                 _drop_repeated(connection)
+            if refetch_from is not None:
+                # As if they had been provisional all along: the new unit covers them, and takes their place.
+                connection.execute(
+                    "UPDATE units SET status = 4 WHERE status IN (1, 2) AND date_to >= ?", (to_number(refetch_from),)
+                )
             _plan_newer_days(connection, plan, date_to)
             totals = _counted(connection)
             ledger.settle_here(connection, longer)
-            ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals))})
+            values = {"totals": json.dumps(attrs.asdict(totals)), "refetch_from": None}
+            if refetch_from is not None:
+                values["refetch_from"] = refetch_from.isoformat()
+                if refetch_from <= (ledger.doubtful_from or refetch_from):
+                    values["doubtful_from"] = None
+            ledger.store(connection, values)
         ledger.totals = totals
 
 

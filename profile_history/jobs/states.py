@@ -13,6 +13,10 @@ from profile_history.sinks.base import Stored
 from profile_history.units import Unit
 from profile_history.windows import Window
 
+# Of so many profiles one has an event, unless they are asked for in the wrong way.
+_MANY = 20
+# The share of failed units up to which nobody would look for the events in those.
+_FEW = 0.01
 _FIRST_DAY = dt.date(1970, 1, 1).toordinal()
 
 
@@ -128,6 +132,14 @@ class Totals:
     def units(self) -> int:
         """All units."""
         return self.pending + self.done + self.empty + self.failed + self.provisional
+
+    @property
+    def all_empty(self) -> bool:
+        """Whether everything was fetched, of so many profiles that one should have an event, and none has."""
+        fetched = self.profiles - self.failed
+        if self.pending or self.rows or self.quarantined:
+            return False
+        return fetched >= _MANY and self.failed <= fetched * _FEW
 
     def count(self, status: Status, by: int) -> None:
         """Counts units of one status."""

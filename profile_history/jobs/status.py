@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError
+from profile_history.jobs.advice import emptiness
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.locking import holder_of
 from profile_history.jobs.places import Whereabouts, ledger_file
@@ -44,6 +45,7 @@ class JobStatus:
         holder: The process that works on it now, or None.
         publishing: Whether the final files still have to be put in place.
         whereabouts: Where it was begun, and where it is found; None while there is no plan.
+        emptiness: That not one profile has an event, and what may be the reason; None where that cannot be said.
     """
 
     plan: Plan | None
@@ -52,6 +54,7 @@ class JobStatus:
     holder: Holder | None
     publishing: bool
     whereabouts: Whereabouts | None = None
+    emptiness: str | None = None
 
 
 def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
@@ -79,4 +82,5 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
             holder_of(path),
             opened.publishing is not None,
             opened.whereabouts,
+            emptiness(opened),
         )
