@@ -2,6 +2,7 @@
 
 HistoryError
 ├── ConfigurationError          an argument or a setting is wrong; nothing was sent
+│   └── UnsupportedSystem       this operating system lacks what a part of the package needs
 ├── UsageError                  a client or stream used after close, on another loop, or by two consumers
 ├── TransportError              no complete answer arrived
 │   ├── AttemptTimeout          the server was reached and did not answer in time
@@ -151,6 +152,10 @@ class ConfigurationError(HistoryError, ValueError):
     """An argument or a setting is wrong; the message says what to pass. Nothing was sent."""
 
     kind = Kind.CALLER
+
+
+class UnsupportedSystem(ConfigurationError, ImportError):
+    """This operating system lacks what a part of the package needs; the message says where that works."""
 
 
 class UsageError(HistoryError, RuntimeError):

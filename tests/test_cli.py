@@ -28,6 +28,7 @@ from profile_history.cli import formats, main, output
 from profile_history.cli.display import Health
 from profile_history.observing import GateClosed, GateOpened, Throttled
 from profile_history.profiles import Matching
+from profile_history.sinks import disk
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 TOKEN = "a-token-that-nothing-prints"
@@ -581,6 +582,7 @@ class TestOutput:
             saboteur = Saboteur(number, error, lasting=lasting)
             with monkeypatch.context() as patch:
                 patch.setattr(output, "os", saboteur)
+                patch.setattr(disk, "os", saboteur)
                 patch.setattr(Path, "replace", saboteur.wrapped("replace", Path.replace))
                 code, _, err = run(*self.WORDS, path, "--overwrite")
             if not saboteur.struck:

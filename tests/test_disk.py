@@ -157,3 +157,36 @@ def test_a_file_system_may_be_unable_to_sync_directories(tmp_path, monkeypatch, 
             Disk().sync_directory(tmp_path)
     monkeypatch.setattr(module, "_HAS_DIRECTORIES_TO_SYNC", False)
     Disk().sync_directory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "synced"), [(None, ["full"]), (errno.ENOTSUP, ["full", "fsync"]), (errno.EIO, ["full"])]
+)
+def test_on_macos_the_cache_of_the_drive_is_emptied_too(tmp_path, monkeypatch, code, synced):
+    """A file system that cannot do it does what it can; every other error is one. Elsewhere there is only fsync."""
+    calls = []
+
+    class Fcntl:
+        """The module, as macOS has it."""
+
+        F_FULLFSYNC = 51
+
+        def fcntl(self, file, command):
+            assert (os.fstat(file).st_ino, command) == (path.stat().st_ino, 51)
+            calls.append("full")
+            if code is not None:
+                raise OSError(code, os.strerror(code))
+
+    path = tmp_path / "a"
+    monkeypatch.setattr(module, "fcntl", Fcntl())
+    monkeypatch.setattr(os, "fsync", lambda file: calls.append("fsync"))
+    with DISK.create(path) as file:
+        if code == errno.EIO:
+            with pytest.raises(SinkError, match="cannot sync"):
+                file.sync()
+        else:
+            file.sync()
+    assert calls == synced
+    monkeypatch.setattr(module, "fcntl", None)
+    module.sync(0)
+    assert calls == [*synced, "fsync"]

@@ -25,7 +25,7 @@ from profile_history.jobs.committing import Committing
 from profile_history.jobs.gathering import Gathering
 from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.lists import quarantine_beside, write_lists
+from profile_history.jobs.lists import quarantine_beside, rejects_beside, write_lists
 from profile_history.jobs.locking import JobLock
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import PlanningStopped, digest_of, extend_job, plan_job
@@ -405,6 +405,19 @@ def test_rows_that_are_set_apart_are_listed_whatever_their_bytes(path):
         text = quarantine_beside(path).read_text()
     assert '"raw": "{\\"a\\":1}"' in text
     assert '"raw_base64": "/w=="' in text
+
+
+def test_lists_can_be_read_by_their_owner_only(path):
+    """As the ledger: they hold the same."""
+    with Ledger(path) as ledger:
+        rows = [Quarantined(1, "odd", b'{"a":1}')]
+        ledger.apply(Entry(None, [Record(1, 1, WHOLE, Status.DONE, planned=True)], quarantined=rows))
+        ledger.connection.execute("INSERT INTO rejects VALUES (1, 'odd', 'x')")
+        # As version 0.4.0 left it.
+        quarantine_beside(path).touch(0o644)
+        write_lists(ledger)
+    modes = [file.stat().st_mode & 0o777 for file in (path, rejects_beside(path), quarantine_beside(path))]
+    assert modes == [0o600] * 3
 
 
 def test_odd_rows_go_with_their_unit(path):

@@ -134,7 +134,7 @@ def written(value):
 
 def defused(text):
     text = text.replace("\0", "\ufffd")
-    return f"'{text}" if text[:1] in set("=+-@\t\r\uff1d\uff0b\uff0d\uff20") else text
+    return f"'{text}" if text[:1] in set("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20") else text
 
 
 @settings(max_examples=40)
@@ -147,6 +147,15 @@ def test_no_text_becomes_a_formula(texts):
         for name, value in known.items():
             assert row[name] == (defused(value) if isinstance(value, str) else written(value))
         assert row["message_id"] == str(MOST)
+
+
+@pytest.mark.parametrize("first", "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+def test_each_first_character_of_a_formula_is_defused(first):
+    """Also behind a line end, which a spreadsheet may skip."""
+    text = f"{first}=1+1"
+    assert [row["profile"] for row in cells_of([unit_of(1, text, rows_of([["x"] * len(NAMES)]), "arrow")])[0]] == [
+        f"'{text}"
+    ]
 
 
 @settings(max_examples=40)

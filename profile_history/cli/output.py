@@ -19,6 +19,7 @@ from types import ModuleType, TracebackType
 from typing import Self, TextIO
 
 from profile_history.errors import ConfigurationError
+from profile_history.sinks.disk import sync
 
 fcntl: ModuleType | None
 try:
@@ -242,7 +243,7 @@ class OutputFile:
             self._flush()
             if self._mode is not None:
                 self._part.chmod(self._mode)
-            os.fsync(self._file)
+            sync(self._file)
             file, self._file = self._file, -1
             os.close(file)
         self._check_name()
@@ -335,7 +336,7 @@ def _sync_directory(directory: Path) -> None:
         return
     file = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(file)
+        sync(file)
     except OSError as error:
         # Some file systems cannot do this for directories.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):

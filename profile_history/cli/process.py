@@ -43,7 +43,8 @@ def prepared() -> Iterator[None]:
     nothing is left in the buffers that could fail once more while the interpreter ends.
     """
     _fill_gaps()
-    if sys.platform != "win32":
+    # Windows lacks it, and has no such files.
+    with contextlib.suppress(ImportError):
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_CORE)

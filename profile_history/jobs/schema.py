@@ -112,6 +112,8 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
         # The order of the two matters: with FULL a commit in WAL mode waits for the disk (sqlite.org/pragma.html).
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # On macOS, and without effect elsewhere.
+        connection.execute("PRAGMA fullfsync = 1")
         connection.execute("PRAGMA cache_size = -32768")
         if new:
             versions = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"

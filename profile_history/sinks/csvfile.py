@@ -3,7 +3,7 @@
 Text stands in quotes, null is an empty cell without any, and lines end in LF. The columns are those of
 `profile_history.arrow.SCHEMA`, and `unit`.
 
-A spreadsheet takes a text that begins with `=`, `+`, `-`, `@`, their full-width forms, TAB or CR for a formula, and
+A spreadsheet takes a text that begins with `=`, `+`, `-`, `@`, their full-width forms, TAB, CR or LF for a formula, and
 what a stranger once typed into a form then runs. So such texts get an apostrophe before them, and a NUL, which hides
 what follows it, becomes U+FFFD. Who needs the texts as they came uses `formulas="keep"`, or another sink.
 """
@@ -26,7 +26,7 @@ from profile_history.sinks.tables import FULL_SCHEMA
 
 Formulas = Literal["defuse", "keep"]
 
-_FORMULA = "\\A([=+\\-@\t\r\uff1d\uff0b\uff0d\uff20])"
+_FORMULA = "\\A([=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
 
 
 class CsvSink(Appending):

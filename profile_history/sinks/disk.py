@@ -12,9 +12,16 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO, Self
 
 from profile_history.sinks.base import SinkError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 _ADVICE = {
     errno.ENOSPC: "free some space",
@@ -31,6 +38,28 @@ _ADVICE = {
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
 _HAS_DIRECTORIES_TO_SYNC = os.name == "posix"
+
+
+def sync(file: int) -> None:
+    """Bring what was written to a file to the disk; on macOS out of the drive's own cache, too, where fsync leaves it.
+
+    Args:
+        file: A descriptor.
+
+    Raises:
+        OSError: The operating system reports an error.
+    """
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if fcntl is not None and full is not None:
+        try:
+            fcntl.fcntl(file, full)
+        except OSError as error:
+            # Only the file systems of macOS itself know it.
+            if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOTTY}:
+                raise
+        else:
+            return
+    os.fsync(file)
 
 
 class Disk:
@@ -118,7 +147,7 @@ class Disk:
                 return
             handle = os.open(path, os.O_RDONLY)
             try:
-                os.fsync(handle)
+                sync(handle)
             except OSError as error:
                 # Some file systems cannot do this for directories.
                 if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
@@ -195,7 +224,7 @@ class File:
     def sync(self) -> None:
         """Brings what was written to the disk."""
         with self._disk.doing("sync", self.path):
-            os.fsync(self._handle.fileno())
+            sync(self._handle.fileno())
 
     def close(self) -> None:
         """Lets go of the file; again is harmless."""

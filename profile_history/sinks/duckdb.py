@@ -30,7 +30,7 @@ from profile_history.sinks.bookkeeping import (
     differences,
     job_table,
 )
-from profile_history.sinks.disk import lock_beside
+from profile_history.sinks.disk import lock_beside, sync
 from profile_history.sinks.lock import JobHeld
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
@@ -249,7 +249,7 @@ def _sync_directory(path: Path) -> None:
     with contextlib.suppress(PermissionError):
         handle = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            sync(handle)
         finally:
             os.close(handle)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import threading
@@ -12,9 +11,17 @@ from pathlib import Path
 
 import attrs
 
-from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.errors import ConfigurationError, HistoryError, UnsupportedSystem
 from profile_history.sinks.base import Sink
 from profile_history.sinks.disk import DISK
+
+try:
+    import fcntl
+except ImportError:
+    raise UnsupportedSystem(
+        "jobs need the file locks of Linux or macOS, which this system has not: use `fetch` here, or run the job there "
+        "(on Windows, in WSL)"
+    ) from None
 
 # Seconds for which the holder of a lock may keep its name to itself, and between two looks.
 _PATIENCE, _PAUSE = 1.0, 0.005
