@@ -17,6 +17,8 @@ def ledger_of(job: str) -> Path:
     from profile_history.jobs.schema import draft_of
     from profile_history.sinks.urls import ledger_beside
 
+    if not Path(job).name:
+        raise ConfigurationError(f"{job!r} names no job; name its ledger, or its sink if they stand side by side")
     try:
         beside = ledger_beside(job)
     except ConfigurationError:

@@ -56,6 +56,8 @@ def prepared() -> Iterator[None]:
         # It was closed by whoever started this process; print would turn to stdout instead.
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (for the rest of the process)
     messages = sys.stderr
+    if isinstance(messages, io.TextIOWrapper):
+        messages.reconfigure(errors="backslashreplace")
     sys.stderr = cast("TextIO", _Messages(messages))
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from profile_history.errors import ConfigurationError
+from profile_history.errors import ConfigurationError, UnsupportedSystem
 
 
 def needed(module: str, extra: str) -> ModuleType:
@@ -20,6 +20,8 @@ def needed(module: str, extra: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
+    except UnsupportedSystem:
+        raise
     except ImportError as error:
         if (error.name or "").startswith("profile_history"):
             raise
