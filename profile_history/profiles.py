@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import attrs
 
+from profile_history.checks import MOST, shown
 from profile_history.errors import ConfigurationError
 
 _XXH = re.compile(r"[0-9A-Fa-f]{16}")
@@ -47,6 +48,9 @@ class Profile:
     fields: tuple[tuple[str, str | int], ...]
 
     def __init__(self, matching: Matching, **fields: str | int) -> None:
+        for name, value in fields.items():
+            if isinstance(value, int) and not -MOST <= value < 2 * MOST:
+                raise ConfigurationError(f"{name} is a text or a whole number of 64 bits, not {shown(value)}")
         self.__attrs_init__(matching, tuple(fields.items()))
 
     @property

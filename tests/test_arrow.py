@@ -411,7 +411,7 @@ async def test_a_window_that_fails_costs_no_other_anything(server):
 async def test_a_batch_has_a_positive_number_of_rows(server, rows):
     """Anything else is refused before anything is sent."""
     async with server.client() as client:
-        with pytest.raises(ConfigurationError, match="rows is a positive whole number"):
+        with pytest.raises(ConfigurationError, match="rows takes a whole number of rows, 1 or more"):
             client.history(server.profile(1)).batches(rows=rows)
     assert not server.log
 

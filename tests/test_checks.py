@@ -136,6 +136,16 @@ def test_what_is_none_of_the_choices_is_refused_with_them(make_name):
         assert refused(*make_name, value).startswith(f"{make_name[1]} is '")
 
 
+@pytest.mark.parametrize("make", [Profile.custom, Profile.custom_sub])
+def test_a_number_in_a_custom_field_has_64_bits(make):
+    """Beyond, no request could be written; it would be met when the first one is sent."""
+    for value in (2**64, -(2**63) - 1, 10**400, 10**5000):
+        with pytest.raises(ConfigurationError, match="field_value is a text or a whole number of 64 bits, not "):
+            make("field", value)
+    for value in (2**64 - 1, -(2**63), 0):
+        assert make("field", value).body()["field_value"] == value
+
+
 def test_a_ledger_is_a_path_and_a_sink_may_be_one(tmp_path):
     """Nothing is written by asking."""
     assert refused(lambda ledger: HistoryJob(new_client(), ledger=ledger), "ledger", 5).startswith("ledger is the path")
