@@ -1,5 +1,6 @@
 """The command line: what each command prints, where it prints it, and the code it exits with."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import errno
@@ -20,6 +21,7 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -1061,3 +1063,19 @@ class TestProgram:
         monkeypatch.setitem(sys.modules, "uvloop", None)
         code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", *EMAILS)
         assert (code, read_ndjson(out)) == (0, truth(server))
+
+    @pytest.mark.parametrize(
+        ("version", "taken"), [("0.21.0", False), ("0.22.1", False), ("0.23.0", True), ("1.0", True)]
+    )
+    def test_a_uvloop_that_closes_descriptors_twice_is_not_run_on(self, server, run, monkeypatch, version, taken):
+        """What it closes the second time may be the output, or the connection of another profile."""
+        made = []
+
+        def new_event_loop():
+            made.append(asyncio.new_event_loop())
+            return made[0]
+
+        monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(__version__=version, new_event_loop=new_event_loop))
+        code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", *EMAILS)
+        assert (code, read_ndjson(out)) == (0, truth(server))
+        assert bool(made) == taken

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from profile_history.cli.stopping import Stopped, stopper
 
 T = TypeVar("T")
+
+# Older ones close the descriptor of a cancelled connection twice, the second time when it may be another's:
+# github.com/MagicStack/uvloop/issues/738.
+_TRUSTED = (0, 23)
 
 
 def run(work: Coroutine[Any, Any, T], *, excuse: str | None = None) -> T:
@@ -22,15 +25,10 @@ def run(work: Coroutine[Any, Any, T], *, excuse: str | None = None) -> T:
     Raises:
         Stopped: A signal has cancelled it, and its clean-up is done.
     """
-    make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        make_loop = uvloop.new_event_loop
     stopper.running = True
     stopper.excuse = excuse or stopper.excuse
     try:
-        with asyncio.Runner(loop_factory=make_loop) as runner:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_watched(work))
     except asyncio.CancelledError:
         if stopper.number is None:
@@ -38,6 +36,16 @@ def run(work: Coroutine[Any, Any, T], *, excuse: str | None = None) -> T:
         raise Stopped(stopper.number) from None
     finally:
         stopper.running = False
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop: uvloop, where one is installed that can be trusted."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    version = tuple(map(int, uvloop.__version__.split(".")[:2]))  # type: ignore[attr-defined]
+    return uvloop.new_event_loop if version >= _TRUSTED else asyncio.new_event_loop
 
 
 async def _watched(work: Coroutine[Any, Any, T]) -> T:
