@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from io import BytesIO
 from typing import Any, Generic, Literal, TypeVar
 
 import attrs
@@ -12,6 +13,7 @@ from profile_history.envelope import Rows
 from profile_history.errors import HistoryError
 from profile_history.events import Event
 from profile_history.lanes import Lane, Quarantined
+from profile_history.ndjson import lines_of
 from profile_history.observing import logger
 from profile_history.profiles import Profile
 from profile_history.protocol import http_date
@@ -155,6 +157,23 @@ class Reader(Generic[T]):
                 self.run.handed_out(outcome)
             self.finished = True
 
+    async def blocks(self: Reader[bytes]) -> AsyncGenerator[bytes, None]:
+        """Yield the rows of one window after another as lines of NDJSON; a window without rows yields nothing."""
+        async with self.run:
+            while (outcome := await self.run.next_outcome()) is not None:
+                profile = str(outcome.profile)
+                # With room from the first: to copy a long block in one go, as it grows or ends, would hold the loop.
+                block = BytesIO(bytes(_room_for(outcome.rows, profile)))
+                for batch in self._batches(outcome):
+                    block.write(lines_of(profile, batch))
+                    if self.run.breathless:
+                        await self.run.breathe()
+                block.truncate()
+                if block.tell():
+                    yield block.getvalue()
+                self.run.handed_out(outcome)
+            self.finished = True
+
     async def results(self: Reader[Event]) -> AsyncGenerator[WindowResult, None]:
         """Window by window."""
         async with self.run:
@@ -276,3 +295,8 @@ class Reader(Generic[T]):
 def _unexpected(error: Exception) -> HistoryError:
     logger.exception("a window cannot be read")
     return HistoryError(f"the response cannot be read: {type(error).__name__}: {error}")
+
+
+def _room_for(rows: Rows | None, profile: str) -> int:
+    """Return how many bytes the lines of an answer's rows take, or a few more."""
+    return 0 if rows is None else rows.size + rows.count * len(lines_of(profile, [b""]))

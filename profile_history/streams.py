@@ -87,10 +87,28 @@ class HistoryStream(Generic[T_co]):
 
         Nothing of a row is changed or lost, and no event is made of it: for NDJSON and message queues. Only its
         `datetime` is read, to keep the rows of the days asked for and to put them in order. A row without a readable
-        one is listed in `quarantined`. A row that the server wrote on several lines stays on several lines.
+        one is listed in `quarantined`. A row that the server wrote on several lines stays on several lines; `ndjson()`
+        brings it onto one.
         """
         reader = self._reader.to(RAW)
         return HistoryStream(reader, reader.items())
+
+    def ndjson(self) -> HistoryStream[bytes]:
+        """Return the same as lines of NDJSON, a block of them per window; read either this or the events.
+
+        A line is `{"profile": ..., "event": ...}` and ends with a line break: the profile as `str(profile)` writes it,
+        and the row as in `raw()`, but that a line break between its tokens is a blank, and a control character in a
+        text is escaped. So blocks can be written to a file one after another, whatever the server's layout. A window
+        without rows yields no block, nor does one that failed.
+
+            async for block in client.histories(profiles).ndjson():
+                file.write(block)
+
+        Yields:
+            The lines of one window, in order, as bytes.
+        """
+        reader = self._reader.to(RAW)
+        return HistoryStream(reader, reader.blocks())
 
     def batches(self, rows: int = 65_536) -> HistoryStream[pa.RecordBatch]:
         """The same as Arrow record batches, of the columns in `profile_history.arrow.SCHEMA`.

@@ -58,15 +58,25 @@ def test_many_profiles_are_printed_with_their_statistics(environment, capsys, tm
     assert "profiles=5" in lines[-1]
 
 
-def test_rows_are_written_line_by_line(environment, tmp_path, monkeypatch):
-    """The example of rows as bytes."""
+@pytest.mark.parametrize("indent", [None, 2])
+def test_rows_are_written_line_by_line(environment, tmp_path, monkeypatch, indent):
+    """The example of rows as bytes, also where the server indents its JSON."""
+    answer = HistoryServer._answer
+
+    def laid_out(self, body):
+        number, good = answer(self, body)
+        good.body = json.dumps(json.loads(good.body), indent=indent).encode()
+        return number, good
+
+    monkeypatch.setattr(HistoryServer, "_answer", laid_out)
     (tmp_path / "addresses.txt").write_text("".join(f"user{number}@example.com\n" for number in range(5)))
     monkeypatch.chdir(tmp_path)
     run(example("Rows as bytes"))
     lines = (tmp_path / "history.ndjson").read_bytes().splitlines()
     expected = sum(len(environment.truth(environment.profile(number, "email"))) for number in range(5))
     assert len(lines) == expected
-    assert all("action" in json.loads(line) for line in lines)
+    assert all("action" in json.loads(line)["event"] for line in lines)
+    assert {json.loads(line)["profile"] for line in lines} <= {f"email:user{number}@example.com" for number in range(5)}
 
 
 def test_batches_are_written_to_a_file(environment, tmp_path, monkeypatch):
