@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import threading
 import time
@@ -28,6 +29,9 @@ _PATIENCE, _PAUSE = 1.0, 0.005
 
 # Seconds for which a start waits for a run of the same process that is leaving: its last commit may take a while.
 _LEAVING_PATIENCE = 60.0
+
+# Seconds for which a start waits for those that only ask who has the lock, which each of them does in microseconds.
+_ASKING_PATIENCE = 30.0
 
 # What is set when the holder of a lock in this process is leaving, by the device and inode of the lock's file.
 _leaving: dict[tuple[int, int], threading.Event] = {}
@@ -144,17 +148,20 @@ class FileLock:
             self._file = None
 
     def _lock(self, file: int) -> bool:
-        """Return whether the kernel gave the lock."""
-        deadline = time.monotonic() + _LEAVING_PATIENCE
+        """Return whether the kernel gave the lock; whoever only asks who has it is waited for."""
+        begun = time.monotonic()
         while True:
             with _both, contextlib.suppress(BlockingIOError):
                 holder = _leaving.get(_key(file))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _leaving[_key(file)] = self._stop
                 return True
-            if holder is None or not holder.is_set() or self._stop.is_set() or time.monotonic() > deadline:
+            waited = time.monotonic() - begun
+            leaving = holder is not None and holder.is_set() and waited <= _LEAVING_PATIENCE
+            asked = waited <= _ASKING_PATIENCE and _is_only_asked_for(file)
+            if self._stop.is_set() or not (leaving or asked):
                 return False
-            time.sleep(_PAUSE)
+            time.sleep(random.uniform(0, _PAUSE))
 
 
 def lock_sink(sink: Sink, ledger: Path, stop: threading.Event) -> FileLock | None:
@@ -207,6 +214,16 @@ def holder_of(path: Path) -> Holder | None:
         return None
     finally:
         os.close(file)
+
+
+def _is_only_asked_for(file: int) -> bool:
+    """Return whether nobody has the lock for good: `holder_of` shares it for a moment, as others who ask do."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True
 
 
 def _named(file: int) -> Holder:
