@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 import attrs
 
 from profile_history.checks import MOST, shown
 from profile_history.errors import ConfigurationError
-
-_XXH = re.compile(r"[0-9A-Fa-f]{16}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+from profile_history.profile_fields import (
+    check_email,
+    check_id,
+    check_name,
+    check_phone,
+    check_text,
+    check_xxh,
+    strip_marks,
+)
 
 
 class Matching(StrEnum):
@@ -32,12 +37,44 @@ class Matching(StrEnum):
     EMAIL_PHONE_SUB = "email_phone_sub"
 
 
+WORDS: Mapping[Matching, tuple[str, ...]] = {
+    Matching.XXH: ("xxh",),
+    Matching.EMAIL: ("email",),
+    Matching.EMAIL_PROFILE: ("email",),
+    Matching.EMAIL_SUB: ("email",),
+    Matching.PHONE: ("phone",),
+    Matching.PHONE_SUB: ("phone",),
+    Matching.PROFILE_ID: ("profile_id",),
+    Matching.PUSH_SUB: ("provider", "subscription_id"),
+    Matching.CUSTOM: ("field_name", "field_value"),
+    Matching.CUSTOM_SUB: ("field_name", "field_value"),
+    Matching.EMAIL_PHONE: ("email", "phone"),
+    Matching.EMAIL_PHONE_SUB: ("email", "phone"),
+}
+"""The words of the request body that name a profile in each mode; they are the arguments of the mode's constructor."""
+
+EITHER = (Matching.EMAIL_PHONE, Matching.EMAIL_PHONE_SUB)
+"""The modes that do with one of their words."""
+
+CUSTOM = (Matching.CUSTOM, Matching.CUSTOM_SUB)
+"""The modes whose values may be anything."""
+
+_SEPARATORS: Mapping[Matching, str] = {
+    Matching.PUSH_SUB: ":",
+    Matching.CUSTOM: "=",
+    Matching.CUSTOM_SUB: "=",
+    Matching.EMAIL_PHONE: ",",
+    Matching.EMAIL_PHONE_SUB: ",",
+}
+
+
 @attrs.frozen(init=False, repr=False)
 class Profile:
     """One profile, named the way the API is to look it up.
 
-    Build it with the constructor of a matching mode, such as `Profile.email("john@example.com")`. A value that
-    cannot be right raises `ConfigurationError` at once; whether it exists is for the server to say.
+    Build it with the constructor of a matching mode, such as `Profile.email("john@example.com")`. Blanks around a
+    value and Unicode format marks in it are dropped, but for the value of a custom field. A value that cannot be right
+    raises `ConfigurationError` at once; whether it exists is for the server to say.
 
     Attributes:
         matching: The mode.
@@ -64,48 +101,46 @@ class Profile:
 
     @classmethod
     def xxh(cls, xxh: str) -> Profile:
-        """The profile whose xxHash id is `xxh`, 16 hexadecimal digits."""
-        if not isinstance(xxh, str) or not _XXH.fullmatch(xxh):
-            raise ConfigurationError(f"xxh is 16 hexadecimal digits, such as 0eb51aefd919f90a, not {xxh!r}")
-        return cls(Matching.XXH, xxh=xxh)
+        """The profile whose xxHash id is `xxh`, 16 hexadecimal digits; they are put into lower case."""
+        return cls(Matching.XXH, xxh=check_xxh(xxh))
 
     @classmethod
     def email(cls, email: str) -> Profile:
         """The profile that has this address itself or in a subscription."""
-        return cls(Matching.EMAIL, email=_email(email))
+        return cls(Matching.EMAIL, email=check_email(email))
 
     @classmethod
     def email_profile(cls, email: str) -> Profile:
         """The profile that has this address itself."""
-        return cls(Matching.EMAIL_PROFILE, email=_email(email))
+        return cls(Matching.EMAIL_PROFILE, email=check_email(email))
 
     @classmethod
     def email_sub(cls, email: str) -> Profile:
         """The profile that has this address in a subscription."""
-        return cls(Matching.EMAIL_SUB, email=_email(email))
+        return cls(Matching.EMAIL_SUB, email=check_email(email))
 
     @classmethod
     def phone(cls, phone: str) -> Profile:
         """The profile that has this phone number itself or in a subscription."""
-        return cls(Matching.PHONE, phone=_phone(phone))
+        return cls(Matching.PHONE, phone=check_phone(phone))
 
     @classmethod
     def phone_sub(cls, phone: str) -> Profile:
         """The profile that has this phone number in a subscription."""
-        return cls(Matching.PHONE_SUB, phone=_phone(phone))
+        return cls(Matching.PHONE_SUB, phone=check_phone(phone))
 
     @classmethod
     def profile_id(cls, profile_id: str) -> Profile:
         """The profile with this id, 24 hexadecimal digits in the vendor's samples."""
-        return cls(Matching.PROFILE_ID, profile_id=_text("profile_id", profile_id))
+        return cls(Matching.PROFILE_ID, profile_id=check_id("profile_id", profile_id))
 
     @classmethod
     def push_sub(cls, provider: str, subscription_id: str) -> Profile:
         """The profile with this push subscription of a provider such as `android-firebase`."""
         return cls(
             Matching.PUSH_SUB,
-            provider=_text("provider", provider, without=":"),
-            subscription_id=_text("subscription_id", subscription_id),
+            provider=check_id("provider", provider, without=":"),
+            subscription_id=check_id("subscription_id", subscription_id),
         )
 
     @classmethod
@@ -141,21 +176,22 @@ class Profile:
             ConfigurationError: The mode is unknown or the text does not fit it.
         """
         mode = matching_of(matching)
-        return _PARSERS[mode](_text(mode, text))
+        profile: Profile = getattr(cls, mode.value)(**split_value(mode, text))
+        return profile
 
     @classmethod
     def _custom(cls, matching: Matching, field_name: str, field_value: str | int) -> Profile:
         whole = isinstance(field_value, int) and not isinstance(field_value, bool)
-        value = field_value if whole else _text("field_value", field_value, kinds="a text or a whole number")
-        return cls(matching, field_name=_text("field_name", field_name, without="="), field_value=value)
+        value = field_value if whole else check_text("field_value", field_value, kinds="a text or a whole number")
+        return cls(matching, field_name=check_name("field_name", field_name, without="="), field_value=value)
 
     @classmethod
     def _email_phone(cls, matching: Matching, email: str | None, phone: str | None) -> Profile:
         fields = {}
         if email is not None:
-            fields["email"] = _email(email)
+            fields["email"] = check_email(email)
         if phone is not None:
-            fields["phone"] = _phone(phone)
+            fields["phone"] = check_phone(phone)
         if not fields:
             raise ConfigurationError(f"{matching} takes an email, a phone, or both; pass at least one")
         return cls(matching, **fields)
@@ -167,9 +203,8 @@ class Profile:
 
     def __str__(self) -> str:
         values = dict(self.fields)
-        if self.matching in (Matching.EMAIL_PHONE, Matching.EMAIL_PHONE_SUB):
-            return f"{self.matching}:{values.get('email', '')},{values.get('phone', '')}"
-        return f"{self.matching}:{_JOINERS.get(self.matching, '').join(map(str, values.values()))}"
+        words = (str(values.get(word, "")) for word in WORDS[self.matching])
+        return f"{self.matching}:{_SEPARATORS.get(self.matching, '').join(words)}"
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.fields)
@@ -189,66 +224,28 @@ def matching_of(text: Matching | str) -> Matching:
         raise ConfigurationError(f"no matching mode {text!r}; there are {known}") from None
 
 
-def _text(name: str, value: object, kinds: str = "a text", *, without: str | None = None) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name} is {kinds}, not {value!r}")
-    if not value.strip():
-        raise ConfigurationError(f"{name} is empty; pass a value")
-    if _CONTROL.search(value):
-        raise ConfigurationError(f"{name} holds a control character or half of a surrogate pair: {value!r}")
-    if without is not None and without in value:
-        raise ConfigurationError(
-            f"{name} holds {without!r}, which ends it where profiles are written as text: {value!r}"
-        )
-    return value
+def split_value(matching: Matching, text: str) -> dict[str, str]:
+    """Split one text into the words of its mode, as `str(profile)` has joined them; nothing is checked or cleaned.
 
+    Args:
+        matching: The mode.
+        text: The value, as `Profile.parse` takes it.
 
-def _email(value: object) -> str:
-    text = _text("email", value)
-    name, at, host = text.rpartition("@")
-    if not (name and at and host) or any(map(str.isspace, text)):
-        raise ConfigurationError(f"email is an address such as john@example.com, not {value!r}")
-    return text
+    Returns:
+        The values by their `WORDS`; an address or a number that may be left out, and is, is not among them.
 
-
-def _phone(value: object) -> str:
-    text = _text("phone", value, without=",")
-    if not any(map(str.isdigit, text)) or text != text.strip():
-        raise ConfigurationError(f"phone is a number such as +79000000000, not {value!r}")
-    return text
-
-
-def _halves(mode: Matching, text: str, separator: str, example: str) -> tuple[str, str]:
-    left, found, right = text.partition(separator)
+    Raises:
+        ConfigurationError: It is no text, or the separator of its words is missing.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{matching} is a text, not {text!r}")
+    separator = _SEPARATORS.get(matching)
+    if separator is None:
+        return {WORDS[matching][0]: text}
+    # A number holds no comma, and an address in quotes may.
+    left, found, right = text.rpartition(separator) if matching in EITHER else text.partition(separator)
     if not found:
-        raise ConfigurationError(f"{mode} takes {example}, not {text!r}")
-    return left, right
-
-
-def _email_and_phone(mode: Matching, text: str) -> dict[str, str | None]:
-    email, found, phone = text.rpartition(",")
-    if not found:
-        raise ConfigurationError(f"{mode} takes EMAIL,PHONE, not {text!r}")
-    return {"email": email.strip() or None, "phone": phone.strip() or None}
-
-
-_JOINERS: Mapping[Matching, str] = {Matching.PUSH_SUB: ":", Matching.CUSTOM: "=", Matching.CUSTOM_SUB: "="}
-
-_PARSERS: Mapping[Matching, Callable[[str], Profile]] = {
-    Matching.XXH: Profile.xxh,
-    Matching.EMAIL: Profile.email,
-    Matching.EMAIL_PROFILE: Profile.email_profile,
-    Matching.EMAIL_SUB: Profile.email_sub,
-    Matching.PHONE: Profile.phone,
-    Matching.PHONE_SUB: Profile.phone_sub,
-    Matching.PROFILE_ID: Profile.profile_id,
-    Matching.PUSH_SUB: lambda text: Profile.push_sub(
-        *_halves(Matching.PUSH_SUB, text, ":", "PROVIDER:SUBSCRIPTION_ID")
-    ),
-    Matching.CUSTOM: lambda text: Profile.custom(*_halves(Matching.CUSTOM, text, "=", "FIELD_NAME=FIELD_VALUE")),
-    Matching.CUSTOM_SUB: lambda text: Profile.custom_sub(
-        *_halves(Matching.CUSTOM_SUB, text, "=", "FIELD_NAME=FIELD_VALUE")
-    ),
-    Matching.EMAIL_PHONE: lambda text: Profile.email_phone(**_email_and_phone(Matching.EMAIL_PHONE, text)),
-    Matching.EMAIL_PHONE_SUB: lambda text: Profile.email_phone_sub(**_email_and_phone(Matching.EMAIL_PHONE_SUB, text)),
-}
+        form = separator.join(WORDS[matching]).upper()
+        raise ConfigurationError(f"{matching} takes {form}, not {text!r}")
+    words = dict(zip(WORDS[matching], (left, right), strict=True))
+    return {word: value for word, value in words.items() if matching not in EITHER or strip_marks(value)}

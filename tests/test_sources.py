@@ -1,5 +1,6 @@
 """The profiles of a job are read from files, streams, queries and memory: each line is a profile, or has a reason."""
 
+import csv
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ import sys
 import threading
 import tracemalloc
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from unittest import mock
 
@@ -34,6 +36,7 @@ from profile_history.jobs.sources import (
     source_of,
 )
 from profile_history.jobs.sources import parquet as parquet_source
+from profile_history.jobs.sources.base import bad
 from profile_history.jobs.sources.files import LINE_LIMIT
 
 JANE = "jane@example.com"
@@ -80,9 +83,116 @@ def file(tmp_path):
 
 
 def test_a_text_holds_one_value_a_line():
-    """Blank lines and comments are passed over, blanks around a value and a byte order mark are dropped."""
-    content = f"\ufeff{JOHN}\r\n\n  \t\n# a comment\n  {JANE}\u00a0\n{JOHN}".encode()
+    """Blank lines are passed over; blanks around a value, and a byte order mark, are dropped."""
+    content = f"\ufeff{JOHN}\r\n\n  \t\n\ufeff\n  {JANE}\u00a0\n\ufeff{JOHN}".encode()
     assert from_bytes(TextSource, content, "email") == [(1, TWO[0]), (5, TWO[1]), (6, TWO[0])]
+
+
+def test_there_are_no_comments_in_a_text():
+    """An address may begin with #, and a line that was meant as a comment is listed."""
+    content = b"#a@b.c\n# exported today\n#5\n"
+    assert from_bytes(TextSource, content, "email") == [
+        (1, Profile.email("#a@b.c")),
+        (2, "email is an address such as john@example.com, not '# exported today'"),
+        (3, "email is an address such as john@example.com, not '#5'"),
+    ]
+    assert profiles(TextSource(io.BytesIO(b"#5"), "custom:tag")) == [Profile.custom("tag", "#5")]
+
+
+MESSY = [
+    (f"\u200b{JOHN}\u200e", TWO[0]),
+    (f'"{JOHN}"', TWO[0]),
+    (f"“{JOHN}”", TWO[0]),
+    (f"<{JOHN}>", TWO[0]),
+    (f"mailto:{JOHN}", TWO[0]),
+    (f"{JOHN};", f"email ends with ';', which is no part of it: '{JOHN};'"),
+    (f"{JOHN},", f"email ends with ',', which is no part of it: '{JOHN},'"),
+    (f"John <{JOHN}>", f"email is an address such as john@example.com, not 'John <{JOHN}>'"),
+    ("john", "email is an address such as john@example.com, not 'john'"),
+    (f"{JOHN}\u2028x", f"email holds a control character or half of a surrogate pair: '{JOHN}\\u2028x'"),
+]
+
+
+def test_every_kind_of_source_cleans_and_refuses_alike(tmp_path, file):
+    """What a spreadsheet leaves around a value is dropped, and what cannot be right is listed with its line."""
+    values, wanted = zip(*MESSY, strict=True)
+    numbered = list(enumerate(wanted, 1))
+    assert from_bytes(TextSource, "\n".join(values).encode(), "email") == numbered
+    assert from_bytes(NdjsonSource, "\n".join(map(json.dumps, values)).encode(), "email") == numbered
+    objects = [json.dumps({"matching": "email", "email": value}) for value in values]
+    assert from_bytes(NdjsonSource, "\n".join(objects).encode()) == numbered
+    printed = [json.dumps({"profile": f"email:{value}"}) for value in values]
+    assert from_bytes(NdjsonSource, "\n".join(printed).encode()) == numbered
+    path = parquet(tmp_path / "list.parquet", email=list(values))
+    assert outcome(source_of(path, matching="email")) == numbered
+    base = tmp_path / "crm.duckdb"
+    with duckdb.connect(base) as connection:
+        connection.execute("CREATE TABLE people AS SELECT unnest(?) AS email", [list(values)])
+    assert outcome(source_of(str(base), matching="email", query="SELECT email FROM people")) == numbered
+    text = io.StringIO()
+    csv.writer(text).writerows([["n", "email"], *enumerate(values)])
+    found = from_bytes(CsvSource, text.getvalue().encode(), "email")
+    assert [profile for _, profile in found if isinstance(profile, Profile)] == TWO[:1] * 5
+    assert [(number - 1, reason[:60]) for number, reason in found[5:]] == [
+        (n, reason[:60]) for n, reason in numbered[5:]
+    ]
+
+
+@pytest.mark.parametrize("value", [" a ", "a\u00a0", "\u200ba", '"a"', "a;", "5.0", "7.9E+10", "mailto:a@b.c", "#a"])
+def test_the_value_of_a_custom_field_is_taken_as_it_stands(tmp_path, value):
+    """Blanks included: nobody knows what is part of it."""
+    wanted = [Profile.custom("tag", value)]
+    assert wanted[0].body()["field_value"] == value
+    assert profiles(TextSource(io.BytesIO(f"{value}\r\n".encode()), "custom:tag")) == wanted
+    assert profiles(TextSource(io.BytesIO(f"tag={value}".encode()), "custom")) == wanted
+    assert profiles(NdjsonSource(io.BytesIO(json.dumps(value).encode()), "custom:tag")) == wanted
+    assert profiles(ParquetSource(parquet(tmp_path / "l.parquet", tag=[value]), "custom:tag")) == wanted
+    quoted = value.replace('"', '""')
+    assert profiles(CsvSource(io.BytesIO(f'n,tag\n1,"{quoted}"\n'.encode()), "custom:tag")) == wanted
+    by_row = f'matching,value\n custom:tag ,"{quoted}"\n'.encode()
+    assert profiles(CsvSource(io.BytesIO(by_row))) == wanted
+
+
+def test_whole_floats_decimals_and_padded_text_read_like_those_of_a_text(tmp_path, postgres):
+    """A table that a float column has made of numbers names the same profiles."""
+    number = 79991234567
+    wanted = [Profile.phone(str(number))]
+    for column in ([float(number), None], [Decimal(number), None], pa.array([number, None], pa.int64())):
+        (found, missing) = outcome(source_of(parquet(tmp_path / "list.parquet", phone=column), matching="phone"))
+        assert (found, missing) == ((1, wanted[0]), (2, "phone is empty; pass a value"))
+    assert profiles(TextSource(io.BytesIO(b"79991234567.0\n"), "phone")) == wanted
+    assert profiles(CsvSource(io.BytesIO(b"phone,n\n79991234567.0,\n"), "phone")) == wanted
+    assert profiles(NdjsonSource(io.BytesIO(b'{"phone": 79991234567.0}'), "phone")) == wanted
+    nothing = source_of(parquet(tmp_path / "l.parquet", phone=[float("nan")], email=[JOHN]), matching="email_phone")
+    assert profiles(nothing) == [Profile.email_phone(JOHN)]
+    query = (
+        f"SELECT {number}::double precision AS phone, '{JOHN}'::char(40) AS email, {10**19}::numeric(20,0) AS id, "
+        "'a'::char(3) AS padded, 5::numeric AS five, '\\x30303132'::bytea AS raw"
+    )
+
+    def only(mode, column=None):
+        (profile,) = profiles(source_of(postgres.dsn, matching=mode, column=column, query=query))
+        return profile
+
+    assert only("phone") == wanted[0]
+    assert only("email") == TWO[0]
+    assert only("profile_id", "id") == Profile.profile_id(str(10**19))
+    assert only("profile_id", "raw") == Profile.profile_id("0012")
+    assert only("custom:tag", "padded") == Profile.custom("tag", "a  ")
+    assert only("custom:tag", "five") == Profile.custom("tag", 5)
+
+
+def test_text_that_cannot_be_stored_is_a_bad_entry_that_can():
+    """Half of a surrogate pair, and bytes that are no UTF-8, are shown as escapes."""
+    half = [Line(1, None, "x \\ud83d", '["\\ud83d@x.ru", null]')]
+    assert [bad(1, ["\ud83d@x.ru", None], "x \ud83d")] == half
+    content = b'"\\ud83d@x.ru"\n"j\xff@x.ru"\n'
+    for line in NdjsonSource(io.BytesIO(content), "email").lines():
+        assert line.profile is None
+        assert (line.reason + line.text).encode()
+    for line in CsvSource(io.BytesIO(b"email,n\nj\xff@x.ru,\nx,\xff\n"), "email").lines():
+        assert line.profile is None
+        assert (line.reason + line.text).encode()
 
 
 def test_a_bad_line_is_listed_and_the_others_are_read():
@@ -174,8 +284,97 @@ def test_a_row_of_the_wrong_width_or_beyond_all_measure_is_bad():
 
 def test_bytes_that_are_no_utf8_matter_in_the_cell_of_the_value_only():
     """And where they do, the reason says so."""
-    content = b"name,email\nJos\xe9," + JOHN.encode() + b"\nx,jos\xe9@example.com\n"
-    assert from_bytes(CsvSource, content, "email") == [(2, TWO[0]), (3, "the line is no UTF-8")]
+    content = b"name,email\nJos\xe9," + JOHN.encode() + b"\nx,jos\xe9@example.com\nJos\xe9,john\n"
+    assert from_bytes(CsvSource, content, "email") == [
+        (2, TWO[0]),
+        (3, "the line is no UTF-8"),
+        (4, "email is an address such as john@example.com, not 'john'"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "number"),
+    [("sep=;\r\n", 3), ('"sep=;"\n', 3), ("SEP=;\n", 3), ("\ufeffsep=;\n", 3), ("sep=;;\n", 3), ("", 2)],
+)
+def test_a_line_that_names_the_delimiter_is_no_header(head, number):
+    """Spreadsheets write it, and read it."""
+    content = f"{head}name;e-mail, work\nA, B;{JOHN}\n".encode()
+    assert from_bytes(CsvSource, content, "email", "e-mail, work", ";") == [(number, TWO[0])]
+    if head:
+        assert from_bytes(CsvSource, content, "email", "e-mail, work") == [(number, TWO[0])]
+
+
+def test_a_delimiter_that_is_given_wins_over_what_the_file_says():
+    """And a line that names one is passed over all the same."""
+    assert from_bytes(CsvSource, f"sep=;\nemail,n\n{JOHN},1\n".encode(), "email", delimiter=",") == [(3, TWO[0])]
+    assert from_bytes(CsvSource, f"n\temail\n1\t{JOHN}\n".encode(), "email", delimiter="tab") == [(2, TWO[0])]
+    assert from_bytes(CsvSource, f"n\temail\n1\t{JOHN}\n".encode(), "email", delimiter="\\t") == [(2, TWO[0])]
+    assert from_bytes(CsvSource, f"n|email\n1|{JOHN}\n".encode(), "email") == [(2, TWO[0])]
+    assert from_bytes(CsvSource, f"n,email|x\n1,{JOHN}|2\n".encode(), "email", "email|x")[0][1].startswith("email has")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "reason"),
+    [
+        ("email\n1;{};Anna\n", {}, "email holds ';', which no address holds outside of quotes: '1;{};Anna'"),
+        (
+            "email\n{};Anna\n",
+            {},
+            "email has no host name behind its '@': '{};Anna'; it holds ';', and the file is cut by",
+        ),
+        ("n,email\n1,5|{}\n", {}, "the cell holds '|', and the file is cut by ','; if that is wrong, pass --delimiter"),
+        (
+            "email\n{},Anna\n",
+            {},
+            "the row has 2 cells, and the first line 1; the file is cut by ','; if that is wrong,",
+        ),
+        ("x\n5;Anna\n", {"matching": "profile_id"}, "the cell holds ';', and the file is cut by ','; if that is wrong"),
+        (
+            'n;x\n1;"5,Anna"\n',
+            {"matching": "profile_id", "column": "x"},
+            "the cell holds ',', and the file is cut by ';'",
+        ),
+        ("x\n5;Anna\n", {"matching": "custom:tag"}, "the cell holds ';', and the file is cut by ','; if that is wrong"),
+        ("x\n5|7999\n", {"matching": "custom:tag"}, "the cell holds '|', and the file is cut by ','; if that is wrong"),
+        ("matching,value\nprofile_id,5;Anna\n", {"matching": None}, "the cell holds ';', and the file is cut by ','"),
+    ],
+)
+def test_a_cell_that_holds_what_cuts_other_files_is_a_bad_row(content, options, reason):
+    """If the file is cut wrongly, the columns beside it would leave the machine."""
+    content = content.replace("{}", JOHN)
+    (found,) = from_bytes(CsvSource, content.encode(), **{"matching": "email", **options})
+    assert found[0] == 2
+    assert reason.replace("{}", JOHN)[:60] in found[1]
+
+
+def test_several_tags_are_one_value_of_a_custom_field_in_a_file_that_is_surely_cut_right():
+    """Since it has several columns, or its delimiter is given."""
+    wanted = [(2, Profile.custom_sub("tags", "a,b"))]
+    assert from_bytes(CsvSource, b"n;tags\n1;a,b\n", "custom_sub:tags") == wanted
+    assert from_bytes(CsvSource, b"tags\na,b\n", "custom_sub:tags", delimiter=";") == wanted
+    assert from_bytes(CsvSource, f"x;y\n{JOHN},{PHONE};1\n".encode(), "email_phone", "x") == [
+        (2, Profile.email_phone(JOHN, PHONE))
+    ]
+
+
+def test_rows_that_a_quote_takes_in_are_noticed():
+    """They are read where an address or a hash tells them for sure, and else listed with the row that took them in."""
+    inches = f'n,email\n"5,{JOHN}\n6,{JANE}\n7"",{JOHN}\n8",{JOHN}\n'.encode()
+    found = from_bytes(CsvSource, inches, "email")
+    assert found[0] == (2, "the quote that opens here takes in line 3, which looks like a row; close the quote")
+    assert found[1:] == [(3, TWO[1]), (4, TWO[0]), (5, TWO[0])]
+    two = f'email,n\n{JOHN},"A\n{JANE},B"\n'.encode()
+    assert [number for number, _ in from_bytes(CsvSource, two, "email")] == [2, 3]
+    assert from_bytes(CsvSource, two, "email")[1] == (3, TWO[1])
+    ids = b'id,n\n1,"A\n2,B\n3,C"\n4,D\n'
+    assert from_bytes(CsvSource, ids, "profile_id", "id") == [
+        (2, "the quote that opens here takes in line 3, which looks like a row; close the quote"),
+        (5, Profile.profile_id("4")),
+    ]
+    (row, _) = CsvSource(io.BytesIO(ids), "profile_id", "id").lines()
+    assert row.text == '1,"A\n2,B\n3,C"'
+    note = f'note,email\n"one\ntwo",{JOHN}\n"Hello, all,\n\nbye",{JANE}\n'.encode()
+    assert from_bytes(CsvSource, note, "email") == [(2, TWO[0]), (4, TWO[1])]
 
 
 def test_each_row_may_name_its_own_matching_mode():
@@ -231,6 +430,22 @@ def test_the_columns_of_a_mode_are_found_by_their_names(mode, columns, row, prof
         ("email\n", {"matching": "email", "delimiter": "||"}, "a delimiter is one character such as a semicolon, not"),
         ('"a"b\n', {"matching": "email"}, "the names of the columns cannot be read (',' expected"),
         ("e\nx".encode("utf-16"), {"matching": "email"}, "is UTF-16 text; save it as UTF-8"),
+        ("id;mail\n", {"matching": "email", "delimiter": ","}, "its only column is 'id;mail'; pass --delimiter ';'"),
+        ('"id;mail"\n', {"matching": "custom:x"}, "its only column is 'id;mail'; pass --delimiter ';' if that is"),
+        ("id,a;mail\n", {"matching": "email"}, "its first line can be cut by ',' and by ';'; pass --delimiter to say"),
+        ("sep=;;\n;\n", {"matching": "email"}, " is empty; its first line has to name the columns"),
+        ('""\n', {"matching": "email"}, " is empty; its first line has to name the columns"),
+        ("sep=x\n", {"matching": "email"}, "a delimiter is one character such as a semicolon, not 'x'"),
+        (f"{'66f66973096b3b454bbbccec'}\n", {"matching": "profile_id"}, "looks like a profile where the names of"),
+        ("1024\n", {"matching": "custom:x"}, "looks like a profile where the names of"),
+        *(
+            (
+                "e\n",
+                {"matching": "email", "delimiter": mark},
+                f"a delimiter is one character such as a semicolon, not {mark!r}",
+            )
+            for mark in ("a", "1", "@", "+", '"', "\n", "\0", "", "\udcff")
+        ),
     ],
 )
 def test_a_csv_file_with_other_columns_is_refused_before_anything_is_written(file, content, options, complaint):
@@ -245,12 +460,10 @@ def test_a_csv_file_with_other_columns_is_refused_before_anything_is_written(fil
 )
 def test_what_a_csv_writer_writes_is_read_back(rows):
     """Whatever the values hold."""
-    import csv
-
     text = io.StringIO()
     csv.writer(text).writerows([["n", "value"], *([n, row] for n, row in enumerate(rows))])
-    found = profiles(CsvSource(io.BytesIO(text.getvalue().encode()), "profile_id", "value"))
-    assert found == [Profile.profile_id(row.strip()) for row in rows]
+    found = profiles(CsvSource(io.BytesIO(text.getvalue().encode()), "custom:CRM_ID", "value"))
+    assert found == [Profile.custom("CRM_ID", row) for row in rows]
 
 
 # --- NDJSON

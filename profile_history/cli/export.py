@@ -34,12 +34,19 @@ class _Wanted:
     column: str | None
     format: Literal["text", "csv", "ndjson", "parquet"] | None
     query: str | None
+    delimiter: str | None
 
     def source(self) -> Source | None:
         """The profiles, if there are any on the command line."""
         from profile_history.jobs import source_of
 
-        options = {"matching": self.matching, "column": self.column, "format": self.format, "query": self.query}
+        options = {
+            "matching": self.matching,
+            "column": self.column,
+            "format": self.format,
+            "query": self.query,
+            "delimiter": self.delimiter,
+        }
         if self.profiles is None:
             for name, value in options.items():
                 if value is not None:
@@ -52,6 +59,7 @@ class _Wanted:
             column=self.column,
             format=self.format,
             query=self.query,
+            delimiter=self.delimiter,
             stdin=stream,
         )
 
@@ -100,6 +108,7 @@ def export(
     column: str | None = None,
     format_: Annotated[Literal["text", "csv", "ndjson", "parquet"] | None, Parameter(name="--format")] = None,
     query: str | None = None,
+    delimiter: str | None = None,
     ledger: Path | None = None,
     since_last: Annotated[bool, Parameter(negative="")] = False,
     refetch_from: str | None = None,
@@ -135,6 +144,8 @@ def export(
         How PROFILES is read, whatever its name is.
     query
         The SELECT whose rows are the profiles.
+    delimiter
+        What stands between the cells of a CSV file: one character, or tab; its first line tells unless you say.
     ledger
         The ledger of the job, if not beside the output.
     since_last
@@ -162,7 +173,7 @@ def export(
         report.ledger = ledger if ledger is not None else ledger_beside(into)
         report.again = connection.words()
         report.min_events = min_events
-        wanted = _Wanted(profiles, from_, to, matching, column, format_, query)
+        wanted = _Wanted(profiles, from_, to, matching, column, format_, query, delimiter)
         health = Health(connection.patience)
         source = wanted.source()
         if wanted.begins(report.ledger, refetch_from, since_last=since_last):

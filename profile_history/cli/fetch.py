@@ -42,7 +42,7 @@ def fetch(
     values
         The profiles, in the words of the matching mode: an address, a phone number, an id, PROVIDER:SUBSCRIPTION_ID
         for push_sub, FIELD_NAME=FIELD_VALUE for custom, EMAIL,PHONE for email_phone. A single - reads them from stdin,
-        one a line.
+        one per line.
     matching
         How the API finds the profiles.
     from_
@@ -58,7 +58,7 @@ def fetch(
     deadline
         Seconds after which to give up.
     """
-    profiles = [Profile.parse(matching, value) for value in _values(values)]
+    profiles = _profiles(matching, values)
     health = Health(connection.patience)
     client = connected(connection, asking, health.note)
     stream = client.histories(profiles, from_, to, on_error="collect", deadline=deadline).windows()
@@ -67,11 +67,26 @@ def fetch(
     return run(download.to(output, overwrite=overwrite))
 
 
-def _values(values: list[str]) -> list[str]:
+def _profiles(matching: Matching, values: list[str]) -> list[Profile]:
+    """Return the profiles, each read as a line of a job's source is."""
+    from profile_history.jobs.sources.cells import Mode
+
+    mode = Mode(matching)
     if values != ["-"]:
-        return values
+        return [mode.profile(value) for value in values]
+    profiles = []
+    for number, line in enumerate(_lines(), 1):
+        try:
+            if line.strip():
+                profiles.append(mode.profile(line))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"line {number} of stdin: {error}") from None
+    return profiles
+
+
+def _lines() -> list[str]:
     try:
-        return [line.strip() for line in sys.stdin if line.strip()]
+        return [line.removesuffix("\n").removeprefix("\ufeff") for line in sys.stdin]
     except UnicodeDecodeError:
         raise ConfigurationError(
             f"stdin is no text in {sys.stdin.encoding}; convert it, for example with iconv"

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from profile_history.errors import ConfigurationError
-from profile_history.profiles import Matching, Profile, matching_of
-
-# The words of the request body that name a profile in each mode; they are the arguments of the mode's constructor.
-WORDS: Mapping[Matching, tuple[str, ...]] = {
-    Matching.XXH: ("xxh",),
-    Matching.EMAIL: ("email",),
-    Matching.EMAIL_PROFILE: ("email",),
-    Matching.EMAIL_SUB: ("email",),
-    Matching.PHONE: ("phone",),
-    Matching.PHONE_SUB: ("phone",),
-    Matching.PROFILE_ID: ("profile_id",),
-    Matching.PUSH_SUB: ("provider", "subscription_id"),
-    Matching.CUSTOM: ("field_name", "field_value"),
-    Matching.CUSTOM_SUB: ("field_name", "field_value"),
-    Matching.EMAIL_PHONE: ("email", "phone"),
-    Matching.EMAIL_PHONE_SUB: ("email", "phone"),
-}
-
-_EITHER = (Matching.EMAIL_PHONE, Matching.EMAIL_PHONE_SUB)
-_CUSTOM = (Matching.CUSTOM, Matching.CUSTOM_SUB)
+from profile_history.jobs.cleaning import clean_text, plain_value
+from profile_history.profile_fields import inside_quotes, strip_marks
+from profile_history.profiles import CUSTOM, EITHER, WORDS, Matching, Profile, matching_of, split_value
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -40,23 +22,58 @@ def text_of(profile: Profile) -> str:
     That is `str(profile)`, but where a custom field's value is a whole number: `str` does not tell 5 from "5", so such
     a profile is written as JSON in the API's words.
     """
-    if profile.matching in _CUSTOM and not isinstance(profile.fields[-1][1], str):
+    if profile.matching in CUSTOM and not isinstance(profile.fields[-1][1], str):
         return _encode(profile.body()).decode()
     return str(profile)
 
 
 def profile_of(text: str) -> Profile:
-    """The profile that `text_of` or `str` has written.
+    """Return the profile that `text_of` has written.
+
+    What a ledger holds was judged when it got there: it comes back as it was, whatever is taken or cleaned today.
 
     Raises:
-        ConfigurationError: The text is neither.
+        ConfigurationError: It is no such text.
+    """
+    if text.startswith("{"):
+        words = words_of(text)
+        mode = _mode_of(words, None)
+        fields = {word: words[word] for word in WORDS[mode] if isinstance(words.get(word), (str, int))}
+    else:
+        matching, value = _parted(text)
+        mode = matching_of(matching)
+        fields = dict(split_value(mode, value))
+    if not fields or "" in fields.values() or (len(fields) < len(WORDS[mode]) and mode not in EITHER):
+        raise ConfigurationError(f"{mode} takes {' and '.join(WORDS[mode])}, not {text!r}")
+    return Profile(mode, **fields)
+
+
+def read_printed(text: str) -> Profile:
+    """Return the profile of a text that `str` or `text_of` wrote, and that has been through other hands since.
+
+    Raises:
+        ConfigurationError: It is no such text, or a value in it cannot be right.
     """
     if text.startswith("{"):
         return profile_of_words(words_of(text))
-    matching, found, value = text.partition(":")
-    if not found:
-        raise ConfigurationError(f"a profile is written MATCHING:VALUE, such as email:john@example.com, not {text!r}")
-    return Profile.parse(matching, value)
+    matching, value = _parted(text)
+    return read_value(matching_of(matching), value)
+
+
+def read_value(matching: Matching, text: str) -> Profile:
+    """Return the profile that one text of a source names, cleaned as sources do.
+
+    Args:
+        matching: The mode.
+        text: The value, as `Profile.parse` takes it.
+
+    Raises:
+        ConfigurationError: It does not fit the mode, or cannot be right.
+    """
+    if matching not in CUSTOM and len(WORDS[matching]) > 1:
+        text = strip_marks(text)
+        text = inside_quotes(text) or text
+    return _profile(matching, {word: clean_text(word, value) for word, value in split_value(matching, text).items()})
 
 
 def words_of(text: str | bytes) -> Any:
@@ -77,58 +94,67 @@ def words_of(text: str | bytes) -> Any:
 
 
 def profile_of_words(words: Mapping[str, object], matching: Matching | None = None) -> Profile:
-    """The profile that a request body with these words asks for; words that its mode does not know are passed over.
+    """Return the profile that a request body with these words asks for, cleaned as sources do.
 
     Args:
-        words: Such as `{"matching": "email", "email": "john@example.com"}` or `{"xxh": "0eb51aefd919f90a"}`.
+        words: Such as `{"matching": "email", "email": "john@example.com"}` or `{"xxh": "0eb51aefd919f90a"}`; words that
+            the mode does not know are passed over.
         matching: The mode where the words do not name one.
 
     Raises:
         ConfigurationError: There is no mode, or the words do not fit it.
     """
+    mode = _mode_of(words, matching)
+    return built(mode, *(words.get(name) for name in WORDS[mode]))
+
+
+def built(matching: Matching, *values: object) -> Profile:
+    """Return the profile with these values of a source, cleaned as sources do.
+
+    Args:
+        matching: The mode.
+        values: One for each of the mode's `WORDS`; None and "" are no value.
+
+    Raises:
+        ConfigurationError: A value is missing, does not fit, or cannot be right.
+    """
+    arguments: dict[str, str | int] = {}
+    for name, value in zip(WORDS[matching], values, strict=True):
+        found = plain_value(name, value)
+        if isinstance(found, str) or name != "field_value":
+            found = clean_text(name, str(found))
+        if found != "":
+            arguments[name] = found
+        elif matching not in EITHER:
+            raise ConfigurationError(f"{name} is missing; {matching} takes {' and '.join(WORDS[matching])}")
+    return _profile(matching, arguments)
+
+
+def plain(name: str, value: object) -> str:
+    """Return the text of a value as a file or a database holds it; a whole number is written out, and nothing is "".
+
+    Raises:
+        ConfigurationError: It is neither a text nor a whole number.
+    """
+    return str(plain_value(name, value))
+
+
+def _profile(matching: Matching, arguments: Mapping[str, str | int]) -> Profile:
+    profile: Profile = getattr(Profile, matching.value)(**arguments)
+    return profile
+
+
+def _parted(text: str) -> tuple[str, str]:
+    matching, found, value = text.partition(":")
+    if not found:
+        raise ConfigurationError(f"a profile is written MATCHING:VALUE, such as email:john@example.com, not {text!r}")
+    return matching, value
+
+
+def _mode_of(words: Mapping[str, object], matching: Matching | None) -> Matching:
     named = words.get("matching", matching)
     if named is None:
         if "xxh" not in words:
             raise ConfigurationError('"matching" is missing; name the mode, such as "matching": "email"')
         named = Matching.XXH
-    mode = matching_of(plain("matching", named))
-    return built(mode, *(words.get(name) for name in WORDS[mode]))
-
-
-def built(matching: Matching, *values: object) -> Profile:
-    """The profile with these values, one for each of the mode's `WORDS`; None and "" are no value.
-
-    Raises:
-        ConfigurationError: A value is missing or does not fit.
-    """
-    arguments = {
-        name: value if name == "field_value" and isinstance(value, int) else plain(name, value)
-        for name, value in zip(WORDS[matching], values, strict=True)
-        if value is not None and value != ""
-    }
-    if matching not in _EITHER:
-        for name in WORDS[matching]:
-            if name not in arguments:
-                raise ConfigurationError(f"{name} is missing; {matching} takes {' and '.join(WORDS[matching])}")
-    profile: Profile = getattr(Profile, matching.value)(**arguments)
-    return profile
-
-
-def plain(name: str, value: object) -> str:
-    """The text of a value as a file or a database holds it: a whole number is written out, and nothing is "".
-
-    Raises:
-        ConfigurationError: It is neither a text nor a whole number.
-    """
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{name} is no UTF-8: {value!r}") from None
-    if isinstance(value, (int, UUID)) and not isinstance(value, bool):
-        return str(value)
-    raise ConfigurationError(f"{name} is a text or a whole number, not {value!r}")
+    return matching_of(plain("matching", named))

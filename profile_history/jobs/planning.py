@@ -74,7 +74,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
             if not totals.profiles:
                 raise ConfigurationError(
                     f"there is not one profile in {source.url}" + _first_reject(connection) + "; check the file, "
-                    "--matching and --column"
+                    "--matching, --column and --delimiter"
                 )
             ledger.settle_here(connection, complete)
             ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals))})
@@ -242,10 +242,13 @@ def _taken(digest: hashlib._Hash, profile: Profile) -> str:
 
 
 def _drop_repeated(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE INDEX by_text ON profiles (profile)")
+    # Version 0.4.0 kept hashes as they were written, and one in upper case is the same profile.
+    same = "CASE WHEN {0}.profile GLOB 'xxh:*' THEN lower({0}.profile) ELSE {0}.profile END"
+    connection.execute(f"CREATE INDEX by_text ON profiles ({same.replace('{0}.', '')})")
     connection.execute(
-        "DELETE FROM profiles WHERE EXISTS "
-        "(SELECT 1 FROM profiles AS other WHERE other.profile = profiles.profile AND other.ordinal < profiles.ordinal)"
+        "DELETE FROM profiles WHERE ordinal > (SELECT coalesce(max(profile), 0) FROM units) AND EXISTS "
+        f"(SELECT 1 FROM profiles AS other WHERE {same.format('other')} = {same.format('profiles')} "
+        "AND other.ordinal < profiles.ordinal)"
     )
     connection.execute("DROP INDEX by_text")
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import attrs
 
+from profile_history._text import storable
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.profiles import Profile
 
@@ -71,14 +72,14 @@ def entry(number: int, raw: bytes | Sequence[object], build: Callable[..., Profi
 
 
 def bad(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
-    """An entry that is no profile; the cells of a table are shown as JSON."""
+    """Return an entry that is no profile; the cells of a table are shown as JSON, and all of it can be stored."""
     if isinstance(raw, bytes):
         # No character has more than four bytes.
         text = raw[: 4 * _EXCERPT].decode("utf-8", "backslashreplace").rstrip("\r\n")
     else:
         cells = [cell if isinstance(cell, (str, int, type(None))) else str(cell) for cell in raw]
-        text = json.dumps(cells, ensure_ascii=False)
-    return Line(number, None, reason[:_EXCERPT], text[:_EXCERPT])
+        text = storable(json.dumps(cells, ensure_ascii=False))
+    return Line(number, None, storable(reason)[:_EXCERPT], text[:_EXCERPT])
 
 
 def address(place: str, **options: object) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.naming import WORDS, built, plain
-from profile_history.profiles import Matching, Profile, matching_of
+from profile_history.jobs.naming import built, plain, read_value
+from profile_history.profile_fields import check_name, strip_marks
+from profile_history.profiles import CUSTOM, WORDS, Matching, Profile, matching_of
 
-_CUSTOM = (Matching.CUSTOM, Matching.CUSTOM_SUB)
+# Such as 66f66973096b3b454bbbccec or 1024, and no word.
+_ID = re.compile(r"[0-9]+|(?=[0-9a-f-]*[0-9])[0-9a-f-]{12,}", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -27,14 +30,16 @@ class Mode:
     field_name: str | None = None
 
     def profile(self, value: object) -> Profile:
-        """The profile that a value names, as `Profile.parse` reads it, or as the value of the field.
+        """Return the profile that a value names, in the form of `Profile.parse`, or as the value of the field.
+
+        What stands around a value is cleaned off, but for the value of a custom field.
 
         Raises:
-            ConfigurationError: It does not fit.
+            ConfigurationError: It does not fit, or cannot be right.
         """
         if self.field_name is not None:
             return built(self.matching, self.field_name, value)
-        return Profile.parse(self.matching, plain(self.matching, value))
+        return read_value(self.matching, plain(self.matching, value))
 
     def __str__(self) -> str:
         return self.matching if self.field_name is None else f"{self.matching}:{self.field_name}"
@@ -48,11 +53,11 @@ def mode_of(text: Matching | str) -> Mode:
     """
     name, found, field_name = text.partition(":")
     matching = matching_of(name)
-    if found and (matching not in _CUSTOM or not field_name):
+    if found and (matching not in CUSTOM or not field_name):
         raise ConfigurationError(
             f"no matching mode {text!r}; only custom and custom_sub take the name of a field, as in custom:CRM_ID"
         )
-    return Mode(matching, field_name or None)
+    return Mode(matching, check_name("field_name", field_name, without="=") if found else None)
 
 
 def mode_or_none(text: Matching | str | None) -> Mode | None:
@@ -119,7 +124,7 @@ def _guessed(columns: Sequence[str], mode: Mode) -> Cells:
 
 def _is_value(column: str, mode: Mode) -> bool:
     if mode.field_name is not None or mode.matching is Matching.PROFILE_ID:
-        return False
+        return _ID.fullmatch(column) is not None
     try:
         mode.profile(column)
     except ConfigurationError:
@@ -128,7 +133,7 @@ def _is_value(column: str, mode: Mode) -> bool:
 
 
 def _by_row(matching: object, value: object) -> Profile:
-    return mode_of(plain("matching", matching)).profile(value)
+    return mode_of(strip_marks(plain("matching", matching))).profile(value)
 
 
 def _find(columns: Sequence[str], name: str) -> int | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, get_args
 
 from profile_history.errors import ConfigurationError
+from profile_history.jobs.cleaning import check_storable
 from profile_history.jobs.sources.base import Source
 from profile_history.jobs.sources.csvs import CsvSource
 from profile_history.jobs.sources.files import File, Place, Stream
@@ -57,13 +58,14 @@ def source_of(
         column: The column that holds the value, for CSV, Parquet and queries.
         format: How a file is read, whatever its name is; for stdin text, unless CSV or NDJSON is asked for.
         query: The SELECT for DuckDB or PostgreSQL.
-        delimiter: What stands between the cells of a CSV file; otherwise its first line tells.
+        delimiter: What stands between the cells of a CSV file, one character or "tab"; otherwise its first line tells.
         stdin: The stream of bytes that "-" means.
 
     Raises:
         ConfigurationError: Something is missing, or given in vain, or wrong; the message says what to pass.
         SourceError: It cannot be opened.
     """
+    check_storable(matching=matching, column=column, query=query)
     if format not in (None, *get_args(Format)):
         raise ConfigurationError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
     text = hidden(text)
@@ -77,7 +79,8 @@ def source_of(
     if kind != "csv":
         _in_vain(kind, delimiter=delimiter)
     if kind == "csv":
-        return _checked(CsvSource(place, matching, column, delimiter or ("\t" if suffix == ".tsv" else None)))
+        mark = "tab" if delimiter is None and suffix == ".tsv" else delimiter
+        return _checked(CsvSource(place, matching, column, mark))
     if kind == "parquet":
         return _checked(ParquetSource(place, matching, column))
     _in_vain(kind, column=column)

@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-import csv
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, address, bad, entry
 from profile_history.jobs.sources.cells import Cells, Mode, cells_of, mode_or_none
-from profile_history.jobs.sources.files import LINE_LIMIT, Place, numbered, place_of
+from profile_history.jobs.sources.csvrows import CsvRows, Unreadable, delimiter_or_none, foreign_marks
+from profile_history.jobs.sources.files import Place, numbered, place_of
+from profile_history.profile_fields import inside_quotes, strip_marks
+from profile_history.profiles import CUSTOM, EITHER, Matching, Profile
 
-_DELIMITERS = (",", ";", "\t")
-
-
-class _Unreadable(Exception):
-    """A row that is no CSV."""
+_NO_UTF8 = "the line is no UTF-8"
+_CUT_BY = "the file is cut by {!r}; if that is wrong, pass --delimiter"
 
 
 @attrs.frozen
 class CsvSource:
     """The rows of a CSV file in UTF-8 whose first line names the columns; blank lines are passed over.
 
-    A cell may be quoted, and then hold line breaks. A row that is no CSV, such as one with a quote that is never
-    closed, is bad, and reading goes on with the line after the one where it begins. Blanks around a value are dropped.
+    A first line such as `sep=;` says how the file is cut. A cell may be quoted, and then hold line breaks. A row that
+    is no CSV, such as one with a quote that is never closed, is bad, and reading goes on with the line after the one
+    where it begins. Rows are bad as well that have more or fewer cells than the first line, whose quote takes in lines
+    that are rows themselves, or whose value holds what cuts other files.
 
     Attributes:
         place: The file or stream, a path or a binary stream when it is passed.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
         column: The column that holds the value; `profile_history.jobs.sources.cells.cells_of` says which it is if none
             is given.
-        delimiter: What stands between cells; None where the first line tells: a comma, a semicolon or a tab.
+        delimiter: What stands between cells, one character or "tab"; None where the first line tells: a comma, a
+            semicolon, a tab or a bar.
     """
 
     place: Place = attrs.field(converter=place_of)
     mode: Mode | None = attrs.field(default=None, converter=mode_or_none, alias="matching")
     column: str | None = None
-    delimiter: str | None = attrs.field(default=None)
-
-    @delimiter.validator
-    def _one_character(self, _: object, delimiter: str | None) -> None:
-        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-            raise ConfigurationError(f"a delimiter is one character such as a semicolon, not {delimiter!r}")
+    delimiter: str | None = attrs.field(default=None, converter=delimiter_or_none)
 
     @property
     def url(self) -> str:
@@ -57,128 +53,132 @@ class CsvSource:
         return self.place.repeatable
 
     def check(self) -> None:
-        """Reads the names of the columns.
+        """Read the names of the columns.
 
         Raises:
             ConfigurationError: Those that are needed are not among them.
         """
         with self.place.open() as stream:
-            self._header(_Rows(numbered(stream, str(self.place))))
+            self._header(CsvRows(numbered(stream, str(self.place)), self.delimiter))
 
     def lines(self) -> Iterator[Line]:
-        """The entries by the number of the line where their row begins."""
+        """Yield the entries by the number of the line where their row begins."""
         with self.place.open() as stream:
-            rows = _Rows(numbered(stream, str(self.place)))
-            cells, width = self._header(rows)
+            rows = CsvRows(numbered(stream, str(self.place)), self.delimiter)
+            table = self._header(rows)
             while (number := rows.begin()) is not None:
                 try:
                     row = rows.read()
-                except _Unreadable as error:
+                except Unreadable as error:
                     yield bad(number, rows.give_back(), f"the row is no CSV: {error}")
                     continue
+                inner = table.row_inside(rows, row)
+                if inner is not None:
+                    line, profile = inner
+                    # An address or a hash is no chance find: what the quote took in is read, row by row.
+                    surely = profile.matching is Matching.XXH or "email" in dict(profile.fields)
+                    reason = f"the quote that opens here takes in line {line}, which looks like a row; close the quote"
+                    yield bad(number, rows.give_back() if surely else rows.taken(), reason)
+                    continue
                 raw = rows.taken()
-                if row and len(row) != width:
-                    yield bad(number, raw, f"the row has {len(row)} cells, and the first line {width}")
-                elif row:
-                    line = entry(number, raw, cells.build, *(row[place].strip() for place in cells.places))
-                    yield line if line.profile is not None else _explained(line, raw)
+                if row:
+                    yield table.entry(number, raw, row)
 
-    def _header(self, rows: _Rows) -> tuple[Cells, int]:
+    def _header(self, rows: CsvRows) -> _Table:
         columns: list[str] = []
-        while not columns and rows.begin() is not None:
-            try:
-                columns = rows.header(self.delimiter)
-            except (_Unreadable, csv.Error, UnicodeDecodeError) as error:
-                raise ConfigurationError(
-                    f"{self.place}: the names of the columns cannot be read ({error}); save the file as CSV in UTF-8"
-                ) from None
-            rows.taken()
-        if not columns:
-            raise ConfigurationError(f"{self.place} is empty; its first line has to name the columns")
         try:
-            return cells_of(columns, self.mode, self.column), len(columns)
+            while not columns and rows.begin() is not None:
+                columns = [_column(name) for name in rows.header()]
+                rows.taken()
+            if not any(columns):
+                raise ConfigurationError("it is empty; its first line has to name the columns")
+            marks = foreign_marks(rows.delimiter)
+            cut = [mark for mark in marks if mark in columns[0]]
+            if len(columns) == 1 and cut and self.column is None:
+                raise ConfigurationError(
+                    f"its only column is {columns[0]!r}; pass --delimiter {cut[0]!r} if that is where it is to be cut, "
+                    "or name the column"
+                )
+            cells = cells_of(columns, self.mode, self.column)
+        except (Unreadable, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{self.place}: the names of the columns cannot be read ({error}); save the file as CSV in UTF-8"
+            ) from None
         except ConfigurationError as error:
             raise ConfigurationError(f"{self.place}: {error}") from None
+        return _Table(cells, len(columns), rows.delimiter, marks, rows.told or len(columns) > 1)
 
 
-class _Rows:
-    """The rows of a text, with the bytes of each, and a way back to the line after its first."""
+@attrs.frozen
+class _Table:
+    """How the rows of one file are read.
 
-    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
-        self._lines = lines
-        self._next: deque[tuple[int, bytes]] = deque()
-        self._row: list[tuple[int, bytes]] = []
-        self._size = 0
-        self._reader = self._read_by(",")
+    Attributes:
+        cells: The cells that hold the profile.
+        width: How many cells a row has.
+        delimiter: What stands between them.
+        marks: What stands between the cells of other files.
+        sure: Whether somebody, or the first line, says that this is the delimiter.
+    """
 
-    def header(self, delimiter: str | None) -> list[str]:
-        """The names of the columns, after which rows are read with their delimiter."""
-        if delimiter is None:
-            first = self._next[0][1].decode()
-            delimiter = max(_DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), ())))
-        self._reader = self._read_by(delimiter)
-        names = self.read()
-        self.raw.decode()
-        return [name.strip() for name in names]
+    cells: Cells
+    width: int
+    delimiter: str
+    marks: str
+    sure: bool
 
-    def begin(self) -> int | None:
-        """The number of the line where the next row begins; None at the end."""
-        if not self._next:
-            line = next(self._lines, None)
-            if line is None:
-                return None
-            self._next.append(line)
-        return self._next[0][0]
+    def entry(self, number: int, raw: bytes, row: Sequence[str]) -> Line:
+        """Return the entry of a row."""
+        if len(row) != self.width:
+            reason = f"the row has {len(row)} cells, and the first line {self.width}"
+            return bad(number, raw, f"{reason}; {_CUT_BY.format(self.delimiter)}" if self.width == 1 else reason)
+        values = [row[place] for place in self.cells.places]
+        if any(map(_is_no_utf8, values)):
+            return bad(number, raw, _NO_UTF8)
+        line = entry(number, raw, self.cells.build, *values)
+        if line.profile is None:
+            held = self._held(values)
+            hint = f"; it holds {held!r}, and {_CUT_BY.format(self.delimiter)}" if held else ""
+            return attrs.evolve(line, reason=f"{(line.reason or '')[: 500 - len(hint)]}{hint}")
+        held = self._held_wrongly(line.profile)
+        if held is not None:
+            return bad(number, raw, f"the cell holds {held!r}, and {_CUT_BY.format(self.delimiter)}")
+        return line
 
-    def read(self) -> list[str]:
-        """The cells of the next row.
+    def row_inside(self, rows: CsvRows, row: Sequence[str]) -> tuple[int, Profile] | None:
+        """Return the first line within the row that was read that is a row itself, and its profile.
 
-        Raises:
-            _Unreadable: It is no CSV.
+        The last line of a row may look like one, with the value that the row has anyway.
         """
-        try:
-            return next(self._reader)
-        except csv.Error as error:
-            self._reader = self._read_by(self._delimiter)
-            raise _Unreadable(error) from None
+        found = ((number, self._profile(cells)) for number, cells in rows.lines_inside())
+        return next(
+            ((number, profile) for number, profile in found if profile is not None and profile != self._profile(row)),
+            None,
+        )
 
-    @property
-    def raw(self) -> bytes:
-        """The bytes of the row that was read."""
-        return b"".join(line for _, line in self._row)
+    def _profile(self, row: Sequence[str]) -> Profile | None:
+        if len(row) != self.width:
+            return None
+        return entry(0, b"", self.cells.build, *(row[place] for place in self.cells.places)).profile
 
-    def taken(self) -> bytes:
-        """Goes on to the next row; returns the bytes of this one."""
-        raw = self.raw
-        self._row.clear()
-        self._size = 0
-        return raw
+    def _held_wrongly(self, profile: Profile) -> str | None:
+        """Return what a value holds that it can only hold if the file is cut wrongly."""
+        if profile.matching in EITHER or (self.sure and profile.matching in CUSTOM):
+            return None
+        return self._held([value for _, value in profile.fields])
 
-    def give_back(self) -> bytes:
-        """Goes on to the line after the first one of this row; returns the bytes of that one."""
-        (_, first), *rest = self._row
-        self._next.extendleft(reversed(rest))
-        self._row.clear()
-        self._size = 0
-        return first
-
-    def _read_by(self, delimiter: str) -> Iterator[list[str]]:
-        self._delimiter = delimiter
-        return csv.reader(self._text(), delimiter=delimiter, strict=True)
-
-    def _text(self) -> Iterator[str]:
-        while self.begin() is not None:
-            line = self._next.popleft()
-            self._row.append(line)
-            self._size += len(line[1])
-            if self._size >= LINE_LIMIT:
-                raise csv.Error(f"it is longer than {LINE_LIMIT} bytes")
-            yield line[1].decode("utf-8", "surrogateescape")
+    def _held(self, values: Sequence[object]) -> str | None:
+        return next((mark for value in values for mark in self.marks if mark in str(value)), None)
 
 
-def _explained(line: Line, raw: bytes) -> Line:
+def _column(name: str) -> str:
+    bare = strip_marks(name)
+    return (inside_quotes(bare) or bare).strip()
+
+
+def _is_no_utf8(text: str) -> bool:
     try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return attrs.evolve(line, reason="the line is no UTF-8")
-    return line
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -158,7 +158,9 @@ def unpacked(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
 
 
 def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines and their numbers from 1, without a byte order mark; a line that is too long is cut to `LINE_LIMIT`.
+    """Yield the lines and their numbers from 1; a line that is too long is cut to `LINE_LIMIT`.
+
+    A byte order mark is dropped from the beginning of each line: that is where files which were joined had theirs.
 
     Raises:
         ConfigurationError: The text is UTF-16.
@@ -166,14 +168,12 @@ def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]
     number = 0
     while raw := stream.readline(LINE_LIMIT):
         number += 1
-        if number == 1:
-            if raw.startswith(_UTF16):
-                raise ConfigurationError(f"{name} is UTF-16 text; save it as UTF-8, for example with iconv")
-            raw = raw.removeprefix(_BOM)
+        if number == 1 and raw.startswith(_UTF16):
+            raise ConfigurationError(f"{name} is UTF-16 text; save it as UTF-8, for example with iconv")
         rest = raw
         while len(rest) >= LINE_LIMIT and not rest.endswith(b"\n"):
             rest = stream.readline(LINE_LIMIT)
-        yield number, raw
+        yield number, raw.removeprefix(_BOM) if len(raw) < LINE_LIMIT else raw
 
 
 def look(place: Place) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.naming import profile_of, profile_of_words, words_of
+from profile_history.jobs.naming import profile_of_words, read_printed, words_of
 from profile_history.jobs.sources.base import Line, address, bad, entry
 from profile_history.jobs.sources.cells import Mode, mode_of, mode_or_none
 from profile_history.jobs.sources.files import LINE_LIMIT, Place, look, numbered, place_of
@@ -18,7 +18,7 @@ _TOO_LONG = f"the line is longer than {LINE_LIMIT} bytes"
 
 @attrs.frozen
 class TextSource:
-    """One value a line, UTF-8. Blank lines, and lines that begin with #, are passed over.
+    """One value per line, UTF-8. Blank lines are passed over; there are no comments, since `#a@example.com` is a value.
 
     Attributes:
         place: The file or stream, a path or a binary stream when it is passed.
@@ -51,15 +51,14 @@ class TextSource:
         """The entries by the number of their line."""
         with self.place.open() as stream:
             for number, raw in numbered(stream, str(self.place)):
-                value = raw.strip()
                 if len(raw) >= LINE_LIMIT:
                     yield bad(number, raw, _TOO_LONG)
-                elif value and not value.startswith(b"#"):
-                    yield entry(number, raw, self._profile, value)
+                elif raw.strip():
+                    yield entry(number, raw, self._profile, raw.removesuffix(b"\n").removesuffix(b"\r"))
 
     def _profile(self, value: bytes) -> Profile:
         try:
-            return self.mode.profile(value.decode().strip())
+            return self.mode.profile(value.decode())
         except UnicodeDecodeError:
             raise ConfigurationError("the line is no UTF-8") from None
 
@@ -105,14 +104,14 @@ class NdjsonSource:
             for number, raw in numbered(stream, str(self.place)):
                 if len(raw) >= LINE_LIMIT:
                     yield bad(number, raw, _TOO_LONG)
-                elif not raw.isspace():
+                elif raw.strip():
                     yield entry(number, raw, self._profile, raw)
 
     def _profile(self, raw: bytes) -> Profile:
         words = words_of(raw)
         if isinstance(words, dict):
             if "profile" in words and "matching" not in words:
-                return profile_of(_string(words["profile"]))
+                return read_printed(_string(words["profile"]))
             return profile_of_words(words, self.mode.matching if self.mode else None)
         value = _string(words)
         if self.mode is None:
