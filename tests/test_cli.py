@@ -40,8 +40,8 @@ REFUSED_AT_ONCE = {"api_error": 440, "rates": {Fault.API_ERROR: 1.0}, "streak": 
 OPTIONS = {
     "actions": "channel lang json",
     "demo": "profiles seed faults",
-    "export": "from to into matching column format query ledger since-last lookback json url list-id token-file auth "
-    "window border order concurrency patience allow-http",
+    "export": "from to into matching column format query delimiter ledger since-last lookback json url list-id "
+    "token-file auth window border order concurrency patience allow-http",
     "fetch": "matching from to format output overwrite url list-id token-file auth window border order concurrency "
     "patience deadline allow-http",
     "resume": "into json url token-file auth concurrency patience allow-http",
@@ -388,6 +388,27 @@ class TestFetch:
         monkeypatch.setattr("sys.stdin", io.StringIO("\n\n".join(EMAILS) + "\n"))
         code, out, err = run("fetch", *words, "--format", "ndjson")
         assert (code, read_ndjson(out)) == (0, truth(server)), err
+
+    @pytest.mark.parametrize("wrap", ["<{}>", "mailto:{}", " “{}” ", "\u200b{}\u200e"])
+    def test_values_are_read_as_those_of_a_job_are(self, server, run, monkeypatch, wrap):
+        """Whether they are arguments or lines of stdin."""
+        words = ["fetch", "--matching", "email", "--format", "ndjson"]
+        code, out, err = run(*words, wrap.format(EMAILS[0]))
+        assert (code, read_ndjson(out)) == (0, truth(server, EMAILS[:1])), err
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"\ufeff\n{wrap.format(EMAILS[0])}\r\n"))
+        code, out, err = run(*words, "-")
+        assert (code, read_ndjson(out)) == (0, truth(server, EMAILS[:1])), err
+
+    def test_a_value_that_cannot_be_right_is_refused_with_its_line(self, server, run, monkeypatch):
+        """Nothing is asked for the others; a custom value may be anything."""
+        code, _, err = run("fetch", "--matching", "email", EMAILS[0], f"{EMAILS[1]};")
+        assert (code, f"email ends with ';', which is no part of it: '{EMAILS[1]};'" in err) == (2, True)
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{EMAILS[0]}\n\n# comment\n"))
+        code, _, err = run("fetch", "--matching", "email", "-")
+        assert (code, "line 3 of stdin: email is an address such as" in err) == (2, True)
+        assert list(server.log) == []
+        assert run("fetch", "--matching", "custom", "name=<a>; ")[0] == 0
+        assert [entry.matching for entry in server.log] == ["custom"]
 
     def test_a_file_may_hold_the_token(self, server, run, monkeypatch, tmp_path):
         """A file that only its owner can read is as good as the variable, and wins over it."""

@@ -147,6 +147,51 @@ class TestExport:
         assert (done.returncode, done.stdout) == (0, "")
         assert stored("history.ndjson") == truth(server, 2)
 
+    @pytest.mark.parametrize(("mark", "option"), [("|", "|"), ("\t", "tab"), (";", ";")])
+    def test_the_delimiter_of_a_csv_file_can_be_named(self, server, run, mark, option):  # noqa: F811
+        """A tab by its name, since shells make it hard to type."""
+        Path("who.csv").write_text(f"a,b,c{mark}email\n1,2,3{mark}user0@example.com\n")
+        words = ["export", "who.csv", "--matching=email", "--column=email", *DAYS, "--into=history.ndjson"]
+        code, _, err = run(*words)
+        assert (code, "no column 'email'; the columns are a, b, c" in err) == (2, True)
+        assert run(*words, "--delimiter", option)[0] == 0
+        assert stored("history.ndjson") == truth(server, 1)
+
+    def test_no_neighbour_of_a_value_leaves_the_machine(self, server, run):  # noqa: F811
+        """A file that is cut wrongly is refused, and rows of it that cannot be right are listed with their reasons."""
+        Path("who.csv").write_text("id;mail\n1;user0@example.com\n")
+        code, _, err = run("export", "who.csv", "--matching=email", "--delimiter=,", *DAYS, "--into=history.ndjson")
+        assert (code, "its only column is 'id;mail'; pass --delimiter ';'" in err) == (2, True)
+        Path("who.csv").write_text("mail\n1;user1@example.com\n<user0@example.com>\nuser1@example.com|Anna\n")
+        assert run("export", "who.csv", "--matching=email", *DAYS, "--into=history.ndjson")[0] == 0
+        assert stored("history.ndjson") == truth(server, 1)
+        rejects = list(map(json.loads, Path("history.ndjson.rejects.ndjson").read_text().splitlines()))
+        assert [(reject["line"], reject["text"]) for reject in rejects] == [
+            (2, "1;user1@example.com"),
+            (4, "user1@example.com|Anna"),
+        ]
+        assert all("pass --delimiter" in reject["reason"] for reject in rejects)
+
+    def test_names_of_files_that_are_no_utf8_are_read_or_refused(self, server):
+        """A source and a directory may have one; an output may not, since ledgers keep its name as UTF-8."""
+        place = Path(os.fsdecode(b"pl\xffce"))
+        place.mkdir()
+        Path(os.fsdecode(b"wh\xff.txt")).write_bytes(b"user0@example.com\nj\xff@example.com\n")
+
+        def done(name, *words):
+            return subprocess.run([*PROGRAM, name, *words], capture_output=True, timeout=60, check=False)
+
+        export = done("export", b"wh\xff.txt", "--matching=email", *DAYS, "--into", b"pl\xffce/history.ndjson")
+        assert export.returncode == 0, export.stderr.decode()
+        (reject,) = map(json.loads, (place / "history.ndjson.rejects.ndjson").read_text().splitlines())
+        assert reject == {"line": 2, "reason": "the line is no UTF-8", "text": "j\\xff@example.com"}
+        for name in ("status", "verify", "resume"):
+            again = done(name, b"pl\xffce/history.ndjson")
+            assert again.returncode == 0, again.stderr.decode()
+        refused = done("export", b"wh\xff.txt", "--matching=email", *DAYS, "--into", b"h\xff.ndjson")
+        assert refused.returncode == 2
+        assert b"the name of the output is no UTF-8: 'h\\udcff.ndjson'; choose another one" in refused.stderr
+
     def test_profiles_come_from_a_query(self, server, run):  # noqa: F811
         """A database is a source like others."""
         import duckdb
@@ -188,6 +233,13 @@ class TestExport:
             (["none.txt", "--matching=email", *DAYS, "--into=a.ndjson"], "none.txt cannot be read"),
             (["--since-last", "--into=a.ndjson"], "there is none at a.ndjson.ledger yet"),
             (["--since-last", "--column=a", "--into=a.ndjson"], "--column goes with PROFILES"),
+            (["--since-last", "--delimiter=;", "--into=a.ndjson"], "--delimiter goes with PROFILES"),
+            (["who.txt", "--matching=email", "--delimiter=;", *DAYS, "--into=a.ndjson"], "text takes no delimiter"),
+            (
+                ["who.txt", "--matching=email", "--format=csv", "--delimiter=", *DAYS, "--into=a.ndjson"],
+                "a delimiter is one character such as a semicolon, not ''",
+            ),
+            (["who.txt", "--matching=custom:\udcff", *DAYS, "--into=a.ndjson"], "matching is no UTF-8: "),
             (["who.txt", "--matching=email", *DAYS, "--into=a.ndjson", "--window=week"], "--window is"),
         ],
     )
@@ -393,7 +445,7 @@ class TestSignals:
         server.behaviour = Behaviour()
         words = words_for(into, profiles=PROFILES)
         done = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr.decode()
         return codes
 
     @linux

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobtruth import steady
 
-from profile_history import ConfigurationError, HistoryClient, Profile
+from profile_history import ConfigurationError, HistoryClient, Matching, Profile
 from profile_history.errors import DecodeError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, status_of, verify
 from profile_history.jobs.committing import Committing
@@ -240,6 +240,19 @@ def test_lines_that_name_no_profile_do_not_change_the_fingerprint():
         for source in (Odd(PROFILES), MemorySource(PROFILES), MemorySource(PROFILES[1:]))
     )
     assert odd == plain != fewer
+
+
+def test_a_hash_that_an_older_version_kept_in_upper_case_is_no_newcomer_in_lower_case(tmp_path):
+    """Its days would be in the sink twice; what is new indeed is taken in."""
+    path, old = tmp_path / "job.ledger", "0EB51AEFD919F90A"
+    kept = [Profile(Matching.XXH, xxh=old), Profile(Matching.EMAIL, email="<a@x.ru>"), Profile.xxh("ab" * 8)]
+    plan_job(path, plan_for(tmp_path), MemorySource(kept), threading.Event())
+    listed = [Profile.xxh(old), Profile.email("a@x.ru"), Profile.xxh("AB" * 8), Profile.xxh("cd" * 8)]
+    with Ledger(path) as ledger:
+        extend_job(ledger, LAST + dt.timedelta(days=1), MemorySource(listed), threading.Event())
+        names = [text for (text,) in ledger.connection.execute("SELECT profile FROM profiles ORDER BY ordinal")]
+        assert names == [f"xxh:{old}", "email:<a@x.ru>", f"xxh:{'ab' * 8}", "email:a@x.ru", f"xxh:{'cd' * 8}"]
+        assert {unit.profile for unit in ledger.pending(0, 100)} == {*kept, listed[1], listed[3]}
 
 
 def test_how_a_job_stands_can_be_asked_at_any_time(path, tmp_path):

@@ -79,7 +79,7 @@ def check_storable(**options: str | None) -> None:
     """
     for name, text in options.items():
         if text is not None and text != storable(text):
-            raise ConfigurationError(f"{name} is no UTF-8: {text!r}; write it in UTF-8")
+            raise ConfigurationError(f"{name} is no UTF-8: {text!r}; pass another one")
 
 
 def _peel(name: str, text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import msgspec
 from profile_history.jobs.clock import LONGEST_LOOKBACK
 from profile_history.jobs.naming import profile_of
 from profile_history.jobs.places import Whereabouts
-from profile_history.jobs.plan import Plan, fingerprint
+from profile_history.jobs.plan import Plan, fingerprint, storable_path
 from profile_history.jobs.schema import (
     LedgerError,
     PlanningStopped,
@@ -170,13 +171,20 @@ class Ledger:
             LedgerError: The plan was changed by other hands.
         """
         sink = self.plan.sink
-        home = self._get("home") if self._version > 1 else home_of_1(self.path, sink)
-        return Whereabouts(self.path, home, self._get("home_name"), sink)
+        home = self._path("home") if self._version > 1 else home_of_1(self.path, sink)
+        return Whereabouts(self.path, home, self._path("home_name"), sink)
+
+    def _path(self, key: str) -> str | None:
+        found = self._get(key)
+        return None if found is None else os.fsdecode(found)
 
     def settle_here(self, connection: sqlite3.Connection, plan: Plan) -> None:
         """Write the plan, for the place where the ledger is now, within a transaction."""
         text = plan.to_json(self.directory)
-        home = {"home": str(self.directory.resolve()), "home_name": name_of(self.path)}
+        home = {
+            "home": storable_path(str(self.directory.resolve())),
+            "home_name": storable_path(name_of(self.path)),
+        }
         self.store(connection, {"plan": text, "plan_hash": fingerprint(text), **home})
 
     def settle(self, plan: Plan, parameters: Mapping[str, str] | None) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
 
+from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.places import located, portable
 
@@ -106,6 +108,11 @@ def fingerprint(text: str) -> str:
     fixed = {name: values[name] for name in ("profiles", "date_from", "date_to", "sink")}
     fixed |= {name: value for name, value in values["terms"].items() if name not in _FREE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+def storable_path(path: str) -> str | bytes:
+    """Return a path as a ledger keeps it: as bytes if it is no UTF-8; `os.fsdecode` reads either."""
+    return path if path == storable(path) else os.fsencode(path)
 
 
 def _difference(name: str, there: object, here: object) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from profile_history.jobs.places import portable
-from profile_history.jobs.plan import Plan, fingerprint
+from profile_history.jobs.plan import Plan, fingerprint, storable_path
 from profile_history.jobs.schema import SCHEMA_VERSION, VIEW, LedgerError, check_version
 from profile_history.sinks.disk import DISK
 
@@ -72,9 +72,9 @@ def _from_1(connection: sqlite3.Connection, path: Path) -> None:
     home = path.absolute().parent
     plan = Plan.from_json(found[0], home)
     text = plan.to_json(home)
-    values = {"plan": text, "plan_hash": fingerprint(text)}
+    values: dict[str, str | bytes] = {"plan": text, "plan_hash": fingerprint(text)}
     if begun_at := home_of_1(path, plan.sink):
-        values |= {"home": begun_at, "home_name": path.name}
+        values |= {"home": storable_path(begun_at), "home_name": storable_path(path.name)}
     connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
 
 

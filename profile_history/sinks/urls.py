@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
+from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Sink, concerned
 from profile_history.sinks.extras import needed
@@ -74,6 +75,9 @@ def sink_of(url: str) -> Sink:
         dsn, table = _server(url)
         return _POSTGRESQL.made(dsn, {"table": table})
     path, _, query = url.partition("?")
+    # Ledgers and databases keep the names of files as UTF-8.
+    if (name := Path(path).name) != storable(name):
+        raise ConfigurationError(f"the name of the output is no UTF-8: {name!r}; choose another one")
     return _kind(path).made(path, _options(query, url))
 
 

@@ -85,27 +85,24 @@ class CsvSource:
                     yield table.entry(number, raw, row)
 
     def _header(self, rows: CsvRows) -> _Table:
-        columns: list[str] = []
         try:
-            while not columns and rows.begin() is not None:
-                columns = [_column(name) for name in rows.header()]
-                rows.taken()
-            if not any(columns):
-                raise ConfigurationError("it is empty; its first line has to name the columns")
+            columns = _columns(rows)
             marks = foreign_marks(rows.delimiter)
-            cut = [mark for mark in marks if mark in columns[0]]
-            if len(columns) == 1 and cut and self.column is None:
+            cut = next((mark for mark in marks if mark in "".join(columns)), None)
+            if len(columns) == 1 and cut is not None and self.column is None:
                 raise ConfigurationError(
-                    f"its only column is {columns[0]!r}; pass --delimiter {cut[0]!r} if that is where it is to be cut, "
-                    "or name the column"
+                    f"its only column is {columns[0]!r}; pass --delimiter {cut!r} if that is where it is to be cut, or "
+                    "name the column"
                 )
-            cells = cells_of(columns, self.mode, self.column)
+            cells = cells_of(columns, self.mode, self.column) if any(columns) else None
         except (Unreadable, UnicodeDecodeError) as error:
             raise ConfigurationError(
                 f"{self.place}: the names of the columns cannot be read ({error}); save the file as CSV in UTF-8"
             ) from None
         except ConfigurationError as error:
             raise ConfigurationError(f"{self.place}: {error}") from None
+        if cells is None:
+            raise ConfigurationError(f"{self.place} is empty; its first line has to name the columns")
         return _Table(cells, len(columns), rows.delimiter, marks, rows.told or len(columns) > 1)
 
 
@@ -169,6 +166,15 @@ class _Table:
 
     def _held(self, values: Sequence[object]) -> str | None:
         return next((mark for value in values for mark in self.marks if mark in str(value)), None)
+
+
+def _columns(rows: CsvRows) -> list[str]:
+    """Return the names of the columns, which the first line that is not blank holds; [] if there is none."""
+    columns: list[str] = []
+    while not columns and rows.begin() is not None:
+        columns = [_column(name) for name in rows.header()]
+        rows.taken()
+    return columns
 
 
 def _column(name: str) -> str:

@@ -70,7 +70,8 @@ class ParquetSource:
             ) from None
         self.place.found()
         try:
-            with pq.ParquetFile(self.place.path) as file:
+            # pyarrow does not open a path that is no UTF-8, and takes some for addresses.
+            with self.place.path.open("rb") as opened, pq.ParquetFile(opened) as file:
                 yield file
         except ConfigurationError as error:
             raise ConfigurationError(f"{self.place}: {error}") from None

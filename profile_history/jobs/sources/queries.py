@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from profile_history.errors import ConfigurationError
+from profile_history.jobs.cleaning import check_storable
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
 from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
@@ -74,6 +75,7 @@ class DuckdbSource:
                 'DuckDB files need duckdb: python -m pip install "profile-history[duckdb]"'
             ) from None
         self.place.found()
+        check_storable(**{"the path of the DuckDB file": str(self.place.path)})
         try:
             with closing(duckdb.connect(self.place.path, read_only=True)) as connection:
                 # A table in the query is never a variable of this program.
