@@ -22,6 +22,8 @@ _UNSEEN = re.compile(
 _EXPONENT = re.compile(r"[+-]?(?:\d+[.,]\d+E[+-]?\d+|\d+E[+-]\d+)", re.IGNORECASE)
 _DECIMAL = re.compile(r"[+-]?\d{7,}\.\d+")
 _PHONE = re.compile(r"[0-9+()\-./*#\s\u2010-\u2015\u2212]*[0-9)*#](?:\s*(?:ext|x|доб|вн)\.?\s*[0-9]+)?", re.IGNORECASE)
+# Most addresses; what else there is, and whether it can be right, is looked at piece by piece.
+_USUAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]+")
 _QUOTED_NAME = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NOT_IN_A_NAME = re.compile(r'[()<>\[\]:;\\,"]')
 _LABEL = r"[A-Za-z0-9_-]+"
@@ -136,6 +138,8 @@ def check_email(value: object) -> str:
     Raises:
         ConfigurationError: It cannot be right; the message says why.
     """
+    if isinstance(value, str) and _USUAL.fullmatch(value):
+        return value
     text = _cleaned("email", value)
     name, _, host = text.rpartition("@")
     quoted = _QUOTED_NAME.fullmatch(name) is not None

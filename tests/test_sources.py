@@ -304,6 +304,21 @@ def test_a_line_that_names_the_delimiter_is_no_header(head, number):
         assert from_bytes(CsvSource, content, "email", "e-mail, work") == [(number, TWO[0])]
 
 
+@pytest.mark.parametrize("header", ['\ufeff"email",n', "\u200bEmail\u200e,n", "“email”,n", " 'email' ,n"])
+def test_the_names_of_columns_are_cleaned_as_values_are(header):
+    """Quotes of a spreadsheet, and marks that nobody sees, do not hide a column."""
+    assert from_bytes(CsvSource, f"{header}\n{JOHN},1\n".encode(), "email") == [(2, TWO[0])]
+
+
+def test_files_that_were_joined_have_their_marks_and_headers_in_the_middle():
+    """A byte order mark is dropped there as well, and a header is a line that names no profile."""
+    csv_file = f'\ufeff"email",n\n"{JOHN}",1\n'.encode() * 2
+    found = from_bytes(CsvSource, csv_file, "email")
+    assert (found[0], found[1][0], found[2]) == ((2, TWO[0]), 3, (4, TWO[0]))
+    assert profiles(TextSource(io.BytesIO("\ufeff5\n".encode() * 2), "custom:tag")) == [Profile.custom("tag", "5")] * 2
+    assert profiles(NdjsonSource(io.BytesIO(f'\ufeff"{JOHN}"\n'.encode() * 2), "email")) == TWO[:1] * 2
+
+
 def test_a_delimiter_that_is_given_wins_over_what_the_file_says():
     """And a line that names one is passed over all the same."""
     assert from_bytes(CsvSource, f"sep=;\nemail,n\n{JOHN},1\n".encode(), "email", delimiter=",") == [(3, TWO[0])]
@@ -759,7 +774,9 @@ def test_a_postgresql_database_that_does_not_answer_cannot_be_read(postgres):
         list(lines)
 
 
-@pytest.mark.parametrize("password", ["a%zzhush", "hu@sh", "hu/sh@", "hu?sh", "hush]", "[hush", "hu#sh", "1/hush"])
+@pytest.mark.parametrize(
+    "password", ["a%zzhush", "hu\udcffsh", "hu@sh", "hu/sh@", "hu?sh", "hush]", "[hush", "hu#sh", "1/hush"]
+)
 def test_no_mistake_in_the_address_of_a_database_shows_its_password(password):
     """Nor the part of it that a careless reader takes for the name of the host."""
     dsn = f"postgresql://user:{password}@host.invalid/base"
@@ -847,11 +864,16 @@ def test_the_url_of_a_file_says_how_it_is_read(file, monkeypatch):
         ("none.duckdb", {}, "a database needs a query; pass a SELECT whose rows are the profiles"),
         ("none.duckdb", {"query": "SELECT 1", "format": "csv"}, "a database takes no format; leave it out"),
         ("none.parquet", {"matching": "email"}, "none.parquet cannot be read (No such file or directory)"),
+        ("list", {"matching": "custom:\udcff"}, "matching is no UTF-8: 'custom:\\udcff'; pass another one"),
+        ("list", {"matching": "custom:a=b"}, "field_name holds '=', which ends it where profiles are written as text"),
+        ("list.csv", {"matching": "email", "column": "\udcff"}, "column is no UTF-8: '\\udcff'; pass another one"),
+        ("no\udcff.duckdb", {"query": "SELECT 1"}, "the path of the DuckDB file is no UTF-8: "),
+        ("no\udcff.duckdb", {"query": "\udcff"}, "query is no UTF-8: '\\udcff'; pass another one"),
     ],
 )
 def test_what_cannot_be_read_as_asked_for_is_refused_at_once(tmp_path, name, options, complaint):
     """The message says what to pass, or to leave out."""
-    for there in ("list", "list.xlsx"):
+    for there in ("list", "list.xlsx", "no\udcff.duckdb"):
         (tmp_path / there).touch()
     assert complaint in refusal(str(tmp_path / name), **options)
 

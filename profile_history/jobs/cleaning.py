@@ -39,7 +39,7 @@ def clean_text(name: str, text: str) -> str:
         return text
     bare = strip_marks(text)
     clean = _peel(name, bare)
-    return clean if _peel(name, clean) == clean else bare
+    return clean if clean == bare or _peel(name, clean) == clean else bare
 
 
 def plain_value(name: str, value: object) -> str | int:

@@ -108,6 +108,11 @@ class CsvRows:
             self._read_by(self._delimiter)
             raise Unreadable(error) from None
 
+    @property
+    def lines(self) -> int:
+        """How many lines the row has that was read."""
+        return len(self._row)
+
     def lines_inside(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the lines of the row that was read, after its first, as the rows that they would be for themselves."""
         for number, line in self._row[1:]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, address, bad, entry
 from profile_history.jobs.sources.cells import Cells, Mode, cells_of, mode_or_none
@@ -72,7 +73,7 @@ class CsvSource:
                 except Unreadable as error:
                     yield bad(number, rows.give_back(), f"the row is no CSV: {error}")
                     continue
-                inner = table.row_inside(rows, row)
+                inner = table.row_inside(rows, row) if rows.lines > 1 else None
                 if inner is not None:
                     line, profile = inner
                     # An address or a hash is no chance find: what the quote took in is read, row by row.
@@ -183,8 +184,4 @@ def _column(name: str) -> str:
 
 
 def _is_no_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    return text != storable(text)
