@@ -40,12 +40,13 @@ REFUSED_AT_ONCE = {"api_error": 440, "rates": {Fault.API_ERROR: 1.0}, "streak": 
 OPTIONS = {
     "actions": "channel lang json",
     "demo": "profiles seed faults",
-    "export": "from to into matching column format query delimiter ledger since-last lookback json url list-id "
+    "export": "from to into matching column format query delimiter ledger since-last refetch-from lookback min-events "
+    "restart yes json url list-id "
     "token-file auth window border order concurrency patience allow-http",
     "fetch": "matching from to format output overwrite url list-id token-file auth window border order concurrency "
     "patience deadline allow-http",
-    "resume": "into json url token-file auth concurrency patience allow-http",
-    "retry-failed": "into json url token-file auth concurrency patience allow-http",
+    "resume": "into min-events json url token-file auth concurrency patience allow-http",
+    "retry-failed": "into min-events json url token-file auth concurrency patience allow-http",
     "status": "json",
     "verify": "into json",
     "serve": "port profiles seed faults latency rows order date-to offset row-cap capacity gzip",

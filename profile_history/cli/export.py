@@ -13,6 +13,8 @@ from cyclopts.validators import Number
 from profile_history.cli.connecting import Asking, Connection, address_in, connected
 from profile_history.cli.display import Health
 from profile_history.cli.minimum import MinEvents
+from profile_history.cli.places import ledger_for, make_place_of
+from profile_history.cli.restart import confirm_restart
 from profile_history.cli.stdin import stdin
 from profile_history.cli.stopping import stopper
 from profile_history.errors import ConfigurationError
@@ -63,15 +65,15 @@ class _Wanted:
             stdin=stream,
         )
 
-    def begins(self, ledger: Path, refetch_from: str | None, *, since_last: bool) -> bool:
-        """Whether a new job has to be made, for which everything has to be said.
+    def begins(self, ledger: Path, refetch_from: str | None, *, since_last: bool, restart: bool) -> bool:
+        """Whether everything has to be said, since a job has to be made, or may take the place of one that is there.
 
         Raises:
             ConfigurationError: Something is missing.
         """
         if refetch_from is not None and not since_last:
             raise ConfigurationError("--refetch-from goes with --since-last; pass both")
-        if since_last and ledger.exists():
+        if since_last and not restart and ledger.exists() and not self._may_replace(ledger):
             return False
         where = f"; --since-last goes on with a job, and there is none at {ledger} yet" if since_last else ""
         if refetch_from is not None:
@@ -83,6 +85,12 @@ class _Wanted:
         if self.date_to is None and not since_last:
             raise ConfigurationError("--to is missing; pass the last day, such as 2024-12-31, which is included")
         return True
+
+    def _may_replace(self, ledger: Path) -> bool:
+        """Whether nothing was fetched yet with a plan, and another one was asked for."""
+        from profile_history.jobs import status_of
+
+        return None not in {self.profiles, self.date_from} and status_of(ledger, failures=0).untouched
 
     def check_start(self, plan: Plan) -> None:
         """Compares the first day, if it was named, with that of a job.
@@ -114,6 +122,8 @@ def export(
     refetch_from: str | None = None,
     lookback: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     min_events: MinEvents = None,
+    restart: Annotated[bool, Parameter(negative="")] = False,
+    yes: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = Connection(),
     asking: Asking = Asking(),
@@ -159,24 +169,30 @@ def export(
         server's day or this machine's, whichever is earlier.
     min_events
         Exit with 1 if this run brings fewer events.
+    restart
+        Delete what the job has written, and begin anew. Only what its ledger knows, or what carries its id, is deleted.
+    yes
+        Do not ask whether to delete it.
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
     from profile_history.cli.reporting import Report
     from profile_history.cli.working import work
     from profile_history.jobs import HistoryJob, status_of
-    from profile_history.sinks.urls import ledger_beside, sink_of
+    from profile_history.sinks.urls import sink_of
 
     with stopper, Report(json) as report:
         sink = sink_of(into)
         report.sink = sink.url
-        report.ledger = ledger if ledger is not None else ledger_beside(into)
+        report.ledger = ledger if ledger is not None else ledger_for(into)
         report.again = connection.words()
         report.min_events = min_events
         wanted = _Wanted(profiles, from_, to, matching, column, format_, query, delimiter)
         health = Health(connection.patience)
         source = wanted.source()
-        if wanted.begins(report.ledger, refetch_from, since_last=since_last):
+        if yes and not restart:
+            raise ConfigurationError("--yes goes with --restart")
+        if wanted.begins(report.ledger, refetch_from, since_last=since_last, restart=restart):
             client = connected(connection, asking, health.note)
             days: tuple[Day | None, Day | None] = wanted.date_from, wanted.date_to or dt.date.today()
             until: Day | None = None
@@ -191,4 +207,8 @@ def export(
         job = HistoryJob(
             client, source, sink, ledger=report.ledger, date_from=days[0], date_to=days[1], lookback=lookback
         )
-        return work(job, client, report, health, until=until, refetch_from=refetch_from)
+        if restart:
+            confirm_restart(report.ledger, sink.url, yes=yes)
+        if ledger is None:
+            make_place_of(report.ledger, into)
+        return work(job, client, report, health, until=until, refetch_from=refetch_from, restart=restart)

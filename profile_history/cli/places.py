@@ -2,31 +2,74 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
 from profile_history.errors import ConfigurationError
 
 
+def ledger_for(into: str) -> Path:
+    """Return where the ledger of a job is, or is to be, that fills an output.
+
+    Args:
+        into: The output, as it was typed.
+
+    Raises:
+        ConfigurationError: It names no sink, or there is no place for the ledger of a server.
+    """
+    from profile_history.jobs.serverledgers import ledger_of_server
+    from profile_history.sinks.pgaddress import is_server
+    from profile_history.sinks.urls import ledger_beside
+
+    return ledger_of_server(into, os.environ, Path()) if is_server(into) else ledger_beside(into)
+
+
+def make_place_of(ledger: Path, into: str) -> None:
+    """Make the directory of a ledger whose place was not named, if that is one for ledgers alone.
+
+    Args:
+        ledger: Where `ledger_for` puts it.
+        into: The output, as it was typed.
+
+    Raises:
+        ConfigurationError: It cannot be made.
+    """
+    from profile_history.jobs.serverledgers import make_directory
+    from profile_history.sinks.pgaddress import is_server
+
+    if is_server(into) and not ledger.exists():
+        make_directory(ledger)
+
+
 def ledger_of(job: str) -> Path:
-    """The ledger that a text means: its path, or the sink beside which it stands.
+    """Return the ledger that a text means: its path, or that of the job that fills a sink.
+
+    Args:
+        job: The text.
 
     Raises:
         ConfigurationError: There is no such job.
     """
     from profile_history.jobs.schema import draft_of
-    from profile_history.sinks.urls import ledger_beside
+    from profile_history.sinks.pgaddress import is_server
+    from profile_history.sinks.schemes import check_path
 
     if not Path(job).name:
         raise ConfigurationError(f"{job!r} names no job; name its ledger, or its sink if they stand side by side")
+    if not is_server(job):
+        check_path(job, "ledger")
     try:
-        beside = ledger_beside(job)
+        usual = ledger_for(job)
     except ConfigurationError:
-        beside = Path(job)
-    for path in (beside, Path(job)):
+        if is_server(job):
+            raise
+        usual = Path(job)
+    for path in (usual, Path(job)):
         if path.is_file() or draft_of(path).is_file():
             return path
-    looked = f"{beside} is not there" if "://" in job or str(beside) == job else f"neither {beside} nor {job} is there"
+    neither = str(usual) != job and not is_server(job)
+    looked = f"neither {usual} nor {job} is there" if neither else f"{usual} is not there"
     raise ConfigurationError(
         f"there is no job: {looked}; name the ledger of a job, or its sink if they stand side by side"
     )

@@ -130,6 +130,7 @@ class Report:
             "error": None if error is None or isinstance(error, Stopped) else sentence(error),
             "ledger": None if self.ledger is None else str(self.ledger),
             "sink": sink,
+            "output": None if status is None else status.output,
             **(numbers(status) if status is not None else {}),
             "all_empty": status is not None and status.emptiness is not None,
             "warnings": list(self.warnings),
@@ -179,7 +180,7 @@ def standing(status: JobStatus) -> str:
         ("left to fetch", totals.pending),
     )
     listed = ", ".join(f"{number:,} {what}" for what, number in kinds if number)
-    place = f" in {status.plan.sink}" if status.plan is not None else ""
+    place = f" in {status.output}" if status.output is not None else ""
     units = counted(totals.units, "unit")
     return f"{counted(totals.rows, 'event')}{place}; {units}{f': {listed}' if listed else ''}"
 

@@ -120,6 +120,7 @@ def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
         "pid": None if holder is None else holder.pid,
         "host": None if holder is None else holder.host,
         "begun_elsewhere": _is_moved(status),
+        "output": status.output,
         "plan": None
         if plan is None
         else {

@@ -145,7 +145,12 @@ class HistoryJob:
         return self._last
 
     def run(
-        self, *, retry_failed: bool = False, until: Day | None = None, refetch_from: Day | None = None
+        self,
+        *,
+        retry_failed: bool = False,
+        until: Day | None = None,
+        refetch_from: Day | None = None,
+        restart: bool = False,
     ) -> AsyncGenerator[Progress, None]:
         """Works until nothing is pending, and says twice a second how far it has come.
 
@@ -159,6 +164,8 @@ class HistoryJob:
                 whose last day lies in the future keeps that.
             refetch_from: With `until`: a day of the job; units that reach it or a later day are fetched again as well
                 and replaced as a whole, final ones too. The old rows stay until the new response is there.
+            restart: Whether to delete what a job with this ledger has written into the same sink, and to begin anew.
+                Only what the ledger knows, or what carries the job's id, is deleted.
 
         Raises:
             AuthenticationError: The token is not accepted. The job can be run again; so it can after all others.
@@ -169,8 +176,11 @@ class HistoryJob:
             SinkError: The sink cannot be used.
         """
         check_flag("retry_failed", retry_failed)
+        check_flag("restart", restart)
+        if restart and (self._plan is None or until is not None):
+            raise ConfigurationError("restart goes with profiles, sink, date_from and date_to, and without until")
         stop = threading.Event()
-        progress = self._run(stop, until, refetch_from, retry_failed=retry_failed)
+        progress = self._run(stop, until, refetch_from, retry_failed=retry_failed, restart=restart)
         # A `break` drops the generator at once, and the event loop closes it later: whoever starts the job again
         # meanwhile has to see that this run is leaving.
         weakref.finalize(progress, stop.set).atexit = False
@@ -188,10 +198,10 @@ class HistoryJob:
         return await in_thread(verify, self._ledger, self._sink)
 
     async def _run(
-        self, stop: threading.Event, until: Day | None, refetch_from: Day | None, *, retry_failed: bool
+        self, stop: threading.Event, until: Day | None, refetch_from: Day | None, *, retry_failed: bool, restart: bool
     ) -> AsyncGenerator[Progress, None]:
         again, day = _days(refetch_from, until)
-        work = running_loop().create_task(self._work(stop, day, again, retry_failed=retry_failed))
+        work = running_loop().create_task(self._work(stop, day, again, retry_failed=retry_failed, restart=restart))
         try:
             while not work.done():
                 await asyncio.wait((work,), timeout=_PROGRESS_INTERVAL)
@@ -204,7 +214,13 @@ class HistoryJob:
             await _ended(work)
 
     async def _work(
-        self, stop: threading.Event, until: dt.date | None, refetch_from: dt.date | None, *, retry_failed: bool
+        self,
+        stop: threading.Event,
+        until: dt.date | None,
+        refetch_from: dt.date | None,
+        *,
+        retry_failed: bool,
+        restart: bool,
     ) -> None:
         writer = ThreadPoolExecutor(1, "profile-history-job")
 
@@ -214,9 +230,9 @@ class HistoryJob:
         self.warnings.clear()
         keeper = Keeper(self._ledger, stop, self.warnings)
         self._phase = "planning"
-        self.warnings.clear()
         try:
-            await written(keeper.open, None if until else self._plan, None if until else self._source, self._sink)
+            plan, source = (None, None) if until else (self._plan, self._source)
+            await written(keeper.open, plan, source, self._sink, restart)
             self._check_terms(keeper)
             if until is not None:
                 until = later_of(keeper.ledger.plan, until, self._today())

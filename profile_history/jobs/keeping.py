@@ -20,7 +20,8 @@ from profile_history.jobs.lists import write_lists
 from profile_history.jobs.locking import JobLock
 from profile_history.jobs.places import check_fits, is_same_place, ledger_file, misplaced
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.planning import digest_of, extend_job, plan_job, retry_failed
+from profile_history.jobs.planning import compare_plans, digest_of, extend_job, plan_job, retry_failed
+from profile_history.jobs.restarting import delete_ledger, delete_log, discard_job
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Entry
@@ -65,13 +66,14 @@ class Keeper:
         assert self._sink is not None
         return self._sink
 
-    def open(self, plan: Plan | None, source: Source | None, sink: Sink | None) -> None:
+    def open(self, plan: Plan | None, source: Source | None, sink: Sink | None, restart: bool = False) -> None:  # noqa: FBT001, FBT002 (in_thread passes no names)
         """Opens a job, or makes it.
 
         Args:
             plan: What is asked for; None to go on with what the ledger says.
             source: The profiles, with a plan.
             sink: Where the rows go; None for the sink that the ledger names.
+            restart: Whether to delete what an earlier job with this ledger has written, and to begin anew.
 
         Raises:
             ConfigurationError: There is no such job, it has another plan, or its sink holds something else.
@@ -79,7 +81,7 @@ class Keeper:
             LedgerError: The ledger cannot be used.
             SinkError: The sink cannot be used.
         """
-        new = self._open_books(plan, source, sink)
+        new = self._open_books(plan, source, sink, restart=restart)
         try:
             self._open_sink(self.sink, self.ledger, pointed=sink is not None)
         except ConfigurationError:
@@ -88,7 +90,13 @@ class Keeper:
             raise
 
     def _open_books(
-        self, plan: Plan | None, source: Source | None, sink: Sink | None, *, reading: bool = False
+        self,
+        plan: Plan | None,
+        source: Source | None,
+        sink: Sink | None,
+        *,
+        reading: bool = False,
+        restart: bool = False,
     ) -> bool:
         """Opens or makes the ledger, and finds the sink; says whether the job is new."""
         if plan is None and not self.path.exists():
@@ -98,21 +106,47 @@ class Keeper:
                 else f"there is no ledger {self.path}; name the ledger of a job, or begin one with `export`"
             )
         self._lock.acquire()
-        new = not self.path.exists()
+        new = restart or not self.path.exists()
         if new:
             assert plan is not None
             assert source is not None
-            self._plan(plan, source)
+            self._plan(plan, source, restart_in=sink if restart and self.path.exists() else None)
         self._ledger = Ledger(self.path, stop=self.stop)
-        kept = self._ledger.plan
         if plan is not None and source is not None and not new:
-            kept.check_same(attrs.evolve(plan, profiles=digest_of(source, self.stop)))
+            self._agree_on_plan(plan, source)
+        kept = self.ledger.plan
         if sink is None and not reading:
             self._ledger.whereabouts.check_pointed("resume")
         self._sink = sink or sink_of(kept.sink)
         check_fits(kept.sink, self._sink.url)
         self._connect_as_before(new=new, pointed=sink is not None)
         return new
+
+    def _agree_on_plan(self, plan: Plan, source: Source) -> None:
+        """Return if the job goes on with what is asked for; a plan with which nothing was fetched gives way to it.
+
+        Raises:
+            ConfigurationError: The job has another plan.
+        """
+        ledger = self.ledger
+        asked = attrs.evolve(plan, profiles=digest_of(source, self.stop))
+        differing, notes = compare_plans(ledger, asked)
+        if ledger.untouched and not is_same_place(ledger.plan.sink, plan.sink):
+            differing.append(f"sink is {ledger.plan.sink} there and {plan.sink} here")
+        if not differing:
+            self.warnings += notes
+            return
+        if not ledger.untouched:
+            ledger.plan.check_same(asked)
+        job, parameters = ledger.job, ledger.sink_parameters
+        ledger.close()
+        self._plan(plan, source, job=job)
+        self._ledger = Ledger(self.path, stop=self.stop)
+        self._ledger.settle(self._ledger.plan, parameters)
+        self.warnings.append(
+            f"the job in this ledger had another plan: {'; '.join(differing)}. Nothing has been fetched with the old "
+            "plan: it is replaced"
+        )
 
     def _connect_as_before(self, *, new: bool, pointed: bool) -> None:
         """Have the sink use the parameters that the ledger has kept, and say where it is protected less than before."""
@@ -260,14 +294,25 @@ class Keeper:
     def _draft(self) -> Path:
         return draft_of(self.path)
 
-    def _plan(self, plan: Plan, source: Source) -> None:
-        """Makes the ledger under another name, so that one that is there knows all of its units."""
-        _delete(self._draft)
+    def _plan(self, plan: Plan, source: Source, *, job: str | None = None, restart_in: Sink | None = None) -> None:
+        """Make the ledger under another name, so that one that is there knows all of its units.
+
+        Args:
+            plan: The plan.
+            source: The profiles.
+            job: The id of the job whose place this one takes; None for one of its own.
+            restart_in: The sink, if the job that is there has to be deleted first.
+        """
+        delete_ledger(self._draft)
         try:
-            plan_job(self._draft, plan, source, self.stop)
+            plan_job(self._draft, plan, source, self.stop, job=job)
+            if restart_in is not None:
+                discard_job(self.path, restart_in, self.stop)
         except ConfigurationError:
-            _delete(self._draft)
+            delete_ledger(self._draft)
             raise
+        # The log of another ledger must not be taken for that of this one.
+        delete_log(self.path)
         DISK.replace(self._draft, self.path)
         DISK.sync_directory(self.path.parent)
 
@@ -314,15 +359,10 @@ class Keeper:
 
     def _forget(self) -> None:
         self.ledger.close()
-        _delete(self.path)
+        delete_ledger(self.path)
 
 
 def parameters_of(sink: Sink) -> Mapping[str, str] | None:
     """Return with what a sink is reached, but for secrets; None if it is no server."""
     parameters: Mapping[str, str] | None = getattr(sink, "parameters", None)
     return parameters
-
-
-def _delete(ledger: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        ledger.with_name(ledger.name + suffix).unlink(missing_ok=True)

@@ -215,6 +215,18 @@ class Ledger:
             raise PlanningStopped(_INTERRUPTED)
 
     @property
+    def original(self) -> dict[str, str]:
+        """The last day and the fingerprint of the profiles with which the job was begun, as far as they are known."""
+        return dict(json.loads(self._get("original") or "{}"))
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has been fetched yet: no unit has a response, and the sink was given nothing."""
+        totals = self.totals
+        settled = totals.done + totals.empty + totals.provisional
+        return not settled and not self.last_batch and self._get("intent") is None
+
+    @property
     def lookback(self) -> int:
         """So many days before today may still grow."""
         found = self._get("lookback")
@@ -291,6 +303,11 @@ class Ledger:
             query = f"SELECT {_PART} FROM parts WHERE first <= ? AND last >= ?"
             rows = {row for batch in batches for row in self.connection.execute(query, (batch, batch))}
             yield from (Part(*row) for row in sorted(rows))
+
+    def file_names(self) -> list[str]:
+        """Return the names of the files that hold parts."""
+        with self.failing():
+            return [name for (name,) in self.connection.execute("SELECT DISTINCT name FROM parts")]
 
     def dead(self) -> Iterator[Stored]:
         """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`."""

@@ -14,6 +14,7 @@ from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Part
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.pgaddress import is_server
+from profile_history.sinks.schemes import check_path
 from profile_history.sinks.urls import directory_of, identity, shape
 
 
@@ -24,7 +25,11 @@ def ledger_file(path: Path | str) -> Path:
 
     Args:
         path: What was given.
+
+    Raises:
+        ConfigurationError: It is an address.
     """
+    check_path(str(path), "ledger")
     path = Path(path)
     return path.resolve() if path.is_symlink() else path
 
@@ -148,6 +153,16 @@ def is_same_place(sink: str, other: str) -> bool:
     return sink == other or identity(sink) == identity(other)
 
 
+def is_same_output(sink: str, other: str) -> bool:
+    """Return whether two texts name one file, directory or table, whatever the options are.
+
+    Args:
+        sink: The `url` of a sink.
+        other: That of another one.
+    """
+    return is_same_place(*(text if is_server(text) or ".duckdb?" in text else _bare(text) for text in (sink, other)))
+
+
 def check_fits(planned: str, given: str) -> None:
     """Return if a sink can take the place of the one that a job has filled so far.
 
@@ -188,6 +203,10 @@ def misplaced(sink: str, parts: Iterable[Part], check_stop: Callable[[], None]) 
             yield f"{path} is not there"
         elif hashlib.sha256(DISK.read(path, part.offset, part.size)).hexdigest() != part.checksum:
             yield f"{path} is not what this job wrote"
+
+
+def _bare(sink: str) -> str:
+    return sink.partition("?")[0]
 
 
 def _inside(path: PurePosixPath, home: Path) -> PurePosixPath | None:

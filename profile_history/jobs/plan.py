@@ -75,18 +75,26 @@ class Plan:
             located(values["sink"], home),
         )
 
+    def differences(self, asked: Plan) -> list[str]:
+        """Return in what another plan differs. Where the rows go is not compared: see `places.check_fits`.
+
+        Args:
+            asked: What somebody asks for now.
+        """
+        ours, theirs = self._fixed(), asked._fixed()
+        return [_difference(name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]]
+
     def check_same(self, asked: Plan) -> None:
-        """Compare with what somebody asks for now. Where the rows go is not compared: see `places.check_fits`.
+        """Compare with what somebody asks for now.
 
         Raises:
             ConfigurationError: It is another plan; the error says in what.
         """
-        ours, theirs = self._fixed(), asked._fixed()
-        differing = [_difference(name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]]
-        if differing:
+        if differing := self.differences(asked):
             raise ConfigurationError(
                 f"the job in this ledger has another plan: {'; '.join(differing)}. Use another sink or ledger for "
-                "another plan; to go on with this one, use `resume`, or `export --since-last` for newer days"
+                "another plan; to go on with this one, use `resume`, or `export --since-last` for newer days; "
+                "--restart deletes what was fetched and begins anew"
             )
 
     def _fixed(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def digest_of(source: Source, stop: threading.Event) -> str:
     return digest.hexdigest()
 
 
-def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> None:
+def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event, *, job: str | None = None) -> None:
     """Makes a ledger, and in it a pending unit for each profile.
 
     Args:
@@ -49,6 +49,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
         plan: The plan; its fingerprint of the profiles is put in here.
         source: The profiles. Those that are named twice count once; lines that cannot be read are listed.
         stop: Set to interrupt it.
+        job: The id of a job of which nothing was fetched and whose place this one takes; None for a new id.
 
     Raises:
         ConfigurationError: There is not one profile.
@@ -56,7 +57,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
     """
     with Ledger(path, new=True) as ledger, ledger.stoppable(stop):
         with ledger.transaction() as connection:
-            ledger.store(connection, {"id": secrets.token_hex(8)})
+            ledger.store(connection, {"id": job or secrets.token_hex(8)})
             ledger.settle_here(connection, plan)
         digest = _add_profiles(ledger, source, stop)
         complete = attrs.evolve(plan, profiles=digest)
@@ -77,8 +78,32 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event) -> N
                     "--matching, --column and --delimiter"
                 )
             ledger.settle_here(connection, complete)
-            ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals))})
+            original = {"date_to": plan.date_to.isoformat(), "profiles": digest}
+            ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals)), "original": json.dumps(original)})
         ledger.totals = totals
+
+
+def compare_plans(ledger: Ledger, asked: Plan) -> tuple[list[str], list[str]]:
+    """Compare what somebody asks for with the plan of a job that is there.
+
+    The line that has begun a job may be run again when the job has been extended since.
+
+    Args:
+        ledger: Of the job.
+        asked: What is asked for.
+
+    Returns:
+        In what the plans differ, and what a person should know if they do not.
+    """
+    kept, original = ledger.plan, ledger.original
+    notes: list[str] = []
+    # A ledger of version 1 does not say with which day the job was begun.
+    if kept.date_from <= asked.date_to < kept.date_to and original.get("date_to") in {None, asked.date_to.isoformat()}:
+        notes.append(f"the job by now reaches {kept.date_to}, beyond {asked.date_to}; all of that is kept up")
+        asked = attrs.evolve(asked, date_to=kept.date_to)
+    if asked.profiles == original.get("profiles"):
+        asked = attrs.evolve(asked, profiles=kept.profiles)
+    return kept.differences(asked), notes
 
 
 def retry_failed(ledger: Ledger) -> int:

@@ -15,7 +15,9 @@ from profile_history.jobs.places import Whereabouts, ledger_file
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.states import Totals
+from profile_history.sinks.base import Receipt
 from profile_history.sinks.lock import Holder
+from profile_history.sinks.urls import directory_of, is_single_file
 from profile_history.windows import Window
 
 
@@ -46,6 +48,9 @@ class JobStatus:
         publishing: Whether the final files still have to be put in place.
         whereabouts: Where it was begun, and where it is found; None while there is no plan.
         emptiness: That not one profile has an event, and what may be the reason; None where that cannot be said.
+        untouched: Whether nothing has been fetched yet.
+        output: Where the rows are now, which for a single file has another name until nothing is left to fetch; None
+            while there is no file.
     """
 
     plan: Plan | None
@@ -55,6 +60,8 @@ class JobStatus:
     publishing: bool
     whereabouts: Whereabouts | None = None
     emptiness: str | None = None
+    untouched: bool = False
+    output: str | None = None
 
 
 def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
@@ -83,4 +90,17 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
             opened.publishing is not None,
             opened.whereabouts,
             emptiness(opened),
+            opened.untouched,
+            _output(opened),
         )
+
+
+def _output(ledger: Ledger) -> str | None:
+    sink = ledger.plan.sink
+    directory = directory_of(sink)
+    if directory is None or not is_single_file(sink):
+        return sink
+    names = [*ledger.file_names(), *(part.name for part in (ledger.publishing or Receipt()).added)]
+    files = [directory / name for name in dict.fromkeys(names)]
+    # A run that ended while it put the final file in place has left one of the two names.
+    return " and ".join(str(file) for file in files if file.exists()) or None

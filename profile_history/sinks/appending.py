@@ -280,6 +280,28 @@ class Appending:
         rows = len(self._format.split(self._packing.unpack(data)))
         return None if rows == part.rows else f"{where} has {rows} rows, and the ledger counts {part.rows}"
 
+    def discard(self, books: Books, publishing: Receipt | None) -> None:
+        """Delete the files of a job; one that is not as the job left it may be somebody else's.
+
+        Args:
+            books: What the ledger tells.
+            publishing: The final files that were being put in place, or None.
+
+        Raises:
+            ConfigurationError: The final file is not as the job left it. Nothing was deleted.
+        """
+        left = {_sizes(books.parts()).get(self._path.name)}
+        if publishing is not None:
+            left.add(_sizes(publishing.added).get(self._path.name))
+        if (there := self._disk.size(self._path)) not in {None, *left}:
+            raise ConfigurationError(
+                f"{self._path} {_sized(there)}, and is not as this job left it; move it away, and run the same again"
+            )
+        for path in (self._path, self._partial):
+            self._disk.remove(path)
+        self._sweep()
+        self._disk.sync_directory(self._path.parent)
+
     def close(self) -> None:
         """See `Sink.close`."""
 

@@ -224,6 +224,8 @@ class Sink(Protocol):
     of the units of a batch, a checksum of their rows as the sink will hold them, in 64 bits with a sign; the ledger
     keeps them for `verify`. One that is reached by an address with `parameters` that are no secrets has a method
     `recall(kept)`, which takes those that the ledger has kept where the address leaves them out.
+    `discard(books, publishing)` deletes what the job of these books has written and nothing else, and refuses with a
+    `ConfigurationError` before it deletes anything if it cannot tell; only a sink that has it can be begun anew.
 
     Attributes:
         url: The place as text, without a password. It is part of the plan of a job.

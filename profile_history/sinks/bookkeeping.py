@@ -75,15 +75,30 @@ class Place:
         if len(self.owners) != 1:
             raise self._nobodys()
         job, last, layout = self.owners[0]
-        if job != books.job:
-            raise ConfigurationError(
-                f"{self.name} belongs to another job ({job}): resume that one, or name another table"
-            )
+        self._check_job(job, books)
         if layout > LAYOUT:
             raise ConfigurationError(f"{self.name} was begun by a newer version of this program: update this one")
         if not self.filled:
             raise self._gone(books)
         return int(last)
+
+    def check_owner(self, books: Books) -> None:
+        """Return if there is nothing, or only what this job has made.
+
+        Raises:
+            ConfigurationError: The place is another job's, or nobody's.
+        """
+        if self.owners is None and not self.filled:
+            return
+        if self.owners is None or len(self.owners) != 1:
+            raise self._nobodys()
+        self._check_job(self.owners[0][0], books)
+
+    def _check_job(self, job: str, books: Books) -> None:
+        if job != books.job:
+            raise ConfigurationError(
+                f"{self.name} belongs to another job ({job}): resume that one, or name another table"
+            )
 
     def _nobodys(self) -> ConfigurationError:
         return ConfigurationError(f"{self.name} is there already and belongs to no job: name another table")

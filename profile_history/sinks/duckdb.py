@@ -157,6 +157,30 @@ class DuckDBSink:
         assert self._books is not None
         yield from differences(self._counted(), self._books.units())
 
+    def discard(self, books: Books, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
+        """Drop the tables of a job.
+
+        Args:
+            books: What the ledger tells.
+            publishing: Of no concern here.
+
+        Raises:
+            ConfigurationError: They are another job's, or nobody's. Nothing was deleted.
+            SinkError: The file cannot be opened or written.
+        """
+        if not self.path.exists():
+            return
+        with self._failing():
+            self._connection = duckdb.connect(str(self.path))
+        try:
+            found = self._place()
+            found.check_owner(books)
+            with self._transaction() as connection:
+                for table in (self.table, self._job_table):
+                    connection.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Closes the file; again is harmless."""
         connection, self._connection = self._connection, None

@@ -231,6 +231,31 @@ class ParquetSink:
             return f"{path} has {rows} rows, and the ledger counts {part.rows}"
         return None
 
+    def discard(self, books: Books, publishing: Receipt | None) -> None:
+        """Delete the files of a job, also those that it was writing when it ended; others stay.
+
+        Args:
+            books: What the ledger tells.
+            publishing: The final files that were being put in place, or None.
+
+        Raises:
+            ConfigurationError: A file is not as the job left it. Nothing was deleted.
+        """
+        known = {part.name: part.size for part in (*books.parts(), *(publishing.added if publishing else ()))}
+        for name, size in known.items():
+            if (there := self._disk.size(self._directory / name)) not in {None, size}:
+                raise ConfigurationError(
+                    f"{_sized(self._directory / name, there, size)}; move it away, and run the same again"
+                )
+        for name in list(self._files(self._directory)):
+            if name in known or (self._is_ours(name) and _is_unfinished(name, books.last_batch)):
+                self._disk.remove(self._directory / name)
+        for directory in self._disk.list(self._directory):
+            if self._partitioning.directories.fullmatch(directory.name) and not self._disk.list(directory):
+                directory.rmdir()
+        if self._directory.is_dir():
+            self._disk.sync_directory(self._directory)
+
     def close(self) -> None:
         """See `Sink.close`."""
 
@@ -245,6 +270,12 @@ def _next_name(part: Part, batch: int) -> str:
     match = _NAME.fullmatch(path.name)
     assert match
     return _name(str(path.parent), part.first, max(batch, int(match[2]) + 1))
+
+
+def _is_unfinished(name: str, last_batch: int) -> bool:
+    """Return whether a file is temporary, or of a batch that the ledger does not know yet."""
+    match = _NAME.fullmatch(PurePosixPath(name).name)
+    return match is None or int(match[2]) > last_batch
 
 
 def _temporary(path: Path) -> Path:

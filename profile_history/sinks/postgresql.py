@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -121,15 +122,25 @@ class PostgresSink:
             JobHeld: Another job is writing into the table.
             SinkError: The server cannot be reached.
         """
-        pauses = self._pauses(_PREDECESSOR)
-        try:
-            while not self._session.connected:
-                try:
-                    self._session.connect()
-                except Held as held:
-                    self._wait(pauses, _held(held))
+        with self._closing_on_failure():
+            self._connect()
             self._last = self._admitted(books)
             self._make_staging()
+        self._books = books
+        return self._last
+
+    def _connect(self) -> None:
+        pauses = self._pauses(_PREDECESSOR)
+        while not self._session.connected:
+            try:
+                self._session.connect()
+            except Held as held:
+                self._wait(pauses, _held(held))
+
+    @contextlib.contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
         except psycopg.Error as error:
             failed = self._failed(error)
             self.close()
@@ -137,8 +148,6 @@ class PostgresSink:
         except BaseException:
             self.close()
             raise
-        self._books = books
-        return self._last
 
     def check(self, batch: Batch) -> list[Refused]:
         """The rows whose profile holds the character 0."""
@@ -184,6 +193,26 @@ class PostgresSink:
         assert self._books is not None
         yield from differences(self._counted(), self._books.units())
 
+    def discard(self, books: Books, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
+        """Drop the tables of a job.
+
+        Args:
+            books: What the ledger tells.
+            publishing: Of no concern here.
+
+        Raises:
+            ConfigurationError: They are another job's, or nobody's. Nothing was deleted.
+            SinkError: The server cannot be reached, or another job is writing into the table.
+        """
+        with self._closing_on_failure():
+            self._connect()
+            session = self._session
+            self._place().check_owner(books)
+            with session.connection.transaction():
+                for table in (session.table, self._job_table):
+                    session.connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(session.identifier(table)))
+        self.close()
+
     def close(self) -> None:
         """Closes the connection; again is harmless."""
         self._session.close()
@@ -194,12 +223,7 @@ class PostgresSink:
         if encoding not in _ENCODINGS:
             raise ConfigurationError(f"the database is encoded in {encoding}, which lacks characters: name one in UTF8")
         table, jobs = session.identifier(session.table), session.identifier(self._job_table)
-        owners = None
-        if session.is_there(self._job_table):
-            query = sql.SQL("SELECT job, last_batch, layout FROM {} LIMIT 2").format(jobs)
-            owners = connection.execute(query).fetchall()
-        name = f"the table {session.schema}.{session.table}"
-        last = Place(name, session.is_there(session.table), owners).admit(books)
+        last = self._place().admit(books)
         if last is None:
             with connection.transaction():
                 connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, _columns(COLUMNS)))
@@ -208,6 +232,14 @@ class PostgresSink:
                 row = [books.job, 0, LAYOUT, WRITER]
                 connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s)").format(jobs), row)
         return last or 0
+
+    def _place(self) -> Place:
+        session, owners = self._session, None
+        if session.is_there(self._job_table):
+            jobs = session.identifier(self._job_table)
+            query = sql.SQL("SELECT job, last_batch, layout FROM {} LIMIT 2").format(jobs)
+            owners = session.connection.execute(query).fetchall()
+        return Place(f"the table {session.schema}.{session.table}", session.is_there(session.table), owners)
 
     def _make_staging(self) -> None:
         """Makes a table that only this connection sees; batches pass through it, so that a torn one leaves no waste."""

@@ -14,7 +14,8 @@ from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Sink, concerned
 from profile_history.sinks.extras import needed
-from profile_history.sinks.pgaddress import hidden, is_server, read_address
+from profile_history.sinks.pgaddress import hidden, holds_secret, is_server, read_address
+from profile_history.sinks.schemes import check_path
 
 _TABLE = "history"
 
@@ -72,7 +73,7 @@ def sink_of(url: str) -> Sink:
     """
     url = hidden(url)
     if is_server(url):
-        dsn, table = _server(url)
+        dsn, table = table_on_server(url)
         return _POSTGRESQL.made(dsn, {"table": table})
     path, _, query = url.partition("?")
     # Ledgers and databases keep the names of files as UTF-8.
@@ -82,14 +83,14 @@ def sink_of(url: str) -> Sink:
 
 
 def ledger_beside(url: str) -> Path:
-    """Where the ledger of a job is that fills a sink: beside it, or in the working directory for a server.
+    """Return where the ledger of a job is that fills a file or directory: beside it.
+
+    Args:
+        url: The text that names the sink, which is no server.
 
     Raises:
         ConfigurationError: It names no sink.
     """
-    if is_server(url):
-        dsn, table = _server(url)
-        return Path(f"{read_address(dsn).dbname or 'postgres'}.{table}.ledger")
     place = url.partition("?")[0]
     _kind(place)
     path = Path(place)
@@ -103,7 +104,7 @@ def identity(url: str) -> Hashable:
         url: The `url` of a sink.
     """
     if is_server(url):
-        dsn, table = _server(url)
+        dsn, table = table_on_server(url)
         return "server", read_address(dsn).url, table
     if (kind := _kind_or_none(url)) is None:
         return url
@@ -122,7 +123,7 @@ def shape(url: str) -> Hashable | None:
         url: The `url` of a sink.
     """
     if is_server(url):
-        return "server", _server(url)[1]
+        return "server", table_on_server(url)[1]
     if (kind := _kind_or_none(url)) is None:
         return None
     place, _, query = url.partition("?")
@@ -140,6 +141,16 @@ def directory_of(url: str) -> Path | None:
     return path.parent if kind is not None and kind.is_file else path if kind is _PARQUET else None
 
 
+def is_single_file(url: str) -> bool:
+    """Return whether a sink is one file, which has another name until nothing is left to fetch.
+
+    Args:
+        url: The `url` of a sink.
+    """
+    kind = None if is_server(url) else _kind_or_none(url)
+    return kind is not None and kind.is_file
+
+
 def _kind_or_none(url: str) -> _Kind | None:
     try:
         return _kind(url.partition("?")[0])
@@ -151,8 +162,12 @@ def _option_set(query: str, place: str) -> frozenset[tuple[str, str]]:
     return frozenset(_options(query, place).items())
 
 
-def _server(url: str) -> tuple[str, str]:
-    """The address of a database without our own option, and the table's name."""
+def table_on_server(url: str) -> tuple[str, str]:
+    """Return the address of a server without our own option, and the name of the table.
+
+    Args:
+        url: The address, with the table.
+    """
     place, _, query = url.partition("?")
     options = [option.partition("=") for option in query.split("&") if option]
     tables = [unquote_plus(value) for name, mark, value in options if name == "table" and mark]
@@ -168,11 +183,22 @@ def _options(query: str, place: str) -> dict[str, str]:
 
 
 def _kind(path: str) -> _Kind:
+    check_path(path, "sink")
     bare = path.removesuffix(Path(path).suffix) if path.endswith(_PACKED) else path
     for suffix, kind in _SUFFIXES.items():
         if (bare if kind.is_file else path).endswith(suffix) and Path(path).name not in {"", suffix, ".", ".."}:
             return kind
+    if _is_dataset(Path(path)):
+        return _PARQUET
+    shown = "this text" if holds_secret(path) else repr(path)
     raise ConfigurationError(
-        f"{path!r} names no sink; a name ends in .ndjson, .jsonl or .csv, or one of these and {' or '.join(_PACKED)}, "
+        f"{shown} names no sink; a name ends in .ndjson, .jsonl or .csv, or one of these and {' or '.join(_PACKED)}, "
         "in .parquet or / for a directory of Parquet files, or in .duckdb; or it is postgresql://host/database"
     )
+
+
+def _is_dataset(path: Path) -> bool:
+    """Return whether a name without a slash behind it means a directory of Parquet files, as that with one does."""
+    if path.name in {"", ".", ".."} or path.suffix:
+        return False
+    return path.is_dir() or path.with_name(f"{path.name}.ledger").is_file()

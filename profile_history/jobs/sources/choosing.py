@@ -15,6 +15,7 @@ from profile_history.jobs.sources.queries import DuckdbSource, PostgresSource
 from profile_history.jobs.sources.texts import NdjsonSource, TextSource
 from profile_history.profiles import Matching
 from profile_history.sinks.pgaddress import hidden, is_server
+from profile_history.sinks.schemes import check_path
 
 Format: TypeAlias = Literal["text", "csv", "ndjson", "parquet"]
 
@@ -72,6 +73,7 @@ def source_of(
     if is_server(text) or text.startswith(_DUCKDB) or text.endswith(".duckdb"):
         _in_vain("a database", format=format, delimiter=delimiter)
         return _database(text, query, matching, column)
+    check_path(text, "source")
     _in_vain("a file", query=query)
     place = _place(text, stdin)
     suffix = "" if isinstance(place, Stream) else _suffix(text)
