@@ -100,10 +100,10 @@ class HistoryError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Python leaves the cause behind. One that cannot travel stays, so that the error itself can.
-        make, arguments, state = cast("tuple[Any, Any, dict[str, Any]]", super().__reduce__())
+        make, arguments, *state = cast("tuple[Any, ...]", super().__reduce__())
         if self.__cause__ is not None and _travels(self.__cause__):
-            state = {**state, "__cause__": self.__cause__}
-        return make, arguments, state
+            state = [{**(state[0] if state else {}), "__cause__": self.__cause__}]
+        return make, arguments, *state
 
     def __str__(self) -> str:
         context = {

@@ -56,7 +56,8 @@ def test_the_classes_are_the_drawn_tree():
 
 def test_the_errors_can_be_caught_as_the_built_in_ones_too():
     """A wrong value is a `ValueError`, a wrong use a `RuntimeError`, and no other class is either."""
-    assert [cls for cls in CLASSES if issubclass(cls, ValueError)] == [errors.ConfigurationError]
+    values = [errors.ConfigurationError, errors.UnsupportedSystem]
+    assert [cls for cls in CLASSES if issubclass(cls, ValueError)] == values
     assert [cls for cls in CLASSES if issubclass(cls, RuntimeError)] == [errors.UsageError]
 
 
@@ -161,7 +162,10 @@ def test_a_cause_that_cannot_travel_stays_behind():
     error = HistoryError("it went wrong")
     error.__cause__ = ValueError(lambda: None)
     assert pickle.loads(pickle.dumps(error)).__cause__ is None
-    error.__cause__ = ValueError("first")
+    bare = HistoryError.__new__(HistoryError, "not begun")
+    assert pickle.loads(pickle.dumps(bare)).args == ("not begun",)
+    error.__cause__ = bare.__cause__ = ValueError("first")
+    assert str(pickle.loads(pickle.dumps(bare)).__cause__) == "first"
     assert str(pickle.loads(pickle.dumps(error)).__cause__) == "first"
 
 
