@@ -30,6 +30,7 @@ from profile_history.errors import ServerUnavailable
 from profile_history.jobs import JobHeld, LedgerError
 from profile_history.jobs.gathering import Gathering
 from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.sources import MemorySource
 from profile_history.reading import Contents
@@ -228,7 +229,10 @@ class JobMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.keeper is None and self.begun)
     @rule(change=st.sampled_from(("date_from", "date_to", "window", "profiles", "sink")))
     def somebody_comes_with_another_plan(self, change):
-        """It is refused, before the sink is touched."""
+        """It is refused, before the sink is touched; while nothing is fetched, it would take the old one's place."""
+        with Ledger.reading(self.path) as ledger:
+            if ledger.untouched:
+                return
         plan, source, sink = self._plan(self.last), MemorySource(PROFILES), self._sink(CountingDisk())
         if change == "sink":
             sink = NdjsonSink(self.directory / "elsewhere.ndjson")
@@ -240,7 +244,7 @@ class JobMachine(RuleBasedStateMachine):
         else:
             plan = Plan(**{**_fields(plan), change: getattr(plan, change) + DAY})
         other = Keeper(self.path, threading.Event())
-        with pytest.raises(ConfigurationError, match="another plan"):
+        with pytest.raises(ConfigurationError, match=r"another plan|the job fills"):
             other.open(plan, source, sink)
         other.close()
 
@@ -301,8 +305,11 @@ class JobMachine(RuleBasedStateMachine):
             keeper._ledger.close()
         for path, data in left.items():
             path.write_bytes(data)
-        os.close(keeper._lock._file)
-        keeper._lock._file = None
+        for lock in (keeper._lock._lock, keeper._sink_lock):
+            if lock is not None and lock._file is not None:
+                name = lock.path.read_bytes()
+                lock.release()
+                lock.path.write_bytes(name)
         self._forget()
 
     def _forget(self):
