@@ -236,7 +236,6 @@ class Fetcher:
         try:
             await self._send(write(), canary, stats, lambda _: None, fresh=False)
             verdict = Verdict.GOOD
-            self.canary.answered()
         except HistoryError as error:
             failure = error
             verdict = _verdict_on(error)
@@ -244,6 +243,8 @@ class Fetcher:
             self.pacer.release(
                 ticket, verdict, window=canary.request_id, failure=failure, retry_after=self._pause(failure)
             )
+        if verdict in (Verdict.GOOD, Verdict.ALIVE):
+            self.canary.answered()
         if failure is not None and failure.fatal and failure.kind is Kind.THROTTLED:
             raise failure
 

@@ -806,6 +806,149 @@ class TestSinceLast:
             first = ledger.connection.execute("SELECT min(date_from) FROM unit WHERE status = 'provisional'").fetchone()
         assert first == (str(dt.date.today() - dt.timedelta(days=900)),)
 
+    def test_a_job_that_reaches_into_the_future_is_gone_on_with(self, server, run):  # noqa: F811
+        """Each night says so; the days ahead are asked for until they are over, and the summary has the warning."""
+        words = ["export", listed(20), "--matching=email", "--since-last", "--into=history.ndjson", "--json"]
+        future = str(dt.date.today() + dt.timedelta(days=400))
+        for more in (["--from", FIRST, "--to", future], [], ["--to", str(dt.date.today())]):
+            code, out, err = run(*words, *more)
+            assert (code, summary(out)["units"]["provisional"]) == (0, 20)
+            [warning] = summary(out)["warnings"]
+            assert f"the last day of this job, {future}, lies in the future" in warning
+            assert err.count(f"warning: {warning}") == 1
+        assert stored("history.ndjson") == truth(server)
+
+    def test_a_clock_that_was_set_back_locks_nobody_out(self, server, run):  # noqa: F811
+        """The job keeps its last day, nothing becomes final by the wrong clock, and the night says what is wrong."""
+        words = ["export", listed(20), "--matching=email", "--from", FIRST, "--since-last", "--into=history.ndjson"]
+        assert run(*words)[0] == 0
+        server.behaviour = Behaviour(clock=lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=90))
+        code, _, err = run(*words)
+        assert (code, "warning: this machine's clock is behind the server's" in err) == (0, True)
+        server.behaviour = Behaviour(clock=lambda: dt.datetime.now(dt.UTC) - dt.timedelta(days=90))
+        code, _, err = run(*words)
+        assert (code, "warning: this machine's clock is ahead of the server's" in err) == (0, True)
+        server.behaviour = Behaviour(date_header=False)
+        code, _, err = run(*words)
+        assert (code, err.count("the server does not say what day it is")) == (0, 1)
+
+    def test_days_are_fetched_again_from_a_day_on(self, server, run):  # noqa: F811
+        """All units that reach it, final ones too; the others are left alone."""
+        words = ["export", listed(20), "--matching=email", "--from", FIRST, "--since-last", "--into=history.ndjson"]
+        assert run(*words, "--to=2023-12-31", "--window=90")[0] == 0
+        assert run("export", "--since-last", "--to", LAST, "--into=history.ndjson")[0] == 0
+        server.log.clear()
+        code, _, _ = run("export", "--since-last", "--to", LAST, "--into=history.ndjson", "--refetch-from=2024-02-01")
+        assert code == 0
+        # The second run's windows begin on New Year's Day; one day more is asked for.
+        assert min(entry.date_from for entry in server.log) == "2023-12-31"
+        assert {entry.profile for entry in server.log} == set(range(20))
+        assert stored("history.ndjson") == truth(server)
+        assert run("verify", "history.ndjson")[0] == 0
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--since-last", "--refetch-from=yesterday"], 'refetch_from is a day such as "2017-01-31"'),
+            (["--since-last", "--refetch-from=2022-12-31"], "is none of the days of this job, 2023-01-01 to"),
+            (["--since-last", "--refetch-from=9999-12-31"], "lies after until"),
+            (["--since-last", "--to", LAST, "--refetch-from=2025-01-01"], "lies after until 2024-12-31"),
+            (["--refetch-from=2024-01-01"], "--refetch-from goes with --since-last; pass both"),
+            (["--since-last", "--lookback=800000"], "lookback takes a whole number of days, 0 to 36,500"),
+            (["--since-last", "--lookback=-1"], "Must be >= 0"),
+            (["--since-last", "--min-events=-1"], "Must be >= 0"),
+        ],
+    )
+    def test_days_that_cannot_be_are_refused(self, server, export, run, words, said):  # noqa: F811
+        """Before anything is sent or stored."""
+        export("history.ndjson")
+        before = {path: path.read_bytes() for path in Path().glob("history.ndjson*")}
+        server.log.clear()
+        code, _, err = run("export", "--into=history.ndjson", *words)
+        assert code == 2
+        assert said in ESCAPE.sub("", err)
+        assert not server.log
+        assert Path("history.ndjson").read_bytes() == before[Path("history.ndjson")]
+        with Ledger(Path("history.ndjson.ledger")) as ledger:
+            assert ledger.lookback == 2
+
+    def test_there_is_nothing_to_fetch_again_before_there_is_a_job(self, server, run):  # noqa: F811
+        """The option is refused where a job would be begun."""
+        words = ["export", listed(20), "--matching=email", "--from", FIRST, "--since-last", "--into=history.ndjson"]
+        code, _, err = run(*words, "--refetch-from=2024-01-01")
+        assert (code, "--refetch-from goes with a job that is there" in err) == (2, True)
+        assert not Path("history.ndjson.ledger").exists()
+
+
+def strangers(number):
+    """A file that names profiles that the server does not know."""
+    path = Path("strangers.txt")
+    path.write_text("".join(f"nobody{1000 + place}@example.com\n" for place in range(number)))
+    return str(path)
+
+
+class TestTooFewEvents:
+    def test_not_one_event_of_many_profiles_is_loud(self, server, run):  # noqa: F811
+        """The matching mode may be wrong; a run that has nothing to do says it as well."""
+        words = ["export", strangers(300), "--matching=email", *DAYS, "--into=history.ndjson", "--json"]
+        for what in ("done in ", "nothing was left to fetch"):
+            code, out, err = run(*words)
+            asked = 'not one of 300 profiles has an event. Is --matching email right for values like "nobody1000@'
+            assert (code, summary(out)["all_empty"], summary(out)["units"]["empty"]) == (0, True, 300)
+            assert [asked in warning for warning in summary(out)["warnings"]] == [True]
+            assert (err.count(asked), what in err, "but not one" in err) == (1, True, True)
+        code, out, err = run("export", "--since-last", "--into=history.ndjson", "--json")
+        assert (code, summary(out)["all_empty"], err.count(asked)) == (0, True, 1)
+
+    def test_of_few_profiles_or_some_days_that_is_nothing_special(self, server, export, run):  # noqa: F811
+        """Nineteen may have no events, and neither may the newest days of many."""
+        code, out, err = run("export", strangers(19), "--matching=email", *DAYS, "--into=few.ndjson", "--json")
+        assert (code, summary(out)["all_empty"], summary(out)["warnings"], "not one" in err) == (0, False, [], False)
+        export("history.ndjson")
+        code, out, err = run("export", "--since-last", "--into=history.ndjson", "--json")
+        told = summary(out)
+        assert (code, told["events_here"], told["all_empty"], told["warnings"]) == (0, 0, False, [])
+        assert "not one" not in err
+
+    def test_profiles_that_failed_may_have_had_events(self, server, run, monkeypatch):  # noqa: F811
+        """Then nothing can be said, unless they are very few."""
+        swift = RetryPolicy(base=0.001, cap=0.002)
+        monkeypatch.setattr("profile_history.cli.connecting.RetryPolicy", lambda **_: swift)
+        server.faults = FaultPlan.always(Fault.ERROR_402, profiles=[0, 1])
+        for empty, said in ((30, False), (300, True)):
+            into = f"{empty}.ndjson"
+            who = Path(strangers(empty))
+            who.write_text("user0@example.com\nuser1@example.com\n" + who.read_text())
+            code, out, err = run("export", str(who), "--matching=email", *DAYS, f"--into={into}", "--json")
+            assert (code, summary(out)["units"]["failed"], summary(out)["all_empty"]) == (1, 2, said)
+            assert (f"not one of {empty} profiles that could be fetched has an event" in err) == said
+
+    @pytest.mark.parametrize("mode", ["custom:CRM_ID", "phone", "xxh"])
+    def test_the_question_names_the_mode_and_a_value(self, server, run, mode):  # noqa: F811
+        """As they were given."""
+        value = {"custom:CRM_ID": "99999", "phone": "+79009999999", "xxh": "0123456789abcdef"}[mode]
+        Path("who.txt").write_text("".join(f"{value[:-2]}{number}\n" for number in range(10, 40)))
+        code, _, err = run("export", "who.txt", "--matching", mode, *DAYS, "--into=a.ndjson")
+        assert (code, f'Is --matching {mode} right for values like "{value[:-2]}10"?' in err) == (0, True)
+
+    def test_a_run_can_be_asked_to_bring_some_events(self, server, export, run):  # noqa: F811
+        """It looks at this run, whatever the job has."""
+        there = truth(server).total()
+        code, out, err = export("history.ndjson", "--min-events", str(there), "--json")
+        assert (code, summary(out)["events_here"], "--min-events" in err) == (0, there, False)
+        few = "this run has brought 0 events, fewer than --min-events 1"
+        for words in (["resume"], ["retry-failed"]):
+            code, out, err = run(*words, "history.ndjson", "--min-events=1", "--json")
+            assert (code, summary(out)["exit_code"], few in err) == (1, 1, True)
+            assert run(*words, "history.ndjson", "--min-events=0")[0] == 0
+        code, _, err = run("export", "--since-last", "--into=history.ndjson", "--min-events=1")
+        assert (code, few in err) == (1, True)
+        code, _, err = export("other.ndjson", "--min-events", str(there + 1))
+        assert (code, f"this run has brought {there:,} events, fewer than --min-events {there + 1:,}" in err) == (
+            1,
+            True,
+        )
+
 
 class TestDisplay:
     def test_a_terminal_shows_a_line_that_goes_when_the_summary_comes(self, server):

@@ -81,9 +81,6 @@ class HistoryJob:
     Attributes:
         warnings: What a person should know of the last run, a sentence each, such as that a clock is wrong.
 
-    Attributes:
-        warnings: What a person should know of the last run, a sentence each.
-
     Raises:
         ConfigurationError: An argument is wrong. Nothing was sent or written.
     """
