@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from profile_history.checks import shown
 from profile_history.errors import ConfigurationError
 
 _XXH = re.compile(r"[0-9A-Fa-f]{16}")
@@ -86,14 +87,14 @@ def check_text(name: str, value: object, kinds: str = "a text", *, without: str 
         ConfigurationError: It is no text, blank, not printable, or holds the separator.
     """
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name} is {kinds}, not {value!r}")
+        raise ConfigurationError(f"{name} is {kinds}, not {shown(value)}")
     if not value.strip():
         raise ConfigurationError(f"{name} is empty; pass a value")
     if _CONTROL.search(value):
-        raise ConfigurationError(f"{name} holds a control character or half of a surrogate pair: {value!r}")
+        raise ConfigurationError(f"{name} holds a control character or half of a surrogate pair: {shown(value)}")
     if without is not None and without in value:
         raise ConfigurationError(
-            f"{name} holds {without!r}, which ends it where profiles are written as text: {value!r}"
+            f"{name} holds {without!r}, which ends it where profiles are written as text: {shown(value)}"
         )
     return value
 
@@ -126,7 +127,7 @@ def check_xxh(value: object) -> str:
     """
     text = strip_marks(value) if isinstance(value, str) else ""
     if not _XXH.fullmatch(text):
-        raise ConfigurationError(f"xxh is 16 hexadecimal digits, such as 0eb51aefd919f90a, not {value!r}")
+        raise ConfigurationError(f"xxh is 16 hexadecimal digits, such as 0eb51aefd919f90a, not {shown(value)}")
     return text.lower()
 
 
@@ -144,7 +145,7 @@ def check_email(value: object) -> str:
     name, _, host = text.rpartition("@")
     quoted = _QUOTED_NAME.fullmatch(name) is not None
     if not (name and host) or any(map(str.isspace, host if quoted else text)):
-        raise ConfigurationError(f"email is an address such as john@example.com, not {value!r}")
+        raise ConfigurationError(f"email is an address such as john@example.com, not {shown(value)}")
     if not quoted:
         _check_name_of_address(name, text)
     if not _is_host(host):
@@ -166,7 +167,7 @@ def check_phone(value: object) -> str:
     if _DECIMAL.fullmatch(text):
         raise ConfigurationError(f"phone has decimals: {text!r}; keep phone numbers as text or as whole numbers")
     if not _PHONE.fullmatch(text) or not any(map(str.isdigit, text)):
-        raise ConfigurationError(f"phone is a number such as +79000000000, not {value!r}")
+        raise ConfigurationError(f"phone is a number such as +79000000000, not {shown(value)}")
     return text
 
 

@@ -422,3 +422,10 @@ def test_the_repr_is_the_call_that_builds_the_profile(profile):
     """What a log shows can be pasted into Python."""
     assert repr(profile).startswith(f"Profile.{profile.matching.value}(")
     assert eval(repr(profile)) == profile
+
+
+@pytest.mark.parametrize("make", [Profile.xxh, Profile.email, Profile.phone, Profile.profile_id])
+def test_a_number_too_long_to_be_written_is_refused_like_any_other(make):
+    """Python writes no whole number of more than 4,300 digits, and the message must not stumble over it."""
+    with pytest.raises(ConfigurationError, match="not a value of the class int"):
+        make(10**5000)
