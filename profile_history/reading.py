@@ -298,5 +298,5 @@ def _unexpected(error: Exception) -> HistoryError:
 
 
 def _room_for(rows: Rows | None, profile: str) -> int:
-    """Return how many bytes the lines of an answer's rows take, or a few more."""
+    """Return how many bytes the lines of a response's rows take, or a few more."""
     return 0 if rows is None else rows.size + rows.count * len(lines_of(profile, [b""]))

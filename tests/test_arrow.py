@@ -505,10 +505,10 @@ async def test_batches_need_pyarrow(server, monkeypatch, missing, message):
         monkeypatch.delattr(profile_history, name)
     import_any = builtins.__import__
 
-    def import_but(name, *others):
+    def import_but(name, *others, **named):
         if name.split(".")[0] == "pyarrow":
             raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
-        return import_any(name, *others)
+        return import_any(name, *others, **named)
 
     monkeypatch.setattr(builtins, "__import__", import_but)
     async with server.client() as client:
