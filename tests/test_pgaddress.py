@@ -326,3 +326,31 @@ def test_what_a_failed_connection_leaves_behind_holds_no_password(postgres, capl
         with pytest.raises(HistoryError) as caught:
             source.check()
         assert_hidden(password, shown(caught.value) + caplog.text + repr(source) + source.url)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u\udcff@h/d",
+        "postgresql://u:secret\udcff@h/d",
+        "postgresql://h/d\udcff",
+        "postgresql://h/d?options=\udcff",
+        "host=h dbname=\udcff",
+    ],
+)
+def test_an_address_that_is_no_utf8_cannot_be_read(address):
+    """Such as an argument of a command line that was typed in another encoding; the message holds nothing of it."""
+    with pytest.raises(ConfigurationError) as refused:
+        read_address(address)
+    assert "secret" not in str(refused.value)
+    assert str(refused.value).startswith("the address of PostgreSQL cannot be read; write postgresql://")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://h/d?table=\udcff", "a.duckdb?table=\udcff", "a\udcff.ndjson", "\udcff/", "a.csv?formulas=\udcff"],
+)
+def test_an_output_whose_name_is_no_utf8_is_refused(url):
+    """Before a ledger or a database is given it."""
+    with pytest.raises(ConfigurationError, match="is no UTF-8: "):
+        sink_of(url)

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 import attrs
 
+from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.secrecy import SecretText
 
@@ -92,7 +93,9 @@ def read_address(text: str) -> ServerAddress:
         ConfigurationError: It cannot be read, or in two ways. The message holds nothing of it.
     """
     text = SecretText(text)
-    found = _read(text) if is_server(text) else _read_parameters(text)
+    found = None
+    if text == storable(text):
+        found = _read(text) if is_server(text) else _read_parameters(text)
     if found is None:
         # No frame that holds a part of the text is left by now.
         raise ConfigurationError(_UNREADABLE)

@@ -74,12 +74,17 @@ def sink_of(url: str) -> Sink:
     url = hidden(url)
     if is_server(url):
         dsn, table = table_on_server(url)
+        _check_utf8("table", table)
         return _POSTGRESQL.made(dsn, {"table": table})
     path, _, query = url.partition("?")
-    # Ledgers and databases keep the names of files as UTF-8.
-    if (name := Path(path).name) != storable(name):
-        raise ConfigurationError(f"the name of the output is no UTF-8: {name!r}; choose another one")
+    _check_utf8("output", Path(path).name + query)
     return _kind(path).made(path, _options(query, url))
+
+
+def _check_utf8(what: str, name: str) -> None:
+    """Check a name that ledgers and databases keep as UTF-8."""
+    if name != storable(name):
+        raise ConfigurationError(f"the name of the {what} is no UTF-8: {name!r}; choose another one")
 
 
 def ledger_beside(url: str) -> Path:
@@ -105,6 +110,7 @@ def identity(url: str) -> Hashable:
     """
     if is_server(url):
         dsn, table = table_on_server(url)
+        _check_utf8("table", table)
         return "server", read_address(dsn).url, table
     if (kind := _kind_or_none(url)) is None:
         return url
