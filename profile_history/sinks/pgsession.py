@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.secrecy import SecretText
 from profile_history.sinks.pgaddress import ServerAddress
+from profile_history.sinks.pgsettings import WRITING, settle
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -139,6 +140,7 @@ class Session:
 
     def _settle(self, connection: _Connection) -> None:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        settle(connection, WRITING)
         connection.execute(_DURABLE)
         # Neither old servers know it, nor those on every system.
         with contextlib.suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):

@@ -38,7 +38,8 @@ from profile_history.sinks.pgsession import Held, Session, conninfo
 from profile_history.sinks.refusing import with_nul, without_nul
 
 _NAMES = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-_STAGING = sql.Identifier("profile_history_staging")
+# Wherever the search path would look first.
+_STAGING = sql.Identifier("pg_temp", "profile_history_staging")
 _ENCODINGS = ("UTF8", "SQL_ASCII")
 # The server cuts longer names off, in bytes.
 _LONGEST_NAME = 63
@@ -317,6 +318,9 @@ class PostgresSink:
 
     def _failed(self, error: Exception) -> SinkError:
         failed = SinkError(f"{self.url}: {' '.join(str(bare(error)).split())}")
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            failed.hint = "the server is a standby, or read only: name one that can be written, or resume the job later"
+            return failed
         failed.hint = "see to the server (that it runs, lets you in and has space), then resume the job"
         return failed
 

@@ -15,9 +15,11 @@ from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
 from profile_history.secrecy import SecretText
 from profile_history.sinks.pgaddress import bare, read_address
+from profile_history.sinks.pgsettings import READING, settle
 
 _ROWS = 1 << 13
 _SECONDS_TO_CONNECT = 10
+_TIMES = ("date", "timestamp", "timestamptz", "time", "timetz", "interval")
 
 Rows: TypeAlias = Iterator[Sequence[object]]
 
@@ -137,12 +139,18 @@ class PostgresSource:
         psycopg = _psycopg()
         place = self._place()
         try:
-            with closing(psycopg.connect(**self._patience(), **read_address(self.dsn).settings())) as connection:
+            given = {**self._patience(), **read_address(self.dsn).settings(), "client_encoding": "utf8"}
+            with closing(psycopg.connect(**given, autocommit=True)) as connection:
+                settle(connection, READING)
+                connection.autocommit = False
                 connection.read_only = True
+                for kind in _TIMES:
+                    # As they are written: Python has no infinity of days, and hardly a query needs them.
+                    connection.adapters.register_loader(kind, psycopg.types.string.TextLoader)
                 with connection.cursor("profile_history_source") as cursor:
                     cursor.execute(self.query)
                     yield cursor
-        except psycopg.ProgrammingError as error:
+        except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
             raise ConfigurationError(f"{place} does not take the query: {_on_one_line(error)}") from None
         except psycopg.Error as error:
             raise SourceError(f"{place} cannot be read: {_on_one_line(error)}") from None
