@@ -19,7 +19,7 @@ from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lists import write_lists
 from profile_history.jobs.locking import JobLock
 from profile_history.jobs.places import check_fits, is_same_place, ledger_file, misplaced
-from profile_history.jobs.plan import Plan
+from profile_history.jobs.plan import Plan, another_plan
 from profile_history.jobs.planning import compare_plans, digest_of, extend_job, plan_job, retry_failed
 from profile_history.jobs.restarting import delete_ledger, delete_log, discard_job
 from profile_history.jobs.schema import draft_of
@@ -110,7 +110,10 @@ class Keeper:
         if new:
             assert plan is not None
             assert source is not None
-            self._plan(plan, source, restart_in=sink if restart and self.path.exists() else None)
+            self._make_draft(plan, source)
+            if sink is not None and self.path.exists():
+                discard_job(self.path, sink, self.stop)
+            self._put_in_place()
         self._ledger = Ledger(self.path, stop=self.stop)
         if plan is not None and source is not None and not new:
             self._agree_on_plan(plan, source)
@@ -128,21 +131,35 @@ class Keeper:
         Raises:
             ConfigurationError: The job has another plan.
         """
-        ledger = self.ledger
-        asked = attrs.evolve(plan, profiles=digest_of(source, self.stop))
-        differing, notes = compare_plans(ledger, asked)
-        if ledger.untouched and not is_same_place(ledger.plan.sink, plan.sink):
-            differing.append(f"sink is {ledger.plan.sink} there and {plan.sink} here")
-        if not differing:
-            self.warnings += notes
+        if self.ledger.untouched:
+            self._replace_plan(plan, source)
             return
-        if not ledger.untouched:
-            ledger.plan.check_same(asked)
-        job, parameters = ledger.job, ledger.sink_parameters
+        differing, notes = compare_plans(self.ledger, attrs.evolve(plan, profiles=digest_of(source, self.stop)))
+        if differing:
+            raise another_plan(differing)
+        self.warnings += notes
+
+    def _replace_plan(self, plan: Plan, source: Source) -> None:
+        """Plan the job anew, and put that in the place of the old ledger if it differs; a source may be read only once.
+
+        Args:
+            plan: What is asked for.
+            source: The profiles.
+        """
+        ledger = self.ledger
+        kept, job, parameters = ledger.plan, ledger.job, ledger.sink_parameters
+        self._make_draft(plan, source, job=job)
+        with Ledger(self._draft, stop=self.stop) as draft:
+            differing = kept.differences(draft.plan)
+            draft.settle(draft.plan, parameters)
+        if not is_same_place(kept.sink, plan.sink):
+            differing.append(f"sink is {kept.sink} there and {plan.sink} here")
+        if not differing:
+            delete_ledger(self._draft)
+            return
         ledger.close()
-        self._plan(plan, source, job=job)
+        self._put_in_place()
         self._ledger = Ledger(self.path, stop=self.stop)
-        self._ledger.settle(self._ledger.plan, parameters)
         self.warnings.append(
             f"the job in this ledger had another plan: {'; '.join(differing)}. Nothing has been fetched with the old "
             "plan: it is replaced"
@@ -294,23 +311,22 @@ class Keeper:
     def _draft(self) -> Path:
         return draft_of(self.path)
 
-    def _plan(self, plan: Plan, source: Source, *, job: str | None = None, restart_in: Sink | None = None) -> None:
+    def _make_draft(self, plan: Plan, source: Source, *, job: str | None = None) -> None:
         """Make the ledger under another name, so that one that is there knows all of its units.
 
         Args:
             plan: The plan.
             source: The profiles.
             job: The id of the job whose place this one takes; None for one of its own.
-            restart_in: The sink, if the job that is there has to be deleted first.
         """
         delete_ledger(self._draft)
         try:
             plan_job(self._draft, plan, source, self.stop, job=job)
-            if restart_in is not None:
-                discard_job(self.path, restart_in, self.stop)
         except ConfigurationError:
             delete_ledger(self._draft)
             raise
+
+    def _put_in_place(self) -> None:
         # The log of another ledger must not be taken for that of this one.
         delete_log(self.path)
         DISK.replace(self._draft, self.path)

@@ -91,11 +91,7 @@ class Plan:
             ConfigurationError: It is another plan; the error says in what.
         """
         if differing := self.differences(asked):
-            raise ConfigurationError(
-                f"the job in this ledger has another plan: {'; '.join(differing)}. Use another sink or ledger for "
-                "another plan; to go on with this one, use `resume`, or `export --since-last` for newer days; "
-                "--restart deletes what was fetched and begins anew"
-            )
+            raise another_plan(differing)
 
     def _fixed(self) -> dict[str, Any]:
         return {
@@ -104,6 +100,19 @@ class Plan:
             "date_to": self.date_to.isoformat(),
             **{name: value for name, value in self.terms.items() if name not in _FREE},
         }
+
+
+def another_plan(differences: list[str]) -> ConfigurationError:
+    """Return the error of a job that has another plan than what somebody asks for.
+
+    Args:
+        differences: In what they differ.
+    """
+    return ConfigurationError(
+        f"the job in this ledger has another plan: {'; '.join(differences)}. Use another sink or ledger for another "
+        "plan; to go on with this one, use `resume`, or `export --since-last` for newer days; --restart deletes what "
+        "was fetched and begins anew"
+    )
 
 
 def fingerprint(text: str) -> str:
