@@ -5,7 +5,7 @@ import attrs
 from profile_history.cutting import verified
 from profile_history.envelope import Rows
 from profile_history.flatrows import FLAT
-from profile_history.sinks.base import Batch, Stored, UnitRows
+from profile_history.sinks.base import Batch, Stored, UnitRows, checksums_of
 from profile_history.tabling import tabled
 from profile_history.testing.histories import Histories
 from profile_history.unpacking import Unpacking
@@ -22,6 +22,7 @@ class FakeBooks:
     gone: list = attrs.field(factory=list)
     live: dict = attrs.field(factory=dict)
     checksums: dict = attrs.field(factory=dict)
+    location: str = "/somewhere/job.ledger"
 
     def parts(self, batches=None):
         wanted = None if batches is None else set(batches)
@@ -39,6 +40,10 @@ class FakeBooks:
     def unit_checksums(self):
         for unit, rows in self.units():
             yield unit, rows, self.checksums.get(unit)
+
+    def stored(self):
+        for stored in sorted(self.live.values(), key=lambda stored: (stored.batch, stored.place)):
+            yield stored, self.checksums.get(stored.unit)
 
     def check_stop(self):
         """Nobody interrupts it."""
@@ -76,6 +81,7 @@ class FakeBooks:
 def fill(sink, books, batch):
     """Brings one batch into a sink and into the books, as a job does."""
     batch = batch.without(sink.check(batch))
+    books.checksums |= checksums_of(sink, batch)
     receipt = sink.write(batch)
     books.apply(receipt, batch, replaces_at_finish=sink.replaces_at_finish)
     sink.drop(receipt)
@@ -153,8 +159,10 @@ class FakeJob:
     def _fill(self, sink, disk):
         units, emptied = self.plan[self.done]
         batch = self.books.batch(units, emptied)
+        checksums = checksums_of(sink, batch)
         receipt = sink.write(batch)
         disk.before("note", None)
+        self.books.checksums |= checksums
         self.books.apply(receipt, batch, replaces_at_finish=sink.replaces_at_finish)
         self.done += 1
         disk.before("note", None)

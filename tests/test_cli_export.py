@@ -281,7 +281,8 @@ class TestFailures:
         assert "and 2 more failed: profile-history status history.ndjson.ledger" in err
         assert "ask again for what failed: profile-history retry-failed history.ndjson.ledger" in err
         assert run("resume", "history.ndjson")[0] == 1
-        assert run("verify", "history.ndjson")[0] == 0
+        code, _, err = run("verify", "history.ndjson")
+        assert (code, "intact, but 7 of 20 profiles failed: profile-history retry-failed" in err) == (1, True)
         server.faults = FaultPlan()
         code, _, err = run("retry-failed", "history.ndjson")
         assert (code, stored("history.ndjson")) == (0, truth(server))
@@ -670,8 +671,9 @@ class TestVerify:
         """And says that there is more to fetch."""
         export("history.ndjson", "--url", "http://127.0.0.1:9", "--patience", "0.1")
         code, out, err = run("verify", "history.ndjson")
-        assert (code, out) == (0, "")
-        assert "20 units are still to be fetched: profile-history resume history.ndjson.ledger" in err
+        assert (code, out) == (1, "")
+        assert "the 0 events fetched are intact, but 20 of 20 profiles are still to be fetched: " in err
+        assert "profile-history resume history.ndjson.ledger" in err
 
     def test_a_database_that_cannot_be_read_is_no_difference(self, server, export, run):  # noqa: F811
         """It says nothing of what it holds; the code is that of an output."""

@@ -7,9 +7,9 @@ import itertools
 import json
 import os
 import random
-import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -30,7 +30,7 @@ from profile_history.cutting import verified
 from profile_history.envelope import Rows
 from profile_history.flatrows import FLAT
 from profile_history.sinks.base import Batch, SinkError, Stored, UnitRows
-from profile_history.sinks.bookkeeping import COLUMNS, differences
+from profile_history.sinks.bookkeeping import COLUMNS
 from profile_history.sinks.duckdb import DuckDBSink
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.postgresql import PostgresSink
@@ -54,6 +54,8 @@ class Ledger:
     job: str = "job-1"
     last_batch: int = 0
     rows: dict[int, int] = attrs.field(factory=dict)
+    checksums: dict[int, int] = attrs.field(factory=dict)
+    location: str = "/somewhere/job.ledger"
 
     def parts(self, batches=None):
         return iter(())
@@ -61,8 +63,9 @@ class Ledger:
     def dead(self):
         return iter(())
 
-    def units(self):
-        return iter(sorted(self.rows.items()))
+    def unit_checksums(self):
+        for unit, rows in sorted(self.rows.items()):
+            yield unit, rows, self.checksums.get(unit)
 
     def check_stop(self):
         """Nobody interrupts it."""
@@ -175,6 +178,16 @@ def opened(sink, ledger, *, new=False):
         sink.close()
 
 
+@contextlib.contextmanager
+def read_only(sink, ledger):
+    """A sink that is open for reading alone."""
+    sink.open_to_read(ledger)
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
 def found(database):
     """All rows that are there."""
     return Counter(database.execute(f"SELECT {NAMES} FROM {database.table}"))
@@ -198,15 +211,19 @@ def test_what_is_written_is_read_back(database, shape):
         for number, some in enumerate((units[:1], units[1:10], units[10:]), 1):
             batch = Batch(number, some)
             assert sink.check(batch) == []
+            ledger.checksums |= sink.checksums(batch)
             receipt = sink.write(batch)
             assert (receipt.added, receipt.removed) == ((), ())
             ledger.apply(batch)
         assert sink.finish() is None
         sink.publish(receipt)
         sink.drop(receipt)
+        assert len(ledger.checksums) == len(units)
         assert list(sink.verify()) == []
 
     assert found(database) == rows_in(*units)
+    with read_only(database.sink(), ledger) as reader:
+        assert list(reader.verify()) == []
     # Columns in several pieces, each with a dictionary of its own.
     assert batch.table.column("channel").num_chunks > 1
 
@@ -272,7 +289,7 @@ def test_the_table_of_another_job_is_refused(database):
     with opened(sink := database.sink(), Ledger("theirs"), new=True):
         sink.write(Batch(1, [simple(1)]))
     before = found(database), noted(database)
-    refused(database, Ledger("mine"), r"belongs to another job \(theirs\): resume that one, or name another table")
+    refused(database, Ledger("mine"), r"belongs to another job \(theirs\), begun on .*, or name another table")
     assert (found(database), noted(database)) == before
 
 
@@ -291,12 +308,12 @@ def test_a_place_that_is_not_as_the_job_left_it_is_refused(database):
     with opened(sink := database.sink(), Ledger(), new=True):
         sink.write(Batch(1, [simple(1)]))
     jobs = f"{database.table}_job"
-    database.execute(f"INSERT INTO {jobs} SELECT 'other', 1, 1, ''")
+    database.execute(f"INSERT INTO {jobs} (job, last_batch, layout) VALUES ('other', 1, 1)")
     refused(database, ledger, "belongs to no job")
     database.execute(f"DELETE FROM {jobs} WHERE job = 'other'")
-    database.execute(f"UPDATE {jobs} SET layout = 2")
+    database.execute(f"UPDATE {jobs} SET layout = 3")
     refused(database, ledger, "newer version of this program: update this one")
-    database.execute(f"UPDATE {jobs} SET layout = 1")
+    database.execute(f"UPDATE {jobs} SET layout = 2")
     database.execute(f"DROP TABLE {database.table}")
     refused(database, ledger, r"is gone, and 1 batches with it: bring it back, or begin a new job", new=False)
     database.execute(f"DELETE FROM {jobs}")
@@ -537,11 +554,124 @@ def test_verify_finds_what_differs(database):
             list(sink.verify())
 
 
-@given(st.dictionaries(st.integers(0, 9), st.integers(1, 3)), st.dictionaries(st.integers(0, 9), st.integers(1, 3)))
-def test_every_difference_is_said_once(ours, theirs):
-    """A sentence a unit that differs, in order."""
-    units = [int(re.match(r"unit (\d+) ", one)[1]) for one in differences(sorted(ours.items()), sorted(theirs.items()))]
-    assert units == [unit for unit in range(10) if ours.get(unit) != theirs.get(unit)]
+CHANGES = {
+    "a text": "UPDATE {} SET email = 'other@example.com' WHERE unit = 2 AND message_id = 1",
+    "a null": "UPDATE {} SET count = 0 WHERE unit = 2 AND message_id = 1",
+    "a number": "UPDATE {} SET message_id = 7 WHERE unit = 2 AND message_id = 1",
+    "a moment": "UPDATE {} SET datetime = datetime + INTERVAL '1 microsecond' WHERE unit = 2 AND message_id = 1",
+    "the order": 'UPDATE {} SET "row" = 2 - "row" WHERE unit = 2',
+    "one row for another": "UPDATE {} SET unit = 5 - unit WHERE unit IN (2, 3) AND message_id = 1",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_verify_finds_values_that_somebody_has_changed(database, change):
+    """Whatever was changed, also where as many rows are there as before; and it is found without writing."""
+    ledger, sink = Ledger(), database.sink()
+    units = [
+        unit_of(number, [row(message_id=at, email=f"{number}@x.com") for at in range(3)]) for number in range(1, 5)
+    ]
+    with opened(sink, ledger, new=True):
+        batch = Batch(1, units)
+        ledger.checksums |= sink.checksums(batch)
+        sink.write(batch)
+        ledger.apply(batch)
+    database.execute(CHANGES[change].format(database.table))
+    before = found(database), noted(database)
+    with read_only(database.sink(), ledger) as reader:
+        said = list(reader.verify())
+    assert said == [
+        f"unit {unit} has other values here than were stored" for unit in (2, 3)[: 1 + ("another" in change)]
+    ]
+    assert (found(database), noted(database)) == before
+
+
+def test_where_nothing_may_be_written_a_table_can_be_verified(elephant):
+    """By somebody who may only read; whoever opens it so cannot write."""
+    ledger = Ledger()
+    with opened(sink := elephant.sink(), ledger, new=True):
+        batch = Batch(1, [simple(1)])
+        sink.write(batch)
+        ledger.apply(batch)
+        name = f"reader_{elephant.table}"
+        elephant.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'open sesame'")
+        elephant.execute(f"GRANT SELECT ON {elephant.table}, {elephant.table}_job TO {name}")
+        # Also beside one that writes.
+        with read_only(PostgresSink(elephant.server.dsn.replace(USER, name), elephant.table), ledger) as reader:
+            assert list(reader.verify()) == []
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                reader._session.connection.execute("CREATE TABLE no (x int)")
+
+
+def test_a_file_that_cannot_be_written_can_be_verified(duck):
+    """And one that is gone is no new one."""
+    ledger = Ledger()
+    with opened(sink := duck.sink(), ledger, new=True):
+        batch = Batch(1, [simple(1)])
+        sink.write(batch)
+        ledger.apply(batch)
+    before = duck.path.read_bytes(), sorted(duck.path.parent.iterdir())
+    with read_only(duck.sink(), ledger) as reader:
+        assert list(reader.verify()) == []
+    assert (duck.path.read_bytes(), sorted(duck.path.parent.iterdir())) == before
+    duck.path.unlink()
+    with pytest.raises(ConfigurationError, match="is gone; bring it back, or begin a new job"):
+        duck.sink().open_to_read(ledger)
+    assert not duck.path.exists()
+
+
+def aged(database):
+    """Has the tables look as version 0.4.0 has made them."""
+    table = database.table
+    database.execute(f'ALTER TABLE {table} DROP COLUMN "row"')
+    for column in ("ledger", "host"):
+        database.execute(f"ALTER TABLE {table}_job DROP COLUMN {column}")
+    database.execute(f"UPDATE {table}_job SET layout = 1")
+
+
+def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(database):
+    """When they are first opened for writing; what an old row does not know is null."""
+    ledger = Ledger()
+    with opened(sink := database.sink(), ledger, new=True):
+        batch = Batch(1, [simple(1), simple(2)])
+        sink.write(batch)
+        ledger.apply(batch)
+    aged(database)
+    with read_only(database.sink(), ledger) as reader:
+        assert list(reader.verify()) == []
+    assert len(noted(database)[0]) == 4
+    refused(database, Ledger("mine"), r"belongs to another job \(job-1\): resume that one, or name another table")
+    for _ in range(2):
+        with opened(sink := database.sink(), ledger) as last:
+            assert last == 1
+    assert noted(database)[0][4:] == (ledger.location, socket.gethostname())
+    with opened(sink := database.sink(), ledger):
+        batch = Batch(2, [simple(1, 2), simple(3)], replaced(1))
+        ledger.checksums |= sink.checksums(batch)
+        sink.write(batch)
+        ledger.apply(batch)
+        assert list(sink.verify()) == []
+    order = database.execute(f'SELECT unit, "row" FROM {database.table} ORDER BY unit, "row"')
+    assert order == [(1, 0), (1, 1), (2, None), (2, None), (2, None), (3, 0), (3, 1), (3, 2)]
+    columns = [column for column, *_ in columns_of(database)]
+    assert columns == [*COLUMNS]
+
+
+def columns_of(database):
+    """The names of the columns, in order."""
+    query = "SELECT column_name FROM information_schema.columns WHERE table_name = '{}' ORDER BY ordinal_position"
+    return database.execute(query.format(database.table))
+
+
+def test_the_table_of_another_job_says_where_that_is(database):
+    """And what to type to go on with it."""
+    with opened(database.sink(), Ledger("theirs", location="/srv/crm.history.ledger"), new=True):
+        pass
+    match = (
+        rf"belongs to another job \(theirs\), begun on {socket.gethostname()}; its ledger is "
+        r"/srv/crm\.history\.ledger: to go on with that one pass --ledger /srv/crm\.history\.ledger, or name another"
+    )
+    refused(database, Ledger("mine"), match)
 
 
 def test_a_sink_that_is_not_open_says_so(database):

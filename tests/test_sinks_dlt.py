@@ -255,10 +255,10 @@ def expected(server, last):
 
 
 def bare(rows):
-    """Rows without the number of their unit, which comes last."""
+    """Rows without the number of their unit and their own, which come last."""
     counted = Counter()
     for row, times in rows.items():
-        counted[row[:-1]] += times
+        counted[row[:-2]] += times
     return counted
 
 

@@ -1,17 +1,32 @@
 """Sinks of files: what a job brings is read back by the formats' own tools, and what is not the job's stays."""
 
+import os
+
 import attrs
 import pyarrow.parquet as pq
 import pytest
 from sinkbooks import FINISH, FakeBooks, FakeJob, fill, finish, real_units
-from sinkfiles import DATASETS, HISTORIES, SINGLE, files_in, known_files, lane_of, plan_of, read_back, sink_at, truth_of
+from sinkfiles import (
+    DATASETS,
+    HISTORIES,
+    SINGLE,
+    files_in,
+    known_files,
+    lane_of,
+    plan_of,
+    read_back,
+    sink_at,
+    text_of,
+    truth_of,
+)
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks import parquetfile
+from profile_history.sinks import csvfile, parquet, parquetfile
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
+from profile_history.sinks.tables import FIRST_SCHEMA
 
 EVERY = pytest.mark.parametrize("kind", [*SINGLE, *DATASETS])
 EACH = pytest.mark.parametrize("kind", ["history.ndjson", "history.csv", "month"])
@@ -290,15 +305,108 @@ def test_verifying_finds_what_differs(kind, tmp_path):
 
 @EACH
 def test_verifying_compares_with_the_units(kind, tmp_path):
-    """In total, and in a dataset unit by unit."""
+    """Unit by unit, and in files of lines by what stands in each stretch."""
     sink, books = filled(tmp_path, kind)
     known = books.live.pop(min(books.live))
     said = list(sink.verify())
     assert len(said) == 1
-    assert "the units of the ledger have" in said[0] or f"units {known.unit} have rows, and the ledger" in said[0]
+    assert (
+        "has 12 rows, and the units of the ledger have 9" in said[0]
+        or said[0] == "unit 1 has 3 rows here and none in the ledger"
+    )
     books.live[known.unit] = attrs.evolve(known, rows=known.rows + 1)
     books.live[1000] = known
-    assert "units" in " ".join(sink.verify())
+    assert "unit 1000 has no rows here and 3 in the ledger" in list(sink.verify())
+    del books.live[1000]
+    books.live[known.unit] = known
+    assert list(sink.verify()) == []
+    books.checksums[known.unit] += 1
+    assert list(sink.verify()) == ["unit 1 has other values here than were stored"]
+    books.checksums[known.unit] = None
+    assert list(sink.verify()) == []
+
+
+@EACH
+def test_verifying_opens_without_writing_anything(kind, tmp_path):
+    """Not even what a run that was killed has left is cleared away; the working file may go on behind what is known."""
+    sink, books = filled(tmp_path, kind)
+    sink.write(books.batch(units(kind, 8, 12)))
+    (tmp_path / ".history.ndjson.3.tmp").touch()
+    before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
+    for path in (*tmp_path.rglob("*"), tmp_path):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    reader = sink_at(tmp_path, kind)
+    assert reader.open_to_read(books) == 2
+    said = list(reader.verify())
+    if kind in DATASETS:
+        assert len(said) > 0
+        assert all("who reads the directory reads it: a run that was killed has left it" in one for one in said)
+    else:
+        assert said == []
+    assert {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)} == before
+
+
+def test_files_in_a_dataset_that_a_reader_would_take_for_its_own_are_named(tmp_path):
+    """Whatever they are called; hidden ones, and those that are no Parquet, are not."""
+    sink, books = filled(tmp_path, "none")
+    lake = tmp_path / "lake"
+    part = (lake / known_files(books, "none")[0].removeprefix("lake/")).read_bytes()
+    strays = ["copy.parquet", "x/deeper.PARQUET", "noextension", "other.pq"]
+    for name in (*strays, ".hidden.parquet", "_metadata", "_x/part.parquet"):
+        (lake / name).parent.mkdir(exist_ok=True)
+        (lake / name).write_bytes(part)
+    (lake / "notes.txt").write_text("notes")
+    (lake / "linked").symlink_to(lake / "x")
+    os.mkfifo(lake / "fifo")
+    said = list(sink.verify())
+    assert sorted(one.partition(" is not in the ledger")[0] for one in said) == sorted(
+        str(lake / name) for name in (*strays, "linked")
+    )
+
+
+@pytest.mark.parametrize("kind", ["history.csv", "history.csv.gz", "history.csv.zst"])
+def test_a_changed_heading_is_noticed(kind, tmp_path):
+    """It stands before what the ledger has checksums of."""
+    sink, books = filled(tmp_path, kind)
+    path = tmp_path / f"{kind}.partial"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"profile", b"profiel", 1) if kind == "history.csv" else b"XX" + data[2:])
+    assert list(sink.verify()) == [f"the heading of {path} is not what was written"]
+    with pytest.raises(SinkError, match=r"the heading of .* is not what was written; put the file back"):
+        opened(tmp_path, kind, books)
+    with pytest.raises(SinkError, match=r"the heading of .* is not what was written; put the file back"):
+        sink.publish(sink.finish())
+
+
+def test_a_final_file_that_the_ledger_does_not_know_is_named(tmp_path):
+    """While the rows stand in the working file."""
+    sink, _ = filled(tmp_path, "history.ndjson")
+    (tmp_path / "history.ndjson").touch()
+    assert list(sink.verify()) == [f"{tmp_path}/history.ndjson is there, and the ledger knows nothing of it"]
+
+
+@pytest.mark.parametrize("kind", ["history.csv", "history.csv.gz", "none", "month"])
+def test_files_that_were_begun_without_the_number_of_the_row_go_on_without(kind, tmp_path, monkeypatch):
+    """Such as those of version 0.4.0; in the end all rows stand in the same columns."""
+    plan = plan_of("arrow")
+    job = FakeJob(plan[:2])
+    with monkeypatch.context() as older:
+        older.setattr(csvfile, "FULL_SCHEMA", FIRST_SCHEMA)
+        older.setattr(parquetfile, "FULL_SCHEMA", FIRST_SCHEMA)
+        older.setattr(parquet.ParquetSink, "_table", lambda self, batch: batch.table.select(FIRST_SCHEMA.names))
+        older.setattr(parquet.ParquetSink, "_columns", (FIRST_SCHEMA,))
+        job.run(sink_at(tmp_path, kind), DISK)
+    job.plan = plan
+    job.run(sink_at(tmp_path, kind), DISK)
+    assert read_back(tmp_path, kind) == truth_of(plan)
+    if kind in DATASETS:
+        columns = {tuple(pq.read_schema(path).names) for path in (tmp_path / "lake").rglob("*.parquet")}
+        assert columns == {tuple(FIRST_SCHEMA.names)}
+    else:
+        assert text_of(tmp_path / kind).splitlines()[0] == ",".join(f'"{name}"' for name in FIRST_SCHEMA.names)
+    sink = sink_at(tmp_path, kind)
+    sink.open(job.books, new=False)
+    assert list(sink.verify()) == []
 
 
 def test_a_changed_byte_is_not_carried_into_the_final_file(tmp_path):

@@ -14,9 +14,10 @@ from profile_history.cli.output import print_json
 from profile_history.cli.places import command, ledger_of
 
 if TYPE_CHECKING:
-    from profile_history.jobs import JobStatus
+    from profile_history.jobs import JobStatus, Verification
 
 _LISTED = 10
+_OLDER_COLUMNS = "as begun by an earlier version, without `row`; --restart gives the new ones"
 
 
 def status(
@@ -54,7 +55,8 @@ def verify(
 ) -> int:
     """Read the output of a job back and compare it with the ledger. It needs no token and no server.
 
-    Each difference is one line on stdout; the exit code is 0 if there is none, else 1.
+    Each difference is one line on stdout. The exit code is 0 if there is none, and nothing has failed or is still to be
+    fetched; else 1. Nothing is written.
 
     Parameters
     ----------
@@ -65,31 +67,57 @@ def verify(
     json
         Print one JSON object instead of lines.
     """
-    from profile_history.jobs import status_of, verify
+    from profile_history.jobs import status_of, verification_of
 
     ledger = ledger_of(job)
-    differences = verify(ledger, into)
+    found = verification_of(ledger, into)
     now = status_of(ledger, failures=0)
     if json:
         print_json(
             {
                 "ledger": str(ledger),
                 "begun_elsewhere": _is_moved(now),
-                "events": now.totals.rows,
-                "differences": differences,
+                "events": found.totals.rows,
+                "differences": found.differences,
+                "failed": found.totals.failed,
+                "pending": found.totals.pending,
+                "counted_only": found.counted_only,
             }
         )
-        return exits.SOME_FAILED if differences else exits.DONE
-    if _is_moved(now):
-        _say(str(now.whereabouts))
-    for difference in differences:
+        return exits.DONE if found.is_whole else exits.SOME_FAILED
+    for sentence in ([str(now.whereabouts)] if _is_moved(now) else []) + found.warnings:
+        _say(sentence)
+    for difference in found.differences:
         print(visible(difference))
-    if differences:
-        return exits.SOME_FAILED
-    pending = now.totals.pending
-    unfinished = f"; {pending:,} units are still to be fetched: {command('resume', ledger)}" if pending else ""
-    _say(f"all is well: {now.totals.rows:,} events are there as the ledger says{unfinished}")
-    return exits.DONE
+    for sentence in _verdict(found, now, ledger):
+        _say(sentence)
+    return exits.DONE if found.is_whole else exits.SOME_FAILED
+
+
+def _verdict(found: Verification, now: JobStatus, ledger: Path) -> list[str]:
+    """Say what is well, what could not be looked at, and what is missing, with the commands that bring it."""
+    missing = [
+        f"{number:,} of {found.totals.profiles:,} profiles {what}: {_command(verb, ledger, now)}"
+        for number, what, verb in (
+            (found.pending_profiles, "are still to be fetched", "resume"),
+            (found.failed_profiles, "failed", "retry-failed"),
+        )
+        if number
+    ]
+    counted = f"{found.counted_only:,} units of an earlier version could only be counted"
+    others = [counted] if found.counted_only else []
+    if found.differences:
+        return missing + others
+    fetched = f"the {found.totals.rows:,} events fetched are intact"
+    if missing:
+        return [f"{fetched}, but {missing[0]}", *missing[1:], *others]
+    return [f"all is well: {found.totals.rows:,} events are there as the ledger says", *others]
+
+
+def _command(verb: str, ledger: Path, status: JobStatus) -> str:
+    if status.whereabouts is not None and status.whereabouts.moved:
+        return status.whereabouts.command(verb)
+    return command(verb, ledger)
 
 
 def _say(text: str) -> None:
@@ -121,6 +149,7 @@ def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
         "host": None if holder is None else holder.host,
         "begun_elsewhere": _is_moved(status),
         "output": status.output,
+        "older_columns": status.has_older_columns,
         "plan": None
         if plan is None
         else {
@@ -150,6 +179,7 @@ def _lines(ledger: Path, status: JobStatus) -> list[str]:
         ("output", standing(status)),
     ]
     rows += [("moved", str(status.whereabouts))] if _is_moved(status) else []
+    rows += [("columns", _OLDER_COLUMNS)] if status.has_older_columns else []
     lines = [f"{name:<9} {value}" for name, value in rows]
     lines += [f"failed    {described(failure)}" for failure in status.failures]
     if (more := status.totals.failed - len(status.failures)) > 0:
@@ -163,5 +193,4 @@ def _advice(ledger: Path, status: JobStatus) -> list[str]:
     if (state := _state(status)) not in verbs:
         return []
     what, verb = verbs[state]
-    moved = _is_moved(status) and status.whereabouts
-    return [f"{what}: {moved.command(verb) if moved else command(verb, ledger)}"]
+    return [f"{what}: {_command(verb, ledger, status)}"]

@@ -5,7 +5,7 @@ from profile_history.jobs.progress import Progress
 from profile_history.jobs.schema import LedgerError
 from profile_history.jobs.sources import Line, Source, SourceError, source_of
 from profile_history.jobs.status import Failure, JobStatus, status_of
-from profile_history.jobs.verifying import verify
+from profile_history.jobs.verifying import Verification, verification_of, verify
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.lock import JobHeld
 
@@ -20,7 +20,9 @@ __all__ = [
     "SinkError",
     "Source",
     "SourceError",
+    "Verification",
     "source_of",
     "status_of",
+    "verification_of",
     "verify",
 ]

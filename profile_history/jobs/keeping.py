@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -25,7 +25,7 @@ from profile_history.jobs.restarting import delete_ledger, delete_log, discard_j
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.sources import Source
 from profile_history.jobs.states import Entry
-from profile_history.sinks.base import Sink, SinkError, checksums_of
+from profile_history.sinks.base import Sink, checksums_of
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.lock import FileLock, lock_sink
 from profile_history.sinks.urls import sink_of
@@ -95,7 +95,6 @@ class Keeper:
         source: Source | None,
         sink: Sink | None,
         *,
-        reading: bool = False,
         restart: bool = False,
     ) -> bool:
         """Opens or makes the ledger, and finds the sink; says whether the job is new."""
@@ -118,11 +117,14 @@ class Keeper:
         if plan is not None and source is not None and not new:
             self._agree_on_plan(plan, source)
         kept = self.ledger.plan
-        if sink is None and not reading:
+        if sink is None:
             self._ledger.whereabouts.check_pointed("resume")
         self._sink = sink or sink_of(kept.sink)
         check_fits(kept.sink, self._sink.url)
-        self._connect_as_before(new=new, pointed=sink is not None)
+        if not new:
+            self.warnings += recall_parameters(self._ledger, self._sink, pointed=sink is not None)
+        elif (parameters := parameters_of(self._sink)) is not None:
+            self._ledger.settle(kept, parameters)
         return new
 
     def _agree_on_plan(self, plan: Plan, source: Source) -> None:
@@ -164,22 +166,6 @@ class Keeper:
             f"the job in this ledger had another plan: {'; '.join(differing)}. Nothing has been fetched with the old "
             "plan: it is replaced"
         )
-
-    def _connect_as_before(self, *, new: bool, pointed: bool) -> None:
-        """Have the sink use the parameters that the ledger has kept, and say where it is protected less than before."""
-        ledger, recall = self.ledger, getattr(self.sink, "recall", None)
-        if recall is None:
-            return
-        kept = ledger.sink_parameters
-        if new:
-            ledger.settle(ledger.plan, parameters_of(self.sink))
-        elif kept is not None:
-            self.warnings += recall(kept)
-        elif not pointed:
-            raise ConfigurationError(
-                f"the ledger {self.path} does not hold the parameters of the database's address, such as sslmode; name "
-                f"the output with all of them: {ledger.whereabouts.command('resume')}"
-            )
 
     def retry_failed(self) -> int:
         """Makes failed units pending again; returns how many."""
@@ -273,28 +259,6 @@ class Keeper:
         """Reads the sink back, and says what differs from the ledger."""
         return list(self.sink.verify())
 
-    def open_and_verify(self, sink: Sink | None) -> list[str]:
-        """Does both for a job that is there; what keeps the files of its sink from being opened differs, too.
-
-        Args:
-            sink: The sink; None for the one that the ledger names.
-
-        Raises:
-            ConfigurationError: There is no such job, or it fills another sink.
-            JobHeld: Another process works on it.
-            LedgerError: The ledger cannot be used.
-            SinkError: The database that is the sink cannot be used.
-        """
-        self._open_books(None, None, sink, reading=True)
-        try:
-            self._open_sink(self.sink, self.ledger, pointed=False)
-            return self.verify()
-        except (ConfigurationError, SinkError) as error:
-            if self.sink.keeps_books and isinstance(error, SinkError):
-                # A database that cannot be reached says nothing of what it holds.
-                raise
-            return [str(error)]
-
     def close(self) -> None:
         """Let go of everything; safe to call twice."""
         try:
@@ -376,6 +340,34 @@ class Keeper:
     def _forget(self) -> None:
         self.ledger.close()
         delete_ledger(self.path)
+
+
+def recall_parameters(ledger: Ledger, sink: Sink, *, pointed: bool) -> list[str]:
+    """Have a sink use the parameters of its address that the ledger has kept, if it is a server.
+
+    Args:
+        ledger: The ledger.
+        sink: The sink.
+        pointed: Whether the sink was named, and not only taken from the ledger.
+
+    Returns:
+        A sentence for each by which the connection is protected less than before.
+
+    Raises:
+        ConfigurationError: The ledger has kept none, and nobody has named them.
+    """
+    recall: Callable[[Mapping[str, str]], list[str]] | None = getattr(sink, "recall", None)
+    if recall is None:
+        return []
+    kept = ledger.sink_parameters
+    if kept is not None:
+        return recall(kept)
+    if pointed:
+        return []
+    raise ConfigurationError(
+        f"the ledger {ledger.path} does not hold the parameters of the database's address, such as sslmode; name "
+        f"the output with all of them: {ledger.whereabouts.command('resume')}"
+    )
 
 
 def parameters_of(sink: Sink) -> Mapping[str, str] | None:

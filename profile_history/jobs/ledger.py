@@ -31,7 +31,7 @@ from profile_history.jobs.schema import (
     failure,
     name_of,
 )
-from profile_history.jobs.states import Entry, Planned, Totals, closed, to_day, to_number
+from profile_history.jobs.states import Entry, Planned, Status, Totals, closed, to_day, to_number
 from profile_history.jobs.upgrade import hash_of_1, home_of_1, upgrade
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Part, Receipt, Stored
@@ -205,6 +205,11 @@ class Ledger:
         text = self._get("sink_parameters")
         return None if text is None else dict(json.loads(text))
 
+    @property
+    def location(self) -> str:
+        """The path of the ledger, for those who find that a place belongs to this job."""
+        return str(self.path.absolute())
+
     def check_stop(self) -> None:
         """Return if the run goes on.
 
@@ -252,6 +257,18 @@ class Ledger:
     def look_back(self, days: int) -> None:
         """Takes note of how many days before today may still grow."""
         self._put(lookback=days)
+
+    @property
+    def has_totals(self) -> bool:
+        """Whether the totals stand in the ledger."""
+        return self._get("totals") is not None
+
+    @property
+    def has_files_of_1(self) -> bool:
+        """Whether the files of the sink were begun by version 0.4.0, and go on with the columns of that."""
+        with self.failing():
+            (filled,) = self.connection.execute("SELECT EXISTS (SELECT 1 FROM parts)").fetchone()
+        return bool(filled) and (self._version == 1 or self._get("first_version") is not None)
 
     @property
     def begun(self) -> bool:
@@ -322,11 +339,48 @@ class Ledger:
 
     def unit_checksums(self) -> Iterator[tuple[int, int, int | None]]:
         """Yield the number of each unit that has rows, in order, how many it has, and their checksum if it is known."""
-        checksum = "checksum" if self._version > 1 else "NULL"
         with self.failing():
             yield from _all(
-                self.connection.execute(f"SELECT number, rows, {checksum} FROM units WHERE rows > 0 ORDER BY number")
+                self.connection.execute(
+                    f"SELECT number, rows, {self._checksum} FROM units WHERE rows > 0 ORDER BY number"
+                )
             )
+
+    def stored(self) -> Iterator[tuple[Stored, int | None]]:
+        """Yield what the sink holds of each unit, by batch and place, and its checksum if that is known."""
+        query = f"SELECT number, batch, place, rows, {self._checksum} FROM units WHERE rows > 0 ORDER BY batch, place"
+        with self.failing():
+            for *place, checksum in _all(self.connection.execute(query)):
+                yield Stored(*place), checksum
+
+    def profiles_with(self, status: Status) -> int:
+        """Return how many profiles have a unit of a status.
+
+        Args:
+            status: The status.
+        """
+        query = "SELECT count(DISTINCT profile) FROM units WHERE status = ?"
+        with self.failing():
+            return int(self.connection.execute(query, [status]).fetchone()[0])
+
+    def counted_only(self) -> int:
+        """Return how many units have rows of which no checksum is known."""
+        query = f"SELECT count(*) FROM units WHERE rows > 0 AND {self._checksum} IS NULL"
+        with self.failing():
+            return int(self.connection.execute(query).fetchone()[0])
+
+    def count(self) -> Totals:
+        """Return what the totals have to be by the tables of the ledger."""
+        totals = Totals()
+        with self.failing():
+            for name, table in (("profiles", "profiles"), ("quarantined", "quarantine"), ("rejects", "rejects")):
+                (number,) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+                setattr(totals, name, number)
+            query = "SELECT status, count(*), sum(rows) FROM units GROUP BY status"
+            for status, number, rows in self.connection.execute(query):
+                totals.count(Status(status), number)
+                totals.rows += rows
+        return totals
 
     def failures(self) -> Iterator[tuple[str, Window, str]]:
         """The failed units: profile, days, and why."""
@@ -370,15 +424,38 @@ class Ledger:
         Raises:
             LedgerError: Ledger and sink are not of the same time.
         """
-        text = self._get("intent")
-        entry = None if text is None else msgspec.json.decode(text, type=Entry)
-        if entry is not None and entry.batch == last_batch == self.last_batch + 1:
+        entry = self._intended(last_batch)
+        if entry is not None:
             self.apply(entry)
+        self.check_in_step(last_batch)
+
+    def lags_behind(self, last_batch: int) -> bool:
+        """Return whether a sink that keeps books has a batch that was not written down before a crash.
+
+        Args:
+            last_batch: The number of the last batch in the sink.
+        """
+        return self._intended(last_batch) is not None
+
+    def check_in_step(self, last_batch: int) -> None:
+        """Return if a sink that keeps books holds the batches that the ledger knows.
+
+        Args:
+            last_batch: The number of the last batch in the sink.
+
+        Raises:
+            LedgerError: Ledger and sink are not of the same time.
+        """
         if last_batch != self.last_batch:
             raise LedgerError(
                 f"the ledger {self.path} knows {self.last_batch} batches and the sink holds {last_batch}: one of them "
                 "was restored from a backup without the other; restore both, or begin a new job elsewhere"
             )
+
+    def _intended(self, last_batch: int) -> Entry | None:
+        text = self._get("intent")
+        entry = None if text is None else msgspec.json.decode(text, type=Entry)
+        return entry if entry is not None and entry.batch == last_batch == self.last_batch + 1 else None
 
     def apply(self, entry: Entry, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
         """Writes down what the sink holds now, all of it or nothing.
@@ -519,6 +596,11 @@ class Ledger:
         """The version of its tables; one that is only read is not upgraded."""
         with self.failing():
             return check_version(self.connection, self.path)
+
+    @property
+    def _checksum(self) -> str:
+        """The column of the checksums, which version 1 did not have."""
+        return "checksum" if self._version > 1 else "NULL"
 
     def _read_totals(self) -> Totals:
         text = self._get("totals")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from profile_history.jobs.schema import LedgerError
@@ -41,10 +43,23 @@ class JobLock:
                 f"{self._lock.path} cannot be written ({error.strerror}); make its directory, or choose another place"
             ) from None
         if holder is not None:
-            raise JobHeld(
-                f"{holder} is working on this job ({self._ledger}); wait for it, or stop it and run `resume`",
-                holder.pid,
-            )
+            raise self._held(holder)
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        """Keep others from working on the job for the length of a block, without writing anything.
+
+        Raises:
+            JobHeld: Another process works on it; the error names it.
+        """
+        with self._lock.shared() as holder:
+            if holder is not None:
+                raise self._held(holder)
+            yield
+
+    def _held(self, holder: Holder) -> JobHeld:
+        words = f"{holder} is working on this job ({self._ledger}); wait for it, or stop it and run `resume`"
+        return JobHeld(words, holder.pid)
 
     def release(self) -> None:
         """Give the lock back; safe to call twice."""

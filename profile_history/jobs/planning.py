@@ -19,7 +19,7 @@ from profile_history.jobs.naming import text_of
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.schema import INDEXES, PlanningStopped
 from profile_history.jobs.sources import Source
-from profile_history.jobs.states import Status, Totals, to_number
+from profile_history.jobs.states import to_number
 from profile_history.profiles import Profile
 
 _LINES_A_COMMIT = 20_000
@@ -71,7 +71,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event, *, j
             )
             for statement in filter(str.strip, INDEXES.split(";")):
                 connection.execute(statement)
-            totals = _counted(connection)
+            totals = ledger.count()
             if not totals.profiles:
                 raise ConfigurationError(
                     f"there is not one profile in {source.url}" + _first_reject(connection) + "; check the file, "
@@ -194,7 +194,7 @@ def extend_job(
                     "UPDATE units SET status = 4 WHERE status IN (1, 2) AND date_to >= ?", (to_number(refetch_from),)
                 )
             _plan_newer_days(connection, plan, date_to)
-            totals = _counted(connection)
+            totals = ledger.count()
             ledger.settle_here(connection, longer)
             values = {"totals": json.dumps(attrs.asdict(totals)), "refetch_from": None}
             if refetch_from is not None:
@@ -276,17 +276,6 @@ def _drop_repeated(connection: sqlite3.Connection) -> None:
         "AND other.ordinal < profiles.ordinal)"
     )
     connection.execute("DROP INDEX by_text")
-
-
-def _counted(connection: sqlite3.Connection) -> Totals:
-    totals = Totals()
-    for name, table in (("profiles", "profiles"), ("quarantined", "quarantine"), ("rejects", "rejects")):
-        (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-        setattr(totals, name, number)
-    for status, number, rows in connection.execute("SELECT status, count(*), sum(rows) FROM units GROUP BY status"):
-        totals.count(Status(status), number)
-        totals.rows += rows
-    return totals
 
 
 def _first_reject(connection: sqlite3.Connection) -> str:

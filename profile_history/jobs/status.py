@@ -17,7 +17,7 @@ from profile_history.jobs.schema import draft_of
 from profile_history.jobs.states import Totals
 from profile_history.sinks.base import Receipt
 from profile_history.sinks.lock import Holder
-from profile_history.sinks.urls import directory_of, is_single_file
+from profile_history.sinks.urls import directory_of, has_columns, is_single_file
 from profile_history.windows import Window
 
 
@@ -51,6 +51,7 @@ class JobStatus:
         untouched: Whether nothing has been fetched yet.
         output: Where the rows are now, which for a single file has another name until nothing is left to fetch; None
             while there is no file.
+        has_older_columns: Whether its files go on with the columns of an earlier version.
     """
 
     plan: Plan | None
@@ -62,6 +63,7 @@ class JobStatus:
     emptiness: str | None = None
     untouched: bool = False
     output: str | None = None
+    has_older_columns: bool = False
 
 
 def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
@@ -82,8 +84,9 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
         raise ConfigurationError(f"there is no ledger {path}; name the ledger of a job, or begin one with `export`")
     with Ledger.reading(path) as opened:
         listed = [Failure(*failure) for failure in islice(opened.failures(), failures)]
+        plan = opened.plan
         return JobStatus(
-            opened.plan,
+            plan,
             opened.totals,
             listed,
             holder_of(path),
@@ -92,6 +95,7 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
             emptiness(opened),
             opened.untouched,
             _output(opened),
+            opened.has_files_of_1 and has_columns(plan.sink),
         )
 
 

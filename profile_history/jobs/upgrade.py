@@ -75,6 +75,8 @@ def _from_1(connection: sqlite3.Connection, path: Path) -> None:
     values: dict[str, str | bytes] = {"plan": text, "plan_hash": fingerprint(text)}
     if begun_at := home_of_1(path, plan.sink):
         values |= {"home": storable_path(begun_at), "home_name": storable_path(path.name)}
+    if connection.execute("SELECT 1 FROM parts LIMIT 1").fetchone():
+        values["first_version"] = "1"
     connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
 
 

@@ -1,18 +1,55 @@
-"""Compares what a sink holds with what the ledger of its job says."""
+"""Compare what a sink holds with what the ledger of its job says, without writing anything."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-from profile_history.jobs.keeping import Keeper
-from profile_history.sinks.base import Sink
+import attrs
+
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.keeping import recall_parameters
+from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.locking import JobLock
+from profile_history.jobs.places import check_fits, ledger_file
+from profile_history.jobs.schema import LedgerError, draft_of
+from profile_history.jobs.states import Status, Totals
+from profile_history.sinks.base import Sink, SinkError, open_to_read
 from profile_history.sinks.pgaddress import hidden
 from profile_history.sinks.urls import sink_of
 
 
+@attrs.frozen
+class Verification:
+    """What reading a sink back has shown.
+
+    Attributes:
+        differences: What differs from the ledger, in one sentence each.
+        totals: The units and rows of the job, by the tables of its ledger.
+        failed_profiles: How many profiles have a unit that was given up.
+        pending_profiles: How many have one that is still to be fetched.
+        counted_only: How many units could only be counted, as their checksum is not known.
+        warnings: What a person should know besides, in one sentence each.
+    """
+
+    differences: list[str]
+    totals: Totals
+    failed_profiles: int
+    pending_profiles: int
+    counted_only: int
+    warnings: list[str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the job is to bring is there, as it was stored."""
+        return not (self.differences or self.totals.failed or self.totals.pending)
+
+
 def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
-    """Reads a sink back, and says in one sentence each what differs from the ledger. It blocks, and needs no server.
+    """Read a sink back, and return what differs from the ledger, in one sentence each.
+
+    It blocks, and needs no server. What has yet to be fetched, and what failed, is no difference: `verification_of`
+    tells of it.
 
     Args:
         ledger: The file in which the job keeps its books.
@@ -24,9 +61,73 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
         LedgerError: The ledger cannot be used.
         SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
     """
+    return verification_of(ledger, sink).differences
+
+
+def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verification:
+    """Read a sink back, and return what that has shown. Nothing is written, and nothing is cleared away.
+
+    Args:
+        ledger: The file in which the job keeps its books.
+        sink: The sink, or the text that names it; None for the one that the ledger names.
+
+    Raises:
+        ConfigurationError: There is no such job, or it fills another sink.
+        JobHeld: Another process works on the job.
+        LedgerError: The ledger cannot be used.
+        SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
+    """
+    path = ledger_file(ledger)
     sink = hidden(sink) if isinstance(sink, str) else sink
-    keeper = Keeper(Path(ledger), threading.Event())
+    if not path.exists():
+        raise ConfigurationError(
+            f"the job of {path} was stopped before it knew its profiles; run the same `export` again"
+            if draft_of(path).exists()
+            else f"there is no ledger {path}; name the ledger of a job, or begin one with `export`"
+        )
+    with JobLock(path).shared(), Ledger.reading(path) as books:
+        kept = books.plan.sink
+        there = sink_of(sink or kept) if sink is None or isinstance(sink, str) else sink
+        check_fits(kept, there.url)
+        warnings = recall_parameters(books, there, pointed=sink is not None)
+        totals = books.count()
+        return Verification(
+            [*_of_totals(books, totals), *(_of_sink(there, books) if books.begun else ())],
+            totals,
+            books.profiles_with(Status.FAILED),
+            books.profiles_with(Status.PENDING),
+            books.counted_only(),
+            warnings,
+        )
+
+
+def _of_totals(books: Ledger, counted: Totals) -> Iterator[str]:
+    """Yield what the ledger's totals say otherwise than its tables."""
+    if not books.has_totals:
+        yield f"the ledger {books.path} has lost its totals; restore it from a backup"
+        return
+    for field in attrs.fields(Totals):
+        said, known = getattr(books.totals, field.name), getattr(counted, field.name)
+        if said != known:
+            yield f"the totals of the ledger say {said} {field.name}, and its tables have {known}"
+
+
+def _of_sink(sink: Sink, books: Ledger) -> list[str]:
+    if books.publishing is not None:
+        return ["the last run ended before the final files were in place; `resume` puts them there"]
     try:
-        return keeper.open_and_verify(sink_of(sink) if isinstance(sink, str) else sink)
+        last = open_to_read(sink, books)
+        if sink.keeps_books:
+            if books.lags_behind(last):
+                return ["the last run ended between the sink and the ledger; `resume` brings them in step"]
+            books.check_in_step(last)
+        return list(sink.verify())
+    except LedgerError as error:
+        return [str(error)]
+    except (ConfigurationError, SinkError) as error:
+        if sink.keeps_books and isinstance(error, SinkError):
+            # A database that cannot be reached says nothing of what it holds.
+            raise
+        return [str(error)]
     finally:
-        keeper.close()
+        sink.close()

@@ -12,18 +12,21 @@ import hashlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Batch, Books, Part, Receipt, SinkError, Stored
+from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import DISK, Disk, File, lock_beside
 from profile_history.sinks.packing import packing_of
+
+_T = TypeVar("_T")
 
 _CHANGED = "is not what was written"
 _PUT_BACK = "put the file back as it was, and resume the job"
@@ -36,11 +39,22 @@ class Format(Protocol):
     def heading(self) -> bytes:
         """What stands before the first row."""
 
-    def encode(self, batch: Batch) -> bytes:
-        """The rows of a batch."""
+    @property
+    def headings(self) -> Collection[bytes]:
+        """What may stand there: that, or what an earlier version has written."""
+
+    def adopt(self, heading: bytes) -> None:
+        """Go on with the columns of a file that is there.
+
+        Args:
+            heading: What stands before its first row, one of `headings`.
+        """
+
+    def encode(self, batch: Batch) -> list[bytes]:
+        """Return the rows of a batch as they stand in the file, each with what ends it."""
 
     def split(self, data: bytes) -> list[bytes]:
-        """The same, row by row."""
+        """Return the same of what stands in a file."""
 
 
 class Appending:
@@ -66,6 +80,8 @@ class Appending:
         self._disk = disk
         self._books: Books | None = None
         self._length = 0
+        self._only_reads = False
+        self._encoded: tuple[Batch, list[bytes]] | None = None
 
     def open(self, books: Books, *, new: bool) -> int:
         """See `Sink.open`."""
@@ -82,11 +98,34 @@ class Appending:
                 f"{self._partial} has {partial or 0} bytes, and the ledger counts {committed}: rows are missing; put "
                 "the file back as it was, or begin a new job with a new ledger"
             )
-        elif partial is not None:
-            self._cut(committed)
+        else:
+            self._adopt_heading(books)
+            if partial is not None:
+                self._cut(committed)
         self._sweep()
         self._books, self._length = books, committed
         return books.last_batch
+
+    def open_to_read(self, books: Books) -> int:
+        """See `Sink`: nothing is written."""
+        self._books, self._only_reads = books, True
+        return books.last_batch
+
+    def _adopt_heading(self, books: Books) -> None:
+        part = next(iter(books.parts()), None)
+        if part is not None:
+            if (heading := self._heading_before(self._path.with_name(part.name), part)) is None:
+                raise SinkError(f"the heading of {self._path.with_name(part.name)} {_CHANGED}; {_PUT_BACK}")
+            self._format.adopt(heading)
+
+    def _heading_before(self, path: Path, part: Part) -> bytes | None:
+        """Return what stands before the first part of a file; None if this program has not written that."""
+        data = self._disk.read(path, 0, part.offset)
+        try:
+            heading = self._packing.unpack(data) if data else b""
+        except self._packing.errors:
+            return None
+        return heading if heading in self._format.headings else None
 
     def _refuse_what_is_there(self) -> None:
         for path in (self._path, self._partial):
@@ -118,7 +157,8 @@ class Appending:
         """See `Sink.write`."""
         if not batch.rows:
             return Receipt()
-        data = self._packing.pack(self._format.encode(batch))
+        data = self._packing.pack(b"".join(self._lines(batch)))
+        self._encoded = None
         with self._opened() as file:
             offset = self._length or self._begin(file)
             file.write(data)
@@ -127,9 +167,17 @@ class Appending:
             self._disk.sync_directory(self._path.parent)
         self._length = offset + len(data)
         name = self._partial.name
-        return Receipt(
-            [Part(name, batch.number, batch.number, offset, len(data), batch.rows, hashlib.sha256(data).hexdigest())]
-        )
+        return Receipt([Part(name, batch.number, batch.number, offset, len(data), batch.rows, _digest(data))])
+
+    def checksums(self, batch: Batch) -> dict[int, int]:
+        """See `Sink`: of the lines as they stand in the unpacked file."""
+        return unit_checksums(batch.units, self._lines(batch))
+
+    def _lines(self, batch: Batch) -> list[bytes]:
+        # Encoded once for the checksums and the file.
+        if self._encoded is None or self._encoded[0] is not batch:
+            self._encoded = batch, self._format.encode(batch)
+        return self._encoded[1]
 
     def _opened(self) -> File:
         if self._length:
@@ -168,13 +216,12 @@ class Appending:
         new: list[Part] = []
         with self._disk.create(temporary) as file:
             offset = self._begin(file)
-            for part, dead in _with_dead(old, self._books.dead()):
+            for part, dead in _by_batch(old, self._books.dead(), attrgetter("batch")):
                 self._books.check_stop()
                 data, rows = self._living(part, dead)
                 if rows:
                     file.write(data)
-                    checksum = hashlib.sha256(data).hexdigest()
-                    new.append(Part(self._path.name, part.first, part.last, offset, len(data), rows, checksum))
+                    new.append(Part(self._path.name, part.first, part.last, offset, len(data), rows, _digest(data)))
                     offset += len(data)
             file.sync()
         if not new:
@@ -188,7 +235,7 @@ class Appending:
     def _living(self, part: Part, dead: Sequence[Stored]) -> tuple[bytes, int]:
         """The bytes of a part without its dead rows, and how many rows are left."""
         data = self._read(part)
-        if hashlib.sha256(data).hexdigest() != part.checksum:
+        if _digest(data) != part.checksum:
             raise SinkError(f"{_where(self._path.with_name(part.name), part)} {_CHANGED}; {_PUT_BACK}")
         if not dead:
             return data, part.rows
@@ -235,6 +282,8 @@ class Appending:
         size = _sizes(parts)[self._path.name]
         if (there := self._disk.size(path)) != size:
             raise SinkError(f"{path} {_sized(there)}, and by the ledger it {_sized(size)}; {_PUT_BACK}")
+        if self._heading_before(path, parts[0]) is None:
+            raise SinkError(f"the heading of {path} {_CHANGED}; {_PUT_BACK}")
         for fault in filter(None, (self._difference(path, part) for part in parts)):
             raise SinkError(f"{fault}; {_PUT_BACK}")
 
@@ -242,7 +291,7 @@ class Appending:
         if self._books is not None:
             self._books.check_stop()
         data = self._disk.read(path, part.offset, part.size)
-        return None if hashlib.sha256(data).hexdigest() == part.checksum else f"{_where(path, part)} {_CHANGED}"
+        return None if _digest(data) == part.checksum else f"{_where(path, part)} {_CHANGED}"
 
     def _refuse_foreign(self, there: int | None, receipt: Receipt) -> None:
         if there != _sizes(receipt.removed).get(self._path.name):
@@ -261,24 +310,58 @@ class Appending:
 
     def verify(self) -> Iterator[str]:
         """See `Sink.verify`."""
-        assert self._books is not None
-        for name, size in _sizes(self._books.parts()).items():
-            path = self._path.with_name(name)
-            if (there := self._disk.size(path)) != size:
-                yield f"{path} {_sized(there)}, and by the ledger it {_sized(size)}"
-            if there is not None:
-                yield from filter(None, map(self._fault, (part for part in self._books.parts() if part.name == name)))
-        rows = sum(part.rows for part in self._books.parts()) - sum(stretch.rows for stretch in self._books.dead())
-        if (known := sum(count for _, count in self._books.units())) != rows:
-            yield f"{self._path} has {rows} rows, and the units of the ledger have {known}"
+        books = self._books
+        assert books is not None
+        parts = sorted(books.parts(), key=attrgetter("first"))
+        sizes = _sizes(parts)
+        if not sizes[self._path.name] and self._disk.size(self._path) is not None:
+            yield f"{self._path} is there, and the ledger knows nothing of it"
+        unreadable: set[int] = set()
+        for name, size in sizes.items():
+            if fault := self._file_fault(self._path.with_name(name), size, parts):
+                yield fault
+        tally = Tally(books)
+        stored = _by_batch(parts, books.stored(), lambda found: found[0].batch)
+        dead = _by_batch(parts, books.dead(), attrgetter("batch"))
+        for (part, units), (_, gone) in zip(stored, dead, strict=True):
+            books.check_stop()
+            path = self._path.with_name(part.name)
+            if (rows := self._rows_of(part)) is None:
+                if self._disk.size(path) is not None:
+                    yield f"{_where(path, part)} {_CHANGED}"
+                unreadable.update(unit.unit for unit, _ in units)
+            else:
+                yield from self._unit_faults(part, rows, [unit for unit, _ in units], gone, tally)
+        yield from tally.differences(but=unreadable)
 
-    def _fault(self, part: Part) -> str | None:
+    def _file_fault(self, path: Path, size: int, parts: Sequence[Part]) -> str | None:
+        there = self._disk.size(path)
+        # Behind what the ledger knows of a working file may stand what a run that was killed has left.
+        if there is None or there < size or (there > size and not (self._only_reads and path == self._partial)):
+            return f"{path} {_sized(there)}, and by the ledger it {_sized(size)}"
+        first = min((part for part in parts if part.name == path.name), key=attrgetter("offset"))
+        return None if self._heading_before(path, first) is not None else f"the heading of {path} {_CHANGED}"
+
+    def _rows_of(self, part: Part) -> list[bytes] | None:
+        """Return the rows of a part, or None if it is not what was written."""
+        if self._disk.size(self._path.with_name(part.name)) is None:
+            return None
         data = self._read(part)
-        where = _where(self._path.with_name(part.name), part)
-        if hashlib.sha256(data).hexdigest() != part.checksum:
-            return f"{where} {_CHANGED}"
-        rows = len(self._format.split(self._packing.unpack(data)))
-        return None if rows == part.rows else f"{where} has {rows} rows, and the ledger counts {part.rows}"
+        return self._format.split(self._packing.unpack(data)) if _digest(data) == part.checksum else None
+
+    def _unit_faults(
+        self, part: Part, rows: Sequence[bytes], units: Sequence[Stored], gone: Sequence[Stored], tally: Tally
+    ) -> Iterator[str]:
+        """Count the rows of each unit of a part, and say whether it has rows of none."""
+        there = f"{_where(self._path.with_name(part.name), part)} has {len(rows)} rows"
+        if len(rows) != part.rows:
+            yield f"{there}, and the ledger counts {part.rows}"
+        if len(rows) != (known := sum(unit.rows for unit in (*units, *gone))):
+            yield f"{there}, and the units of the ledger have {known}"
+        digests = digests_of(rows)
+        for unit in units:
+            found = digests[unit.place : unit.place + unit.rows]
+            tally.add([unit.unit] * len(found), found)
 
     def discard(self, books: Books, publishing: Receipt | None) -> None:
         """Delete the files of a job; one that is not as the job left it may be somebody else's.
@@ -306,6 +389,10 @@ class Appending:
         """See `Sink.close`."""
 
 
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def _sizes(parts: Iterable[Part]) -> Counter[str]:
     """How long each file is by its parts."""
     sizes: Counter[str] = Counter()
@@ -322,12 +409,14 @@ def _sized(size: int | None) -> str:
     return "is not there" if size is None else f"has {size} bytes"
 
 
-def _with_dead(parts: Iterable[Part], dead: Iterator[Stored]) -> Iterator[tuple[Part, list[Stored]]]:
-    """Each part, and which of its rows are dead; both come by batch."""
-    groups = groupby(dead, attrgetter("batch"))
-    batch, stretches = 0, list[Stored]()
+def _by_batch(
+    parts: Iterable[Part], items: Iterator[_T], batch_of: Callable[[_T], int]
+) -> Iterator[tuple[Part, list[_T]]]:
+    """Yield each part with what belongs to its batch; parts and items come by batch."""
+    groups = groupby(items, batch_of)
+    batch, group = 0, list[_T]()
     for part in parts:
         while batch < part.first:
-            batch, group = next(groups, (sys.maxsize, iter(())))
-            stretches = list(group)
-        yield part, stretches if batch == part.first else []
+            batch, found = next(groups, (sys.maxsize, iter(())))
+            group = list(found)
+        yield part, group if batch == part.first else []

@@ -149,7 +149,9 @@ class Batch:
 
     @cached_property
     def table(self) -> pa.Table:
-        """All rows in the columns of `profile_history.arrow.SCHEMA`, and the number of their unit in `unit`.
+        """All rows in the columns of `profile_history.arrow.SCHEMA`, with the number of their unit in `unit`.
+
+        The number of each within its unit, from 0, is in `row`.
 
         For sinks of the Arrow lane.
         """
@@ -190,6 +192,10 @@ class Books(Protocol):
     def last_batch(self) -> int:
         """The number of the last batch that the ledger knows; 0 before the first."""
 
+    @property
+    def location(self) -> str:
+        """The path of the ledger, for those who find that a place belongs to this job."""
+
     def parts(self, batches: Iterable[int] | None = None) -> Iterator[Part]:
         """All parts by name and offset, or those that hold rows of certain batches."""
 
@@ -204,6 +210,9 @@ class Books(Protocol):
 
     def unit_checksums(self) -> Iterator[tuple[int, int, int | None]]:
         """Yield the number of each unit that has rows, in order, how many it has, and their checksum if it is known."""
+
+    def stored(self) -> Iterator[tuple[Stored, int | None]]:
+        """Yield what the sink holds of each unit, by batch and place, and its checksum if that is known."""
 
     def check_stop(self) -> None:
         """Return if the run goes on; to be called at least once per second by what takes long.
@@ -222,8 +231,9 @@ class Sink(Protocol):
     A sink may have some things besides. `lock_path` is a file that only one job at a time holds locked, before anything
     else is done with the sink; `None` if another lock keeps two jobs apart. `checksums(batch)` returns, by the numbers
     of the units of a batch, a checksum of their rows as the sink will hold them, in 64 bits with a sign; the ledger
-    keeps them for `verify`. One that is reached by an address with `parameters` that are no secrets has a method
-    `recall(kept)`, which takes those that the ledger has kept where the address leaves them out.
+    keeps them for `verify`. `open_to_read(books)` opens for `verify` alone, without writing anything, and returns what
+    `open` does; a sink without it is opened by `open`. One that is reached by an address with `parameters` that are no
+    secrets has a method `recall(kept)`, which takes those that the ledger has kept where the address leaves them out.
     `discard(books, publishing)` deletes what the job of these books has written and nothing else, and refuses with a
     `ConfigurationError` before it deletes anything if it cannot tell; only a sink that has it can be begun anew.
 
@@ -301,6 +311,24 @@ def checksums_of(sink: Sink, batch: Batch) -> dict[int, int]:
     """
     compute = getattr(sink, "checksums", None)
     return {} if compute is None else compute(batch)
+
+
+def open_to_read(sink: Sink, books: Books) -> int:
+    """Open a sink for `verify` alone, without writing anything if the sink can do that.
+
+    Args:
+        sink: The sink.
+        books: What the ledger of a job tells that has opened the sink before.
+
+    Returns:
+        The number of the last batch that it holds.
+
+    Raises:
+        ConfigurationError: The place holds something that is not this job's.
+        SinkError: It cannot be opened.
+    """
+    reading = getattr(sink, "open_to_read", None)
+    return int(sink.open(books, new=False) if reading is None else reading(books))
 
 
 def concerned(values: Iterable[Any]) -> str:

@@ -6,20 +6,21 @@ that brings the rows, so it is right whenever a process or a server dies. It nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
-from typing import Any
+import shlex
+import socket
+from collections.abc import Sequence
+from typing import Any, Self
 
 import attrs
 import pyarrow as pa
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Batch, Books, SinkError
-from profile_history.sinks.tables import FULL_SCHEMA
+from profile_history.sinks.tables import FULL_SCHEMA, ROW
 from profile_history.version import __version__
 
-LAYOUT = 1
-"""The version of the tables' layout; a newer one is not written to."""
+LAYOUT = 2
+"""The version of the tables' layout; a newer one is not written to, and an older one gets the columns that it lacks."""
 
 WRITER = f"profile-history {__version__}"
 
@@ -32,9 +33,20 @@ Nested values are text, as the server wrote them: a type for JSON would drop equ
 numbers are written, or refuse the row.
 """
 
-JOB_COLUMNS = {"job": "text", "last_batch": "bigint", "layout": "integer", "written_by": "text"}
+JOB_COLUMNS = {
+    "job": "text",
+    "last_batch": "bigint",
+    "layout": "integer",
+    "written_by": "text",
+    "ledger": "text",
+    "host": "text",
+}
 
-_END = (None, 0)
+NEW_COLUMNS = {ROW.name: COLUMNS[ROW.name]}
+"""The columns of the table that layout 1 did not have."""
+
+NEW_JOB_COLUMNS = {name: JOB_COLUMNS[name] for name in ("ledger", "host")}
+"""The same of the table of the job."""
 
 
 def job_table(table: str) -> str:
@@ -48,6 +60,55 @@ def job_table(table: str) -> str:
     return f"{table}_job"
 
 
+def job_values(books: Books, last_batch: int = 0) -> dict[str, Any]:
+    """Return what the table of the job says, by the names of its columns.
+
+    Args:
+        books: What the ledger tells.
+        last_batch: The number of the last batch in the table.
+    """
+    layout = {"layout": LAYOUT, "written_by": WRITER}
+    return {
+        "job": books.job,
+        "last_batch": last_batch,
+        **layout,
+        # The path may be no UTF-8, and a database holds nothing else.
+        "ledger": books.location.encode("utf-8", "replace").decode(),
+        "host": socket.gethostname(),
+    }
+
+
+@attrs.frozen
+class Owner:
+    """A row of the table that says whose a table is.
+
+    Attributes:
+        job: The id of the job.
+        last_batch: The number of its last batch.
+        layout: The version of the layout.
+        ledger: The ledger of the job, or None if that is not known.
+        host: The machine on which it was last opened, likewise.
+    """
+
+    job: str
+    last_batch: int
+    layout: int
+    ledger: str | None = None
+    host: str | None = None
+
+    @classmethod
+    def of(cls, names: Sequence[str], row: Sequence[Any]) -> Self:
+        """Return what a row of the table says.
+
+        Args:
+            names: The names of its columns.
+            row: Their values.
+        """
+        values: dict[str, Any] = dict(zip(names, row, strict=True))
+        known: dict[str, Any] = {field.name: values.get(field.name) for field in attrs.fields(cls)}
+        return cls(**known)
+
+
 @attrs.frozen
 class Place:
     """What stands where a job wants to write.
@@ -55,12 +116,17 @@ class Place:
     Attributes:
         name: The place, for messages.
         filled: Whether there is a table of rows.
-        owners: The job, last batch and layout of each row of the table that says whose it is; None without a table.
+        owners: The rows of the table that says whose it is; None without a table.
     """
 
     name: str
     filled: bool
-    owners: list[tuple[Any, ...]] | None
+    owners: list[Owner] | None
+
+    @property
+    def is_older(self) -> bool:
+        """Whether the tables are of an earlier layout, and lack columns."""
+        return self.owners is not None and any(owner.layout < LAYOUT for owner in self.owners)
 
     def admit(self, books: Books) -> int | None:
         """The last batch of this job that is there; None where the tables have yet to be made.
@@ -74,13 +140,13 @@ class Place:
             raise self._nobodys() if self.filled else self._gone(books)
         if len(self.owners) != 1:
             raise self._nobodys()
-        job, last, layout = self.owners[0]
-        self._check_job(job, books)
-        if layout > LAYOUT:
+        owner = self.owners[0]
+        self._check_job(owner, books)
+        if owner.layout > LAYOUT:
             raise ConfigurationError(f"{self.name} was begun by a newer version of this program: update this one")
         if not self.filled:
             raise self._gone(books)
-        return int(last)
+        return owner.last_batch
 
     def check_owner(self, books: Books) -> None:
         """Return if there is nothing, or only what this job has made.
@@ -92,12 +158,15 @@ class Place:
             return
         if self.owners is None or len(self.owners) != 1:
             raise self._nobodys()
-        self._check_job(self.owners[0][0], books)
+        self._check_job(self.owners[0], books)
 
-    def _check_job(self, job: str, books: Books) -> None:
-        if job != books.job:
+    def _check_job(self, owner: Owner, books: Books) -> None:
+        if owner.job != books.job:
+            known = f", begun on {owner.host}; its ledger is {owner.ledger}" if owner.ledger else ""
+            there = shlex.quote(owner.ledger or "")
+            advice = f"to go on with that one pass --ledger {there}" if owner.ledger else "resume that one"
             raise ConfigurationError(
-                f"{self.name} belongs to another job ({job}): resume that one, or name another table"
+                f"{self.name} belongs to another job ({owner.job}){known}: {advice}, or name another table"
             )
 
     def _nobodys(self) -> ConfigurationError:
@@ -136,20 +205,3 @@ def check_counts(place: str, batch: Batch, *, deleted: int, inserted: int, swall
             + (f": {swallows} of the table keeps or changes them; remove it" if swallows else "; see to the database")
             + ", or name another table. Nothing of the batch was stored; resume the job"
         )
-
-
-def differences(found: Iterable[tuple[int, int]], expected: Iterable[tuple[int, int]]) -> Iterator[str]:
-    """What differs between two lists of units and their numbers of rows, both in order; a sentence each."""
-    ours, theirs = chain(found, [_END]), chain(expected, [_END])
-    (unit, rows), (due, count) = next(ours), next(theirs)
-    while unit is not None or due is not None:
-        if due is None or (unit is not None and unit < due):
-            yield f"unit {unit} has {rows} rows here and none in the ledger"
-            unit, rows = next(ours)
-        elif unit is None or due < unit:
-            yield f"unit {due} has no rows here and {count} in the ledger"
-            due, count = next(theirs)
-        else:
-            if rows != count:
-                yield f"unit {unit} has {rows} rows here and {count} in the ledger"
-            (unit, rows), (due, count) = next(ours), next(theirs)

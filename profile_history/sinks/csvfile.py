@@ -1,7 +1,7 @@
 """Rows as CSV by RFC 4180, for spreadsheets and for tools that read nothing better.
 
 Text stands in quotes, null is an empty cell without any, and lines end in LF. The columns are those of
-`profile_history.arrow.SCHEMA`, and `unit`.
+`profile_history.arrow.SCHEMA`, `unit` and `row`.
 
 A spreadsheet takes a text that begins with `=`, `+`, `-`, `@`, their full-width forms, TAB, CR or LF for a formula, and
 what a stranger once typed into a form then runs. So such texts get an apostrophe before them, and a NUL, which hides
@@ -11,6 +11,7 @@ what follows it, becomes U+FFFD. Who needs the texts as they came uses `formulas
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,7 +23,8 @@ from profile_history.errors import ConfigurationError
 from profile_history.sinks.appending import Appending
 from profile_history.sinks.base import Batch, Lane, Refused
 from profile_history.sinks.disk import DISK, Disk
-from profile_history.sinks.tables import FULL_SCHEMA
+from profile_history.sinks.rowtext import split_quoted
+from profile_history.sinks.tables import FIRST_SCHEMA, FULL_SCHEMA
 
 Formulas = Literal["defuse", "keep"]
 
@@ -58,18 +60,29 @@ class CsvSink(Appending):
         return []
 
 
-class _Cells:
-    heading = ",".join(f'"{name}"' for name in FULL_SCHEMA.names).encode() + b"\n"
+def _heading(names: Sequence[str]) -> bytes:
+    return ",".join(f'"{name}"' for name in names).encode() + b"\n"
 
+
+class _Cells:
     def __init__(self, *, defused: bool) -> None:
         self._defused = defused
+        self._names = FULL_SCHEMA.names
 
-    def encode(self, batch: Batch) -> bytes:
-        table = batch.table
-        columns = [self._column(column) for column in table.columns]
+    @property
+    def heading(self) -> bytes:
+        return _heading(self._names)
+
+    headings = (_heading(FULL_SCHEMA.names), _heading(FIRST_SCHEMA.names))
+
+    def adopt(self, heading: bytes) -> None:
+        self._names = next(schema.names for schema in (FULL_SCHEMA, FIRST_SCHEMA) if _heading(schema.names) == heading)
+
+    def encode(self, batch: Batch) -> list[bytes]:
+        columns = [self._column(batch.table[name]) for name in self._names]
         target = io.BytesIO()
-        csv.write_csv(pa.table(columns, table.column_names), target, csv.WriteOptions(include_header=False))
-        return target.getvalue()
+        csv.write_csv(pa.table(columns, self._names), target, csv.WriteOptions(include_header=False))
+        return split_quoted(target.getvalue())
 
     def _column(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_dictionary(column.type):
@@ -79,12 +92,4 @@ class _Cells:
         return pc.replace_substring_regex(pc.replace_substring(column, "\0", "\ufffd"), _FORMULA, r"'\1")
 
     def split(self, data: bytes) -> list[bytes]:
-        """Line by line, and those together that one pair of quotes spans."""
-        rows: list[bytes] = []
-        begun = b""
-        for line in data.split(b"\n")[:-1]:
-            begun += line + b"\n"
-            if begun.count(b'"') % 2 == 0:
-                rows.append(begun)
-                begun = b""
-        return rows
+        return split_quoted(data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,9 +28,11 @@ except ModuleNotFoundError as error:
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError, Stored, concerned
-from profile_history.sinks.bookkeeping import LAYOUT, WRITER, Place, differences, job_table
+from profile_history.sinks.bookkeeping import Owner, Place, job_table, job_values
+from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.refusing import with_nul, without_nul
-from profile_history.sinks.tables import FULL_SCHEMA
+from profile_history.sinks.rowtext import READ_COLUMNS, lines_of, table_of_rows
+from profile_history.sinks.tables import FULL_SCHEMA, ROW, UNIT
 
 GONE = "deleted"
 """The column by which dlt is told which units to delete; it is null in every row of the table."""
@@ -116,9 +118,16 @@ class DltSink:
             self._abort_pending()
             last = self._place().admit(books)
             if last is None:
-                row = {"job": books.job, "last_batch": 0, "layout": LAYOUT, "written_by": WRITER}
-                self._run(self._job_table, pa.Table.from_pylist([row]), write_disposition="replace")
+                row = pa.Table.from_pylist([job_values(books)])
+                self._run(self._job_table, row, write_disposition="replace")
             held = max(last or 0, self._newest())
+        self._books = books
+        return held
+
+    def open_to_read(self, books: Books) -> int:
+        """See `Sink`: nothing is written to the destination."""
+        with self._failing():
+            held = max(self._place().admit(books) or 0, self._newest())
         self._books = books
         return held
 
@@ -126,13 +135,21 @@ class DltSink:
         """The rows whose profile the destination cannot hold: PostgreSQL and Redshift know no character 0."""
         return with_nul(batch) if self._lacks_nul else []
 
+    def checksums(self, batch: Batch) -> dict[int, int]:
+        """See `Sink`: of the values in the columns."""
+        return unit_checksums(batch.units, lines_of(self._held(batch)))
+
     def write(self, batch: Batch) -> Receipt:
         """Loads one package, which replaces and adds rows.
 
         Raises:
+            ConfigurationError: Another job has made the table its own meanwhile.
             SinkError: It cannot be loaded; all of it is there or nothing, and `open` tells which.
         """
+        assert self._books is not None
         with self._failing():
+            # No lock keeps off a job on another machine that began at the same moment.
+            self._place().admit(self._books)
             if batch.units:
                 self._load(batch)
             else:
@@ -149,14 +166,18 @@ class DltSink:
         """Nothing: there are no files to delete."""
 
     def verify(self) -> Iterator[str]:
-        """Counts the rows of each unit, and says in one sentence each what differs from the ledger.
+        """Read the rows of each unit, and say in one sentence each what differs from the ledger.
 
         Raises:
             SinkError: The destination cannot be read.
         """
         if self._books is None:
             raise UsageError(f"{self.url} is not open")
-        yield from differences(self._counted(), self._books.units())
+        tally = Tally(self._books)
+        with self._failing():
+            if there := self._there(self.table):
+                self._compare(tally, there, self._books)
+        yield from tally.differences()
 
     def close(self) -> None:
         """Nothing: dlt opens and closes its connections itself."""
@@ -198,8 +219,10 @@ class DltSink:
         filled, owners = self._is_there(self.table), None
         if self._is_there(self._job_table):
             # A load that a crash cut short has left no row, and one that was repeated the same row twice.
-            names = self._columns("job", "last_batch", "layout")
-            owners = self._asked(f"SELECT DISTINCT {names} FROM {self._qualified(self._job_table)}") or None
+            there = self._there(self._job_table)
+            names = [field.name for field in attrs.fields(Owner) if field.name in there]
+            rows = self._asked(f"SELECT DISTINCT {self._columns(*names)} FROM {self._qualified(self._job_table)}")
+            owners = [Owner.of(names, row) for row in rows] or None
         return Place(f"the table {self.table} in {self.url}", filled or owners is not None, owners)
 
     def _newest(self) -> int:
@@ -207,8 +230,12 @@ class DltSink:
             return 0
         return int(self._asked(f"SELECT max({self._columns('batch')}) FROM {self._qualified(self.table)}")[0][0] or 0)
 
+    def _held(self, batch: Batch) -> pa.Table:
+        """Return the rows of a batch as the destination can hold them."""
+        return without_nul(batch.table) if self._lacks_nul else batch.table
+
     def _load(self, batch: Batch) -> None:
-        rows = _rows_of(batch, without_nul(batch.table) if self._lacks_nul else batch.table)
+        rows = _rows_of(batch, self._held(batch))
         for _ in range(2):
             self._run(self.table, rows, write_disposition=_MERGE, merge_key="unit", columns=_HINTS)
             # A file whose confirmation was lost is in the staging table twice, and so are its rows in the table;
@@ -220,8 +247,9 @@ class DltSink:
             where = f"{self._columns('batch')} = {batch.number}"
             client.execute_sql(f"DELETE FROM {self._qualified(self.table)} WHERE {where}")
         raise SinkError(
-            f"{self.url}: batch {batch.number} was loaded twice, and the table took {there} of its {batch.rows} rows; "
-            "if a trigger, a rule or row-level security of the table keeps them, remove it, and resume the job"
+            f"{self.url}: batch {batch.number} was loaded twice, and never whole and once: the table has {there} of "
+            f"its {batch.rows} rows; if a trigger, a rule or row-level security keeps them off, remove it, and resume "
+            "the job"
         )
 
     def _delete(self, number: int, replaced: Sequence[Stored]) -> None:
@@ -241,24 +269,40 @@ class DltSink:
         where = f"{self._columns('batch')} = {number}"
         return int(self._asked(f"SELECT count(*) FROM {self._qualified(self.table)} WHERE {where}")[0][0])
 
-    def _counted(self) -> Iterator[tuple[int, int]]:
-        unit = self._columns("unit")
-        with self._failing():
-            if not self._is_there(self.table):
-                return
-            query = f"SELECT {unit}, count(*) FROM {self._qualified(self.table)} GROUP BY {unit} ORDER BY {unit}"
-            with self.pipeline.sql_client() as client, client.execute_query(query) as cursor:
-                while some := cursor.fetchmany(_AT_ONCE):
-                    yield from ((int(number), int(rows)) for number, rows in some)
+    def _compare(self, tally: Tally, there: Collection[str], books: Books) -> None:
+        if not tally.knows_content:
+            unit = self._columns("unit")
+            for some in self._selected(f"{unit}, count(*)", f"GROUP BY {unit}"):
+                for number, rows in some:
+                    tally.count(int(number), int(rows))
+            return
+        names = [name for name in READ_COLUMNS if name in there or name != ROW.name]
+        for some in self._selected(self._columns(*names)):
+            books.check_stop()
+            table = table_of_rows(names, some)
+            tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
+
+    def _selected(self, what: str, how: str = "") -> Iterator[list[tuple[Any, ...]]]:
+        query = f"SELECT {what} FROM {self._qualified(self.table)} {how}"
+        with self.pipeline.sql_client() as client, client.execute_query(query) as cursor:
+            while some := cursor.fetchmany(_AT_ONCE):
+                yield some
 
     def _asked(self, query: str) -> list[tuple[Any, ...]]:
         with self.pipeline.sql_client() as client:
             return [tuple(row) for row in client.execute_sql(query) or ()]
 
     def _is_there(self, table: str) -> bool:
+        return bool(self._there(table))
+
+    def _there(self, table: str) -> Collection[str]:
+        """Return the names of the columns of a table; none if it is not there."""
         with self.pipeline.destination_client() as client:
             assert isinstance(client, SqlJobClientBase)
-            return bool(client.is_storage_initialized() and client.get_storage_table(table)[0])
+            if not client.is_storage_initialized():
+                return ()
+            there, columns = client.get_storage_table(table)
+            return [*columns] if there else ()
 
     def _qualified(self, table: str) -> str:
         return self.pipeline.sql_client().make_qualified_table_name(table)

@@ -23,15 +23,19 @@ from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, Sin
 from profile_history.sinks.bookkeeping import (
     COLUMNS,
     JOB_COLUMNS,
-    LAYOUT,
-    WRITER,
+    NEW_COLUMNS,
+    NEW_JOB_COLUMNS,
+    Owner,
     Place,
     check_counts,
-    differences,
     job_table,
+    job_values,
 )
+from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import lock_beside, sync
 from profile_history.sinks.lock import JobHeld
+from profile_history.sinks.rowtext import READ_COLUMNS, lines_of
+from profile_history.sinks.tables import ROW, UNIT
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _INCOMING, _REPLACED = "profile_history_incoming", "profile_history_replaced"
@@ -89,25 +93,54 @@ class DuckDBSink:
         """
         if self.path.exists() and not self.path.is_file():
             raise ConfigurationError(f"{self.path} is no regular file; name another one")
+        return self._open(books, read_only=False)
+
+    def open_to_read(self, books: Books) -> int:
+        """See `Sink`: nothing is written."""
+        if not self.path.exists():
+            raise ConfigurationError(f"{self.path} is gone; bring it back, or begin a new job")
+        return self._open(books, read_only=True)
+
+    def _open(self, books: Books, *, read_only: bool) -> int:
         with self._failing():
-            self._connection = duckdb.connect(str(self.path))
+            self._connection = duckdb.connect(str(self.path), read_only=read_only)
         try:
-            last = self._place().admit(books)
-            if last is None:
-                with self._transaction() as connection:
-                    connection.execute(f"CREATE TABLE {_quoted(self.table)} ({_columns(COLUMNS)})")
-                    connection.execute(f"CREATE TABLE {_quoted(self._job_table)} ({_columns(JOB_COLUMNS)})")
-                    row = [books.job, 0, LAYOUT, WRITER]
-                    connection.execute(f"INSERT INTO {_quoted(self._job_table)} VALUES (?, ?, ?, ?)", row)
+            place = self._place()
+            last = place.admit(books)
+            if not read_only:
+                self._make_tables(place, last, books)
         except BaseException:
             self.close()
             raise
         self._books, self._last = books, last or 0
         return self._last
 
+    def _make_tables(self, place: Place, last: int | None, books: Books) -> None:
+        """Make the tables, or give them the columns that they lack, and say where the ledger is."""
+        table, jobs = _quoted(self.table), _quoted(self._job_table)
+        values = job_values(books)
+        with self._transaction() as connection:
+            if last is None:
+                connection.execute(f"CREATE TABLE {table} ({_columns(COLUMNS)})")
+                connection.execute(f"CREATE TABLE {jobs} ({_columns(JOB_COLUMNS)})")
+                marks = ", ".join("?" * len(values))
+                connection.execute(f"INSERT INTO {jobs} ({', '.join(values)}) VALUES ({marks})", [*values.values()])
+            if place.is_older:
+                for name, new in ((table, NEW_COLUMNS), (jobs, NEW_JOB_COLUMNS)):
+                    for column, kind in new.items():
+                        connection.execute(f'ALTER TABLE {name} ADD COLUMN IF NOT EXISTS "{column}" {kind}')
+            said = "layout = ?, ledger = ?, host = ?"
+            known = "layout = ? AND ledger IS NOT DISTINCT FROM ? AND host IS NOT DISTINCT FROM ?"
+            mine = [values["layout"], values["ledger"], values["host"]]
+            connection.execute(f"UPDATE {jobs} SET {said} WHERE NOT ({known})", [*mine, *mine])
+
     def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (any row will do)
         """Nothing: DuckDB holds whatever the Arrow lane brings."""
         return []
+
+    def checksums(self, batch: Batch) -> dict[int, int]:
+        """See `Sink`: of the values in the columns."""
+        return unit_checksums(batch.units, lines_of(batch.table))
 
     def write(self, batch: Batch) -> Receipt:
         """Replaces and adds rows, and notes the number of the batch, in one transaction.
@@ -149,13 +182,20 @@ class DuckDBSink:
         """Nothing: there are no files to delete."""
 
     def verify(self) -> Iterator[str]:
-        """Counts the rows of each unit, and says in one sentence each what differs from the ledger.
+        """Read the rows of each unit, and say in one sentence each what differs from the ledger.
 
         Raises:
             SinkError: The file cannot be read.
         """
         assert self._books is not None
-        yield from differences(self._counted(), self._books.units())
+        tally = Tally(self._books)
+        with self._failing():
+            if tally.knows_content:
+                self._compare(tally)
+            else:
+                for unit, rows in self._counted():
+                    tally.count(unit, rows)
+        yield from tally.differences()
 
     def discard(self, books: Books, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
         """Drop the tables of a job.
@@ -196,8 +236,9 @@ class DuckDBSink:
             ).fetchall()
             owners = None
             if (self._job_table.lower(),) in found:
-                names = "job, last_batch, layout"
-                owners = connection.execute(f"SELECT {names} FROM {_quoted(self._job_table)} LIMIT 2").fetchall()
+                rows = connection.execute(f"SELECT * FROM {_quoted(self._job_table)} LIMIT 2")
+                names = [column[0] for column in rows.description]
+                owners = [Owner.of(names, row) for row in rows.fetchall()]
         return Place(f"the table {self.table} in {self.path}", (self.table.lower(),) in found, owners)
 
     def _note(self, connection: duckdb.DuckDBPyConnection, number: int) -> None:
@@ -210,13 +251,25 @@ class DuckDBSink:
                 f"{self.path}: the table {self._job_table} was changed by somebody else; nothing was written"
             )
 
+    def _compare(self, tally: Tally) -> None:
+        assert self._books is not None
+        cursor = self._connected().cursor()
+        there = {name for name, *_ in cursor.execute(f"DESCRIBE {_quoted(self.table)}").fetchall()}
+        names = [name for name in READ_COLUMNS if name in there or name != ROW.name]
+        query = f"SELECT {', '.join(map(_quoted, names))} FROM {_quoted(self.table)}"
+        found: Any = cursor.sql(query)
+        # Versions before 1.4 have it by the other name, which is gone in 2.0.
+        reader = getattr(found, "to_arrow_reader", None) or found.fetch_arrow_reader
+        for batch in reader(_AT_ONCE):
+            self._books.check_stop()
+            table = pa.Table.from_batches([batch])
+            tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
+
     def _counted(self) -> Iterator[tuple[int, int]]:
-        table = _quoted(self.table)
-        with self._failing():
-            cursor = self._connected().cursor()
-            cursor.execute(f"SELECT unit, count(*) FROM {table} GROUP BY unit ORDER BY unit")
-            while some := cursor.fetchmany(_AT_ONCE):
-                yield from some
+        cursor = self._connected().cursor()
+        cursor.execute(f"SELECT unit, count(*) FROM {_quoted(self.table)} GROUP BY unit")
+        while some := cursor.fetchmany(_AT_ONCE):
+            yield from some
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:

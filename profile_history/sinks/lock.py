@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -124,6 +125,24 @@ class FileLock:
         self._file = file
         return None
 
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[Holder | None]:
+        """Keep others from taking the lock for the length of a block, without writing anything.
+
+        Yields:
+            None if nobody had the lock, or there is no lock file that can be opened; else the process that has it.
+        """
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            # Nobody has ever locked it, or it cannot be looked at: a reader makes none.
+            yield None
+            return
+        try:
+            yield None if self._lock(file, fcntl.LOCK_SH) else _named(file)
+        finally:
+            os.close(file)
+
     def belongs_to_another(self) -> bool:
         """Return whether the last job that has claimed the lock, or was killed with it, had another ledger."""
         ledger = _parsed(self._left).ledger
@@ -147,14 +166,15 @@ class FileLock:
                 os.close(self._file)
             self._file = None
 
-    def _lock(self, file: int) -> bool:
+    def _lock(self, file: int, how: int = fcntl.LOCK_EX) -> bool:
         """Return whether the kernel gave the lock; whoever only asks who has it is waited for."""
         begun = time.monotonic()
         while True:
             with _both, contextlib.suppress(BlockingIOError):
                 holder = _leaving.get(_key(file))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _leaving[_key(file)] = self._stop
+                fcntl.flock(file, how | fcntl.LOCK_NB)
+                if how == fcntl.LOCK_EX:
+                    _leaving[_key(file)] = self._stop
                 return True
             waited = time.monotonic() - begun
             leaving = holder is not None and holder.is_set() and waited <= _LEAVING_PATIENCE

@@ -46,9 +46,13 @@ class NdjsonSink(Appending):
 
 class _Lines:
     heading = b""
+    headings = (heading,)
 
-    def encode(self, batch: Batch) -> bytes:
-        return b"".join([lines_of(unit.profile, unit.raw) for unit in batch.units])
+    def adopt(self, heading: bytes) -> None:
+        """There are no columns."""
+
+    def encode(self, batch: Batch) -> list[bytes]:
+        return [line for unit in batch.units for line in self.split(lines_of(unit.profile, unit.raw))]
 
     def split(self, data: bytes) -> list[bytes]:
         return data.splitlines(keepends=True)

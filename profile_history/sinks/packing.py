@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,12 @@ class Packing:
     Attributes:
         pack: Makes a member of some bytes.
         unpack: Reads one.
+        errors: What `unpack` raises for bytes that `pack` has not made.
     """
 
     pack: Callable[[bytes], bytes]
     unpack: Callable[[bytes], bytes]
+    errors: tuple[type[Exception], ...] = ()
 
 
 def packing_of(path: Path) -> Packing:
@@ -33,9 +36,11 @@ def packing_of(path: Path) -> Packing:
     match path.suffix:
         case ".gz":
             # Without a time, the same rows give the same bytes.
-            return Packing(lambda data: gzip.compress(data, 6, mtime=0), gzip.decompress)
+            return Packing(
+                lambda data: gzip.compress(data, 6, mtime=0), gzip.decompress, (OSError, EOFError, zlib.error)
+            )
         case ".zst":
             zstd = needed("zstandard", "zstd")
-            return Packing(zstd.compress, zstd.decompress)
+            return Packing(zstd.compress, zstd.decompress, (zstd.ZstdError,))
         case _:
             return Packing(bytes, bytes)

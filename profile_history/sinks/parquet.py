@@ -1,14 +1,13 @@
 """A directory of Parquet files: one a batch and partition, and fewer and bigger ones at the end.
 
-They have the columns of `profile_history.arrow.SCHEMA`, and `unit`. A file never changes: rows that are replaced go
-with the file that holds them, and another one, of a higher revision, takes its place. What is not finished has a name
-that begins with a dot, which readers pass over.
+They have the columns of `profile_history.arrow.SCHEMA`, `unit` and `row`; a dataset that version 0.4.0 has begun goes
+on without `row`. A file never changes: rows that are replaced go with the file that holds them, and another one, of a
+higher revision, takes its place. What is not finished has a name that begins with a dot, which readers pass over.
 """
 
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
@@ -18,8 +17,10 @@ from typing import TYPE_CHECKING
 from profile_history.errors import ConfigurationError
 from profile_history.sinks import parquetfile
 from profile_history.sinks.base import Batch, Books, Lane, Part, Receipt, Refused, SinkError, concerned
+from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.partitions import Partitioning
+from profile_history.sinks.rowtext import lines_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"part-(\d{8,})-(\d+)\.parquet")
 _TEMPORARY = re.compile(rf"\.{_NAME.pattern}\.tmp")
 _LOCK = ".profile_history.lock"
+_SUFFIXES, _MAGIC = (".parquet", ".parq", ".pq"), b"PAR1"
 _PART_BYTES = 128 * 1024 * 1024
 
 
@@ -57,6 +59,7 @@ class ParquetSink:
         self._part_bytes = part_bytes
         self._disk = disk
         self._books: Books | None = None
+        self._schema: pa.Schema | None = None
         path = self._directory.absolute().as_posix()
         self.url = path if path.endswith(".parquet") else f"{path}/"
         if partition != "none":
@@ -78,8 +81,26 @@ class ParquetSink:
         for name in there:
             if name not in known and self._is_ours(name):
                 self._disk.remove(self._directory / name)
-        self._books = books
+        self._begin(books)
         return books.last_batch
+
+    def open_to_read(self, books: Books) -> int:
+        """See `Sink`: nothing is written."""
+        self._begin(books)
+        return books.last_batch
+
+    def _begin(self, books: Books) -> None:
+        """Go on with the columns of the files that are there; all have the same."""
+        self._books = books
+        first = next((part for part in books.parts() if self._disk.size(self._directory / part.name) is not None), None)
+        self._schema = None if first is None else parquetfile.schema_of(self._disk, self._directory / first.name)
+
+    @property
+    def _columns(self) -> tuple[pa.Schema, ...]:
+        return () if self._schema is None else (self._schema,)
+
+    def _table(self, batch: Batch) -> pa.Table:
+        return batch.table if self._schema is None else batch.table.select(self._schema.names)
 
     def _files(self, directory: Path) -> Iterator[str]:
         for path in self._disk.list(directory):
@@ -99,12 +120,16 @@ class ParquetSink:
         """See `Sink.check`."""
         return []
 
+    def checksums(self, batch: Batch) -> dict[int, int]:
+        """See `Sink`: of the values in the columns."""
+        return unit_checksums(batch.units, lines_of(self._table(batch)))
+
     def write(self, batch: Batch) -> Receipt:
         """See `Sink.write`."""
         added: list[Part] = []
         removed: list[Part] = []
         if batch.rows:
-            for directory, table in self._partitioning.divide(batch.table.unify_dictionaries()):
+            for directory, table in self._partitioning.divide(self._table(batch).unify_dictionaries()):
                 name = _name(directory, batch.number, batch.number)
                 added.append(self._prepared(name, batch.number, batch.number, [table]))
         units = {stored.unit for stored in batch.replaced}
@@ -114,7 +139,7 @@ class ParquetSink:
             if gone:
                 removed.append(part)
             if 0 < gone < part.rows:
-                left = parquetfile.without(parquetfile.read(self._disk, path), units)
+                left = parquetfile.without(self._read(part), units)
                 added.append(self._prepared(_next_name(part, batch.number), part.first, part.last, left))
         self._refuse_foreign(added)
         for part in added:
@@ -134,7 +159,7 @@ class ParquetSink:
     def _prepared(self, name: str, first: int, last: int, tables: Iterable[pa.Table]) -> Part:
         temporary = _temporary(self._directory / name)
         self._disk.make_directory(temporary.parent)
-        written = parquetfile.write(self._disk, temporary, tables)
+        written = parquetfile.write(self._disk, temporary, tables, *self._columns)
         return Part(name, first, last, 0, written.size, written.rows, written.checksum)
 
     def _temporary(self, part: Part) -> Path:
@@ -159,7 +184,7 @@ class ParquetSink:
 
     def _read(self, part: Part) -> Iterator[pa.Table]:
         assert self._books is not None
-        for table in parquetfile.read(self._disk, self._directory / part.name):
+        for table in parquetfile.read(self._disk, self._directory / part.name, *self._columns):
             self._books.check_stop()
             yield table
 
@@ -203,26 +228,26 @@ class ParquetSink:
 
     def verify(self) -> Iterator[str]:
         """See `Sink.verify`."""
-        assert self._books is not None
-        found = array("I")
+        books = self._books
+        assert books is not None
+        tally = Tally(books)
+        known: set[str] = set()
         for part in self._parts():
-            path = self._directory / part.name
-            if fault := self._fault(part, path):
+            known.add(part.name)
+            if fault := self._fault(part):
                 yield fault
             else:
-                _count(found, parquetfile.counts(self._disk, path))
-        differing = []
-        for unit, rows in self._books.units():
-            if (there := found[unit] if unit < len(found) else 0) != rows:
-                differing.append(unit)
-            if there:
-                found[unit] = 0
-        if differing:
-            yield f"units {concerned(differing)} have not the rows that the ledger counts"
-        if stray := [unit for unit, rows in enumerate(found) if rows]:
-            yield f"units {concerned(stray)} have rows, and the ledger knows of none"
+                self._tell(part, tally)
+        yield from tally.differences()
+        for name in self._files(self._directory):
+            if name not in known and self._would_be_read(name):
+                yield (
+                    f"{self._directory / name} is not in the ledger, and who reads the directory reads it: a run that "
+                    "was killed has left it, and the next run deletes it, or it is not this job's; then move it away"
+                )
 
-    def _fault(self, part: Part, path: Path) -> str | None:
+    def _fault(self, part: Part) -> str | None:
+        path = self._directory / part.name
         if (size := self._disk.size(path)) != part.size:
             return _sized(path, size, part.size)
         if parquetfile.checksum(self._disk, path, part.size) != part.checksum:
@@ -230,6 +255,25 @@ class ParquetSink:
         if (rows := parquetfile.rows_of(self._disk, path)) != part.rows:
             return f"{path} has {rows} rows, and the ledger counts {part.rows}"
         return None
+
+    def _tell(self, part: Part, tally: Tally) -> None:
+        """Tell which rows of which units a file holds."""
+        path = self._directory / part.name
+        if not tally.knows_content:
+            for unit, rows in parquetfile.counts(self._disk, path):
+                tally.count(unit, rows)
+            return
+        for table in self._read(part):
+            tally.add(table["unit"].to_pylist(), digests_of(lines_of(table)))
+
+    def _would_be_read(self, name: str) -> bool:
+        """Return whether a file is one for those who read the directory as a dataset: they pass over hidden ones."""
+        path = self._directory / name
+        if any(part.startswith((".", "_")) for part in PurePosixPath(name).parts):
+            return False
+        if path.suffix.lower() in _SUFFIXES or path.is_dir():
+            return True
+        return path.is_file() and self._disk.read(path, 0, len(_MAGIC)) == _MAGIC
 
     def discard(self, books: Books, publishing: Receipt | None) -> None:
         """Delete the files of a job, also those that it was writing when it ended; others stay.
@@ -280,13 +324,6 @@ def _is_unfinished(name: str, last_batch: int) -> bool:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
-
-
-def _count(found: array[int], counts: Iterable[tuple[int, int]]) -> None:
-    for unit, rows in counts:
-        if unit >= len(found):
-            found.frombytes(bytes((unit + 1 - len(found)) * found.itemsize))
-        found[unit] += rows
 
 
 def _sized(path: Path, size: int | None, known: int) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.disk import Disk, File
-from profile_history.sinks.tables import FULL_SCHEMA
+from profile_history.sinks.tables import FIRST_SCHEMA, FULL_SCHEMA, ROW
 
 # A row group is closed at whichever comes first.
 _GROUP_ROWS, _GROUP_BYTES = 1024 * 1024, 64 * 1024 * 1024
@@ -37,8 +37,14 @@ class Written:
     checksum: str
 
 
-def write(disk: Disk, path: Path, tables: Iterable[pa.Table]) -> Written:
-    """Writes some tables, one below the other, and brings the file to the disk.
+def write(disk: Disk, path: Path, tables: Iterable[pa.Table], schema: pa.Schema = FULL_SCHEMA) -> Written:
+    """Write some tables, one below the other, and bring the file to the disk.
+
+    Args:
+        disk: The file system.
+        path: The file, which must not be there.
+        tables: The rows.
+        schema: The columns of the tables.
 
     Raises:
         SinkError: It cannot be written.
@@ -46,7 +52,7 @@ def write(disk: Disk, path: Path, tables: Iterable[pa.Table]) -> Written:
     rows = 0
     with disk.create(path) as file:
         target = _Target(file)
-        with pq.ParquetWriter(target, FULL_SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(target, schema, compression="zstd") as writer:
             for table in _groups(tables):
                 writer.write_table(table, row_group_size=_GROUP_ROWS)
                 rows += len(table)
@@ -95,15 +101,20 @@ def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     yield pa.concat_tables(waiting).unify_dictionaries()
 
 
-def read(disk: Disk, path: Path) -> Iterator[pa.Table]:
-    """The rows of a file, some ten thousand at a time.
+def read(disk: Disk, path: Path, schema: pa.Schema = FULL_SCHEMA) -> Iterator[pa.Table]:
+    """Yield the rows of a file, some ten thousand at a time.
+
+    Args:
+        disk: The file system.
+        path: The file.
+        schema: The columns that it has.
 
     Raises:
         SinkError: It cannot be read.
     """
     with _opened(disk, path) as file:
         for batch in file.iter_batches(_STRETCH):
-            yield pa.Table.from_batches([batch]).cast(FULL_SCHEMA)
+            yield pa.Table.from_batches([batch]).cast(schema)
 
 
 def without(tables: Iterable[pa.Table], units: Collection[int]) -> Iterator[pa.Table]:
@@ -123,6 +134,20 @@ def counts(disk: Disk, path: Path) -> Iterator[tuple[int, int]]:
         for batch in file.iter_batches(_STRETCH, columns=["unit"]):
             units, rows = pc.value_counts(batch.column("unit")).flatten()
             yield from zip(units.to_pylist(), rows.to_pylist(), strict=True)
+
+
+def schema_of(disk: Disk, path: Path) -> pa.Schema:
+    """Return the columns of a file that this program has written: those of today, or those of an earlier version.
+
+    Args:
+        disk: The file system.
+        path: The file.
+
+    Raises:
+        SinkError: It cannot be read.
+    """
+    with _opened(disk, path) as file:
+        return FULL_SCHEMA if ROW.name in file.schema_arrow.names else FIRST_SCHEMA
 
 
 def rows_of(disk: Disk, path: Path) -> int:

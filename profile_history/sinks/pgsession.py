@@ -116,6 +116,16 @@ class Session:
             self.close()
             raise
 
+    def connect_to_read(self) -> None:
+        """Connect for reading alone, without the lock.
+
+        Raises:
+            psycopg.Error: The server cannot be reached, or refuses.
+        """
+        self._connection = psycopg.connect(self.conninfo, autocommit=True)
+        self._settle(self._connection)
+        self._connection.execute("SET default_transaction_read_only = on")
+
     def close(self) -> None:
         """Closes the connection, if there is one; the lock goes with it."""
         connection, self._connection = self._connection, None
@@ -162,9 +172,19 @@ class Session:
             holders = connection.execute(_HOLDER, halves).fetchall()
             who = ", ".join(f"server process {pid} ({name})" for pid, name in holders) or "somebody who has just gone"
             named = [int(known[1]) for _, name in holders if (known := _APPLICATION.match(name))]
-            raise Held(f"another job is writing into {self.schema}.{self.table}: {who}", *named[:1])
+            ledger = self._ledger_of_owner(connection)
+            theirs = f" (its ledger is {ledger})" if ledger else ""
+            raise Held(f"another job is writing into {self.schema}.{self.table}: {who}{theirs}", *named[:1])
         mine = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         self._backend = connection.execute(mine).fetchone()
+
+    def _ledger_of_owner(self, connection: _Connection) -> str | None:
+        """Return the ledger of the job that has the table, if the table of the job is there and says so."""
+        with contextlib.suppress(psycopg.Error):
+            name = self.identifier(f"{self.table}_job")
+            rows = connection.execute(sql.SQL("SELECT ledger FROM {}").format(name)).fetchall()
+            return rows[0][0] if rows else None
+        return None
 
 
 def conninfo(server: ServerAddress, parameters: Mapping[str, str]) -> SecretText:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -24,18 +25,22 @@ from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, Sin
 from profile_history.sinks.bookkeeping import (
     COLUMNS,
     JOB_COLUMNS,
-    LAYOUT,
-    WRITER,
+    NEW_COLUMNS,
+    NEW_JOB_COLUMNS,
+    Owner,
     Place,
     check_counts,
-    differences,
     job_table,
+    job_values,
 )
+from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.pgaddress import ServerAddress, bare, read_address
 from profile_history.sinks.pgsecurity import joined, weakened
 from profile_history.sinks.pgsession import Held, Session, conninfo
 from profile_history.sinks.refusing import with_nul, without_nul
+from profile_history.sinks.rowtext import READ_COLUMNS, lines_of, table_of_rows
+from profile_history.sinks.tables import ROW, UNIT
 
 _NAMES = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 # Wherever the search path would look first.
@@ -125,9 +130,19 @@ class PostgresSink:
         """
         with self._closing_on_failure():
             self._connect()
-            self._last = self._admitted(books)
+            place = self._place()
+            last = place.admit(books)
+            self._make_tables(place, last, books)
             self._make_staging()
-        self._books = books
+        self._books, self._last = books, last or 0
+        return self._last
+
+    def open_to_read(self, books: Books) -> int:
+        """See `Sink`: nothing is written, and no lock is taken."""
+        with self._closing_on_failure():
+            self._session.connect_to_read()
+            last = self._place().admit(books)
+        self._books, self._last = books, last or 0
         return self._last
 
     def _connect(self) -> None:
@@ -153,6 +168,10 @@ class PostgresSink:
     def check(self, batch: Batch) -> list[Refused]:
         """The rows whose profile holds the character 0."""
         return with_nul(batch)
+
+    def checksums(self, batch: Batch) -> dict[int, int]:
+        """See `Sink`: of the values in the columns."""
+        return unit_checksums(batch.units, lines_of(without_nul(batch.table)))
 
     def write(self, batch: Batch) -> Receipt:
         """Replaces and adds rows, and notes the number of the batch, in one transaction.
@@ -186,13 +205,23 @@ class PostgresSink:
         """Nothing: there are no files to delete."""
 
     def verify(self) -> Iterator[str]:
-        """Counts the rows of each unit, and says in one sentence each what differs from the ledger.
+        """Read the rows of each unit, and say in one sentence each what differs from the ledger.
 
         Raises:
             SinkError: The table cannot be read.
         """
         assert self._books is not None
-        yield from differences(self._counted(), self._books.units())
+        tally = Tally(self._books)
+        try:
+            with self._session.connection.transaction():
+                if tally.knows_content:
+                    self._compare(tally)
+                else:
+                    for unit, rows in self._selected("unit, count(*)", "GROUP BY unit"):
+                        tally.count(unit, rows)
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+        yield from tally.differences()
 
     def discard(self, books: Books, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
         """Drop the tables of a job.
@@ -218,29 +247,45 @@ class PostgresSink:
         """Closes the connection; again is harmless."""
         self._session.close()
 
-    def _admitted(self, books: Books) -> int:
+    def _place(self) -> Place:
         session, connection = self._session, self._session.connection
         encoding = connection.info.parameter_status("server_encoding")
         if encoding not in _ENCODINGS:
             raise ConfigurationError(f"the database is encoded in {encoding}, which lacks characters: name one in UTF8")
+        owners = None
+        if session.is_there(self._job_table):
+            query = sql.SQL("SELECT * FROM {} LIMIT 2").format(session.identifier(self._job_table))
+            rows = connection.execute(query)
+            names = [column.name for column in rows.description or ()]
+            owners = [Owner.of(names, row) for row in rows.fetchall()]
+        name = f"the table {session.schema}.{session.table}"
+        return Place(name, session.is_there(session.table), owners)
+
+    def _make_tables(self, place: Place, last: int | None, books: Books) -> None:
+        """Make the tables, or give them the columns that they lack, and say where the ledger is."""
+        session, connection = self._session, self._session.connection
         table, jobs = session.identifier(session.table), session.identifier(self._job_table)
-        last = self._place().admit(books)
-        if last is None:
-            with connection.transaction():
+        values = job_values(books)
+        with connection.transaction():
+            if last is None:
                 connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, _columns(COLUMNS)))
                 connection.execute(sql.SQL("CREATE INDEX ON {} (unit)").format(table))
                 connection.execute(sql.SQL("CREATE TABLE {} ({})").format(jobs, _columns(JOB_COLUMNS)))
-                row = [books.job, 0, LAYOUT, WRITER]
-                connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s)").format(jobs), row)
-        return last or 0
-
-    def _place(self) -> Place:
-        session, owners = self._session, None
-        if session.is_there(self._job_table):
-            jobs = session.identifier(self._job_table)
-            query = sql.SQL("SELECT job, last_batch, layout FROM {} LIMIT 2").format(jobs)
-            owners = session.connection.execute(query).fetchall()
-        return Place(f"the table {session.schema}.{session.table}", session.is_there(session.table), owners)
+                names = sql.SQL(", ").join(map(sql.Identifier, values))
+                marks = sql.SQL(", ").join([sql.Placeholder()] * len(values))
+                insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(jobs, names, marks)
+                connection.execute(insert, [*values.values()])
+            if place.is_older:
+                for name, new in ((table, NEW_COLUMNS), (jobs, NEW_JOB_COLUMNS)):
+                    for column, kind in new.items():
+                        query = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}")
+                        connection.execute(query.format(name, sql.Identifier(column), sql.SQL(kind)))
+            mine = [values["layout"], values["ledger"], values["host"]]
+            query = sql.SQL(
+                "UPDATE {} SET layout = %s, ledger = %s, host = %s"
+                " WHERE (layout, ledger, host) IS DISTINCT FROM (%s, %s, %s)"
+            )
+            connection.execute(query.format(jobs), [*mine, *mine])
 
     def _make_staging(self) -> None:
         """Makes a table that only this connection sees; batches pass through it, so that a torn one leaves no waste."""
@@ -289,15 +334,26 @@ class PostgresSink:
                     for row in zip(*map(_values, part.columns), strict=True):
                         copy.write_row(row)
 
-    def _counted(self) -> Iterator[tuple[int, int]]:
+    def _compare(self, tally: Tally) -> None:
+        assert self._books is not None
         session = self._session
-        query = sql.SQL("SELECT unit, count(*) FROM {} GROUP BY unit ORDER BY unit")
-        try:
-            with session.connection.transaction(), session.connection.cursor("profile_history_units") as cursor:
-                cursor.itersize = _AT_ONCE
-                yield from cursor.execute(query.format(session.identifier(session.table)))
-        except psycopg.Error as error:
-            raise self._failed(error) from error
+        query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+        name = session.identifier(session.table).as_string(session.connection)
+        there = {column for (column,) in session.connection.execute(query, [name])}
+        names = [name for name in READ_COLUMNS if name in there or name != ROW.name]
+        columns = ", ".join(f'"{name}"' for name in names)
+        rows = self._selected(columns)
+        while some := list(islice(rows, _AT_ONCE)):
+            self._books.check_stop()
+            table = table_of_rows(names, some)
+            tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
+
+    def _selected(self, what: str, how: str = "") -> Iterator[tuple[Any, ...]]:
+        session = self._session
+        query = f"SELECT {what} FROM {{}} {how}"
+        with session.connection.cursor("profile_history_units") as cursor:
+            cursor.itersize = _AT_ONCE
+            yield from cursor.execute(sql.SQL(query).format(session.identifier(session.table)))
 
     @property
     def _job(self) -> str:

@@ -84,5 +84,5 @@ def _refused(batch: Batch, reasons: dict[int, str]) -> list[Refused]:
 
 
 def _as_json(row: dict[str, Any]) -> bytes:
-    known = {name: value for name, value in row.items() if value is not None and name != "unit"}
+    known = {name: value for name, value in row.items() if value is not None and name not in {"unit", "row"}}
     return json.dumps(known, default=dt.datetime.isoformat, ensure_ascii=False).encode()

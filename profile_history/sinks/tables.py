@@ -17,21 +17,30 @@ if TYPE_CHECKING:
 UNIT = pa.field("unit", pa.int64(), nullable=False)
 """The number of the unit in its job that a row belongs to, by which a later run replaces it."""
 
-FULL_SCHEMA = SCHEMA.append(UNIT)
+ROW = pa.field("row", pa.int64())
+"""The number of a row within its unit, from 0: the order in which the rows of a unit were fetched."""
+
+FULL_SCHEMA = SCHEMA.append(UNIT).append(ROW)
+
+FIRST_SCHEMA = SCHEMA.append(UNIT)
+"""What datasets and CSV files have that were begun by version 0.4.0, which knew no `row`."""
 
 
 def table_of(units: Sequence[UnitRows]) -> pa.Table:
     """One table of the rows of some units."""
     gathering = Gathering(most=2**31 - 1)
     batches: list[pa.RecordBatch] = []
-    numbers = array("q")
+    numbers, order = array("q"), array("q")
     for unit in units:
         numbers += array("q", [unit.unit]) * len(unit)
+        order += array("q", range(len(unit)))
         for piece in unit.pieces:
             batches += map(_made, gathering.add(unit.profile, piece))
     batches += map(_made, gathering.rest())
-    column = pa.Array.from_buffers(UNIT.type, len(numbers), [None, pa.py_buffer(numbers)])
-    return pa.Table.from_batches(batches, SCHEMA).append_column(UNIT, column)
+    table = pa.Table.from_batches(batches, SCHEMA)
+    for field, values in ((UNIT, numbers), (ROW, order)):
+        table = table.append_column(field, pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)]))
+    return table
 
 
 def _made(steps: Generator[Any, None, pa.RecordBatch]) -> pa.RecordBatch:

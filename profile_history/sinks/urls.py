@@ -157,6 +157,15 @@ def is_single_file(url: str) -> bool:
     return kind is not None and kind.is_file
 
 
+def has_columns(url: str) -> bool:
+    """Return whether the files of a sink have columns, which stay as they were begun.
+
+    Args:
+        url: The text that names it.
+    """
+    return _kind_or_none(url) in {_CSV, _PARQUET}
+
+
 def _kind_or_none(url: str) -> _Kind | None:
     try:
         return _kind(url.partition("?")[0])
