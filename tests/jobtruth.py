@@ -46,7 +46,7 @@ def truth_of(histories, numbers, first, last, shape="seed"):
     return rows
 
 
-def rows_in(url):
+def rows_in(url, *, dataset=False):
     """The rows of a sink, counted; none where there is no file, as of a job without rows."""
     if url.startswith("postgresql://"):
         dsn, _, table = url.partition("?table=")
@@ -54,7 +54,7 @@ def rows_in(url):
             return _counted(connection.execute(f'SELECT {_COLUMNS} FROM "{table}"').fetchall())
     place = url.partition("?")[0]
     path = Path(place)
-    if place.endswith(".parquet"):
+    if dataset or place.endswith(".parquet"):
         # One file at a time: each has to be readable by itself.
         files = [file for file in path.rglob("*.parquet") if not file.name.startswith(".")]
         return Counter(_cells(row["profile"], row) for file in files for row in pq.ParquetFile(file).read().to_pylist())
