@@ -187,6 +187,14 @@ def test_what_holds_no_password_passes(text):
     check_words([text, f"--into={text}"])
 
 
+@pytest.mark.parametrize("address", ["postgresql:///d?host=hunter2%40h", "postgresql://h/?dbname=hunter2%40h"])
+def test_an_at_sign_is_in_no_name_of_a_host_or_database(address):
+    """It is the rest of a password in all likelihood."""
+    with pytest.raises(ConfigurationError, match="cannot be read") as caught:
+        read_address(address)
+    assert "hunter2" not in shown(caught.value)
+
+
 def test_a_text_is_an_address_by_its_scheme():
     """Whatever its case is; a file of such a name is none."""
     assert is_server("Postgres://h")

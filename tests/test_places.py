@@ -14,7 +14,7 @@ from test_jobs import FIRST, LAST, job_of, lines, ran, truth
 from profile_history import ConfigurationError, Profile
 from profile_history.jobs import HistoryJob, status_of, verify
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.places import Whereabouts, is_same_place, located, misplaced, portable
+from profile_history.jobs.places import Whereabouts, check_fits, is_same_place, located, misplaced, portable
 from profile_history.sinks import SinkError, sink_of
 from profile_history.testing import HistoryServer
 
@@ -335,6 +335,9 @@ def test_sinks_that_this_program_does_not_know_are_compared_as_text():
     assert not is_same_place("postgresql://h/d?table=a", "postgresql://h/d?table=b")
     assert is_same_place("postgresql://h/d?table=a%2Eb", "postgresql://h/d?table=a.b")
     assert list(misplaced("mine:a", [], lambda: None)) == []
+    check_fits("mine:a", "mine:a")
+    with pytest.raises(ConfigurationError, match="the job fills mine:a, not mine:b"):
+        check_fits("mine:a", "mine:b")
 
 
 def test_what_to_type_is_likely_to_be_meant(tmp_path):

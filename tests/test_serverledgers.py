@@ -127,6 +127,8 @@ def test_a_job_is_found_from_any_directory_by_its_table(words, run, tmp_path, mo
         code, _, err = run(command, address)
         assert code == 0, err
     assert run("export", "--since-last", words[-1])[0] == 0
+    assert run("export", "../who.txt", *words[2:], "--restart", "--yes", "--window=30")[0] == 0
+    assert run("verify", address)[0] == 0
     ledger = Path(json.loads(run("status", address, "--json")[1])["ledger"])
     assert ledger.parent == tmp_path / "home" / ".local" / "state" / "profile-history"
     assert run("resume", str(ledger))[0] == 0
