@@ -137,7 +137,8 @@ class Phases:
         """Has the parts of a job tell where they are."""
         sink = type(sink_of(self._order.sink))
         for owner, name, phase in (
-            (Keeper, "_plan", "planning"),
+            (Keeper, "_make_draft", "planning"),
+            (Keeper, "_put_in_place", "planning"),
             (Keeper, "_open_sink", "opening"),
             (Keeper, "extend", "extending"),
             (Keeper, "write_lists", "listing"),
