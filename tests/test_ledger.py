@@ -471,7 +471,7 @@ def test_an_error_while_planning_that_nobody_asked_for_is_told(path):
     """It is not taken for an interruption."""
     with Ledger(path) as ledger:
         ledger.connection.execute("DROP TABLE units")
-        with pytest.raises(LedgerError, match="cannot be used"):
+        with pytest.raises(LedgerError, match="damaged, or was changed by hand"):
             extend_job(ledger, dt.date(2024, 2, 29), None, threading.Event())
 
 

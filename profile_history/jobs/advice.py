@@ -10,6 +10,7 @@ from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.naming import profile_of
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.states import to_day, to_number
+from profile_history.jobs.typed import Day, typed
 from profile_history.profiles import Matching, Profile
 
 _HOUR = 60 * 60
@@ -44,12 +45,13 @@ def advice_on(ledger: Ledger, moment: tuple[dt.date, float] | None) -> list[str]
 def _doubtful_from(ledger: Ledger, plan: Plan, today: dt.date, now: float) -> dt.date | None:
     """Return the first day to fetch again, since units are final, or were, that cannot be by today's clock."""
     known = ledger.doubtful_from
-    with ledger.failing():
+    with ledger.reads("the units"):
         (last,) = ledger.connection.execute(_TOO_EARLY, (to_number(today), now + _HOUR)).fetchone()
-    if last is None:
-        return known
+        if last is None:
+            return known
+        last_day = to_day(typed(last, Day))
     # Units of a single day that were taken too early may lie before: so many days did not count as recent.
-    day = max(plan.date_from, days_before(min(to_day(last), today), ledger.lookback + 1))
+    day = max(plan.date_from, days_before(min(last_day, today), ledger.lookback + 1))
     if known is not None and known <= day:
         return known
     ledger.doubt(day)
@@ -61,9 +63,9 @@ def emptiness(ledger: Ledger) -> str | None:
     totals = ledger.totals
     if not totals.all_empty:
         return None
-    with ledger.failing():
+    with ledger.reads("the profiles"):
         (text,) = ledger.connection.execute("SELECT profile FROM profiles ORDER BY ordinal LIMIT 1").fetchone()
-    mode, value = _as_asked(profile_of(text))
+        mode, value = _as_asked(profile_of(typed(text, str)))
     them = f"{totals.profiles - totals.failed:,} profiles" + (" that could be fetched" if totals.failed else "")
     return f"not one of {them} has an event. Is --matching {mode} right for values like {value}?"
 

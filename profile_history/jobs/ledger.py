@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import attrs
 import msgspec
@@ -31,12 +31,36 @@ from profile_history.jobs.schema import (
     failure,
     name_of,
 )
-from profile_history.jobs.states import Entry, Planned, Status, Totals, closed, to_day, to_number
+from profile_history.jobs.states import Entry, Planned, Status, Totals, closed, to_number
+from profile_history.jobs.typed import (
+    ChecksumRow,
+    Count,
+    CountRow,
+    FailureRow,
+    Number,
+    PartRow,
+    PendingRow,
+    ProbeRow,
+    QuarantineRow,
+    RejectRow,
+    StoredChecksumRow,
+    StoredRow,
+    check_within,
+    entry_of,
+    part_of,
+    reading,
+    receipt_of,
+    typed,
+    window_of,
+)
 from profile_history.jobs.upgrade import hash_of_1, home_of_1, upgrade
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Part, Receipt, Stored
 from profile_history.units import Unit
 from profile_history.windows import Window
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 _SETTLED = ("date_from", "date_to", "status", "rows", "batch", "place", "attempts", "reason", "checksum", "fetched_at")
 _SETTLE = (
@@ -100,7 +124,7 @@ class Ledger:
         self._set_up(path, connect(path, new=new), stop)
         try:
             if not new:
-                with self.failing():
+                with self.reads("what an earlier version has written"):
                     upgrade(self.connection, path)
             self.totals = self._read_totals()
         except BaseException:
@@ -144,7 +168,7 @@ class Ledger:
     @property
     def job(self) -> str:
         """The job's own id."""
-        return str(self._get("id"))
+        return str(self._get("id", str))
 
     @property
     def plan(self) -> Plan:
@@ -153,10 +177,11 @@ class Ledger:
         Raises:
             LedgerError: It was changed by other hands.
         """
-        text = self._get("plan")
-        if self._get("plan_hash") not in {fingerprint(text), hash_of_1(text)}:
-            raise LedgerError(f"the plan in the ledger {self.path} was changed by hand; begin a new job elsewhere")
-        return Plan.from_json(text, self.directory)
+        with self.reads("its plan"):
+            text = self._get("plan", str)
+            if self._get("plan_hash", str) not in {fingerprint(text), hash_of_1(text)}:
+                raise LedgerError(f"the plan in the ledger {self.path} was changed by hand; begin a new job elsewhere")
+            return Plan.from_json(text, self.directory)
 
     @property
     def directory(self) -> Path:
@@ -175,7 +200,7 @@ class Ledger:
         return Whereabouts(self.path, home, self._path("home_name"), sink)
 
     def _path(self, key: str) -> str | None:
-        found = self._get(key)
+        found = self._get_text(key)
         return None if found is None else os.fsdecode(found)
 
     def settle_here(self, connection: sqlite3.Connection, plan: Plan) -> None:
@@ -202,8 +227,7 @@ class Ledger:
     @property
     def sink_parameters(self) -> dict[str, str] | None:
         """With which the sink is reached, such as `sslmode`, but for secrets; None if that is not known."""
-        text = self._get("sink_parameters")
-        return None if text is None else dict(json.loads(text))
+        return self._get_json("sink_parameters", dict[str, str], None)
 
     @property
     def location(self) -> str:
@@ -222,33 +246,31 @@ class Ledger:
     @property
     def original(self) -> dict[str, str]:
         """The last day and the fingerprint of the profiles with which the job was begun, as far as they are known."""
-        return dict(json.loads(self._get("original") or "{}"))
+        return self._get_json("original", dict[str, str], {})
 
     @property
     def untouched(self) -> bool:
         """Whether nothing has been fetched yet: no unit has a response, and the sink was given nothing."""
         totals = self.totals
         settled = totals.done + totals.empty + totals.provisional
-        return not settled and not self.last_batch and self._get("intent") is None
+        return not settled and not self.last_batch and self._get("intent", Any) is None
 
     @property
     def lookback(self) -> int:
         """So many days before today may still grow."""
-        found = self._get("lookback")
+        found = self._get("lookback", Count | None)
         # Earlier versions stored whatever they were given.
-        return _LOOKBACK if found is None else min(int(found), LONGEST_LOOKBACK)
+        return _LOOKBACK if found is None else min(found, LONGEST_LOOKBACK)
 
     @property
     def refetch_from(self) -> dt.date | None:
         """The day from which on the run that planned newer days last fetches all days again; None if it does not."""
-        found = self._get("refetch_from")
-        return None if found is None else dt.date.fromisoformat(found)
+        return self._day("refetch_from")
 
     @property
     def doubtful_from(self) -> dt.date | None:
         """The day from which on units may have been taken as final too early; None if there are none."""
-        found = self._get("doubtful_from")
-        return None if found is None else dt.date.fromisoformat(found)
+        return self._day("doubtful_from")
 
     def doubt(self, day: dt.date) -> None:
         """Take note that units which reach a day may have been taken as final too early."""
@@ -261,40 +283,48 @@ class Ledger:
     @property
     def has_totals(self) -> bool:
         """Whether the totals stand in the ledger."""
-        return self._get("totals") is not None
+        return self._get("totals", Any) is not None
 
     @property
     def has_files_of_1(self) -> bool:
         """Whether the files of the sink were begun by version 0.4.0, and go on with the columns of that."""
         with self.failing():
             (filled,) = self.connection.execute("SELECT EXISTS (SELECT 1 FROM parts)").fetchone()
-        return bool(filled) and (self._version == 1 or self._get("first_version") is not None)
+        return bool(filled) and (self._version == 1 or self._get("first_version", Any) is not None)
 
     @property
     def begun(self) -> bool:
         """Whether the sink was opened before."""
-        return bool(self._get("begun"))
+        return bool(self._get("begun", Count | None))
 
     @property
     def last_batch(self) -> int:
         """The number of the last batch that the ledger knows; 0 before the first."""
-        return int(self._get("last_batch") or 0)
+        return self._get("last_batch", Count | None) or 0
 
     @property
     def next_number(self) -> int:
         """A number that no unit has."""
-        (highest,) = self.connection.execute("SELECT max(number) FROM units").fetchone()
-        return (highest or 0) + 1
+        with self.reads("the units"):
+            (highest,) = self.connection.execute("SELECT max(number) FROM units").fetchone()
+            return int(typed((highest or 0) + 1, Number))
 
     def pending(self, after: int, limit: int) -> list[Planned]:
         """The next units to fetch, by their numbers."""
-        with self.failing():
-            rows = self.connection.execute(_PENDING, (after, limit)).fetchall()
-            older = self._replaced_by(rows) if self.totals.provisional else {}
-        return [
-            Planned(profile_of(profile), Window(to_day(first), to_day(last)), number, ordinal, older.get(number, ()))
-            for number, ordinal, first, last, profile in rows
-        ]
+        rows = list(self._rows("the pending units", PendingRow, _PENDING, (after, limit)))
+        older = self._replaced_by(rows) if self.totals.provisional else {}
+        plan = self.plan
+        with self.reads("the pending units"):
+            return [
+                Planned(
+                    profile_of(profile),
+                    check_within(window_of(first, last), plan.date_from, plan.date_to),
+                    number,
+                    ordinal,
+                    older.get(number, ()),
+                )
+                for number, ordinal, first, last, profile in rows
+            ]
 
     def probe(self) -> Unit:
         """Return what to ask a server for that fails for all that is pending, to learn whether it is down.
@@ -302,35 +332,38 @@ class Ledger:
         That is the unit with the fewest rows of those that were fetched before; where there is none, a profile that
         does not exist, on the job's last day.
         """
-        with self.failing():
-            found = self.connection.execute(_PROBE).fetchone()
-        if found is None:
-            last = self.plan.date_to
-            return Unit(_NOBODY, Window(last, last))
-        first, last, profile = found
-        return Unit(profile_of(profile), Window(to_day(first), to_day(last)))
+        for first, last, profile in self._rows("the units", ProbeRow, _PROBE):
+            with self.reads("the units"):
+                return Unit(profile_of(profile), window_of(first, last))
+        end = self.plan.date_to
+        return Unit(_NOBODY, Window(end, end))
 
     def parts(self, batches: Iterable[int] | None = None) -> Iterator[Part]:
         """All parts by name and offset, or those that hold rows of certain batches."""
-        with self.failing():
-            if batches is None:
-                found = self.connection.execute(f'SELECT {_PART} FROM parts ORDER BY name, "offset"')
-                yield from (Part(*row) for row in found)
-                return
-            query = f"SELECT {_PART} FROM parts WHERE first <= ? AND last >= ?"
-            rows = {row for batch in batches for row in self.connection.execute(query, (batch, batch))}
-            yield from (Part(*row) for row in sorted(rows))
+        what, query = "the list of files", f"SELECT {_PART} FROM parts"
+        found: Iterable[PartRow] = (
+            self._rows(what, PartRow, f'{query} ORDER BY name, "offset"')
+            if batches is None
+            else sorted(
+                {
+                    row
+                    for batch in batches
+                    for row in self._rows(what, PartRow, f"{query} WHERE first <= ? AND last >= ?", (batch, batch))
+                }
+            )
+        )
+        with self.reads(what):
+            yield from map(part_of, found)
 
     def file_names(self) -> list[str]:
         """Return the names of the files that hold parts."""
-        with self.failing():
-            return [name for (name,) in self.connection.execute("SELECT DISTINCT name FROM parts")]
+        return list(dict.fromkeys(part.name for part in self.parts()))
 
     def dead(self) -> Iterator[Stored]:
         """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`."""
-        with self.failing():
-            for row in self.connection.execute("SELECT unit, batch, place, rows FROM dead ORDER BY batch, place"):
-                yield Stored(*row)
+        query = "SELECT unit, batch, place, rows FROM dead ORDER BY batch, place"
+        for row in self._rows("the replaced rows", StoredRow, query):
+            yield Stored(*row)
 
     def units(self) -> Iterator[tuple[int, int]]:
         """The number of each unit that has rows, in order, and how many it has."""
@@ -339,19 +372,14 @@ class Ledger:
 
     def unit_checksums(self) -> Iterator[tuple[int, int, int | None]]:
         """Yield the number of each unit that has rows, in order, how many it has, and their checksum if it is known."""
-        with self.failing():
-            yield from _all(
-                self.connection.execute(
-                    f"SELECT number, rows, {self._checksum} FROM units WHERE rows > 0 ORDER BY number"
-                )
-            )
+        query = f"SELECT number, rows, {self._checksum} FROM units WHERE rows > 0 ORDER BY number"
+        yield from self._rows("the units", ChecksumRow, query)
 
     def stored(self) -> Iterator[tuple[Stored, int | None]]:
         """Yield what the sink holds of each unit, by batch and place, and its checksum if that is known."""
         query = f"SELECT number, batch, place, rows, {self._checksum} FROM units WHERE rows > 0 ORDER BY batch, place"
-        with self.failing():
-            for *place, checksum in _all(self.connection.execute(query)):
-                yield Stored(*place), checksum
+        for *place, checksum in self._rows("the units", StoredChecksumRow, query):
+            yield Stored(*place), checksum
 
     def profiles_with(self, status: Status) -> int:
         """Return how many profiles have a unit of a status.
@@ -372,12 +400,14 @@ class Ledger:
     def count(self) -> Totals:
         """Return what the totals have to be by the tables of the ledger."""
         totals = Totals()
-        with self.failing():
+        with self.reads("the units"):
             for name, table in (("profiles", "profiles"), ("quarantined", "quarantine"), ("rejects", "rejects")):
                 (number,) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchone()
                 setattr(totals, name, number)
-            query = "SELECT status, count(*), sum(rows) FROM units GROUP BY status"
-            for status, number, rows in self.connection.execute(query):
+            counted = self.connection.execute(
+                "SELECT status, count(*), sum(rows) FROM units GROUP BY status"
+            ).fetchall()
+            for status, number, rows in typed(counted, list[CountRow]):
                 totals.count(Status(status), number)
                 totals.rows += rows
         return totals
@@ -388,15 +418,17 @@ class Ledger:
             "SELECT profiles.profile, date_from, date_to, reason FROM units JOIN profiles "
             "ON profiles.ordinal = units.profile WHERE status = 3 ORDER BY number"
         )
-        with self.failing():
-            for profile, first, last, reason in self.connection.execute(query):
-                yield str(profile_of(profile)), Window(to_day(first), to_day(last)), reason
+        what = "the failed units"
+        for profile, first, last, reason in self._rows(what, FailureRow, query):
+            with self.reads(what):
+                failure = str(profile_of(profile)), window_of(first, last), reason or ""
+            yield failure
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """The lines of the source that name no profile."""
-        with self.failing():
-            for line, reason, text in self.connection.execute("SELECT line, reason, text FROM rejects ORDER BY line"):
-                yield {"line": line, "reason": reason, "text": text}
+        query = "SELECT line, reason, text FROM rejects ORDER BY line"
+        for line, reason, text in self._rows("the rejected lines", RejectRow, query):
+            yield {"line": line, "reason": reason, "text": text}
 
     def quarantine(self) -> Iterator[tuple[str, str, str, str, bytes]]:
         """The rows that are set apart: profile, first and last day, why, and the row."""
@@ -404,8 +436,7 @@ class Ledger:
             "SELECT unit.profile, date_from, date_to, quarantine.reason, raw FROM quarantine "
             "JOIN unit ON unit.number = quarantine.unit ORDER BY quarantine.unit, quarantine.rowid"
         )
-        with self.failing():
-            yield from _all(self.connection.execute(query))
+        yield from self._rows("the quarantined rows", QuarantineRow, query)
 
     def begin(self) -> None:
         """Takes note that the sink is open."""
@@ -453,8 +484,9 @@ class Ledger:
             )
 
     def _intended(self, last_batch: int) -> Entry | None:
-        text = self._get("intent")
-        entry = None if text is None else msgspec.json.decode(text, type=Entry)
+        with self.reads("the last batch"):
+            text = self._get_text("intent")
+            entry = None if text is None else entry_of(text)
         return entry if entry is not None and entry.batch == last_batch == self.last_batch + 1 else None
 
     def apply(self, entry: Entry, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
@@ -498,8 +530,9 @@ class Ledger:
     @property
     def publishing(self) -> Receipt | None:
         """The final files that a sink has prepared and that may not be in place yet."""
-        text = self._get("publishing")
-        return None if text is None else msgspec.json.decode(text, type=Receipt)
+        with self.reads("the list of final files"):
+            text = self._get_text("publishing")
+            return None if text is None else receipt_of(text)
 
     def published(self, receipt: Receipt) -> None:
         """Take note that the final files are in place.
@@ -545,6 +578,19 @@ class Ledger:
             raise failure(self.path, error) from None
 
     @contextlib.contextmanager
+    def reads(self, what: str) -> Iterator[None]:
+        """Surround the reading of values, and nothing else: what is not as this program has written it is an error.
+
+        Args:
+            what: What is read, for the message.
+
+        Raises:
+            LedgerError: It cannot be read.
+        """
+        with self.failing(), reading(self.path, what):
+            yield
+
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All changes of a block, or none of them; they are on the disk when it ends."""
         with self.failing():
@@ -560,11 +606,11 @@ class Ledger:
     def _replaced_by(self, rows: Sequence[Sequence[Any]]) -> dict[int, tuple[Stored, ...]]:
         older: dict[int, tuple[Stored, ...]] = {}
         for number, ordinal, first, last, _ in rows:
-            found = self.connection.execute(
+            query = (
                 "SELECT number, coalesce(batch, 0), coalesce(place, 0), rows FROM units "
-                "WHERE status = 4 AND profile = ? AND date_from <= ? AND date_to >= ?",
-                (ordinal, last, first),
-            ).fetchall()
+                "WHERE status = 4 AND profile = ? AND date_from <= ? AND date_to >= ?"
+            )
+            found = list(self._rows("the units", StoredRow, query, (ordinal, last, first)))
             if found:
                 older[number] = tuple(Stored(*row) for row in found)
         return older
@@ -603,13 +649,39 @@ class Ledger:
         return "checksum" if self._version > 1 else "NULL"
 
     def _read_totals(self) -> Totals:
-        text = self._get("totals")
-        return Totals(**json.loads(text)) if text is not None else Totals()
+        counts = self._get_json("totals", dict[str, Count], {})
+        with self.reads("its totals"):
+            return Totals(**counts)
 
-    def _get(self, key: str) -> Any:
-        with self.failing():
+    def _get(self, key: str, kind: Any) -> Any:
+        """Return a value of the job as a whole, None where there is none, if it is of a type."""
+        with self.reads(f"its {key}"):
             found = self.connection.execute("SELECT value FROM job WHERE key = ?", (key,)).fetchone()
-        return None if found is None else found[0]
+            return typed(None if found is None else found[0], kind)
+
+    def _get_text(self, key: str) -> str | bytes | None:
+        found = self._get(key, Any)
+        with self.reads(f"its {key}"):
+            return found if found is None or isinstance(found, bytes) else str(typed(found, str))
+
+    def _day(self, key: str) -> dt.date | None:
+        found: dt.date | None = self._get(key, dt.date | None)
+        return found
+
+    def _get_json(self, key: str, kind: type[T], default: D) -> T | D:
+        text = self._get(key, str | None)
+        with self.reads(f"its {key}"):
+            return default if text is None else msgspec.json.decode(text, type=kind)
+
+    def _rows(self, what: str, kind: Any, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """Yield the rows of a query if they are of a type.
+
+        Who stops reading may do so after the ledger was closed, when a cursor can no longer be.
+        """
+        with self.reads(what):
+            cursor = self.connection.execute(query, values)
+            while rows := cursor.fetchmany(_AT_ONCE):
+                yield from typed(rows, list[kind])
 
     def _put(self, **values: Any) -> None:
         with self.transaction() as connection:
@@ -618,12 +690,6 @@ class Ledger:
     def store(self, connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
         """Writes values of the job as a whole, within a transaction."""
         connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
-
-
-def _all(cursor: sqlite3.Cursor) -> Iterator[Any]:
-    """The rows; who stops reading may do so after the ledger was closed, when a cursor can no longer be."""
-    while rows := cursor.fetchmany(_AT_ONCE):
-        yield from rows
 
 
 def _days(window: Window) -> tuple[int, int]:

@@ -8,9 +8,11 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 import attrs
+import msgspec
+from msgspec import Meta
 
 from profile_history._text import storable
 from profile_history.errors import ConfigurationError
@@ -18,6 +20,23 @@ from profile_history.jobs.places import located, portable
 
 # A host may be renamed, and a file of profiles moved, while a job waits; what comes of it depends on the others.
 _FREE = frozenset({"url"})
+
+
+class _Terms(TypedDict):
+    url: str
+    list_id: Annotated[int, Meta(ge=1)]
+    window: Annotated[int, Meta(ge=1)] | Literal["auto"] | None
+    border: Literal["overlap", "exact"]
+    order: Literal["newest", "oldest"]
+
+
+class _Written(TypedDict):
+    source: str
+    profiles: str
+    date_from: dt.date
+    date_to: dt.date
+    terms: _Terms
+    sink: str
 
 
 @attrs.frozen
@@ -64,14 +83,20 @@ class Plan:
         Args:
             text: What `to_json` has written.
             home: The directory in which the ledger is now.
+
+        Raises:
+            ValueError: It is no plan.
         """
-        values = json.loads(text)
+        values = msgspec.json.decode(text, type=_Written)
+        if values["date_to"] < values["date_from"]:
+            raise ValueError(f"its last day {values['date_to']} lies before its first one, {values['date_from']}")
         return cls(
             values["source"],
             values["profiles"],
-            dt.date.fromisoformat(values["date_from"]),
-            dt.date.fromisoformat(values["date_to"]),
-            values["terms"],
+            values["date_from"],
+            values["date_to"],
+            # With terms of a later version, if there are any.
+            json.loads(text)["terms"],
             located(values["sink"], home),
         )
 

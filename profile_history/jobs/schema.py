@@ -17,6 +17,7 @@ SCHEMA_VERSION = 2
 """Of the ledger. An older one is upgraded when it is first opened for writing; a newer one is refused."""
 
 _APPLICATION = 0x50484A31
+_RESTORE = "restore it and its sink from a backup, or begin a new job elsewhere"
 _DRAFT = ".planning"
 
 # Days are counted from 1970-01-01. The view is for people who look into it with `sqlite3`.
@@ -168,6 +169,8 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
     if application != _APPLICATION:
         raise LedgerError(f"{path} is no ledger of a job; name the ledger, or the sink beside which it stands")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < 1:
+        raise LedgerError(f"the ledger {path} is damaged: there is no version {version} of ledgers; {_RESTORE}")
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {path} is of version {version}, and this program knows up to {SCHEMA_VERSION}; "
@@ -212,10 +215,10 @@ def failure(path: Path, error: sqlite3.Error) -> LedgerError:
             f"{path} is no ledger of a job, or damaged; name the ledger, or the sink beside which it stands"
         )
     if name.startswith("SQLITE_CORRUPT"):
-        return LedgerError(
-            f"the ledger {path} is damaged ({error}); restore it and its sink from a backup, or begin a new job "
-            "elsewhere"
-        )
+        return LedgerError(f"the ledger {path} is damaged ({error}); {_RESTORE}")
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return LedgerError(f"the ledger {path} cannot be read or written ({error}); free the disk, and run `resume`")
+    if name == "SQLITE_ERROR" or not name:
+        # A table or a column is not there, or text is no UTF-8.
+        return LedgerError(f"the ledger {path} is damaged, or was changed by hand ({error}); {_RESTORE}")
     return LedgerError(f"the ledger {path} cannot be used ({error})")
