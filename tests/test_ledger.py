@@ -221,7 +221,7 @@ def test_only_what_covers_the_same_days_is_replaced(path):
         recent, before = Window(dt.date(2024, 1, 30), LAST), Window(FIRST, dt.date(2024, 1, 29))
         ledger.apply(Entry(None, [Record(9, 1, recent, Status.PROVISIONAL)], rests=[(1, before)]))
         assert [unit.replaces for unit in ledger.pending(0, 10)] == [()] * 5
-        ledger.connection.execute("UPDATE units SET date_to = date_to + 5 WHERE number = 1")
+        ledger.connection.execute("UPDATE units SET date_to = date_to + 2 WHERE number = 1")
         assert [stored.unit for stored in ledger.pending(0, 1)[0].replaces] == [9]
 
 
