@@ -118,6 +118,7 @@ class FrailDisk(CountingDisk):
         self.durable = dict(self.live)
         self.directories = {root, *(path for path in root.rglob("*") if path.is_dir())}
         self.pending = []
+        self.made = set()
 
     def before(self, operation, path):
         super().before(operation, path)
@@ -150,7 +151,11 @@ class FrailDisk(CountingDisk):
 
     def make_directory(self, path):
         if not path.is_dir():
+            self.made.add(path)
             self.pending.append((path.parent, None, path, None))
+        elif path not in self.made and path.is_relative_to(self.root):
+            # Made by others who brought it to the disk, such as whoever locks a sink.
+            self.directories.add(path)
         super().make_directory(path)
 
     def sync_directory(self, path):

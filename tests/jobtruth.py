@@ -5,6 +5,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import duckdb
 import psycopg
 import pyarrow.parquet as pq
 
+from profile_history.jobs import verify
 from profile_history.jobs.clock import JobClock
+from profile_history.jobs.keeping import Keeper
 from profile_history.sinks.urls import sink_of
 from profile_history.testing.api import known_rows
 
@@ -71,6 +74,25 @@ def rows_in(url, *, dataset=False):
     return Counter(_cells(line["profile"], line["event"]) for line in lines)
 
 
+LEFT = (
+    "the last run ended between the sink and the ledger",
+    "the last run ended before the final files were in place",
+    "a run that was killed has left it",
+)
+"""What reading alone may say of a job whose run was killed."""
+
+
+def differences_after_a_start(ledger, sink):
+    """What differs when a run was begun that clears away what the last one has left, and what before that."""
+    before = verify(ledger, sink)
+    keeper = Keeper(Path(ledger), threading.Event())
+    try:
+        keeper.open(None, None, sink_of(sink) if isinstance(sink, str) else sink)
+        return keeper.verify() + [one for one in before if not any(left in one for left in LEFT)]
+    finally:
+        keeper.close()
+
+
 def files_in(directory):
     """All files below a directory, by name."""
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
@@ -81,7 +103,7 @@ def known_files(directory, ledger, names=()):
     parts = {name for (name,) in ledger.connection.execute("SELECT name FROM parts")}
     beside = "lake.parquet/" if (directory / "lake.parquet").is_dir() else ""
     lock = getattr(sink_of(ledger.plan.sink), "lock_path", None)
-    locks = [] if lock is None or not ledger.begun else [lock.relative_to(directory).as_posix()]
+    locks = [] if lock is None or not lock.exists() else [lock.relative_to(directory).as_posix()]
     return sorted({*(beside + name for name in parts), *names, *locks, "job.ledger", "job.ledger.lock"})
 
 

@@ -114,6 +114,9 @@ class Keeper:
                 discard_job(self.path, sink, self.stop)
             self._put_in_place()
         self._ledger = Ledger(self.path, stop=self.stop)
+        if not new:
+            # A run that was killed while it compared plans has left it.
+            delete_ledger(self._draft)
         if plan is not None and source is not None and not new:
             self._agree_on_plan(plan, source)
         kept = self.ledger.plan
