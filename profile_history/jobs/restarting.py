@@ -55,7 +55,7 @@ def delete_log(path: Path) -> None:
     Args:
         path: The ledger, which nobody has open.
     """
-    for suffix in ("-wal", "-shm"):
+    for suffix in ("-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
