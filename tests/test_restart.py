@@ -228,6 +228,7 @@ class Books:
 
     def __init__(self, *parts, job="mine", last_batch=1):
         self.job, self.last_batch, self._parts = job, last_batch, parts
+        self.location = "/a/job.ledger"
 
     def parts(self, batches=None):
         return iter(self._parts)

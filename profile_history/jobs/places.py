@@ -115,9 +115,11 @@ class Whereabouts:
         """
         if self.moved:
             whole = ", with all parameters of its address such as sslmode" if is_server(self.sink) else ""
+            outside = self._likely == portable(self.sink, self._directory)
+            sole = ", provided that no other ledger fills that" if outside else ""
             raise ConfigurationError(
                 f"{self}; it goes on only with the output that you name{whole}, so that a copy never writes into the "
-                f"original's: {self.command(verb)} (in Python: sink=)"
+                f"original's: {self.command(verb)} (in Python: sink=){sole}"
             )
 
     @property

@@ -87,7 +87,9 @@ class Plan:
         Raises:
             ValueError: It is no plan.
         """
-        values = msgspec.json.decode(text, type=_Written)
+        # Names of files need not be UTF-8; msgspec's own decoder takes no half of a surrogate pair.
+        written = json.loads(text)
+        values = msgspec.convert(written, type=_Written)
         if values["date_to"] < values["date_from"]:
             raise ValueError(f"its last day {values['date_to']} lies before its first one, {values['date_from']}")
         return cls(
@@ -96,7 +98,7 @@ class Plan:
             values["date_from"],
             values["date_to"],
             # With terms of a later version, if there are any.
-            json.loads(text)["terms"],
+            written["terms"],
             located(values["sink"], home),
         )
 
