@@ -36,7 +36,8 @@ def advice_on(ledger: Ledger, moment: tuple[dt.date, float] | None) -> list[str]
     if day is not None:
         said.append(
             "days were taken as final before they were over, by a clock that was ahead, so that later events may be "
-            f"missing: fetch them again with `export --since-last --refetch-from {day}`"
+            f"missing: fetch them again with `export --since-last --refetch-from {day}`, or from an earlier day on if "
+            "the clock was wrong for longer"
         )
     empty = emptiness(ledger)
     return said if empty is None else [*said, empty]
