@@ -206,6 +206,44 @@ class TestErrorsOfOurs:
         assert (code, "/a/file cannot be used: Input/output error; check that path" in err) == (74, True)
 
 
+class TestPlaces:
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path, monkeypatch):
+        """A directory with all kinds of things."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("PROFILE_HISTORY_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
+        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", "1")
+        Path("people.txt").write_text("a@b.c\n")
+        Path("directory").mkdir()
+        os.mkfifo("fifo")
+
+    @pytest.mark.parametrize("ledger", [".", "/", "directory", "fifo", "/dev/null", "/dev/full"])
+    def test_what_is_no_file_is_no_ledger_and_nothing_is_made_beside_it(self, run, ledger):  # noqa: F811
+        """A FIFO is not waited for."""
+        before = sorted(Path(ledger).resolve().parent.iterdir())
+        words = ["people.txt", "--matching=email", "--from=2024-01-01", "--to=2024-01-02", "--into=x.ndjson"]
+        code, out, err = run("export", *words, "--ledger", ledger)
+        assert (code, out) == (2, "")
+        assert re.search(
+            "is (a directory|no file), and no ledger; name the file of one, or one that is to be made", err
+        )
+        assert sorted(Path(ledger).resolve().parent.iterdir()) == before
+
+    @pytest.mark.parametrize("job", [".", "/", "", "directory", "fifo", "people.txt/x", "x" * 300])
+    @pytest.mark.parametrize("command", ["status", "verify", "resume", "retry-failed"])
+    def test_what_is_no_job_is_said(self, run, command, job):  # noqa: F811
+        """Whatever it is."""
+        code, out, err = run(command, job)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+
+    def test_a_look_back_of_ages_is_refused_before_anything_is_written(self, run):  # noqa: F811
+        """It would reach beyond the calendar."""
+        words = ["people.txt", "--matching=email", "--from=2024-01-01", "--to=2024-01-02", "--into=x.ndjson"]
+        code, _, err = run("export", *words, "--lookback", "800000")
+        assert (code, "lookback" in err, list(Path().glob("x.*"))) == (2, True, [])
+
+
 def listens(process):
     """Whether a process has a handler for SIGTERM, by the kernel's own account."""
     with contextlib.suppress(OSError, AttributeError, TypeError):

@@ -27,11 +27,20 @@ def ledger_file(path: Path | str) -> Path:
         path: What was given.
 
     Raises:
-        ConfigurationError: It is an address.
+        ConfigurationError: It is an address, a directory, or something else that is no regular file.
     """
     check_path(str(path), "ledger")
     path = Path(path)
-    return path.resolve() if path.is_symlink() else path
+    try:
+        path = path.resolve() if path.is_symlink() else path
+        other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise ConfigurationError(f"{path} can be no ledger ({error.strerror}); name another file") from None
+    if not path.name or other:
+        # Before anything is made beside it, and before a FIFO is waited for.
+        kind = "a directory" if path.is_dir() else "no file"
+        raise ConfigurationError(f"{path} is {kind}, and no ledger; name the file of one, or one that is to be made")
+    return path
 
 
 def portable(sink: str, home: Path) -> str:

@@ -230,7 +230,7 @@ class Appending:
         return new
 
     def _temporary(self, old: Sequence[Part]) -> Path:
-        return self._path.with_name(f".{self._path.name}.{max(part.last for part in old)}.tmp")
+        return self._path.with_name(f".{self._path.name}.{max((part.last for part in old), default=0)}.tmp")
 
     def _living(self, part: Part, dead: Sequence[Stored]) -> tuple[bytes, int]:
         """The bytes of a part without its dead rows, and how many rows are left."""
