@@ -33,6 +33,7 @@ from profile_history.sinks.base import Batch, SinkError, Stored, UnitRows
 from profile_history.sinks.bookkeeping import COLUMNS
 from profile_history.sinks.duckdb import DuckDBSink
 from profile_history.sinks.lock import JobHeld
+from profile_history.sinks.pgsession import Session
 from profile_history.sinks.postgresql import PostgresSink
 from profile_history.tabling import tabled
 from profile_history.testing.histories import Histories
@@ -889,13 +890,25 @@ class Clock:
         return {"sleep": self.sleep, "clock": self}
 
 
+def test_a_second_job_is_refused_before_the_tables_are_made(elephant):
+    """Then no table says where the ledger of the first is."""
+    first = Session(elephant.sink()._session.conninfo, "public", elephant.table)
+    first.connect()
+    with pytest.raises(JobHeld, match=rf"process {os.getpid()} on [^ ]+\)\); stop it or let it end"):
+        elephant.sink(**Clock().options).open(Ledger(), new=True)
+    first.close()
+
+
 def test_a_second_job_on_a_table_is_refused_by_name(elephant):
     """It leaves within two seconds, naming the server process that has the lock; that one goes on."""
     first, clock = elephant.sink(), Clock()
     with opened(first, Ledger(), new=True):
         ((pid,),) = first._session.connection.execute("SELECT pg_backend_pid()").fetchall()
         name = f"public.{elephant.table}"
-        match = rf"is writing into {name}: server process {pid} \(profile-history \(process {os.getpid()} on "
+        match = (
+            rf"is writing into {name}: server process {pid} \(profile-history \(process {os.getpid()} on .*\)\) "
+            r"\(its ledger is /somewhere/job\.ledger\)"
+        )
         for dsn, table in ((elephant.server.dsn, elephant.table), (elephant.server.dsn, name)):
             with pytest.raises(JobHeld, match=match):
                 PostgresSink(dsn, table, **clock.options).open(Ledger("other"), new=True)

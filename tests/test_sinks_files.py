@@ -378,6 +378,15 @@ def test_a_changed_heading_is_noticed(kind, tmp_path):
         sink.publish(sink.finish())
 
 
+@EACH
+def test_a_job_that_was_begun_and_has_stored_nothing_is_opened_again(kind, tmp_path):
+    """There are no columns yet to go on with."""
+    sink = sink_at(tmp_path, kind)
+    for new in (True, False):
+        assert sink.open(FakeBooks(), new=new) == 0
+    assert list(sink.verify()) == []
+
+
 def test_a_final_file_that_the_ledger_does_not_know_is_named(tmp_path):
     """While the rows stand in the working file."""
     sink, _ = filled(tmp_path, "history.ndjson")

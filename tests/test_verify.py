@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_cli import run  # noqa: F401 (a fixture)
 
-from profile_history import RetryPolicy, Window
+from profile_history import ConfigurationError, RetryPolicy, Window
 from profile_history.jobs import HistoryJob, JobHeld, verification_of, verify
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.locking import JobLock
@@ -20,7 +20,7 @@ from profile_history.jobs.plan import Plan
 from profile_history.jobs.planning import plan_job
 from profile_history.jobs.sources import MemorySource
 from profile_history.jobs.states import Entry, Record, Status
-from profile_history.sinks import Receipt, sink_of
+from profile_history.sinks import Receipt, SinkError, sink_of
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 
@@ -153,6 +153,29 @@ async def test_units_without_a_checksum_are_counted_and_that_is_said(server, run
     code, out, err = run("verify", "history.duckdb")
     assert (code, "unit 2 has no rows here and " in out) == (1, True)
     assert "all is well" not in err
+
+
+def test_what_is_no_job_cannot_be_verified(tmp_path):
+    """Neither what is not there, nor what was not planned."""
+    with pytest.raises(ConfigurationError, match=r"there is no ledger .*; name the ledger of a job"):
+        verify(tmp_path / "a.ledger")
+    (tmp_path / "a.ledger.planning").touch()
+    with pytest.raises(ConfigurationError, match="was stopped before it knew its profiles; run the same"):
+        verify(tmp_path / "a.ledger")
+
+
+async def test_a_database_that_cannot_be_opened_says_nothing_of_what_it_holds(server, tmp_path):
+    """That is an error of the sink, and no difference; a table that is gone is one."""
+    ledger = await exported(server, "history.duckdb")
+    whole = (tmp_path / "history.duckdb").read_bytes()
+    (tmp_path / "history.duckdb").write_bytes(b"no database, " * 1000)
+    with pytest.raises(SinkError, match=r"history\.duckdb"):
+        verify(ledger)
+    (tmp_path / "history.duckdb").write_bytes(whole)
+    with duckdb.connect("history.duckdb") as connection:
+        connection.execute("DROP TABLE history")
+    (said,) = verify(ledger)
+    assert "is gone, and " in said
 
 
 async def test_while_a_job_works_it_is_not_verified_and_the_other_way_round(server):
