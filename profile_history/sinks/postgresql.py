@@ -49,7 +49,7 @@ _ENCODINGS = ("UTF8", "SQL_ASCII")
 # The server cuts longer names off, in bytes.
 _LONGEST_NAME = 63
 # A predecessor that was killed has the lock until the server has noticed; seconds.
-_PREDECESSOR = 1.5
+_PREDECESSOR = 1.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _AT_ONCE = 10_000
 _SWALLOWS = "a trigger, a rule or row-level security"
