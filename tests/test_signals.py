@@ -319,6 +319,30 @@ class TestStopping:
             assert process.wait(AT_ONCE) == CODES[number]
             assert "it did not stop within 0.3 s" in process.stderr.read()
 
+    @pytest.mark.parametrize("second", [False, True], ids=["one signal", "two signals"])
+    @BOTH
+    def test_a_library_that_never_comes_back_to_python_is_ended(self, tmp_path, number, second):
+        """Such as SQLite that waits for the other end of a FIFO: no handler of Python is called there."""
+        code = f"""
+import sqlite3
+from profile_history.cli import stopping
+stopping.GRACE = {60 if second else 0.3}
+with stopping.Stoppable():
+    print("working", flush=True)
+    sqlite3.connect("file:fifo?mode=ro", uri=True)
+"""
+        os.mkfifo(tmp_path / "fifo")
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path}
+        with started(program=[sys.executable, "-c", code], **streams) as process:
+            assert process.stdout.readline() == "working\n"
+            until(lambda: asleep(process))
+            os.kill(process.pid, number)
+            if second:
+                time.sleep(0.2)
+                os.kill(process.pid, number)
+            assert process.wait(AT_ONCE) == CODES[number]
+            assert ("it did not stop within 0.3 s" in process.stderr.read()) is not second
+
     def test_five_seconds_are_the_most_that_a_clean_stop_takes(self):
         """As long as that, and not longer."""
         with coroutine("await asyncio.sleep(60)") as process:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import os
+import select
 import signal
 import time
 
@@ -82,7 +83,7 @@ class Stopper:
 
     def _insist(self, code: int) -> None:
         time.sleep(GRACE)
-        _leave(code, f"profile-history: it did not stop within {GRACE:g} s; {self.excuse}\n")
+        _leave(code, _words())
 
 
 stopper = Stopper()
@@ -103,6 +104,7 @@ class Stoppable:
     def __init__(self, *, for_good: bool = False) -> None:
         self._for_good = for_good
         self._before: list[tuple[int, Any]] = []
+        self._wakeup = self._wakeup_before = -1
 
     def __enter__(self) -> Self:
         stopper.reset()
@@ -112,6 +114,7 @@ class Stoppable:
                 if before is not signal.SIG_IGN:
                     signal.signal(number, stopper)
                     self._before.append((number, before or signal.SIG_DFL))
+            self._watch()
         except ValueError:
             # Only the main thread of a process may do this.
             self._before.clear()
@@ -124,11 +127,36 @@ class Stoppable:
             # After the first signal the second still has to work, whatever the interpreter waits for at its end.
             for number, before in self._before:
                 signal.signal(number, before)
+            if self._wakeup >= 0:
+                signal.set_wakeup_fd(self._wakeup_before)
+                os.close(self._wakeup)
+
+    def _watch(self) -> None:
+        """Have a thread see to the signals that the main thread cannot handle, since a library holds it."""
+        reading, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        _thread.start_new_thread(_watch, (reading,))
 
 
 def stopped_by() -> int | None:
     """Return the number of the signal that the command is being ended by, if it is."""
     return stopper.number
+
+
+def _watch(reading: int) -> None:
+    """End the process if a signal came and `stopper` was not called in the time it has, or when another one came."""
+    while data := os.read(reading, 100):
+        for number in set(data) & set(_SIGNALS):
+            # It is called as soon as the main thread runs Python again; then it sees to the rest.
+            again, _, _ = select.select([reading], [], [], GRACE)
+            if stopper.number is None:
+                _leave(_code(number), "" if again else _words())
+    os.close(reading)
+
+
+def _words() -> str:
+    return f"profile-history: it did not stop within {GRACE:g} s; {stopper.excuse}\n"
 
 
 def _ignore(numbers: list[int]) -> None:

@@ -216,4 +216,5 @@ def _is_dataset(path: Path) -> bool:
     """Return whether a name without a slash behind it means a directory of Parquet files, as that with one does."""
     if path.name in {"", ".", ".."} or path.suffix:
         return False
-    return path.is_dir() or path.with_name(f"{path.name}.ledger").is_file()
+    # Unlike the methods of a path, these say no to a name that is too long for the system.
+    return os.path.isdir(path) or os.path.isfile(f"{path}.ledger")  # noqa: PTH112, PTH113
