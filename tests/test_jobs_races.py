@@ -248,3 +248,41 @@ def test_a_file_where_a_directory_should_be_is_named(tmp_path):
     for name in ("lake.parquet", "lake.parquet/history.csv"):
         with pytest.raises(ConfigurationError, match=r"lake\.parquet is a file, and .* needs a directory there"):
             lock_sink(sink_of(str(tmp_path / name)), tmp_path / "a.ledger", threading.Event())
+
+
+@pytest.mark.parametrize("kind", ["history.ndjson", "lake.parquet"])
+async def test_a_job_that_was_begun_without_rows_does_not_clear_away_those_of_another(
+    kind, server, tmp_path, monkeypatch
+):
+    """The other began at the same place when the first had gone, and was left before its end."""
+
+    async def run(ledger):
+        async with server.client(window=31) as client:
+            job = HistoryJob(
+                client,
+                server.profiles(),
+                str(tmp_path / kind),
+                ledger=tmp_path / ledger,
+                date_from=FIRST,
+                date_to=LAST,
+                commit_bytes=1,
+            )
+            async for _ in job.run():
+                pass
+
+    def full(*_):
+        raise SinkError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(sink_of(str(tmp_path / kind))), "write", full)
+        with pytest.raises(SinkError, match="the disk is full"):
+            await run("first.ledger")
+    with monkeypatch.context() as broken:
+        broken.setattr(type(sink_of(str(tmp_path / kind))), "finish", full)
+        with pytest.raises(SinkError, match="the disk is full"):
+            await run("second.ledger")
+    with pytest.raises(ConfigurationError, match=r"is there already|is not empty"):
+        await run("first.ledger")
+    await run("second.ledger")
+    assert verify(tmp_path / "second.ledger") == []
+    assert rows_in(str(tmp_path / kind)) == truth_of(server.histories, range(30), FIRST, LAST)
