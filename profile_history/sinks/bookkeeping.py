@@ -178,26 +178,23 @@ class Place:
         )
 
 
-def check_counts(place: str, batch: Batch, *, deleted: int, inserted: int, swallows: str = "") -> None:
+def check_counts(place: str, batch: Batch, *, inserted: int, kept: int = 0, swallows: str = "") -> None:
     """Compare what a database did with what it was told to do, before the transaction is committed.
 
     Args:
         place: The table, for messages.
         batch: What it was given.
-        deleted: How many rows of the units that the batch replaces it says it has deleted.
         inserted: How many rows of the batch it says it has taken.
+        kept: How many rows of the units that the batch replaces are still there.
         swallows: What in a database of this kind keeps rows from being stored or deleted without an error, if anything.
 
     Raises:
         SinkError: They differ.
     """
-    if deleted != (known := sum(stored.rows for stored in batch.replaced)):
+    if kept:
         raise SinkError(
-            f"{place} deleted {deleted} rows of the units that batch {batch.number} replaces, and the ledger counts "
-            f"{known}: somebody else has deleted or added some"
-            + (f", or {swallows} of the table keeps them" if swallows else "")
-            + "; `verify` names the units. Put the rows as they were, or begin a new job with another table; nothing "
-            "of the batch was stored"
+            f"{place} keeps {kept} rows of the units that batch {batch.number} replaces: {swallows} of the table does "
+            "not let them go; remove it, or begin a new job with another table. Nothing of the batch was stored"
         )
     if inserted != batch.rows:
         raise SinkError(

@@ -151,17 +151,16 @@ class DuckDBSink:
         """
         replaced = pa.table({"unit": pa.array([stored.unit for stored in batch.replaced], pa.int64())})
         table = _quoted(self.table)
-        deleted = inserted = 0
+        inserted = 0
         with self._transaction() as connection:
             if batch.replaced:
                 with _registered(connection, _REPLACED, replaced):
-                    query = f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})"
-                    ((deleted,),) = connection.execute(query).fetchall()
+                    connection.execute(f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})")
             if batch.units:
                 with _registered(connection, _INCOMING, batch.table):
                     query = f"INSERT INTO {table} ({_NAMES}) SELECT {_NAMES} FROM {_INCOMING}"
                     ((inserted,),) = connection.execute(query).fetchall()
-            check_counts(self.url, batch, deleted=deleted, inserted=inserted)
+            check_counts(self.url, batch, inserted=inserted)
             self._note(connection, batch.number)
         self._last = batch.number
         return Receipt()

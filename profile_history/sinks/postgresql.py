@@ -304,13 +304,14 @@ class PostgresSink:
         connection, session = self._session.connection, self._session
         table, jobs = session.identifier(session.table), session.identifier(self._job_table)
         replaced = [stored.unit for stored in batch.replaced]
-        deleted = 0
+        kept = 0
         with connection.transaction():
             if batch.units:
                 self._stage(batch)
             if batch.replaced:
                 query = sql.SQL("DELETE FROM {} WHERE unit = ANY(%s)").format(table)
-                deleted = connection.execute(query, [replaced]).rowcount
+                missing = sum(stored.rows for stored in batch.replaced) - connection.execute(query, [replaced]).rowcount
+                kept = self._kept(replaced, missing) if missing else 0
             query = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(table, _NAMES, _NAMES, _STAGING)
             said = connection.execute(query).rowcount
             # A rule may have put the rows elsewhere, and a trigger may have deleted them again.
@@ -318,12 +319,28 @@ class PostgresSink:
             units = [*replaced, *(unit.unit for unit in batch.units)]
             ((there,),) = connection.execute(query, [units]).fetchall()
             inserted = said if said != batch.rows else there
-            check_counts(self.url, batch, deleted=deleted, inserted=inserted, swallows=_SWALLOWS)
+            check_counts(self.url, batch, inserted=inserted, kept=kept, swallows=_SWALLOWS)
             query = sql.SQL("UPDATE {} SET last_batch = %s WHERE job = %s AND last_batch = %s").format(jobs)
             if connection.execute(query, [batch.number, self._job, self._last]).rowcount != 1:
                 raise SinkError(
                     f"{self.url}: the table {self._job_table} was changed by somebody else; nothing was written"
                 )
+
+    def _kept(self, units: list[int], missing: int) -> int:
+        """Return how many rows of some units the table did not let go.
+
+        Rows that somebody has deleted or added by hand are none of them: all that is left is to be gone. But rows that
+        row-level security hides are not seen, so where that is active those that are missing count.
+
+        Args:
+            units: Their numbers.
+            missing: How many rows more the ledger counts than were deleted; fewer than 0 if some were added.
+        """
+        table = self._session.identifier(self._session.table)
+        query = sql.SQL("SELECT (SELECT count(*) FROM {} WHERE unit = ANY(%s)), row_security_active(%s)").format(table)
+        name = table.as_string(self._session.connection)
+        ((there, hidden),) = self._session.connection.execute(query, [units, name]).fetchall()
+        return int(there or (max(0, missing) if hidden else 0))
 
     def _stage(self, batch: Batch) -> None:
         query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGING, _NAMES)
