@@ -211,6 +211,8 @@ assert profile_history.errors.HistoryError is HistoryError
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(printed) == {"profile_history", "profile_history.version"}
     assert set(profile_history.__all__) <= set(dir(profile_history))
+    # A wing is not imported by asking for it, as the core is; this one is there already.
+    assert profile_history.__getattr__("testing") is profile_history.testing
     with pytest.raises(AttributeError, match="module 'profile_history' has no attribute 'nothing'"):
         profile_history.nothing  # noqa: B018
     with pytest.raises(AttributeError, match="__nothing__"):

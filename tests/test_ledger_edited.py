@@ -19,7 +19,8 @@ from disks import quick_directory
 
 from profile_history import RetryPolicy
 from profile_history.cli import main
-from profile_history.jobs import HistoryJob, source_of
+from profile_history.jobs import HistoryJob, LedgerError, source_of
+from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import fingerprint
 from profile_history.jobs.states import Entry, Record, Status
 from profile_history.sinks import Part, Receipt, Stored
@@ -213,6 +214,84 @@ class Editor:
     def _connected(self, path):
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             yield connection
+
+
+PART = '{"name":"a","first":1,"last":1,"offset":0,"size":1,"rows":1,"checksum":""}'
+RECORD = '{"number":1,"ordinal":1,"window":{"date_from":"2024-01-01","date_to":"2024-01-02"},"status":1}'
+UNITS = "UPDATE units SET status = 0, {} WHERE number = 1"
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (UNITS.format("date_from = date_to + 1"), "the pending units cannot be read .day .* lies before day"),
+        (UNITS.format("date_to = 1000000"), "days 2024-01-01..4707-11-29 are not within those of the job"),
+        (UNITS.format("date_to = 10000000"), "the pending units cannot be read .Expected `int` <= "),
+        (UNITS.format("date_to = 'x'"), "the pending units cannot be read .Expected `int`, got `str`"),
+        ("UPDATE profiles SET profile = 'nobody'", "the pending units cannot be read .a profile is written MATCHING"),
+        ("UPDATE parts SET name = '../a'", "the list of files cannot be read .'../a' is no file of a sink"),
+        ("UPDATE parts SET last = first - 1", "the list of files cannot be read .batch 0 lies before batch 1"),
+        ("UPDATE job SET value = x'00' WHERE key = 'plan'", "its plan cannot be read .Expected `str`"),
+        ("DELETE FROM job WHERE key = 'id'", "its id cannot be read .Expected `str`, got `null`"),
+        (
+            "UPDATE job SET value = '{\"rows\":-1}' WHERE key = 'totals'",
+            "its totals cannot be read .Expected `int` >= 0",
+        ),
+        ("UPDATE job SET value = 5 WHERE key = 'home'", "its home cannot be read .Expected `str`, got `int`"),
+        ("PRAGMA user_version = 0", "is damaged: there is no version 0 of ledgers"),
+        ("PRAGMA user_version = 99", "is of version 99, and this program knows up to"),
+        ("PRAGMA application_id = 1", "is no ledger of a job"),
+        ("DROP TABLE units", "is damaged, or was changed by hand .no such table"),
+        (
+            "INSERT OR REPLACE INTO job VALUES ('publishing', '{\"added\":[{}]}')",
+            "the list of final files cannot be read",
+        ),
+        (
+            f"INSERT OR REPLACE INTO job VALUES ('publishing', '{{\"added\":[{PART.replace('1,', '-1,', 1)}]}}')",
+            "the list of final files cannot be read",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_ledger_is_named(jobs, tmp_path, edit, said):
+    """With what to do about it; nobody has to guess which of its values it is."""
+    ledger = Path(shutil.copy(jobs / "ndjson" / "history.ndjson.ledger", tmp_path))
+    with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute(edit)
+    with pytest.raises(LedgerError, match=said), Ledger(ledger) as opened:
+        _ = opened.plan, opened.job, opened.whereabouts, opened.publishing
+        opened.pending(0, 100)
+        list(opened.parts())
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ("{", "the last batch cannot be read"),
+        (RECORD.replace('"date_from":"2024-01-01",', ""), "a unit lacks a day"),
+        (RECORD.replace('"ordinal":1', '"ordinal":-1'), "Expected `int` >= 0"),
+        (RECORD.replace('"ordinal":1', '"ordinal":1,"checksum":1e19'), "the last batch cannot be read"),
+    ],
+)
+def test_what_a_database_was_given_last_is_read_with_care(jobs, tmp_path, record, said):
+    """It is written down as it stands, so it has to be what this program has noted."""
+    ledger = Path(shutil.copy(jobs / "duckdb" / "history.duckdb.ledger", tmp_path))
+    with Ledger(ledger) as opened:
+        entry = f'{{"batch":1,"records":[{record}]}}'
+        opened.connection.execute("INSERT OR REPLACE INTO job VALUES ('intent', ?)", (entry,))
+        with pytest.raises(LedgerError, match=said):
+            opened.recover(1)
+
+
+def test_a_plan_that_ends_before_it_begins_is_none(jobs, tmp_path):
+    """Also where its fingerprint is right."""
+    ledger = Path(shutil.copy(jobs / "ndjson" / "history.ndjson.ledger", tmp_path))
+    with Ledger(ledger) as opened:
+        text = opened.connection.execute("SELECT value FROM job WHERE key = 'plan'").fetchone()[0]
+        text = json.dumps({**json.loads(text), "date_to": "2023-12-31"})
+        for key, value in (("plan", text), ("plan_hash", fingerprint(text))):
+            opened.connection.execute("UPDATE job SET value = ? WHERE key = ?", (value, key))
+        with pytest.raises(LedgerError, match="its last day 2023-12-31 lies before its first one, 2024-01-01"):
+            _ = opened.plan
 
 
 COMMANDS = (

@@ -1,5 +1,6 @@
 """What a system without the modules of POSIX can do, on this one: imports of them by the package fail."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -7,6 +8,9 @@ import sys
 import pytest
 from test_cli import EMAILS, TOKEN, read_ndjson, truth
 
+from profile_history import jobs
+from profile_history.errors import UnsupportedSystem
+from profile_history.sinks import disk, extras, lock
 from profile_history.testing import HistoryServer
 
 # Only imports of our own: asyncio on this system needs some of them.
@@ -78,13 +82,64 @@ def test_programs_can_tell_and_the_rest_of_the_package_is_there():
     """The error is one of imports, and one of ours."""
     code = """
 import profile_history, profile_history.testing, profile_history.sinks, profile_history.arrow, profile_history.otel
+import profile_history.jobs.sources.cells
+assert not hasattr(profile_history.jobs, "nothing")
 assert profile_history.HistoryClient and profile_history.sinks.sink_of("x.ndjson")
 for kind in (ImportError, profile_history.ConfigurationError):
     try:
-        import profile_history.jobs
+        from profile_history.jobs import HistoryJob
     except kind as error:
         assert "file locks of Linux or macOS" in str(error)
     else:
         sys.exit("it was imported")
 """
     assert done(code=code) == (0, "", "")
+
+
+def copy_of(module, monkeypatch):
+    """The module as it is where there is no fcntl."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location(f"{module.__name__}_elsewhere", module.__file__)
+    made = importlib.util.module_from_spec(spec)
+    # Where attrs looks for the annotations of a class.
+    monkeypatch.setitem(sys.modules, spec.name, made)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_without_locks_there_are_no_jobs_and_files_are_synced_all_the_same(tmp_path, monkeypatch):
+    """The one module says so, and the other does what is left."""
+    with pytest.raises(UnsupportedSystem, match="file locks of Linux or macOS"):
+        copy_of(lock, monkeypatch)
+    elsewhere = copy_of(disk, monkeypatch)
+    with elsewhere.DISK.create(tmp_path / "a") as file:
+        file.write(b"x")
+        file.sync()
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_names_of_jobs_say_why_they_are_not_there(monkeypatch):
+    """And names that are nowhere are not there, as in any module."""
+
+    class Job:
+        """A module that cannot be imported from."""
+
+        def __getattr__(self, name):
+            raise UnsupportedSystem("no locks")
+
+    monkeypatch.setitem(sys.modules, "profile_history.jobs.job", Job())
+    elsewhere = copy_of(jobs, monkeypatch)
+    with pytest.raises(UnsupportedSystem, match=r"^no locks$"):
+        elsewhere.HistoryJob  # noqa: B018
+    assert not hasattr(elsewhere, "nothing")
+
+
+def test_a_sink_that_needs_locks_is_not_taken_for_one_that_lacks_a_library(monkeypatch):
+    """No package would help."""
+
+    def fails(_):
+        raise UnsupportedSystem("no locks")
+
+    monkeypatch.setattr(extras.importlib, "import_module", fails)
+    with pytest.raises(UnsupportedSystem, match=r"^no locks$"):
+        extras.needed("profile_history.sinks.duckdb", "duckdb")

@@ -98,7 +98,7 @@ def test_a_server_that_cannot_be_written_is_said(postgres, odd, monkeypatch):
     class Books:
         """A job that has just begun."""
 
-        job, last_batch = "j", 0
+        job, last_batch, location = "j", 0, "job.ledger"
 
     with pytest.raises(SinkError, match="read-only transaction; the server is a standby, or read only: name one that"):
         PostgresSink(odd, "history").open(Books(), new=True)

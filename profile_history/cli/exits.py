@@ -70,7 +70,7 @@ def of(error: BaseException) -> int:
 def _of_job(error: HistoryError) -> int:
     # What was never imported was never raised, and most commands never import it.
     jobs = sys.modules.get("profile_history.jobs")
-    if jobs is None:
+    if jobs is None or "profile_history.jobs.job" not in sys.modules:
         return SOME_FAILED
     if isinstance(error, jobs.JobHeld):
         return TRY_LATER
