@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -350,3 +351,16 @@ def test_what_to_type_is_likely_to_be_meant(tmp_path):
     assert Whereabouts(Path("-x.ledger"), None, None, "postgresql://h/d?table=t").command("resume") == (
         "profile-history resume ./-x.ledger --into 'postgresql://h/d?table=t'"
     )
+
+
+@pytest.mark.parametrize("name", ["directory", "fifo", "x" * 300, "."])
+def test_what_is_no_file_can_be_no_ledger(tmp_path, monkeypatch, name):
+    """It is said before anything is made beside it, and nothing is waited for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(
+        ConfigurationError, match=r"and no ledger; name the file of one|can be no ledger \(File name too"
+    ):
+        status_of(name)
+    assert {path.name for path in tmp_path.iterdir()} == {"directory", "fifo"}

@@ -137,14 +137,15 @@ def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
         LedgerError: It is no ledger, of a newer version, or damaged.
     """
     log = path.with_name(f"{path.name}-wal")
-    with tempfile.TemporaryDirectory(prefix="profile-history-") as directory:
+    with contextlib.ExitStack() as stack:
         if not log.exists():
             options, place = "mode=ro&immutable=1", path
         elif os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
             options, place = "mode=ro", path
         else:
-            options, place = "mode=rw", Path(directory, path.name)
             with _copying(path):
+                directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="profile-history-"))
+                options, place = "mode=rw", Path(directory, path.name)
                 for source in (path, log):
                     shutil.copyfile(source, place.with_name(source.name))
         with _connecting(place, options) as connection:
