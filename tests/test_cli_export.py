@@ -452,7 +452,7 @@ class TestSignals:
         return codes
 
     @linux
-    @pytest.mark.parametrize("into", ["history.ndjson", "lake.parquet"])
+    @pytest.mark.parametrize("into", ["history.ndjson", pytest.param("lake.parquet", marks=pytest.mark.full)])
     def test_sigint_at_random_moments_loses_and_doubles_nothing(self, server, into):
         """Five times: gone within five seconds with code 130, and in the end exactly the truth."""
         assert self.interrupted(server, into, 5, random.Random(7)) == [130] * 5

@@ -29,7 +29,7 @@ from profile_history.testing import HistoryServer
 NAMES = FULL_SCHEMA.names
 COLUMNS = ", ".join(f'"{name}"' for name in NAMES)
 QUIET = {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "CRITICAL"}
-SOON = {"deleted", "merged"}
+SOON = {"merged"}
 CRASH = Path(__file__).with_name("dltcrash.py")
 
 
