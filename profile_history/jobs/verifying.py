@@ -64,6 +64,7 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
         LedgerError: The ledger cannot be used.
         SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
     """
+    sink = hidden(sink) if isinstance(sink, str) else sink
     return verification_of(ledger, sink).differences
 
 
