@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from test_cli import EMAILS, PROGRAM, TOKEN, read_ndjson, run, started, truth, until  # noqa: F401 (one is a fixture)
 
+from profile_history import ConfigurationError
 from profile_history.cli import actions, app, main
+from profile_history.jobs import source_of
 from profile_history.testing import HistoryServer
 
 SCRIPT = [str(Path(sys.executable).with_name("profile-history"))]
@@ -236,6 +238,13 @@ class TestPlaces:
         """Whatever it is."""
         code, out, err = run(command, job)
         assert (code, out, len(err.splitlines())) == (2, "", 1)
+
+    def test_a_word_with_the_character_0_is_refused(self, run):  # noqa: F811
+        """No process can be given one, but a program can call `main` with it, or name it as a file of profiles."""
+        code, out, err = run("export", "a\0b.csv", "--into", "x.ndjson")
+        assert (code, out, "holds the character 0" in err) == (2, "", True)
+        with pytest.raises(ConfigurationError, match="is no path of a file: it holds the character 0"):
+            source_of("a\0b.csv", matching="email")
 
     def test_a_look_back_of_ages_is_refused_before_anything_is_written(self, run):  # noqa: F811
         """It would reach beyond the calendar."""

@@ -71,6 +71,9 @@ def run(arguments: Sequence[str]) -> int:
     options = words[: words.index("--")] if "--" in words else words
     whole = FLAG in options
     try:
+        if any("\0" in word for word in words):
+            # A process cannot be given it, but `main` can.
+            raise ConfigurationError("a word of the command line holds the character 0, which no name has")
         if any(word.partition("=")[0] == "--token" for word in options):
             raise ConfigurationError("there is no --token, since others could read it; use --token-file")
         check_words(words)

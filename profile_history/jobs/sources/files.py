@@ -49,8 +49,10 @@ class File:
         """Looks for it.
 
         Raises:
-            ConfigurationError: It is not there, or is a directory.
+            ConfigurationError: It is not there, or is a directory, or its name can be none.
         """
+        if "\0" in str(self.path):
+            raise ConfigurationError(f"{str(self.path)!r} is no path of a file: it holds the character 0")
         try:
             if self.path.is_dir():
                 raise ConfigurationError(f"{self.path} is a directory; pass one of its files")
