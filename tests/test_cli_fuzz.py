@@ -323,6 +323,7 @@ def test_any_command_line_ends_with_a_documented_code(world, server, monkeypatch
     assert not wrong, "\n\n".join(wrong)
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.full)])
 def test_so_it_does_as_a_process(world, server, times):
     """With a real command line, and no stdin."""
