@@ -14,7 +14,12 @@ from jobtruth import rows_in, truth_of
 from profile_history import HistoryClient, Profile
 from profile_history._text import storable
 from profile_history.jobs import HistoryJob
+from profile_history.jobs.gathering import Gathered
+from profile_history.jobs.states import Planned, Quarantined, Record, Status
 from profile_history.sinks import sink_of
+from profile_history.sinks.base import Refused, Stored, UnitRows
+from profile_history.sinks.ndjson import NdjsonSink
+from profile_history.windows import Window
 
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2024, 12, 31)
 SINKS = ["history.ndjson", "history.csv", "lake.parquet", "history.duckdb"]
@@ -65,6 +70,56 @@ def stumbling(monkeypatch):
         return sink
 
     return make
+
+
+def test_what_is_gathered_is_split_by_profiles_with_all_that_belongs_to_each():
+    """Also what is left of a unit, what it replaces, and its quarantined rows."""
+    day, whole = Window(dt.date(2024, 1, 2), dt.date(2024, 1, 2)), Window(dt.date(2024, 1, 1), dt.date(2024, 1, 2))
+    profiles = [Profile.email(f"{number}@example.com") for number in (1, 2)]
+    planned = [
+        Planned(profiles[0], whole, 1, 1),
+        Planned(profiles[1], whole, 2, 2, replaces=(Stored(3, 1, 0, 4),)),
+    ]
+    gathered = Gathered(
+        rows=[UnitRows(4, str(profiles[0]), raw=[b"{}"])],
+        records=[Record(4, 1, day, Status.DONE), Record(2, 2, whole, Status.EMPTY, planned=True)],
+        rests={1: Window(dt.date(2024, 1, 1), dt.date(2024, 1, 1))},
+        replaced=[Stored(3, 1, 0, 4)],
+        quarantined=[Quarantined(4, "odd", b"{"), Quarantined(2, "odd", b"}")],
+        planned={unit.number: unit for unit in planned},
+    )
+    first, second = gathered.split()
+    assert (first.rows, first.records, first.rests) == (gathered.rows, gathered.records[:1], gathered.rests)
+    assert (first.replaced, first.quarantined) == ([], gathered.quarantined[:1])
+    assert (second.rows, second.records, second.rests) == ([], gathered.records[1:], {})
+    assert (second.replaced, second.quarantined) == (gathered.replaced, gathered.quarantined[1:])
+    failed = second.failed("no")
+    assert (failed.replaced, [record.window for record in failed.records]) == ([], [whole])
+
+
+async def test_rows_that_a_sink_refuses_are_quarantined_and_the_others_of_their_units_are_stored(
+    server, tmp_path, monkeypatch
+):
+    """A unit of refused rows only is stored without any."""
+    refusing = server.profile(next(n for n in range(30) if len(list(server.histories.rows(n, "seed"))) > 3))
+
+    def check(_, batch):
+        return [
+            Refused(unit.unit, place, "I do not like it", row)
+            for unit in batch.units
+            for place, row in enumerate(unit.raw)
+            if unit.profile == str(refusing)
+        ]
+
+    monkeypatch.setattr(NdjsonSink, "check", check)
+    async with server.client() as client:
+        job = job_of(client, tmp_path, server.profiles(), NdjsonSink(tmp_path / "history.ndjson"))
+        progress = await ran(job)
+        assert await job.verify() == []
+    number = server.histories.find(refusing.body())
+    assert progress.quarantined == len(list(server.histories.rows(number, "seed")))
+    there = [other for other in range(30) if other != number]
+    assert rows_in(str(tmp_path / "history.ndjson")) == truth_of(server.histories, there, FIRST, LAST)
 
 
 @pytest.mark.parametrize("method", ["check", "write"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
@@ -39,7 +40,8 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
+        # After a commit that failed there may be nothing to roll back.
+        with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
 

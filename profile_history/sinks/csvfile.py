@@ -76,7 +76,7 @@ class _Cells:
     headings = (_heading(FULL_SCHEMA.names), _heading(FIRST_SCHEMA.names))
 
     def adopt(self, heading: bytes) -> None:
-        self._names = next(schema.names for schema in (FULL_SCHEMA, FIRST_SCHEMA) if _heading(schema.names) == heading)
+        self._names = {_heading(schema.names): schema.names for schema in (FULL_SCHEMA, FIRST_SCHEMA)}[heading]
 
     def encode(self, batch: Batch) -> list[bytes]:
         columns = [self._column(batch.table[name]) for name in self._names]
