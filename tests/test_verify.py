@@ -21,6 +21,7 @@ from profile_history.jobs.planning import plan_job
 from profile_history.jobs.sources import MemorySource
 from profile_history.jobs.states import Entry, Record, Status
 from profile_history.sinks import Receipt, SinkError, sink_of
+from profile_history.sinks import lock as lock_module
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 
@@ -178,8 +179,9 @@ async def test_a_database_that_cannot_be_opened_says_nothing_of_what_it_holds(se
     assert "is gone, and " in said
 
 
-async def test_while_a_job_works_it_is_not_verified_and_the_other_way_round(server):
-    """A start during the reading is turned away; two may read at once."""
+async def test_while_a_job_works_it_is_not_verified_and_the_other_way_round(server, monkeypatch):
+    """A start waits for the reading to end, and not for ever; two may read at once."""
+    monkeypatch.setattr(lock_module, "_ASKING_PATIENCE", 0.05)
     ledger = await exported(server, "history.ndjson")
     lock = JobLock(ledger)
     lock.acquire()
