@@ -155,7 +155,7 @@ async def test_a_run_that_was_left_by_break_is_waited_for_by_the_next_start(serv
     """Fifty times at once, while planning, fetching or committing, and not one row is lost or doubled."""
     monkeypatch.setattr(job, "_PROGRESS_INTERVAL", 0.01)
     server.behaviour = Behaviour(latency=0.02)
-    async with server.client(window=30) as client:
+    async with server.client(window=7) as client:
         for number in range(50):
             async for progress in job_of(client, tmp_path, server.profiles()).run():
                 if number % 2 == 0 or progress.settled_here:
