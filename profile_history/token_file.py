@@ -36,13 +36,13 @@ class FileToken(Token):
         ConfigurationError: It cannot be read, others could have written it, or it holds no token.
     """
 
-    __slots__ = ("_last_reading", "_lock", "_path")
+    __slots__ = ("_lock", "_path", "_readings")
 
     def __init__(self, path: Path) -> None:
         super().__init__(read_token(path))
         self._path = path
         self._lock = asyncio.Lock()
-        self._last_reading = float("-inf")
+        self._readings = 0
 
     async def renew(self, generation: int) -> bool:
         """Read the file again, once for all requests that were refused by then.
@@ -56,11 +56,11 @@ class FileToken(Token):
         Raises:
             ConfigurationError: The file cannot be read any more, or holds no token.
         """
-        clock = asyncio.get_running_loop().time
-        refused_at = clock()
+        # No clock: that of uvloop stands still for a millisecond, in which the file may be read several times.
+        known = self._readings
         async with self._lock:
-            if generation == self.generation and self._last_reading <= refused_at:
-                self._last_reading = clock()
+            if generation == self.generation and self._readings == known:
+                self._readings += 1
                 self.replace(await in_thread(read_token, self._path))
         return generation != self.generation
 

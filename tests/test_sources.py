@@ -947,3 +947,9 @@ def test_a_long_file_takes_no_more_memory_than_a_short_one(file):
         assert count == size
         peaks.append(held)
     assert peaks[1] - peaks[0] < 1_000_000
+
+
+def test_a_path_with_the_character_0_names_no_file():
+    """The system would refuse it with an error of its own."""
+    with pytest.raises(ConfigurationError, match="is no path of a file: it holds the character 0"):
+        source_of("a\0b.csv", matching="email")
