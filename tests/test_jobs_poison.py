@@ -97,6 +97,27 @@ def test_what_is_gathered_is_split_by_profiles_with_all_that_belongs_to_each():
     assert (failed.replaced, [record.window for record in failed.records]) == ([], [whole])
 
 
+def test_a_unit_beside_one_that_replaces_fails_as_well_and_does_not_stay_pending():
+    """Both are of one profile: a unit that failed before, and its recent days."""
+    profile = Profile.email("john@example.com")
+    early, recent = Window(FIRST, dt.date(2023, 6, 30)), Window(dt.date(2024, 12, 29), LAST)
+    planned = [Planned(profile, early, 1, 1), Planned(profile, recent, 2, 1, replaces=(Stored(3, 1, 0, 4),))]
+    gathered = Gathered(
+        records=[
+            Record(1, 1, early, Status.DONE, planned=True),
+            Record(5, 1, Window(dt.date(2024, 12, 31), LAST), Status.PROVISIONAL),
+            Record(2, 1, Window(dt.date(2024, 12, 29), dt.date(2024, 12, 30)), Status.DONE, planned=True),
+        ],
+        planned={unit.number: unit for unit in planned},
+    )
+    failed = gathered.failed("no").records
+    assert [(record.number, record.window, record.planned) for record in failed] == [
+        (2, recent, True),
+        (1, early, True),
+    ]
+    assert {record.status for record in failed} == {Status.FAILED}
+
+
 async def test_rows_that_a_sink_refuses_are_quarantined_and_the_others_of_their_units_are_stored(
     server, tmp_path, monkeypatch
 ):

@@ -73,7 +73,6 @@ class Gathered:
         """
         attempts = sum(record.attempts for record in self.records)
         replacing = [unit for unit in self.planned.values() if unit.replaces]
-        whole = {unit.ordinal for unit in replacing}
         records = [
             Record(unit.number, unit.ordinal, unit.window, Status.FAILED, 0, attempts, reason, planned=True)
             for unit in replacing
@@ -81,7 +80,10 @@ class Gathered:
         records += [
             attrs.evolve(record, status=Status.FAILED, rows=0, reason=reason)
             for record in self.records
-            if record.ordinal not in whole
+            # The windows of one profile's pending units are disjoint, so the first day tells whose part it is.
+            if not any(
+                unit.ordinal == record.ordinal and unit.window.holds(closed(record.window)[0]) for unit in replacing
+            )
         ]
         return Gathered(records=records, rests=self.rests, planned=self.planned)
 
