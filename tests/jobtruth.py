@@ -88,7 +88,7 @@ def differences_after_a_start(ledger, sink):
     keeper = Keeper(Path(ledger), threading.Event())
     try:
         keeper.open(None, None, sink_of(sink) if isinstance(sink, str) else sink)
-        return keeper.verify() + [one for one in before if not any(left in one for left in LEFT)]
+        return list(keeper.sink.verify()) + [one for one in before if not any(left in one for left in LEFT)]
     finally:
         keeper.close()
 

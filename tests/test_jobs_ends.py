@@ -81,7 +81,7 @@ def test_the_end_of_a_night_takes_time_in_proportion_to_what_it_replaced(sink, t
     for units in (2_000, 16_000):
         keeper = replaced_job(tmp_path / str(units), sink, units)
         took[units] = seconds_of(keeper.finish)
-        assert keeper.verify() == []
+        assert list(keeper.sink.verify()) == []
         assert keeper.ledger.totals.rows == units * ROWS
         keeper.close()
     assert took[16_000] < 20 * max(took[2_000], 0.1)
@@ -113,7 +113,7 @@ def test_a_hundred_thousand_replaced_units_end_soon_and_can_be_interrupted(sink,
         keeper.close()
         keeper = opened(path)
     keeper.finish()
-    assert keeper.verify() == []
+    assert list(keeper.sink.verify()) == []
     assert keeper.ledger.totals.rows == units * ROWS
     keeper.close()
     print(

@@ -277,7 +277,7 @@ class JobMachine(RuleBasedStateMachine):
         self.keeper.finish()
         self.the_sink_holds_what_the_model_says()
         assert self.model == self.served.all(self.last)
-        assert self.keeper.verify() == []
+        assert list(self.keeper.sink.verify()) == []
         self._nothing_lies_about()
         assert Counter(dict(self._read_back())) == _counted(self.model)
         self.keeper.close()

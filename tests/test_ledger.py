@@ -128,7 +128,7 @@ def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tm
         keeper.close()
         keeper = keeper_of(path)
         assert keeper.ledger.publishing is None
-        assert keeper.verify() == []
+        assert list(keeper.sink.verify()) == []
         keeper.close()
         assert {entry.name for entry in tmp_path.iterdir()} == {
             *("history.ndjson", ".history.ndjson.lock"),

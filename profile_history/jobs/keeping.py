@@ -258,10 +258,6 @@ class Keeper:
         """Writes the lists of rejects and of quarantined rows beside the ledger."""
         write_lists(self.ledger)
 
-    def verify(self) -> list[str]:
-        """Reads the sink back, and says what differs from the ledger."""
-        return list(self.sink.verify())
-
     def close(self) -> None:
         """Let go of everything; safe to call twice."""
         try:
