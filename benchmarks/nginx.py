@@ -13,7 +13,7 @@ from typing import Self
 
 from benchmarks import machine
 from benchmarks.bodies import Body, Prepared, prepare
-from profile_history.protocol import PATH
+from profile_history._protocol.requests import PATH
 
 # A file is no answer to POST, says nginx; its page for that error is the file. With tcp_nopush the end of an answer now
 # and then waits 40 ms for an acknowledgement.

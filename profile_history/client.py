@@ -18,6 +18,7 @@ import attrs
 import yarl
 
 from profile_history import settings
+from profile_history._protocol.requests import Requests
 from profile_history.assembly import Options, Shared
 from profile_history.checks import check_flag, check_number, choice, expect
 from profile_history.decoding import EVENTS
@@ -29,7 +30,6 @@ from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.pacing import Pace, Pacer
 from profile_history.profiles import Profile
-from profile_history.protocol import Requests
 from profile_history.reading import OnError, Reader
 from profile_history.retrying import Retrier
 from profile_history.running import Profiles, Run, Units

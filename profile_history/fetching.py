@@ -11,8 +11,10 @@ from typing import TypeAlias
 
 import attrs
 
+from profile_history._protocol.envelope import Rows
+from profile_history._protocol.requests import Requests
+from profile_history._protocol.responses import Reply, reading
 from profile_history.capping import RowCounts
-from profile_history.envelope import Rows
 from profile_history.errors import (
     ApiError,
     AttemptTimeout,
@@ -29,7 +31,6 @@ from profile_history.observing import AttemptEnded, AttemptStarted, Observer, Re
 from profile_history.options import Limits, Timeouts
 from profile_history.pacing import Pacer, Ticket, Verdict
 from profile_history.profiles import Profile
-from profile_history.protocol import Reply, Requests, reading
 from profile_history.retrying import Effort, Retrier
 from profile_history.secrecy import SecretBytes, Token
 from profile_history.stats import Stats

@@ -16,8 +16,8 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import attrs
 import msgspec
 
+from profile_history._protocol.chunking import split_rows
 from profile_history.actions import Action
-from profile_history.cutting import split_rows
 from profile_history.decoding import decode_leniently
 from profile_history.errors import DecodeError
 from profile_history.events import Event, Integer, with_db_id

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from profile_history.cutting import split_rows
+from profile_history._protocol.chunking import split_rows
 from profile_history.errors import DecodeError
 from profile_history.labels import Stamp, has_long_label, read_datetime
 from profile_history.members import load_row

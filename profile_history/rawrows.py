@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from profile_history.cutting import split_rows
+from profile_history._protocol.chunking import split_rows
 from profile_history.labels import RowStamp, Stamp, read_datetime, read_stamps
 from profile_history.lanes import Batch, Lane, read_rows
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import attrs
 
 from profile_history import turns
-from profile_history.envelope import Rows
+from profile_history._protocol.envelope import Rows
 from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
 from profile_history.fetching import Fetcher
 from profile_history.memory import NoRoom

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import attrs
 
-from profile_history.envelope import Rows
+from profile_history._protocol.envelope import Rows
 from profile_history.errors import HistoryError
 from profile_history.fetching import Task
 from profile_history.memory import Allowance, Lease

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from profile_history._protocol.requests import PATH
 from profile_history.checks import MOST, check_flag, shown
 from profile_history.errors import ConfigurationError
-from profile_history.protocol import PATH
 from profile_history.secrecy import SecretText, Token
 from profile_history.token_file import FileToken
 

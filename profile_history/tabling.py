@@ -7,6 +7,8 @@ from typing import Self, TypeAlias, cast
 
 import attrs
 
+from profile_history._protocol.chunking import Chunk
+from profile_history._protocol.envelope import Rows
 from profile_history.arranging import (
     Labelled,
     Span,
@@ -15,8 +17,6 @@ from profile_history.arranging import (
     follow_one_another_backwards,
 )
 from profile_history.columns import Piece, piece_of
-from profile_history.cutting import Chunk
-from profile_history.envelope import Rows
 from profile_history.flatrows import Columns, FlatRow, ShortRow, columns_of, decode_rows
 from profile_history.labels import has_long_label
 from profile_history.unpacking import Owners, Unpacking

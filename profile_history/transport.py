@@ -17,6 +17,7 @@ import aiohttp
 import attrs
 import yarl
 
+from profile_history._protocol.responses import Reply
 from profile_history.errors import (
     AttemptTimeout,
     ConnectionFailed,
@@ -31,7 +32,6 @@ from profile_history.errors import (
 )
 from profile_history.loops import running_loop
 from profile_history.options import Timeouts
-from profile_history.protocol import Reply
 from profile_history.secrecy import SecretBytes, SecretText, Token
 from profile_history.version import __version__
 

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from profile_history._protocol.chunking import Chunk
+from profile_history._protocol.envelope import Rows
 from profile_history.arranging import (
     Labelled,
     Span,
@@ -18,8 +20,6 @@ from profile_history.arranging import (
     follow_one_another,
     follow_one_another_backwards,
 )
-from profile_history.cutting import Chunk
-from profile_history.envelope import Rows
 from profile_history.errors import DecodeError, ResponseError
 from profile_history.labels import Stamp, read_stamps
 from profile_history.lanes import Batch, Lane, Quarantined

@@ -2,8 +2,8 @@
 
 import attrs
 
-from profile_history.cutting import verified
-from profile_history.envelope import Rows
+from profile_history._protocol.chunking import verified
+from profile_history._protocol.envelope import Rows
 from profile_history.flatrows import FLAT
 from profile_history.sinks.base import Batch, Stored, UnitRows, checksums_of
 from profile_history.tabling import tabled

@@ -37,10 +37,10 @@ from profile_history import (
     flatrows,
     tabling,
 )
+from profile_history._protocol.chunking import verified
+from profile_history._protocol.envelope import Rows
 from profile_history.columns import Gathering
-from profile_history.cutting import verified
 from profile_history.decoding import EVENTS
-from profile_history.envelope import Rows
 from profile_history.flatrows import FLAT
 from profile_history.testing import Behaviour, Fault, FaultPlan
 from profile_history.threads import in_thread

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history import DecodeError, ResponseError, TruncatedResponse, cutting, envelope
-from profile_history.cutting import SLICE, split_rows
-from profile_history.envelope import BOM, read_envelope
+from profile_history import DecodeError, ResponseError, TruncatedResponse
+from profile_history._protocol import chunking, envelope
+from profile_history._protocol.chunking import SLICE, split_rows
+from profile_history._protocol.envelope import BOM, read_envelope
 
 NASTY = ['},{"action"', "]", '"data":[', '"', "\\", '\\"}],"error":0}', "é я € 😀", "{", ""]
 TEXT = st.sampled_from(NASTY) | st.text(max_size=8)
@@ -77,7 +78,7 @@ def verified_in_pieces(body, slice_size, pieces):
     def drive():
         found.append((yield from read_envelope(first, deque(rest))))
 
-    with mock.patch.object(envelope, "SLICE", slice_size), mock.patch.object(cutting, "SLICE", slice_size):
+    with mock.patch.object(envelope, "SLICE", slice_size), mock.patch.object(chunking, "SLICE", slice_size):
         steps = sum(1 for _ in drive())
     return found[0], steps
 

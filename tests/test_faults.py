@@ -21,7 +21,7 @@ import brotli
 import pytest
 
 from profile_history import Window
-from profile_history.protocol import PATH
+from profile_history._protocol.requests import PATH
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, encodings, listening
 from profile_history.testing.api import Answer
 from profile_history.testing.faults import Stage, together

@@ -24,9 +24,9 @@ from profile_history import (
     Timeouts,
     Window,
 )
-from profile_history.envelope import Envelope
+from profile_history._protocol.envelope import Envelope
+from profile_history._protocol.responses import Reply, reading
 from profile_history.fetching import Task
-from profile_history.protocol import Reply, reading
 from profile_history.secrecy import SecretBytes, SecretText, Token
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import ConfigurationError, settings
-from profile_history.protocol import PATH
+from profile_history._protocol.requests import PATH
 from profile_history.secrecy import SecretBytes, Token
 
 SECRET = "hunter2-hunter2"

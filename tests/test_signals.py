@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from test_cli import EMAILS, ESCAPE, PROGRAM, TOKEN, Terminal, read_ndjson, started, truth, until
 
-from profile_history.protocol import PATH
+from profile_history._protocol.requests import PATH
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 INT, TERM = signal.SIGINT, signal.SIGTERM

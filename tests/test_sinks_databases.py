@@ -26,8 +26,8 @@ from pgproxy import Proxy
 from postgres import USER
 
 from profile_history import ConfigurationError, Profile, UsageError, Window
-from profile_history.cutting import verified
-from profile_history.envelope import Rows
+from profile_history._protocol.chunking import verified
+from profile_history._protocol.envelope import Rows
 from profile_history.flatrows import FLAT
 from profile_history.sinks.base import Batch, SinkError, Stored, UnitRows
 from profile_history.sinks.bookkeeping import COLUMNS

@@ -30,7 +30,7 @@ from profile_history import (
     UsageError,
     Window,
 )
-from profile_history.envelope import SLICE
+from profile_history._protocol.envelope import SLICE
 from profile_history.running import Run
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 from profile_history.transport import Transport

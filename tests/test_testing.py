@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import Profile, RetryPolicy
+from profile_history._protocol.requests import PATH
 from profile_history.profiles import Matching
-from profile_history.protocol import PATH
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, LoggedRequest, Unfolding
 from profile_history.testing.histories import events_of
 

@@ -15,10 +15,11 @@ import yarl
 from rawserver import head, raw_server
 
 from profile_history import HistoryError, Timeouts
-from profile_history.cutting import split_rows
-from profile_history.envelope import Rows
+from profile_history._protocol.chunking import split_rows
+from profile_history._protocol.envelope import Rows
+from profile_history._protocol.requests import PATH
+from profile_history._protocol.responses import reading
 from profile_history.errors import Kind
-from profile_history.protocol import PATH, reading
 from profile_history.secrecy import SecretBytes, Token
 from profile_history.transport import Transport
 from profile_history.turns import Turns

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import DecodeError, ResponseError, Window, unpacking
-from profile_history.cutting import verified
+from profile_history._protocol.chunking import verified
+from profile_history._protocol.envelope import Rows
 from profile_history.decoding import EVENTS
-from profile_history.envelope import Rows
 from profile_history.labels import read_datetime
 from profile_history.lanes import Lane
 from profile_history.rawrows import RAW

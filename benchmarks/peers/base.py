@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from benchmarks.rounds import percentile
 from benchmarks.sides import Site
-from profile_history.protocol import PATH
+from profile_history._protocol.requests import PATH
 
 TOKEN = "loopback-token"
 REQUEST = {"format": "json", "list_id": 20, "token": TOKEN, "matching": "email", "email": "user1@example.com"}

@@ -14,7 +14,7 @@ from dlt.sources.helpers.requests import Client
 from dlt.sources.rest_api import rest_api_source
 
 from benchmarks.peers.base import REQUEST, Peer
-from profile_history.protocol import PATH
+from profile_history._protocol.requests import PATH
 
 
 class RestApi(Peer):

@@ -16,7 +16,7 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.pagination import BaseAPIPaginator, SinglePagePaginator
 
 from benchmarks.peers.base import REQUEST, Peer
-from profile_history.protocol import PATH
+from profile_history._protocol.requests import PATH
 
 
 class HistoryStream(RESTStream[Any]):

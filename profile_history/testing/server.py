@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from profile_history._protocol.requests import PATH
 from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
 from profile_history.events import Event
 from profile_history.profiles import Matching, Profile
-from profile_history.protocol import PATH
 from profile_history.testing.api import Answer, Behaviour, answer, error_answer, known_rows
 from profile_history.testing.faults import Fault, together
 from profile_history.testing.histories import Histories, events_of

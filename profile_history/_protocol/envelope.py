@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from profile_history.cutting import SLICE, Chunk, cut, cut_ahead, verified
+from profile_history._protocol.chunking import SLICE, Chunk, cut, cut_ahead, verified
 from profile_history.errors import DecodeError, TruncatedResponse
 
 _OUTLINE_LIMIT = 1024 * 1024

@@ -1,4 +1,4 @@
-"""The API's rules: what a request says, what counts as success, and what each error means. No I/O."""
+"""Verify responses: what counts as success, and what everything else is reported as. No I/O."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import datetime as dt
 import re
 from collections import deque
 from collections.abc import Generator, Mapping
-from typing import Literal
 
 import attrs
-import msgspec
 
+from profile_history._protocol.envelope import BOM, Envelope, Rows, read_envelope
+from profile_history._protocol.error_rules import RULES_BY_CODE, RULES_BY_STATUS
 from profile_history._text import storable
-from profile_history.envelope import BOM, Envelope, Rows, read_envelope
 from profile_history.errors import (
     ApiError,
     AuthenticationError,
@@ -23,11 +22,7 @@ from profile_history.errors import (
     TruncatedResponse,
     UnexpectedRedirect,
 )
-from profile_history.profiles import Profile
-from profile_history.secrecy import SecretBytes, Token
-from profile_history.windows import Window
-
-PATH = "/api/v1.1/subscribers/history_get"
+from profile_history.secrecy import Token
 
 _TEXT_LIMIT = 500
 _SNIPPET_LIMIT = 120
@@ -40,56 +35,6 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _HTTP_DATE = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (" + "|".join(_MONTHS) + r") (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
 )
-
-
-@attrs.frozen
-class ErrorRule:
-    """What one number means, as the `error` of an answer or as its HTTP status.
-
-    Attributes:
-        number: The code or status.
-        kind: What to do about it.
-        as_code: Whether it is known as a value of `error`.
-        as_status: Whether it is known as an HTTP status.
-        hint: What to tell the user, in a few words.
-    """
-
-    number: int
-    kind: Kind
-    as_code: bool
-    as_status: bool
-    hint: str
-
-
-# The vendor documents the codes 400 to 403; the others are HTTP's own meanings (RFC 9110, RFC 6585), which an
-# `error` may repeat; 520 to 524 are those of Cloudflare's gateways. A number that is not here is not tried again:
-# nobody knows what a repetition would do.
-ERROR_RULES: tuple[ErrorRule, ...] = (
-    ErrorRule(400, Kind.CALLER, True, True, "the request is incorrect"),
-    ErrorRule(401, Kind.AUTH, True, True, "the token is missing or wrong"),
-    ErrorRule(402, Kind.CALLER, True, True, "the tariff's limit is reached"),
-    ErrorRule(403, Kind.AUTH, True, True, "the token has no right to this database"),
-    ErrorRule(404, Kind.CALLER, False, True, "nothing is at this address; check the base URL"),
-    ErrorRule(405, Kind.CALLER, False, True, "this address takes no POST; check the base URL"),
-    ErrorRule(408, Kind.TRANSIENT, True, True, "the server gave up waiting for the request"),
-    ErrorRule(409, Kind.CALLER, False, True, "the request conflicts with another"),
-    ErrorRule(413, Kind.CALLER, True, True, "too much was asked for at once; ask for fewer days"),
-    ErrorRule(422, Kind.CALLER, False, True, "the request is incorrect"),
-    ErrorRule(425, Kind.TRANSIENT, False, True, "the server refused an early request"),
-    ErrorRule(429, Kind.THROTTLED, True, True, "there are too many requests"),
-    ErrorRule(500, Kind.TRANSIENT, True, True, "the server failed"),
-    ErrorRule(502, Kind.TRANSIENT, True, True, "the server behind the gateway failed"),
-    ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable"),
-    ErrorRule(504, Kind.TRANSIENT, True, True, "the server behind the gateway took too long; ask for fewer days"),
-    ErrorRule(520, Kind.TRANSIENT, False, True, "the server gave the gateway an odd answer"),
-    ErrorRule(521, Kind.TRANSIENT, False, True, "the server refused the gateway's connection"),
-    ErrorRule(522, Kind.TRANSIENT, False, True, "the gateway could not connect to the server in time"),
-    ErrorRule(523, Kind.TRANSIENT, False, True, "the gateway found no way to the server"),
-    ErrorRule(524, Kind.TRANSIENT, False, True, "the server took too long for the gateway; ask for fewer days"),
-)
-
-_BY_CODE = {rule.number: rule for rule in ERROR_RULES if rule.as_code}
-_BY_STATUS = {rule.number: rule for rule in ERROR_RULES if rule.as_status}
 
 
 @attrs.frozen
@@ -114,34 +59,6 @@ class Reply:
     def size(self) -> int:
         """How many bytes the body has."""
         return len(self.body) + sum(map(len, self.rest))
-
-
-class Requests:
-    """Writes request bodies for one token and one database."""
-
-    def __init__(self, token: Token, list_id: int, auth: Literal["body", "header"]) -> None:
-        self._token = token if auth == "body" else None
-        self._list_id = list_id
-        self._generation = token.generation
-        self._fixed = self._make_fixed()
-
-    def body(self, profile: Profile, asked: Window) -> SecretBytes:
-        """The request body for one profile and the days to name; an open end is left out."""
-        if self._token is not None and self._token.generation != self._generation:
-            self._generation = self._token.generation
-            self._fixed = self._make_fixed()
-        variable = profile.body()
-        if asked.date_from is not None:
-            variable["date_from"] = asked.date_from.isoformat()
-        if asked.date_to is not None:
-            variable["date_to"] = asked.date_to.isoformat()
-        return SecretBytes(self._fixed + b"," + msgspec.json.encode(variable)[1:])
-
-    def _make_fixed(self) -> SecretBytes:
-        fixed = {"format": "json", "list_id": self._list_id}
-        if self._token is not None:
-            fixed["token"] = self._token.reveal()
-        return SecretBytes(msgspec.json.encode(fixed)[:-1])
 
 
 def reading(reply: Reply, token: Token) -> Generator[None, None, Rows]:
@@ -184,8 +101,8 @@ def reading(reply: Reply, token: Token) -> Generator[None, None, Rows]:
 def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError:
     """The error an answer reports, by `ERROR_RULES`; the API's own code speaks before the HTTP status."""
     code = envelope.error if envelope else None
-    rule = _BY_CODE.get(code) if code else None
-    rule = rule or _BY_STATUS.get(reply.status)
+    rule = RULES_BY_CODE.get(code) if code else None
+    rule = rule or RULES_BY_STATUS.get(reply.status)
     kind = rule.kind if rule else _kind_of_unknown(reply.status, envelope)
     said = envelope.error_text if envelope else reply.body[:_PAGE_LIMIT].decode("utf-8", "replace")
     text = _clean(said, token, _TEXT_LIMIT if envelope else _SNIPPET_LIMIT)

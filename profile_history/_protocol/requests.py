@@ -1,0 +1,41 @@
+"""Write the bodies of requests. No I/O."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from profile_history.profiles import Profile
+from profile_history.secrecy import SecretBytes, Token
+from profile_history.windows import Window
+
+PATH = "/api/v1.1/subscribers/history_get"
+
+
+class Requests:
+    """Writes request bodies for one token and one database."""
+
+    def __init__(self, token: Token, list_id: int, auth: Literal["body", "header"]) -> None:
+        self._token = token if auth == "body" else None
+        self._list_id = list_id
+        self._generation = token.generation
+        self._fixed = self._make_fixed()
+
+    def body(self, profile: Profile, asked: Window) -> SecretBytes:
+        """The request body for one profile and the days to name; an open end is left out."""
+        if self._token is not None and self._token.generation != self._generation:
+            self._generation = self._token.generation
+            self._fixed = self._make_fixed()
+        variable = profile.body()
+        if asked.date_from is not None:
+            variable["date_from"] = asked.date_from.isoformat()
+        if asked.date_to is not None:
+            variable["date_to"] = asked.date_to.isoformat()
+        return SecretBytes(self._fixed + b"," + msgspec.json.encode(variable)[1:])
+
+    def _make_fixed(self) -> SecretBytes:
+        fixed = {"format": "json", "list_id": self._list_id}
+        if self._token is not None:
+            fixed["token"] = self._token.reveal()
+        return SecretBytes(msgspec.json.encode(fixed)[:-1])
