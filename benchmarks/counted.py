@@ -19,14 +19,14 @@ import attrs
 
 from benchmarks.bodies import Body
 from profile_history import HistoryClient, Pacing, Profile
+from profile_history._decoding.event_decoder import EVENTS
+from profile_history._decoding.raw_decoder import RAW
+from profile_history._decoding.response_decoder import Unpacking
+from profile_history._decoding.row_decoder import Lane
 from profile_history._protocol.chunking import Chunk, split_rows, verified
 from profile_history._protocol.envelope import Rows, read_envelope
 from profile_history._protocol.responses import Reply
-from profile_history.decoding import EVENTS
-from profile_history.lanes import Lane
-from profile_history.rawrows import RAW
 from profile_history.transport import Transport
-from profile_history.unpacking import Unpacking
 from profile_history.windows import Order, Window
 
 T = TypeVar("T")

@@ -1,8 +1,8 @@
 """The public names of the package, and where each comes from; `profile_history` hands them out."""
 
+from profile_history._decoding.event_decoder import unstructure
 from profile_history.actions import Action, Channel
 from profile_history.client import HistoryClient
-from profile_history.decoding import unstructure
 from profile_history.errors import (
     ApiError,
     AttemptTimeout,

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 try:
     import pyarrow as pa
 
-    from profile_history.columns import SCHEMA, Gathering, Piece
+    from profile_history._decoding.record_batches import SCHEMA, Gathering, Piece
 except ModuleNotFoundError as error:
     if error.name != "pyarrow":
         raise
     raise ImportError('record batches need pyarrow: python -m pip install "profile-history[arrow]"') from error
 
+from profile_history._decoding.arrow_decoder import tabled
 from profile_history.profiles import Profile
-from profile_history.tabling import tabled
 from profile_history.threads import in_thread
 from profile_history.turns import Turns
 from profile_history.windows import Window

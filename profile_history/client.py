@@ -18,10 +18,10 @@ import attrs
 import yarl
 
 from profile_history import settings
+from profile_history._decoding.event_decoder import EVENTS
 from profile_history._protocol.requests import Requests
 from profile_history.assembly import Options, Shared
 from profile_history.checks import check_flag, check_number, choice, expect
-from profile_history.decoding import EVENTS
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.fetching import Fetcher

@@ -2,13 +2,13 @@
 
 import attrs
 
+from profile_history._decoding.arrow_decoder import tabled
+from profile_history._decoding.flat_decoder import FLAT
+from profile_history._decoding.response_decoder import Unpacking
 from profile_history._protocol.chunking import verified
 from profile_history._protocol.envelope import Rows
-from profile_history.flatrows import FLAT
 from profile_history.sinks.base import Batch, Stored, UnitRows, checksums_of
-from profile_history.tabling import tabled
 from profile_history.testing.histories import Histories
-from profile_history.unpacking import Unpacking
 from profile_history.windows import Order, Window
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history import Action, Event, Window, arranging
-from profile_history.arranging import Labelled
+from profile_history import Action, Event, Window
+from profile_history._decoding import ordering
+from profile_history._decoding.ordering import Labelled
 from profile_history.windows import Order
 
 MORNING = dt.datetime.fromisoformat("2017-04-05T07:48:00")
@@ -50,7 +51,7 @@ def labelled(event):
 def arranged(batches, order, window=Window()):
     """As the product does it, with the labels that the events have."""
     labelled_batches = deque(Labelled([event.datetime for event in batch], batch) for batch in batches)
-    return arranging.arranged(labelled_batches, window, order)
+    return ordering.arranged(labelled_batches, window, order)
 
 
 def kept(events, window):

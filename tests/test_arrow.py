@@ -33,18 +33,16 @@ from profile_history import (
     UsageError,
     Window,
     arrow,
-    columns,
-    flatrows,
-    tabling,
 )
+from profile_history._decoding import arrow_decoder, flat_decoder, record_batches
+from profile_history._decoding.event_decoder import EVENTS
+from profile_history._decoding.flat_decoder import FLAT
+from profile_history._decoding.record_batches import Gathering
+from profile_history._decoding.response_decoder import Unpacking
 from profile_history._protocol.chunking import verified
 from profile_history._protocol.envelope import Rows
-from profile_history.columns import Gathering
-from profile_history.decoding import EVENTS
-from profile_history.flatrows import FLAT
 from profile_history.testing import Behaviour, Fault, FaultPlan
 from profile_history.threads import in_thread
-from profile_history.unpacking import Unpacking
 from profile_history.windows import Order
 
 FIRST, LAST = "2023-01-01", "2024-12-31"
@@ -72,7 +70,7 @@ def row_of(profile, event):
 
 def rows_of(*batches):
     """The rows of some batches, their JSON read."""
-    rows = pa.Table.from_batches(batches, columns.SCHEMA).to_pylist()
+    rows = pa.Table.from_batches(batches, record_batches.SCHEMA).to_pylist()
     for row in rows:
         row |= {name: None if row[name] is None else json.loads(row[name]) for name in (*NESTED, "extra")}
     return rows
@@ -220,7 +218,7 @@ def test_the_rows_come_in_the_order_of_the_events(order, data):
         data.draw(st.lists(st.integers(0, len(labels)), max_size=5)),
     )
     window = data.draw(st.sampled_from([Window(), Window(DAY, DAY), Window(None, DAY)]))
-    with mock.patch.object(tabling, "_ROWS", data.draw(st.integers(1, 10))):
+    with mock.patch.object(arrow_decoder, "_ROWS", data.draw(st.integers(1, 10))):
         assert tabled(rows, window=window, order=order) == expected(rows, window=window, order=order)
 
 
@@ -264,7 +262,7 @@ def test_rows_that_are_nested_too_deeply_for_the_stack_fail_their_window(monkeyp
     def deep(_):
         raise RecursionError
 
-    monkeypatch.setattr(profile_history.flatrows, "split_rows", deep)
+    monkeypatch.setattr(profile_history._decoding.flat_decoder, "split_rows", deep)
     with pytest.raises(DecodeError, match="nested too deeply"):
         FLAT.read_slowly(b"{}")
 
@@ -303,7 +301,7 @@ def test_batches_are_full_but_for_the_last(lengths, most):
 
 def test_a_batch_of_many_bytes_ends_early(monkeypatch):
     """Putting it together would hold the loop."""
-    monkeypatch.setattr(columns, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(record_batches, "MOST_BYTES", 10_000)
     some = [row(email=f"{number}" * 1000) for number in range(9)]
     pieces = [piece for one in some for piece in arrow.tabled(unpacking(FLAT), answer(bytes_of(one)))]
     lengths = [batch.num_rows for batch in gathered(pieces * 5)]
@@ -539,5 +537,5 @@ async def test_a_cancellation_waits_for_the_thread():
 
 def test_a_row_whose_keys_are_no_utf8_has_no_members_whatever_the_library_raises():
     """Versions of msgspec differ in the error; the row is then read as the standard library reads it."""
-    assert flatrows._members_of(b'{"\xff": 1}') is None
-    assert flatrows._members_of(b'{"a": NaN}') is None
+    assert flat_decoder._members_of(b'{"\xff": 1}') is None
+    assert flat_decoder._members_of(b'{"a": NaN}') is None

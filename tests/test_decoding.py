@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import Action, Event
-from profile_history.decoding import EVENTS, decode_fast, decode_leniently, unstructure
-from profile_history.labels import read_datetime
-from profile_history.members import Unheld, load_row, member_texts
-from profile_history.rawrows import RAW
+from profile_history._decoding.event_decoder import EVENTS, decode_fast, decode_leniently, unstructure
+from profile_history._decoding.json_members import Unheld, load_row, member_texts
+from profile_history._decoding.raw_decoder import RAW
+from profile_history._decoding.timestamps import read_datetime
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=8)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from test_odd_values import MEMBERS, spelled
 
 from profile_history import HistoryClient, Limits, Profile, RetryPolicy, TruncatedResponse, UsageError
+from profile_history._decoding.ndjson_lines import lines_of
 from profile_history.cli import main
 from profile_history.jobs import HistoryJob
-from profile_history.ndjson import lines_of
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 FIRST, LAST = "2023-01-01", "2024-12-31"

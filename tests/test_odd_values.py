@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_arrow import NAMES, NESTED, OWNER, PLAIN, answer, gathered, row_of, unpacking
 
-from profile_history import arrow, columns
-from profile_history.decoding import EVENTS
-from profile_history.flatrows import FLAT
-from profile_history.members import member_texts
-from profile_history.rawrows import RAW
+from profile_history import arrow
+from profile_history._decoding import record_batches
+from profile_history._decoding.event_decoder import EVENTS
+from profile_history._decoding.flat_decoder import FLAT
+from profile_history._decoding.json_members import member_texts
+from profile_history._decoding.raw_decoder import RAW
 
 EDGES = [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1]
 NUMBERS = """
@@ -48,7 +49,7 @@ def tabled(texts):
     """The rows of an answer as the Arrow lane has them, and what it set apart."""
     apart = []
     batches = gathered(arrow.tabled(unpacking(FLAT, apart), answer(texts)))
-    return pa.Table.from_batches(batches, columns.SCHEMA).to_pylist(), apart
+    return pa.Table.from_batches(batches, record_batches.SCHEMA).to_pylist(), apart
 
 
 def as_row(event, raw, came):

@@ -3,7 +3,7 @@
 import pytest
 
 from profile_history import DecodeError, RetryPolicy, UsageError
-from profile_history.decoding import EVENTS
+from profile_history._decoding.event_decoder import EVENTS
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 FIRST, LAST = "2023-01-01", "2024-12-31"

@@ -26,18 +26,18 @@ from pgproxy import Proxy
 from postgres import USER
 
 from profile_history import ConfigurationError, Profile, UsageError, Window
+from profile_history._decoding.arrow_decoder import tabled
+from profile_history._decoding.flat_decoder import FLAT
+from profile_history._decoding.response_decoder import Unpacking
 from profile_history._protocol.chunking import verified
 from profile_history._protocol.envelope import Rows
-from profile_history.flatrows import FLAT
 from profile_history.sinks.base import Batch, SinkError, Stored, UnitRows
 from profile_history.sinks.bookkeeping import COLUMNS
 from profile_history.sinks.duckdb import DuckDBSink
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.pgsession import Session
 from profile_history.sinks.postgresql import PostgresSink
-from profile_history.tabling import tabled
 from profile_history.testing.histories import Histories
-from profile_history.unpacking import Unpacking
 from profile_history.windows import Order
 
 HISTORIES = Histories(profiles=500, seed=1, list_id=20, first_day=dt.date(2022, 1, 1), last_day=dt.date(2024, 12, 31))

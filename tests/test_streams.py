@@ -739,7 +739,9 @@ def test_the_retry_waits_hold_no_place_of_a_request():
 
 async def test_rows_nested_too_deeply_for_the_stack_are_a_failed_window_with_its_name(server, monkeypatch):
     """Not a crash of the consumer."""
-    monkeypatch.setattr("profile_history.lanes.split_rows", lambda _: (_ for _ in ()).throw(RecursionError()))
+    monkeypatch.setattr(
+        "profile_history._decoding.row_decoder.split_rows", lambda _: (_ for _ in ()).throw(RecursionError())
+    )
     poison(monkeypatch, server, [b"null"])
     async with server.client() as client:
         with pytest.raises(DecodeError, match="nested too deeply") as caught:

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history import DecodeError, ResponseError, Window, unpacking
+from profile_history import DecodeError, ResponseError, Window
+from profile_history._decoding import response_decoder
+from profile_history._decoding.event_decoder import EVENTS
+from profile_history._decoding.raw_decoder import RAW
+from profile_history._decoding.response_decoder import Unpacking
+from profile_history._decoding.row_decoder import Lane
+from profile_history._decoding.timestamps import read_datetime
 from profile_history._protocol.chunking import verified
 from profile_history._protocol.envelope import Rows
-from profile_history.decoding import EVENTS
-from profile_history.labels import read_datetime
-from profile_history.lanes import Lane
-from profile_history.rawrows import RAW
-from profile_history.unpacking import Unpacking
 from profile_history.windows import Order
 
 DAY = dt.date(2024, 3, 10)
@@ -73,7 +74,7 @@ def test_an_answer_comes_out_the_same_whether_it_counts_as_long_or_not(lane, ord
     came, apart = {}, {}
     for large in (0, math.inf):
         apart[large] = []
-        with mock.patch.object(unpacking, "_LARGE", large):
+        with mock.patch.object(response_decoder, "_LARGE", large):
             came[large] = numbers(unpacked(rows, lane, window=window, order=order, quarantine=apart[large]))
 
     def moment(number):
@@ -94,7 +95,7 @@ def test_an_answer_comes_out_the_same_whether_it_counts_as_long_or_not(lane, ord
 @pytest.mark.parametrize("digits", [6, 7, 9])
 def test_no_label_is_rounded_into_the_next_day(zone, digits, lane, large, monkeypatch):
     """Whatever its zone, with which it is as long as another of fewer digits."""
-    monkeypatch.setattr(unpacking, "_LARGE", large)
+    monkeypatch.setattr(response_decoder, "_LARGE", large)
     rows = answer([row(f"2024-03-10T23:59:59.{'9' * digits}{zone}")])
     assert numbers(unpacked(rows, lane, window=Window(DAY, DAY))) == [0]
 
@@ -114,7 +115,7 @@ def counting(lane, read):
 @pytest.mark.parametrize("servers", Order)
 def test_a_long_answer_is_read_chunk_by_chunk_as_it_is_handed_out(lane, order, servers, monkeypatch):
     """Whichever way the server sorts, what was made of one chunk is all that is held besides the bytes."""
-    monkeypatch.setattr(unpacking, "_LARGE", 0)
+    monkeypatch.setattr(response_decoder, "_LARGE", 0)
     days = [f"2024-03-{day:02d}T10:00:00Z" for day in range(1, 21)]
     texts = [row(label, number) for number, label in enumerate(sorted(days, reverse=servers is Order.NEWEST))]
     read = []
@@ -127,7 +128,7 @@ def test_a_long_answer_is_read_chunk_by_chunk_as_it_is_handed_out(lane, order, s
 @BOTH_LANES
 def test_a_shuffled_long_answer_is_still_put_in_order(lane, monkeypatch):
     """It takes more memory, since its chunks have to be merged."""
-    monkeypatch.setattr(unpacking, "_LARGE", 0)
+    monkeypatch.setattr(response_decoder, "_LARGE", 0)
     texts = [row(f"2024-03-{1 + 7 * number % 20:02d}T10:00:00Z", 1 + 7 * number % 20) for number in range(20)]
     assert numbers(unpacked(answer(texts, range(0, 20, 3)), lane)) == list(range(20, 0, -1))
 
@@ -136,7 +137,7 @@ def test_a_shuffled_long_answer_is_still_put_in_order(lane, monkeypatch):
 @BOTH_LANES
 def test_an_answer_of_somebody_elses_rows_gives_none_of_them(lane, large, monkeypatch):
     """A cache on the way that mixes answers up is found out before the first row."""
-    monkeypatch.setattr(unpacking, "_LARGE", large)
+    monkeypatch.setattr(response_decoder, "_LARGE", large)
     rows = answer([row("2024-03-10T10:00:00Z", number, profile_id="theirs") for number in range(10)], [3, 6])
     came = []
     with pytest.raises(ResponseError, match="another profile_id"):
@@ -148,7 +149,7 @@ def test_an_answer_of_somebody_elses_rows_gives_none_of_them(lane, large, monkey
 @BOTH_SIZES
 def test_an_unreadable_row_of_a_long_answer_is_refused_before_the_first_row_where_that_is_asked_for(large, monkeypatch):
     """`strict` holds for long answers as well, and says which row it was."""
-    monkeypatch.setattr(unpacking, "_LARGE", large)
+    monkeypatch.setattr(response_decoder, "_LARGE", large)
     texts = [row("2024-03-10T10:00:00Z", number) for number in range(9)] + [b'{"datetime":"2024-03-10T09:00:00Z"}']
     came = []
     with pytest.raises(DecodeError, match="action is missing") as caught:
@@ -160,7 +161,7 @@ def test_an_unreadable_row_of_a_long_answer_is_refused_before_the_first_row_wher
 @BOTH_SIZES
 def test_a_row_without_an_action_is_set_apart_as_an_event_and_passed_on_as_it_is(large, monkeypatch):
     """Raw rows need a label and nothing else."""
-    monkeypatch.setattr(unpacking, "_LARGE", large)
+    monkeypatch.setattr(response_decoder, "_LARGE", large)
     texts = [row("2024-03-10T10:00:00Z", 1), b'{"datetime":"2024-03-10T09:00:00Z","message_id":2}']
     apart = []
     assert numbers(unpacked(answer(texts), EVENTS, quarantine=apart)) == [1]
@@ -171,7 +172,7 @@ def test_a_row_without_an_action_is_set_apart_as_an_event_and_passed_on_as_it_is
 @BOTH_SIZES
 def test_an_unreadable_row_of_another_day_is_no_concern_of_the_window(large, monkeypatch):
     """Else it would be reported by each of the windows whose answers overlap."""
-    monkeypatch.setattr(unpacking, "_LARGE", large)
+    monkeypatch.setattr(response_decoder, "_LARGE", large)
     texts = [b'{"datetime":"2024-03-11T00:00:00Z"}', b'{"datetime":"2024-03-10T23:59:59Z"}']
     apart = []
     assert numbers(unpacked(answer(texts, [1]), EVENTS, window=Window(DAY, DAY), quarantine=apart)) == []

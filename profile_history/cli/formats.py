@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from profile_history.decoding import unstructure
+from profile_history._decoding.event_decoder import unstructure
 from profile_history.events import Event
 from profile_history.profiles import Profile
 

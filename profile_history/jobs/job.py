@@ -16,10 +16,11 @@ from typing import Any, cast
 
 import attrs
 
+from profile_history._decoding.flat_decoder import FLAT
+from profile_history._decoding.raw_decoder import RAW
 from profile_history.checks import check_flag, check_number, check_whole_number, shown
 from profile_history.client import Day, HistoryClient
 from profile_history.errors import ConfigurationError, HistoryError
-from profile_history.flatrows import FLAT
 from profile_history.jobs.advice import advice_on
 from profile_history.jobs.clock import LONGEST_LOOKBACK, JobClock
 from profile_history.jobs.committing import Committing
@@ -36,7 +37,6 @@ from profile_history.jobs.states import Planned
 from profile_history.jobs.verifying import verify
 from profile_history.loops import running_loop
 from profile_history.profiles import Profile
-from profile_history.rawrows import RAW
 from profile_history.reading import Reader
 from profile_history.sinks.base import Sink
 from profile_history.sinks.pgaddress import hidden

@@ -20,7 +20,7 @@ from profile_history.errors import HistoryError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from profile_history.columns import Piece
+    from profile_history._decoding.record_batches import Piece
 
 Lane: TypeAlias = Literal["raw", "arrow"]
 

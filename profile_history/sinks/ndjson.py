@@ -1,4 +1,4 @@
-"""Rows as the server wrote them, one JSON object a line, as `profile_history.ndjson` makes them."""
+"""Rows as the server wrote them, one JSON object a line, as `profile_history._decoding.ndjson_lines` makes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from profile_history.ndjson import lines_of
+from profile_history._decoding.ndjson_lines import lines_of
 from profile_history.sinks.appending import Appending
 from profile_history.sinks.base import Batch, Lane, Refused, UnitRows
 from profile_history.sinks.disk import DISK, Disk

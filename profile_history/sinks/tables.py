@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from profile_history._decoding.record_batches import Gathering
 from profile_history.arrow import SCHEMA
-from profile_history.columns import Gathering
 
 if TYPE_CHECKING:
     from profile_history.sinks.base import UnitRows

@@ -10,9 +10,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from profile_history._protocol.chunking import Chunk
-from profile_history._protocol.envelope import Rows
-from profile_history.arranging import (
+from profile_history._decoding.ordering import (
     Labelled,
     Span,
     arranged,
@@ -20,9 +18,11 @@ from profile_history.arranging import (
     follow_one_another,
     follow_one_another_backwards,
 )
+from profile_history._decoding.row_decoder import Batch, Lane, Quarantined
+from profile_history._decoding.timestamps import Stamp, read_stamps
+from profile_history._protocol.chunking import Chunk
+from profile_history._protocol.envelope import Rows
 from profile_history.errors import DecodeError, ResponseError
-from profile_history.labels import Stamp, read_stamps
-from profile_history.lanes import Batch, Lane, Quarantined
 from profile_history.windows import Order, Window
 
 T = TypeVar("T")

@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from profile_history._decoding.json_members import load_row
+from profile_history._decoding.timestamps import Stamp, has_long_label, read_datetime
 from profile_history._protocol.chunking import split_rows
 from profile_history.errors import DecodeError
-from profile_history.labels import Stamp, has_long_label, read_datetime
-from profile_history.members import load_row
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -7,19 +7,19 @@ from typing import Self, TypeAlias, cast
 
 import attrs
 
-from profile_history._protocol.chunking import Chunk
-from profile_history._protocol.envelope import Rows
-from profile_history.arranging import (
+from profile_history._decoding.flat_decoder import Columns, FlatRow, ShortRow, columns_of, decode_rows
+from profile_history._decoding.ordering import (
     Labelled,
     Span,
     arranged_alone,
     follow_one_another,
     follow_one_another_backwards,
 )
-from profile_history.columns import Piece, piece_of
-from profile_history.flatrows import Columns, FlatRow, ShortRow, columns_of, decode_rows
-from profile_history.labels import has_long_label
-from profile_history.unpacking import Owners, Unpacking
+from profile_history._decoding.record_batches import Piece, piece_of
+from profile_history._decoding.response_decoder import Owners, Unpacking
+from profile_history._decoding.timestamps import has_long_label
+from profile_history._protocol.chunking import Chunk
+from profile_history._protocol.envelope import Rows
 from profile_history.windows import Order, Window
 
 # So many rows, or what has come of so many chunks, make a piece. Fewer cost more a row; more hold the loop for longer.

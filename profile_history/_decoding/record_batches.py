@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import attrs
 import pyarrow as pa
 
-from profile_history.flatrows import Columns
+from profile_history._decoding.flat_decoder import Columns
 
 _TEXT, _NUMBER, _CODE = pa.string(), pa.int64(), pa.int32()
 _WORD = pa.dictionary(_CODE, _TEXT)

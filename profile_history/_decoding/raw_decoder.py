@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from profile_history._decoding.row_decoder import Batch, Lane, read_rows
+from profile_history._decoding.timestamps import RowStamp, Stamp, read_datetime, read_stamps
 from profile_history._protocol.chunking import split_rows
-from profile_history.labels import RowStamp, Stamp, read_datetime, read_stamps
-from profile_history.lanes import Batch, Lane, read_rows
 
 
 def split_fast(chunk: bytes) -> Batch[bytes] | None:

@@ -16,11 +16,11 @@ from typing import Any
 import cattrs
 import msgspec
 
+from profile_history._decoding.json_members import Unheld, exact_integer, has_utf8, member_texts
+from profile_history._decoding.row_decoder import Batch, Lane, read_rows
+from profile_history._decoding.timestamps import Stamp, read_datetime
 from profile_history.actions import Action
 from profile_history.events import NOTHING, Event, with_db_id
-from profile_history.labels import Stamp, read_datetime
-from profile_history.lanes import Batch, Lane, read_rows
-from profile_history.members import Unheld, exact_integer, has_utf8, member_texts
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 # From here on a float stands for other whole numbers as well; and 0.0 for all that is too small for a float.

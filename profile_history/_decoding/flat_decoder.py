@@ -16,14 +16,14 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import attrs
 import msgspec
 
+from profile_history._decoding.event_decoder import decode_leniently
+from profile_history._decoding.json_members import load_value, member_texts
+from profile_history._decoding.row_decoder import Batch, Lane, Quarantined
+from profile_history._decoding.timestamps import has_long_label
 from profile_history._protocol.chunking import split_rows
 from profile_history.actions import Action
-from profile_history.decoding import decode_leniently
 from profile_history.errors import DecodeError
 from profile_history.events import Event, Integer, with_db_id
-from profile_history.labels import has_long_label
-from profile_history.lanes import Batch, Lane, Quarantined
-from profile_history.members import load_value, member_texts
 
 NULL = msgspec.Raw(b"null")
 

@@ -1,0 +1,1 @@
+"""Verified bytes to rows, events, flat rows and Arrow record batches. No I/O."""
