@@ -26,7 +26,7 @@ from profile_history._decoding.row_decoder import Lane
 from profile_history._protocol.chunking import Chunk, split_rows, verified
 from profile_history._protocol.envelope import Rows, read_envelope
 from profile_history._protocol.responses import Reply
-from profile_history.transport import Transport
+from profile_history._sending.transport import Transport
 from profile_history.windows import Order, Window
 
 T = TypeVar("T")

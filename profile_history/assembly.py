@@ -8,16 +8,16 @@ from typing import Any
 import attrs
 
 from profile_history import settings
-from profile_history.budget import Budget
-from profile_history.capping import RowCounts
+from profile_history._sending.fetcher import Canary
+from profile_history._sending.memory_budget import Memory
+from profile_history._sending.pacer import Pacer
+from profile_history._sending.retry_budget import Budget
+from profile_history._sending.row_cap import RowCounts
+from profile_history._sending.transport import Transport
 from profile_history.checks import expect
-from profile_history.fetching import Canary
-from profile_history.memory import Memory
 from profile_history.observing import Observer
 from profile_history.options import Limits, RetryPolicy, Timeouts
-from profile_history.pacing import Pacer
 from profile_history.running import Run
-from profile_history.transport import Transport
 from profile_history.turns import Turns
 from profile_history.walking import WindowRule, checked_rule
 from profile_history.windows import Border, Order

@@ -20,23 +20,23 @@ import yarl
 from profile_history import settings
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._protocol.requests import Requests
+from profile_history._sending.fetcher import Fetcher
+from profile_history._sending.memory_budget import Allowance
+from profile_history._sending.pacer import Pace, Pacer
+from profile_history._sending.retrier import Retrier
+from profile_history._sending.transport import Transport
 from profile_history.assembly import Options, Shared
 from profile_history.checks import check_flag, check_number, choice, expect
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
-from profile_history.fetching import Fetcher
-from profile_history.memory import Allowance
 from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
-from profile_history.pacing import Pace, Pacer
 from profile_history.profiles import Profile
 from profile_history.reading import OnError, Reader
-from profile_history.retrying import Retrier
 from profile_history.running import Profiles, Run, Units
 from profile_history.schedule import Outcome, Schedule
 from profile_history.secrecy import SecretText
 from profile_history.streams import HistoryStream
-from profile_history.transport import Transport
 from profile_history.units import Unit
 from profile_history.walking import Walk, WindowRule
 from profile_history.windows import Border, Order, Window, asked_window

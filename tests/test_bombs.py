@@ -17,7 +17,7 @@ from rawserver import head, raw_server
 from virtual import run_virtually
 
 from profile_history import DecodeError, HistoryClient, HistoryError, Limits, Pacing, Profile, RetryPolicy
-from profile_history.memory import Memory
+from profile_history._sending.memory_budget import Memory
 
 MIB = 2**20
 GIB = 2**30

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history.budget import CAPACITY, Budget
+from profile_history._sending.retry_budget import CAPACITY, Budget
 
 
 def spent_to_the_last(budget, *, throttled):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import RowCapSuspected
-from profile_history.capping import RowCounts
+from profile_history._sending.row_cap import RowCounts
 from profile_history.testing import Behaviour, HistoryServer
 
 

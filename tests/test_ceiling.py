@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history.ceiling import Ceiling, Delay
+from profile_history._sending.concurrency_limit import Ceiling, Delay
 
 
 def grown(successes, *, most=64):

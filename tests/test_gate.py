@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from profile_history.gate import Gate
+from profile_history._sending.circuit_breaker import Gate
 
 
 def highest(low, high):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history.memory import Allowance, Memory, NoRoom
+from profile_history._sending.memory_budget import Allowance, Memory, NoRoom
 
 SIZES = st.integers(0, 60)
 STEPS = st.tuples(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from virtual import run_virtually
 
 from profile_history import ConnectionFailed, Pacing, ServerUnavailable
+from profile_history._sending.pacer import Pace, Pacer, Verdict
 from profile_history.observing import GateClosed, GateOpened, Observer, Throttled
-from profile_history.pacing import Pace, Pacer, Verdict
 
 PATIENCE = 60.0
 

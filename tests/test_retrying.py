@@ -20,10 +20,10 @@ from profile_history import (
     UnexpectedRedirect,
     UntrustedServer,
 )
-from profile_history.budget import Budget
+from profile_history._sending.memory_budget import NoRoom
+from profile_history._sending.retrier import Effort, Retrier
+from profile_history._sending.retry_budget import Budget
 from profile_history.errors import AuthenticationError, Kind, ServerUnavailable, UsageError
-from profile_history.memory import NoRoom
-from profile_history.retrying import Effort, Retrier
 
 
 def api_error(kind=Kind.TRANSIENT, status=500, retry_after=None):

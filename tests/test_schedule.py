@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from profile_history import ConnectionFailed, Profile, Window
 from profile_history._protocol.envelope import Rows
-from profile_history.memory import Allowance, Memory, NoRoom
+from profile_history._sending.memory_budget import Allowance, Memory, NoRoom
 from profile_history.schedule import Schedule
 from profile_history.units import Unit
 from profile_history.walking import Walk

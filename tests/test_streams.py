@@ -31,9 +31,9 @@ from profile_history import (
     Window,
 )
 from profile_history._protocol.envelope import SLICE
+from profile_history._sending.transport import Transport
 from profile_history.running import Run
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
-from profile_history.transport import Transport
 from profile_history.windows import Order, asked_window
 
 FIRST, LAST = "2023-01-01", "2024-12-31"

@@ -19,9 +19,9 @@ from profile_history._protocol.chunking import split_rows
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import PATH
 from profile_history._protocol.responses import reading
+from profile_history._sending.transport import Transport
 from profile_history.errors import Kind
 from profile_history.secrecy import SecretBytes, Token
-from profile_history.transport import Transport
 from profile_history.turns import Turns
 
 TOKEN = Token("a-token")

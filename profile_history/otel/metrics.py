@@ -41,7 +41,9 @@ class Metrics:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._openings = meter.create_counter(
-            "profile_history.gate.openings", "{opening}", "How often the server was seen to fail for everyone."
+            "profile_history._sending.circuit_breaker.openings",
+            "{opening}",
+            "How often the server was seen to fail for everyone.",
         )
         self._open_gates = meter.create_up_down_counter(
             "profile_history.open_gates", "{gate}", "Clients that wait for a server that fails for everyone."

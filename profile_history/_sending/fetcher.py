@@ -14,7 +14,11 @@ import attrs
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, reading
-from profile_history.capping import RowCounts
+from profile_history._sending.memory_budget import Lease
+from profile_history._sending.pacer import Pacer, Ticket, Verdict
+from profile_history._sending.retrier import Effort, Retrier
+from profile_history._sending.row_cap import RowCounts
+from profile_history._sending.transport import Transport
 from profile_history.errors import (
     ApiError,
     AttemptTimeout,
@@ -26,15 +30,11 @@ from profile_history.errors import (
     ResponseError,
     TruncatedResponse,
 )
-from profile_history.memory import Lease
 from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned, RowCapSuspected
 from profile_history.options import Limits, Timeouts
-from profile_history.pacing import Pacer, Ticket, Verdict
 from profile_history.profiles import Profile
-from profile_history.retrying import Effort, Retrier
 from profile_history.secrecy import SecretBytes, Token
 from profile_history.stats import Stats
-from profile_history.transport import Transport
 from profile_history.turns import Turns
 from profile_history.units import Unit
 from profile_history.windows import Border, Window

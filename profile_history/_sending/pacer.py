@@ -10,9 +10,9 @@ from enum import Enum, auto
 
 import attrs
 
-from profile_history.ceiling import Ceiling
+from profile_history._sending.circuit_breaker import Gate
+from profile_history._sending.concurrency_limit import Ceiling
 from profile_history.errors import HistoryError, ServerUnavailable
-from profile_history.gate import Gate
 from profile_history.observing import GateClosed, GateOpened, Observer, Throttled
 from profile_history.options import Pacing
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import attrs
 import tenacity
 
-from profile_history.budget import Budget
+from profile_history._sending.retry_budget import Budget
 from profile_history.errors import ApiError, AttemptTimeout, HistoryError, Kind
 from profile_history.options import RetryPolicy
 
