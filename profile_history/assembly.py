@@ -8,6 +8,8 @@ from typing import Any
 import attrs
 
 from profile_history import settings
+from profile_history._scheduling.window_plan import WindowRule, checked_rule
+from profile_history._scheduling.worker_pool import Run
 from profile_history._sending.fetcher import Canary
 from profile_history._sending.memory_budget import Memory
 from profile_history._sending.pacer import Pacer
@@ -17,9 +19,7 @@ from profile_history._sending.transport import Transport
 from profile_history.checks import expect
 from profile_history.observing import Observer
 from profile_history.options import Limits, RetryPolicy, Timeouts
-from profile_history.running import Run
 from profile_history.turns import Turns
-from profile_history.walking import WindowRule, checked_rule
 from profile_history.windows import Border, Order
 
 

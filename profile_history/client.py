@@ -20,6 +20,10 @@ import yarl
 from profile_history import settings
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._protocol.requests import Requests
+from profile_history._scheduling.reader import OnError, Reader
+from profile_history._scheduling.scheduler import Outcome, Schedule
+from profile_history._scheduling.window_plan import Walk, WindowRule
+from profile_history._scheduling.worker_pool import Profiles, Run, Units
 from profile_history._sending.fetcher import Fetcher
 from profile_history._sending.memory_budget import Allowance
 from profile_history._sending.pacer import Pace, Pacer
@@ -32,13 +36,9 @@ from profile_history.events import Event
 from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.profiles import Profile
-from profile_history.reading import OnError, Reader
-from profile_history.running import Profiles, Run, Units
-from profile_history.schedule import Outcome, Schedule
 from profile_history.secrecy import SecretText
 from profile_history.streams import HistoryStream
 from profile_history.units import Unit
-from profile_history.walking import Walk, WindowRule
 from profile_history.windows import Border, Order, Window, asked_window
 
 Day = dt.date | str

@@ -20,6 +20,7 @@ from jobtruth import steady
 
 from profile_history import ConfigurationError, HistoryClient, Matching, Profile
 from profile_history._decoding.row_decoder import Quarantined as OddRow
+from profile_history._scheduling.reader import Contents
 from profile_history.errors import DecodeError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, status_of, verify
 from profile_history.jobs.committing import Committing
@@ -34,7 +35,6 @@ from profile_history.jobs.schema import failure
 from profile_history.jobs.sources import Line, MemorySource
 from profile_history.jobs.sources.counting import Counted
 from profile_history.jobs.states import Entry, Quarantined, Record, Status
-from profile_history.reading import Contents
 from profile_history.sinks import Receipt, SinkError, sink_of
 from profile_history.windows import Order, Window
 

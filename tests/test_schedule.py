@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from profile_history import ConnectionFailed, Profile, Window
 from profile_history._protocol.envelope import Rows
+from profile_history._scheduling.scheduler import Schedule
+from profile_history._scheduling.window_plan import Walk
 from profile_history._sending.memory_budget import Allowance, Memory, NoRoom
-from profile_history.schedule import Schedule
 from profile_history.units import Unit
-from profile_history.walking import Walk
 from profile_history.windows import Order
 
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 1, 12)

@@ -31,8 +31,8 @@ from profile_history import (
     Window,
 )
 from profile_history._protocol.envelope import SLICE
+from profile_history._scheduling.worker_pool import Run
 from profile_history._sending.transport import Transport
-from profile_history.running import Run
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 from profile_history.windows import Order, asked_window
 

@@ -15,11 +15,11 @@ from cyclopts import Group, Parameter
 
 from profile_history import settings
 from profile_history._protocol.requests import PATH
+from profile_history._scheduling.window_plan import WindowRule
 from profile_history.cli.stopping import stopper
 from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
 from profile_history.options import Pacing, RetryPolicy
-from profile_history.walking import WindowRule
 
 _GROUP = Group("Client", sort_key=10)
 

@@ -18,6 +18,7 @@ import attrs
 
 from profile_history._decoding.flat_decoder import FLAT
 from profile_history._decoding.raw_decoder import RAW
+from profile_history._scheduling.reader import Reader
 from profile_history.checks import check_flag, check_number, check_whole_number, shown
 from profile_history.client import Day, HistoryClient
 from profile_history.errors import ConfigurationError, HistoryError
@@ -37,7 +38,6 @@ from profile_history.jobs.states import Planned
 from profile_history.jobs.verifying import verify
 from profile_history.loops import running_loop
 from profile_history.profiles import Profile
-from profile_history.reading import Reader
 from profile_history.sinks.base import Sink
 from profile_history.sinks.pgaddress import hidden
 from profile_history.sinks.urls import sink_of

@@ -16,12 +16,12 @@ import attrs
 
 from profile_history import turns
 from profile_history._protocol.envelope import Rows
+from profile_history._scheduling.scheduler import Assignment, Outcome, Schedule
 from profile_history._sending.fetcher import Fetcher
 from profile_history._sending.memory_budget import NoRoom
 from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
 from profile_history.observing import WindowDone
 from profile_history.profiles import Profile
-from profile_history.schedule import Assignment, Outcome, Schedule
 from profile_history.stats import Stats
 from profile_history.units import Unit
 

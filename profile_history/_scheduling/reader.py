@@ -14,12 +14,12 @@ from profile_history._decoding.response_decoder import Unpacking
 from profile_history._decoding.row_decoder import Lane, Quarantined
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.responses import http_date
+from profile_history._scheduling.scheduler import Outcome
+from profile_history._scheduling.worker_pool import Run
 from profile_history.errors import HistoryError
 from profile_history.events import Event
 from profile_history.observing import logger
 from profile_history.profiles import Profile
-from profile_history.running import Run
-from profile_history.schedule import Outcome
 from profile_history.units import Unit
 from profile_history.windows import Border, Order, Window
 

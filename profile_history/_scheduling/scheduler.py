@@ -14,12 +14,12 @@ from collections.abc import Callable
 import attrs
 
 from profile_history._protocol.envelope import Rows
+from profile_history._scheduling.window_plan import Piece, Walk
 from profile_history._sending.fetcher import Task
 from profile_history._sending.memory_budget import Allowance, Lease
 from profile_history.errors import HistoryError
 from profile_history.profiles import Profile
 from profile_history.units import Unit
-from profile_history.walking import Piece, Walk
 from profile_history.windows import Window
 
 _TURNS_BEFORE_ANOTHER_PASS = 64
