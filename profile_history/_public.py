@@ -1,7 +1,6 @@
 """The public names of the package, and where each comes from; `profile_history` hands them out."""
 
 from profile_history._decoding.event_decoder import unstructure
-from profile_history._scheduling.reader import QuarantinedRow, WindowFailure, WindowResult
 from profile_history.actions import Action, Channel
 from profile_history.client import HistoryClient
 from profile_history.errors import (
@@ -37,6 +36,7 @@ from profile_history.observing import (
 )
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.profiles import Matching, Profile
+from profile_history.results import QuarantinedRow, WindowFailure, WindowResult
 from profile_history.stats import Stats
 from profile_history.streams import HistoryStream
 from profile_history.version import __version__

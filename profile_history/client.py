@@ -20,7 +20,7 @@ import yarl
 from profile_history import settings
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._protocol.requests import Requests
-from profile_history._scheduling.reader import OnError, Reader
+from profile_history._scheduling.reader import Reader
 from profile_history._scheduling.scheduler import Outcome, Schedule
 from profile_history._scheduling.window_plan import Walk, WindowRule
 from profile_history._scheduling.worker_pool import Profiles, Run, Units
@@ -36,6 +36,7 @@ from profile_history.events import Event
 from profile_history.observing import Observation, Observer
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.profiles import Profile
+from profile_history.results import OnError
 from profile_history.secrecy import SecretText
 from profile_history.streams import HistoryStream
 from profile_history.units import Unit

@@ -26,7 +26,6 @@ from jobtruth import files_in, known_files, steady
 from sinkbooks import pieces_of
 
 from profile_history import ConfigurationError, Profile
-from profile_history._scheduling.reader import Contents
 from profile_history.errors import ServerUnavailable
 from profile_history.jobs import JobHeld, LedgerError
 from profile_history.jobs.gathering import Gathering
@@ -34,6 +33,7 @@ from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.sources import MemorySource
+from profile_history.results import Contents
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
 from profile_history.windows import Order, Window

@@ -19,8 +19,6 @@ from hypothesis import strategies as st
 from jobtruth import steady
 
 from profile_history import ConfigurationError, HistoryClient, Matching, Profile
-from profile_history._decoding.row_decoder import Quarantined as OddRow
-from profile_history._scheduling.reader import Contents
 from profile_history.errors import DecodeError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, status_of, verify
 from profile_history.jobs.committing import Committing
@@ -35,6 +33,8 @@ from profile_history.jobs.schema import failure
 from profile_history.jobs.sources import Line, MemorySource
 from profile_history.jobs.sources.counting import Counted
 from profile_history.jobs.states import Entry, Quarantined, Record, Status
+from profile_history.results import Contents
+from profile_history.results import Quarantined as OddRow
 from profile_history.sinks import Receipt, SinkError, sink_of
 from profile_history.windows import Order, Window
 

@@ -18,12 +18,13 @@ import msgspec
 
 from profile_history._decoding.event_decoder import decode_leniently
 from profile_history._decoding.json_members import load_value, member_texts
-from profile_history._decoding.row_decoder import Batch, Lane, Quarantined
+from profile_history._decoding.row_decoder import Batch, Lane
 from profile_history._decoding.timestamps import has_long_label
 from profile_history._protocol.chunking import split_rows
 from profile_history.actions import Action
 from profile_history.errors import DecodeError
 from profile_history.events import Event, Integer, with_db_id
+from profile_history.results import Quarantined
 
 NULL = msgspec.Raw(b"null")
 

@@ -18,11 +18,12 @@ from profile_history._decoding.ordering import (
     follow_one_another,
     follow_one_another_backwards,
 )
-from profile_history._decoding.row_decoder import Batch, Lane, Quarantined
+from profile_history._decoding.row_decoder import Batch, Lane
 from profile_history._decoding.timestamps import Stamp, read_stamps
 from profile_history._protocol.chunking import Chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.errors import DecodeError, ResponseError
+from profile_history.results import Quarantined
 from profile_history.windows import Order, Window
 
 T = TypeVar("T")

@@ -12,26 +12,10 @@ from profile_history._decoding.json_members import load_row
 from profile_history._decoding.timestamps import Stamp, has_long_label, read_datetime
 from profile_history._protocol.chunking import split_rows
 from profile_history.errors import DecodeError
+from profile_history.results import Quarantined
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-
-@attrs.frozen
-class Quarantined:
-    """A row that cannot be read.
-
-    Attributes:
-        reason: Why.
-        raw: The row's bytes, as the server sent them.
-        place: Its number in the slice, from 0.
-        datetime: When it happened, where that much can be read.
-    """
-
-    reason: str
-    raw: bytes
-    place: int
-    datetime: dt.datetime | None
 
 
 @attrs.frozen

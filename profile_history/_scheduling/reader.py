@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from io import BytesIO
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
 from profile_history._decoding.ndjson_lines import lines_of
 from profile_history._decoding.response_decoder import Unpacking
-from profile_history._decoding.row_decoder import Lane, Quarantined
+from profile_history._decoding.row_decoder import Lane
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.responses import http_date
 from profile_history._scheduling.scheduler import Outcome
@@ -20,80 +20,10 @@ from profile_history.errors import HistoryError
 from profile_history.events import Event
 from profile_history.observing import logger
 from profile_history.profiles import Profile
-from profile_history.units import Unit
+from profile_history.results import Contents, OnError, Quarantined, QuarantinedRow, WindowFailure, WindowResult
 from profile_history.windows import Border, Order, Window
 
 T = TypeVar("T")
-OnError = Literal["raise", "collect"]
-
-
-@attrs.frozen
-class WindowFailure:
-    """A window that was given up."""
-
-    profile: Profile
-    window: Window
-    error: HistoryError
-
-
-@attrs.frozen
-class QuarantinedRow:
-    """A row that cannot be read as an event.
-
-    Attributes:
-        profile: Whose history it stands in.
-        window: The days that were being fetched. A row without a readable `datetime` belongs to no day; it is set
-            apart once for each window whose answer holds it.
-        reason: Why it cannot be read.
-        raw: Its bytes, as the server sent them.
-    """
-
-    profile: Profile
-    window: Window
-    reason: str
-    raw: bytes
-
-
-@attrs.frozen
-class WindowResult:
-    """One window with its outcome.
-
-    Attributes:
-        profile: Whose history it is.
-        window: The days, both inclusive.
-        events: Its events in order; empty where there are none or the window failed.
-        error: Why the window failed, or None.
-        quarantined: Its rows that cannot be read.
-    """
-
-    profile: Profile
-    window: Window
-    events: tuple[Event, ...] = ()
-    error: HistoryError | None = None
-    quarantined: tuple[QuarantinedRow, ...] = ()
-
-
-@attrs.frozen
-class Contents(Generic[T]):
-    """What was fetched of some days of a unit.
-
-    Attributes:
-        unit: What was asked for.
-        window: The days; a unit is complete with the window that reaches its far end.
-        items: The rows in order.
-        error: Why the window failed, or None.
-        attempts: How many requests were sent for it.
-        quarantined: Its rows that cannot be read.
-        served_at: When the server says that it made the response; None if it does not say, or the window failed.
-    """
-
-    unit: Unit
-    window: Window
-    items: list[T]
-    error: HistoryError | None = None
-    attempts: int = 0
-    quarantined: tuple[Quarantined, ...] = ()
-    served_at: dt.datetime | None = None
 
 
 @attrs.define(eq=False)

@@ -12,7 +12,6 @@ from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
 
-from profile_history._scheduling.reader import WindowFailure
 from profile_history.actions import Channel
 from profile_history.cli import exits
 from profile_history.cli.display import Health, complain, shown
@@ -20,6 +19,7 @@ from profile_history.cli.running import run
 from profile_history.events import Event
 from profile_history.options import RetryPolicy, Timeouts
 from profile_history.profiles import Profile
+from profile_history.results import WindowFailure
 from profile_history.stats import Stats
 from profile_history.testing import FaultPlan, HistoryServer
 

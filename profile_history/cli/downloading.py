@@ -9,7 +9,6 @@ from pathlib import Path
 import attrs
 from rich.console import Console
 
-from profile_history._scheduling.reader import WindowResult
 from profile_history.cli import exits
 from profile_history.cli.display import Health, complain, shown
 from profile_history.cli.formats import Name, Unwritable, heading, line
@@ -18,6 +17,7 @@ from profile_history.cli.stopping import stopped_by
 from profile_history.client import HistoryClient
 from profile_history.events import Event
 from profile_history.profiles import Profile
+from profile_history.results import WindowResult
 from profile_history.streams import HistoryStream
 from profile_history.windows import Order, Window
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from profile_history._scheduling.reader import Contents
 from profile_history.jobs.gathering import Gathered, Gathering
+from profile_history.results import Contents
 from profile_history.threads import cancelled_meanwhile
 
 
