@@ -24,10 +24,9 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError('record batches need pyarrow: python -m pip install "profile-history[arrow]"') from error
 
+from profile_history._aio import Turns, in_thread
 from profile_history._decoding.arrow_decoder import tabled
 from profile_history.profiles import Profile
-from profile_history.threads import in_thread
-from profile_history.turns import Turns
 from profile_history.windows import Window
 
 if TYPE_CHECKING:

@@ -17,27 +17,28 @@ import aiohttp
 import attrs
 import yarl
 
-from profile_history import settings
+from profile_history import _config
+from profile_history._checks import check_flag, check_number, choice, expect
+from profile_history._config import Options
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._protocol.requests import Requests
 from profile_history._scheduling.reader import Reader
 from profile_history._scheduling.scheduler import Outcome, Schedule
-from profile_history._scheduling.window_plan import Walk, WindowRule
+from profile_history._scheduling.window_plan import Walk
 from profile_history._scheduling.worker_pool import Profiles, Run, Units
+from profile_history._secrets import SecretText
 from profile_history._sending.fetcher import Fetcher
 from profile_history._sending.memory_budget import Allowance
 from profile_history._sending.pacer import Pace, Pacer
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.transport import Transport
-from profile_history.assembly import Options, Shared
-from profile_history.checks import check_flag, check_number, choice, expect
+from profile_history._shared import Shared
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.observing import Observation, Observer
-from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
+from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts, WindowRule
 from profile_history.profiles import Profile
 from profile_history.results import OnError
-from profile_history.secrecy import SecretText
 from profile_history.streams import HistoryStream
 from profile_history.units import Unit
 from profile_history.windows import Border, Order, Window, asked_window
@@ -113,12 +114,18 @@ class HistoryClient:
     ) -> None:
         token = SecretText(token) if isinstance(token, str) else token
         base_url = SecretText(base_url) if isinstance(base_url, str) else base_url
-        environment = settings.Environment()
-        self._token = settings.token(token, token_file, environment)
-        url = settings.endpoint(base_url, environment, allow_http=allow_http)
+        environment = _config.Environment()
+        self._token = _config.token(token, token_file, environment)
+        url = _config.endpoint(base_url, environment, allow_http=allow_http)
         self._auth = choice("auth", auth, ("body", "header"))
         self._options = Options(
-            list_id, window, choice("border", border, Border), choice("order", order, Order), retry, timeouts, limits
+            _config.list_id(list_id, environment),
+            window,
+            choice("border", border, Border),
+            choice("order", order, Order),
+            retry,
+            timeouts,
+            limits,
         )
         self._pacing = expect("pacing", pacing, Pacing)
         if session is not None:
@@ -162,7 +169,7 @@ class HistoryClient:
             ConfigurationError: A value is wrong.
         """
         changes: dict[str, Any] = {
-            "list_id": list_id,
+            "list_id": None if list_id is None else _config.list_id(list_id, {}),
             "border": None if border is None else choice("border", border, Border),
             "order": None if order is None else choice("order", order, Order),
             "retry": retry,

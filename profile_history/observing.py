@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from profile_history.checks import shown
+from profile_history._checks import shown
 from profile_history.errors import ApiError, ConfigurationError, HistoryError
 from profile_history.profiles import Profile
 from profile_history.windows import Window

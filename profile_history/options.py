@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from profile_history.checks import check_flag, check_number, check_whole_number
+from profile_history._checks import MOST, check_flag, check_number, check_whole_number, shown
+from profile_history.errors import ConfigurationError
 
 MIB = 1024 * 1024
 
@@ -32,6 +33,9 @@ def _flag(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 def _name(instance: Any, attribute: attrs.Attribute[Any]) -> str:
     return f"{type(instance).__name__}({attribute.name}=...)"
+
+
+WindowRule: TypeAlias = Literal["auto"] | int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -112,3 +116,18 @@ class Limits:
     body: int = attrs.field(default=64 * MIB, validator=_count("bytes"))
     in_flight: int = attrs.field(default=256 * MIB, validator=_count("bytes"))
     row_cap: int | None = attrs.field(default=None, validator=_count("rows", optional=True))
+
+
+def checked_rule(rule: object) -> WindowRule:
+    """Reads the `window` option.
+
+    Raises:
+        ConfigurationError: It is neither "auto", nor a whole number of days above 0, nor None.
+    """
+    if rule is None:
+        return None
+    if isinstance(rule, str) and rule == "auto":
+        return "auto"
+    if isinstance(rule, int) and not isinstance(rule, bool) and 0 < rule < MOST:
+        return rule
+    raise ConfigurationError(f'window is "auto", a number of days above 0, or None for one request, not {shown(rule)}')

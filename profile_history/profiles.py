@@ -7,9 +7,8 @@ from enum import StrEnum
 
 import attrs
 
-from profile_history.checks import MOST, shown
-from profile_history.errors import ConfigurationError
-from profile_history.profile_fields import (
+from profile_history._checks import MOST, shown
+from profile_history._profile_fields import (
     check_email,
     check_id,
     check_name,
@@ -18,6 +17,7 @@ from profile_history.profile_fields import (
     check_xxh,
     strip_marks,
 )
+from profile_history.errors import ConfigurationError
 
 
 class Matching(StrEnum):

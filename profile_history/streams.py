@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from types import AsyncGeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
 
+from profile_history._checks import check_whole_number
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._decoding.flat_decoder import FLAT
 from profile_history._decoding.raw_decoder import RAW
 from profile_history._scheduling.reader import Reader
-from profile_history.checks import check_whole_number
 from profile_history.errors import UsageError
 from profile_history.events import Event
 from profile_history.profiles import Profile

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import attrs
 
-from profile_history.checks import shown
+from profile_history._checks import shown
 from profile_history.errors import ConfigurationError
 
 _DAY = dt.timedelta(days=1)

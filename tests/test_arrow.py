@@ -34,6 +34,7 @@ from profile_history import (
     Window,
     arrow,
 )
+from profile_history._aio import in_thread
 from profile_history._decoding import arrow_decoder, flat_decoder, record_batches
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._decoding.flat_decoder import FLAT
@@ -42,7 +43,6 @@ from profile_history._decoding.response_decoder import Unpacking
 from profile_history._protocol.chunking import verified
 from profile_history._protocol.envelope import Rows
 from profile_history.testing import Behaviour, Fault, FaultPlan
-from profile_history.threads import in_thread
 from profile_history.windows import Order
 
 FIRST, LAST = "2023-01-01", "2024-12-31"

@@ -17,7 +17,7 @@ import pytest
 from suspensions import Suspensions, watching
 from virtual import run_virtually
 
-from profile_history import DeadlineExceeded, Limits, Pacing, Timeouts, UsageError, turns
+from profile_history import DeadlineExceeded, Limits, Pacing, Timeouts, UsageError, _aio
 from profile_history.observing import GateOpened, RetryPlanned, Throttled
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
@@ -325,7 +325,7 @@ async def cancel(stage, index, *, storm, resuming, bare):
 @pytest.fixture
 def every_breath(monkeypatch):
     """A stream lets other tasks work at every opportunity, so that its suspensions are the same each time."""
-    monkeypatch.setattr(turns, "LONGEST", -1)
+    monkeypatch.setattr(_aio, "LONGEST", -1)
 
 
 FULL = pytest.mark.full

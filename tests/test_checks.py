@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from profile_history import ConfigurationError, HistoryClient, Limits, Pacing, Profile, RetryPolicy, Timeouts
-from profile_history.checks import shown
+from profile_history._checks import shown
 from profile_history.jobs import HistoryJob
 
 ONE = Profile.email("john@example.com")

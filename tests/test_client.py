@@ -18,7 +18,7 @@ from profile_history import (
     RetryPolicy,
     Timeouts,
     UsageError,
-    settings,
+    _config,
 )
 from profile_history.testing import Fault, FaultPlan
 
@@ -109,13 +109,13 @@ def test_a_fixed_window_needs_both_dates():
 
 async def test_everything_may_come_from_the_environment(server, monkeypatch):
     """Address, token and database."""
-    monkeypatch.setenv(settings.URL, server.url)
-    monkeypatch.setenv(settings.TOKEN, server.token)
-    monkeypatch.setenv(settings.LIST_ID, str(server.list_id))
+    monkeypatch.setenv(_config.URL, server.url)
+    monkeypatch.setenv(_config.TOKEN, server.token)
+    monkeypatch.setenv(_config.LIST_ID, str(server.list_id))
     async with HistoryClient() as ours:
         assert await ours.history(server.profile(1)).collect() == server.truth(server.profile(1))
     async with HistoryClient(list_id=20, token=server.token, base_url=server.url) as ours:
-        monkeypatch.setenv(settings.LIST_ID, "99")
+        monkeypatch.setenv(_config.LIST_ID, "99")
         assert await ours.history(server.profile(1)).collect()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from profile_history import settings
+from profile_history import _config
 from profile_history.jobs import HistoryJob
 from profile_history.testing import HistoryServer
 
@@ -25,9 +25,9 @@ def example(heading):
 def environment(monkeypatch, tmp_path):
     """A server in a thread of its own, the environment that points to it, and an empty working directory."""
     with HistoryServer(profiles=20) as server:
-        monkeypatch.setenv(settings.URL, server.url)
-        monkeypatch.setenv(settings.TOKEN, server.token)
-        monkeypatch.setenv(settings.LIST_ID, str(server.list_id))
+        monkeypatch.setenv(_config.URL, server.url)
+        monkeypatch.setenv(_config.TOKEN, server.token)
+        monkeypatch.setenv(_config.LIST_ID, str(server.list_id))
         monkeypatch.chdir(tmp_path)
         yield server
 

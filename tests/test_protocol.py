@@ -21,8 +21,8 @@ from profile_history import (
 from profile_history._protocol.error_rules import ERROR_RULES
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, reading, retry_after
+from profile_history._secrets import Token
 from profile_history.errors import Kind
-from profile_history.secrecy import Token
 from profile_history.windows import Window
 
 CANARY = "canary-token-7f3a"

@@ -11,7 +11,7 @@ import pytest
 from pyarrow.parquet import read_table
 
 import profile_history
-from profile_history import settings
+from profile_history import _config
 from profile_history.testing import HistoryServer
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -27,9 +27,9 @@ def example(heading):
 def environment(monkeypatch):
     """A server in a thread of its own, and the environment that points to it."""
     with HistoryServer(profiles=30) as server:
-        monkeypatch.setenv(settings.URL, server.url)
-        monkeypatch.setenv(settings.TOKEN, server.token)
-        monkeypatch.setenv(settings.LIST_ID, str(server.list_id))
+        monkeypatch.setenv(_config.URL, server.url)
+        monkeypatch.setenv(_config.TOKEN, server.token)
+        monkeypatch.setenv(_config.LIST_ID, str(server.list_id))
         yield server
 
 

@@ -26,8 +26,8 @@ from profile_history import (
 )
 from profile_history._protocol.envelope import Envelope
 from profile_history._protocol.responses import Reply, reading
+from profile_history._secrets import SecretBytes, SecretText, Token
 from profile_history._sending.fetcher import Task
-from profile_history.secrecy import SecretBytes, SecretText, Token
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 
 CANARY = "canary-7f3a9c"

@@ -755,7 +755,7 @@ async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and
         b'{"action":"send","datetime":"2024-06-01T10:00:%02dZ","email":"%040d"}' % (i % 60, i) for i in range(20_000)
     ]
     poison(monkeypatch, server, rows)
-    monkeypatch.setattr("profile_history.turns.LONGEST", -1)
+    monkeypatch.setattr("profile_history._aio.LONGEST", -1)
     turns = 0
 
     async def turning():
@@ -782,7 +782,7 @@ async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and
 async def test_the_event_loop_turns_in_the_other_views_as_well(server, monkeypatch, view):
     """Pairs and windows pause like events."""
     poison(monkeypatch, server, [b'{"action":"send","datetime":"2024-06-01T10:00:00Z"}'] * 20_000)
-    monkeypatch.setattr("profile_history.turns.LONGEST", -1)
+    monkeypatch.setattr("profile_history._aio.LONGEST", -1)
     pauses = 0
     breathe = Run.breathe
 

@@ -7,10 +7,10 @@ import traceback
 
 import pytest
 
-from profile_history import AuthenticationError, ConfigurationError, HistoryClient, Pacing, RetryPolicy, token_file
-from profile_history.secrecy import SecretText, Token
+from profile_history import AuthenticationError, ConfigurationError, HistoryClient, Pacing, RetryPolicy, _token_file
+from profile_history._secrets import SecretText, Token
+from profile_history._token_file import FileToken, read_token
 from profile_history.testing import Behaviour
-from profile_history.token_file import FileToken, read_token
 
 SECRET = "hunter2-hunter2"
 NEWER = "hunter3-hunter3"
@@ -54,7 +54,7 @@ def test_a_file_of_ours_that_nobody_else_can_read_or_write_is_taken(tmp_path, mo
 def test_a_file_of_somebody_else_that_only_he_can_write_is_taken(tmp_path, monkeypatch, mode):
     """As containers mount secrets: whoever owns it has decided who reads it."""
     path = written(tmp_path, mode=mode)
-    monkeypatch.setattr(token_file.os, "geteuid", lambda: SOMEBODY_ELSE)
+    monkeypatch.setattr(_token_file.os, "geteuid", lambda: SOMEBODY_ELSE)
     assert str(read_token(path)) == SECRET
 
 
@@ -71,7 +71,7 @@ def test_a_file_that_others_can_write_is_refused_whoever_owns_it(tmp_path, monke
     """They could make us send a token of theirs."""
     path = written(tmp_path, mode=mode)
     if not ours:
-        monkeypatch.setattr(token_file.os, "geteuid", lambda: SOMEBODY_ELSE)
+        monkeypatch.setattr(_token_file.os, "geteuid", lambda: SOMEBODY_ELSE)
     assert refusal(path) == f"others can write the token file {path}; run: chmod 600 {path}"
 
 
@@ -87,7 +87,7 @@ def test_links_are_followed_as_kubernetes_makes_them(tmp_path):
 def test_a_system_without_such_permissions_is_not_asked_for_them(tmp_path, monkeypatch):
     """Elsewhere than on POSIX the mode bits say nothing."""
     path = written(tmp_path, mode=0o644)
-    monkeypatch.setattr(token_file.os, "name", "nt")
+    monkeypatch.setattr(_token_file.os, "name", "nt")
     token = read_token(path)
     monkeypatch.undo()
     assert str(token) == SECRET
@@ -181,7 +181,7 @@ async def test_a_file_with_the_refused_token_still_in_it_ends_the_stream_as_befo
     path = written(tmp_path)
     server.token, server.behaviour = SECRET, Behaviour(latency=0.02)
     async with server.client(token_file=path, pacing=Pacing(adaptive=False)) as client:
-        monkeypatch.setattr(token_file, "read_token", counted)
+        monkeypatch.setattr(_token_file, "read_token", counted)
         server.token = NEWER
         for number in (1, 2):
             with pytest.raises(AuthenticationError) as refused:
@@ -228,7 +228,7 @@ async def test_all_that_were_refused_by_then_share_one_reading(tmp_path, monkeyp
         return read_token(path)
 
     token = FileToken(path)
-    monkeypatch.setattr(token_file, "read_token", counted)
+    monkeypatch.setattr(_token_file, "read_token", counted)
     assert await asyncio.gather(*(token.renew(0) for _ in range(20))) == [False] * 20
     # The second was refused when the first reading had begun, and the file may have been replaced in between.
     assert len(readings) == 2

@@ -31,9 +31,9 @@ from profile_history import (
     UsageError,
     __version__,
 )
+from profile_history._secrets import SecretBytes, Token
 from profile_history._sending.transport import Transport
 from profile_history.errors import HistoryError, Kind
-from profile_history.secrecy import SecretBytes, Token
 
 CANARY = "canary-token-7f3a"
 LIMIT = 100_000

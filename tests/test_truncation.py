@@ -15,14 +15,14 @@ import yarl
 from rawserver import head, raw_server
 
 from profile_history import HistoryError, Timeouts
+from profile_history._aio import Turns
 from profile_history._protocol.chunking import split_rows
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import PATH
 from profile_history._protocol.responses import reading
+from profile_history._secrets import SecretBytes, Token
 from profile_history._sending.transport import Transport
 from profile_history.errors import Kind
-from profile_history.secrecy import SecretBytes, Token
-from profile_history.turns import Turns
 
 TOKEN = Token("a-token")
 needs_brotli = pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")

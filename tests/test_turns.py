@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from profile_history import turns
-from profile_history.turns import Turns
+from profile_history import _aio
+from profile_history._aio import Turns
 
 
 @pytest.fixture(autouse=True)
 def _each_step_counts_as_long(monkeypatch):
-    monkeypatch.setattr(turns, "LONGEST", -1)
+    monkeypatch.setattr(_aio, "LONGEST", -1)
 
 
 def steps(name, count, log):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import ConfigurationError, Window
-from profile_history._scheduling.window_plan import Walk, checked_rule
+from profile_history._scheduling.window_plan import Walk
+from profile_history.options import checked_rule
 from profile_history.windows import Order
 
 DAY = dt.timedelta(days=1)

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from profile_history._secrets import SecretBytes, Token
 from profile_history.profiles import Profile
-from profile_history.secrecy import SecretBytes, Token
 from profile_history.windows import Window
 
 PATH = "/api/v1.1/subscribers/history_get"

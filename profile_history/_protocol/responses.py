@@ -11,6 +11,7 @@ import attrs
 
 from profile_history._protocol.envelope import BOM, Envelope, Rows, read_envelope
 from profile_history._protocol.error_rules import RULES_BY_CODE, RULES_BY_STATUS
+from profile_history._secrets import Token
 from profile_history._text import storable
 from profile_history.errors import (
     ApiError,
@@ -22,7 +23,6 @@ from profile_history.errors import (
     TruncatedResponse,
     UnexpectedRedirect,
 )
-from profile_history.secrecy import Token
 
 _TEXT_LIMIT = 500
 _SNIPPET_LIMIT = 120

@@ -5,36 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from collections import deque
 from enum import Enum, auto
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
-from profile_history.checks import MOST, shown
 from profile_history.errors import ConfigurationError
+from profile_history.options import WindowRule
 from profile_history.windows import Order, Window
 
 T = TypeVar("T")
 
-WindowRule: TypeAlias = Literal["auto"] | int | None
-
 # After a success at a shortened length it is worth trying a longer one, but not at once: the failure that
 # shortened it cost minutes.
 _SUCCESSES_TO_GROW = 3
-
-
-def checked_rule(rule: object) -> WindowRule:
-    """Reads the `window` option.
-
-    Raises:
-        ConfigurationError: It is neither "auto", nor a whole number of days above 0, nor None.
-    """
-    if rule is None:
-        return None
-    if isinstance(rule, str) and rule == "auto":
-        return "auto"
-    if isinstance(rule, int) and not isinstance(rule, bool) and 0 < rule < MOST:
-        return rule
-    raise ConfigurationError(f'window is "auto", a number of days above 0, or None for one request, not {shown(rule)}')
 
 
 class _State(Enum):

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import attrs
 
-from profile_history import turns
+from profile_history import _aio
 from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.scheduler import Assignment, Outcome, Schedule
 from profile_history._sending.fetcher import Fetcher
@@ -114,7 +114,7 @@ class Run:
     @property
     def breathless(self) -> bool:
         """Whether the event loop was held for a while."""
-        return time.perf_counter() - self._last_breath > turns.LONGEST
+        return time.perf_counter() - self._last_breath > _aio.LONGEST
 
     async def breathe(self) -> None:
         """Lets the event loop do other work."""

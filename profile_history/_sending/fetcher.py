@@ -11,9 +11,11 @@ from typing import TypeAlias
 
 import attrs
 
+from profile_history._aio import Turns
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, reading
+from profile_history._secrets import SecretBytes, Token
 from profile_history._sending.memory_budget import Lease
 from profile_history._sending.pacer import Pacer, Ticket, Verdict
 from profile_history._sending.retrier import Effort, Retrier
@@ -33,9 +35,7 @@ from profile_history.errors import (
 from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned, RowCapSuspected
 from profile_history.options import Limits, Timeouts
 from profile_history.profiles import Profile
-from profile_history.secrecy import SecretBytes, Token
 from profile_history.stats import Stats
-from profile_history.turns import Turns
 from profile_history.units import Unit
 from profile_history.windows import Border, Window
 

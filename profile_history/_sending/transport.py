@@ -17,7 +17,9 @@ import aiohttp
 import attrs
 import yarl
 
+from profile_history._aio import running_loop
 from profile_history._protocol.responses import Reply
+from profile_history._secrets import SecretBytes, SecretText, Token
 from profile_history.errors import (
     AttemptTimeout,
     ConnectionFailed,
@@ -30,9 +32,7 @@ from profile_history.errors import (
     UntrustedServer,
     UsageError,
 )
-from profile_history.loops import running_loop
 from profile_history.options import Timeouts
-from profile_history.secrecy import SecretBytes, SecretText, Token
 from profile_history.version import __version__
 
 USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}; aiohttp {aiohttp.__version__})"

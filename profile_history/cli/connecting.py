@@ -13,13 +13,12 @@ from typing import Annotated, Any, Literal, Self
 import attrs
 from cyclopts import Group, Parameter
 
-from profile_history import settings
+from profile_history import _config
 from profile_history._protocol.requests import PATH
-from profile_history._scheduling.window_plan import WindowRule
 from profile_history.cli.stopping import stopper
 from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
-from profile_history.options import Pacing, RetryPolicy
+from profile_history.options import Pacing, RetryPolicy, WindowRule
 
 _GROUP = Group("Client", sort_key=10)
 
@@ -60,7 +59,7 @@ class Connection:
             url: The address in the plan.
             ledger_first: Whether it goes before the one in the environment.
         """
-        given = self.url if ledger_first else self.url or os.environ.get(settings.URL)
+        given = self.url if ledger_first else self.url or os.environ.get(_config.URL)
         return attrs.evolve(self, url=given or url)
 
     def words(self) -> str:
@@ -105,7 +104,7 @@ class Asking:
     def or_else(self, terms: Mapping[str, Any]) -> Self:
         """The same, and where nothing was said, what the plan of a job says."""
         planned = Asking.of(terms)
-        list_id = None if settings.LIST_ID in os.environ else planned.list_id
+        list_id = None if _config.LIST_ID in os.environ else planned.list_id
         return attrs.evolve(
             self,
             list_id=list_id if self.list_id is None else self.list_id,
@@ -126,9 +125,9 @@ def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], 
     Raises:
         ConfigurationError: An option is missing or wrong.
     """
-    _demand("--url", connection.url, settings.URL)
-    settings.endpoint(connection.url, settings.Environment(), allow_http=connection.allow_http)
-    _demand("--list-id", asking.list_id, settings.LIST_ID)
+    _demand("--url", connection.url, _config.URL)
+    _config.endpoint(connection.url, _config.Environment(), allow_http=connection.allow_http)
+    _demand("--list-id", asking.list_id, _config.LIST_ID)
     retry = RetryPolicy(patience=connection.patience)
     return HistoryClient(
         connection.url,
@@ -147,8 +146,8 @@ def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], 
 
 
 def _token() -> str | None:
-    if settings.TOKEN in os.environ or settings.TOKEN_FILE in os.environ or not sys.stdin.isatty():
-        _demand("--token-file", None, settings.TOKEN_FILE, settings.TOKEN)
+    if _config.TOKEN in os.environ or _config.TOKEN_FILE in os.environ or not sys.stdin.isatty():
+        _demand("--token-file", None, _config.TOKEN_FILE, _config.TOKEN)
         return None
     with stopper:
         # The terminal has to show again what is typed, whatever ends this.

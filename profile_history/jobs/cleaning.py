@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from uuid import UUID
 
+from profile_history._profile_fields import inside_quotes, strip_marks
 from profile_history._text import storable
 from profile_history.errors import ConfigurationError
-from profile_history.profile_fields import inside_quotes, strip_marks
 
 _SCHEMES: Mapping[str, str] = {"email": "mailto:", "phone": "tel:"}
 _FLOATS = frozenset({"phone", "profile_id"})

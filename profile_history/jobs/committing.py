@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
+from profile_history._aio import cancelled_meanwhile
 from profile_history.jobs.gathering import Gathered, Gathering
 from profile_history.results import Contents
-from profile_history.threads import cancelled_meanwhile
 
 
 @attrs.define(eq=False)

@@ -16,10 +16,11 @@ from typing import Any, cast
 
 import attrs
 
+from profile_history._aio import cancelled_meanwhile, in_thread, running_loop
+from profile_history._checks import check_flag, check_number, check_whole_number, shown
 from profile_history._decoding.flat_decoder import FLAT
 from profile_history._decoding.raw_decoder import RAW
 from profile_history._scheduling.reader import Reader
-from profile_history.checks import check_flag, check_number, check_whole_number, shown
 from profile_history.client import Day, HistoryClient
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs.advice import advice_on
@@ -36,13 +37,11 @@ from profile_history.jobs.sources import MemorySource, Source
 from profile_history.jobs.sources.counting import Counted
 from profile_history.jobs.states import Planned
 from profile_history.jobs.verifying import verify
-from profile_history.loops import running_loop
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Sink
 from profile_history.sinks.pgaddress import hidden
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
-from profile_history.threads import cancelled_meanwhile, in_thread
 from profile_history.windows import Order, asked_window, day_of
 
 _UNITS_A_PAGE = 2000

@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 
 import attrs
 
+from profile_history._secrets import SecretText
 from profile_history._text import storable
 from profile_history.errors import ConfigurationError
-from profile_history.secrecy import SecretText
 
 _SCHEMES = ("postgresql", "postgres")
 _HOST = re.compile(r"(?:\[([^\[\]@]+)\]|([^\[\]:@]*))(?::(\d*))?")

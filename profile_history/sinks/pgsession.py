@@ -15,8 +15,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, UsageError
-from profile_history.secrecy import SecretText
 from profile_history.sinks.pgaddress import ServerAddress
 from profile_history.sinks.pgsettings import WRITING, settle
 

@@ -19,8 +19,8 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError('PostgreSQL needs psycopg, pyarrow: python -m pip install "profile-history[postgres]"') from error
 
+from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, HistoryError
-from profile_history.secrecy import SecretText
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
 from profile_history.sinks.bookkeeping import (
     COLUMNS,

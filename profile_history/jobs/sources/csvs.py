@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from profile_history._profile_fields import inside_quotes, strip_marks
 from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, address, bad, entry
 from profile_history.jobs.sources.cells import Cells, Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.csvrows import CsvRows, Unreadable, delimiter_or_none, foreign_marks
 from profile_history.jobs.sources.files import Place, numbered, place_of
-from profile_history.profile_fields import inside_quotes, strip_marks
 from profile_history.profiles import CUSTOM, EITHER, Matching, Profile
 
 _NO_UTF8 = "the line is no UTF-8"

@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.cleaning import check_storable
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
 from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
-from profile_history.secrecy import SecretText
 from profile_history.sinks.pgaddress import bare, read_address
 from profile_history.sinks.pgsettings import READING, settle
 

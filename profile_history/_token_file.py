@@ -7,9 +7,9 @@ import os
 import stat
 from pathlib import Path
 
+from profile_history._aio import in_thread
+from profile_history._secrets import SecretBytes, SecretText, Token, fits_a_header
 from profile_history.errors import ConfigurationError
-from profile_history.secrecy import SecretBytes, SecretText, Token, fits_a_header
-from profile_history.threads import in_thread
 
 # Bytes; far beyond any token, so that a wrong path to something huge is not read into memory.
 _LONGEST = 64 * 1024

@@ -7,13 +7,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import attrs
+
+from profile_history._checks import MOST, check_flag, expect, shown
 from profile_history._protocol.requests import PATH
-from profile_history.checks import MOST, check_flag, shown
+from profile_history._secrets import SecretText, Token
+from profile_history._token_file import FileToken
 from profile_history.errors import ConfigurationError
-from profile_history.secrecy import SecretText, Token
-from profile_history.token_file import FileToken
+from profile_history.options import Limits, RetryPolicy, Timeouts, WindowRule, checked_rule
+from profile_history.windows import Border, Order
 
 URL = "PROFILE_HISTORY_URL"
 TOKEN = "PROFILE_HISTORY_TOKEN"
@@ -139,3 +144,23 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@attrs.frozen
+class Options:
+    """How a client asks, checked."""
+
+    list_id: int
+    window: WindowRule = attrs.field(converter=checked_rule)
+    border: Border
+    order: Order
+    retry: RetryPolicy = attrs.field()
+    timeouts: Timeouts = attrs.field()
+    limits: Limits = attrs.field()
+
+    @retry.validator
+    @timeouts.validator
+    @limits.validator
+    def _check(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        wanted = {"retry": RetryPolicy, "timeouts": Timeouts, "limits": Limits}[attribute.name]
+        expect(attribute.name, value, wanted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from profile_history.checks import shown
+from profile_history._checks import shown
 from profile_history.errors import ConfigurationError
 
 _XXH = re.compile(r"[0-9A-Fa-f]{16}")
