@@ -12,8 +12,8 @@ from benchmarks.peers.base import TOKEN
 from profile_history import HistoryClient, Pacing, Profile
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
+from profile_history.jobs.records import Totals, to_number
 from profile_history.jobs.schema import INDEXES
-from profile_history.jobs.states import Totals, to_number
 from profile_history.sinks.urls import sink_of
 
 LEDGER = "job.ledger"

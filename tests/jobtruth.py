@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from profile_history.jobs import verify
 from profile_history.jobs.clock import JobClock
-from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.session import Keeper
 from profile_history.sinks.urls import sink_of
 from profile_history.testing.api import known_rows
 

@@ -25,9 +25,9 @@ import attrs
 
 from profile_history import HistoryClient, HistoryError
 from profile_history.jobs import HistoryJob
-from profile_history.jobs.keeping import Keeper
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.naming import profile_of
+from profile_history.jobs.profile_text import profile_of
+from profile_history.jobs.session import Keeper
 from profile_history.sinks.urls import sink_of
 
 PHASES = (

@@ -30,8 +30,8 @@ from profile_history.cli.stdin import stdin
 from profile_history.errors import HistoryError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, SourceError, source_of, status_of, verify
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.locking import JobLock, holder_of
-from profile_history.jobs.planning import PlanningStopped, digest_of
+from profile_history.jobs.lock import JobLock, holder_of
+from profile_history.jobs.planner import PlanningStopped, digest_of
 from profile_history.jobs.sources import MemorySource
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
@@ -494,7 +494,7 @@ class TestSignals:
         code = f"""
 import sys, time
 from profile_history.cli import main
-from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.session import Keeper
 def close(self):
     print("closing", flush=True)
     time.sleep(60)
@@ -519,7 +519,7 @@ sys.exit(main({words_for("history.ndjson")!r}))
         code = f"""
 import sys, time
 from profile_history.cli import main, stopping
-from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.session import Keeper
 stopping.GRACE = 0.3
 Keeper.close = lambda self: time.sleep(60)
 sys.exit(main({words_for("history.ndjson")!r}))
@@ -1035,7 +1035,7 @@ class TestLibrary:
 
     def test_a_source_is_the_same_when_counted(self, tmp_path):
         """Its name and its nature are those of the other."""
-        from profile_history.jobs.sources.counting import Counted
+        from profile_history.jobs.sources.counted import Counted
 
         (tmp_path / "who").write_text("user0@example.com\n")
         source = source_of(str(tmp_path / "who"), matching="email")

@@ -22,8 +22,8 @@ from profile_history import (
 )
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, job, source_of
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.locking import JobLock
-from profile_history.jobs.planning import PlanningStopped, plan_job
+from profile_history.jobs.lock import JobLock
+from profile_history.jobs.planner import PlanningStopped, plan_job
 from profile_history.jobs.sources import MemorySource
 from profile_history.sinks import SinkError, lock, sink_of
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer

@@ -17,9 +17,9 @@ from disks import CountingDisk, FaultyDisk, FrailDisk, PowerCut
 from jobtruth import differences_after_a_start, files_in, known_files, rows_in, truth_of
 from jobworker import Order, Worker
 
-from profile_history.jobs import HistoryJob, LedgerError, keeping
+from profile_history.jobs import HistoryJob, LedgerError, session
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.lists import write_lists
+from profile_history.jobs.reject_files import write_lists
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.csvfile import CsvSink
 from profile_history.sinks.ndjson import NdjsonSink
@@ -59,7 +59,7 @@ class Work:
 
     def run(self, disk):
         """Goes on until all is done or something breaks."""
-        self.monkeypatch.setattr(keeping, "write_lists", partial(write_lists, disk=disk))
+        self.monkeypatch.setattr(session, "write_lists", partial(write_lists, disk=disk))
         asyncio.run(self._run(disk))
 
     def error(self, disk):

@@ -10,13 +10,13 @@ import pytest
 from sinkbooks import pieces_of
 
 from profile_history import Profile
-from profile_history.jobs.gathering import Gathered
-from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.batch_builder import Gathered
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.planning import plan_job
+from profile_history.jobs.planner import plan_job
+from profile_history.jobs.records import Record, Status
 from profile_history.jobs.schema import PlanningStopped
+from profile_history.jobs.session import Keeper
 from profile_history.jobs.sources import MemorySource
-from profile_history.jobs.states import Record, Status
 from profile_history.sinks import Stored, UnitRows, sink_of
 from profile_history.windows import Window
 

@@ -28,10 +28,10 @@ from sinkbooks import pieces_of
 from profile_history import ConfigurationError, Profile
 from profile_history.errors import ServerUnavailable
 from profile_history.jobs import JobHeld, LedgerError
-from profile_history.jobs.gathering import Gathering
-from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.batch_builder import Gathering
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
+from profile_history.jobs.session import Keeper
 from profile_history.jobs.sources import MemorySource
 from profile_history.results import Contents
 from profile_history.sinks.ndjson import NdjsonSink

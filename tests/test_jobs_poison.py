@@ -14,8 +14,8 @@ from jobtruth import rows_in, truth_of
 from profile_history import HistoryClient, Profile
 from profile_history._text import storable
 from profile_history.jobs import HistoryJob
-from profile_history.jobs.gathering import Gathered
-from profile_history.jobs.states import Planned, Quarantined, Record, Status
+from profile_history.jobs.batch_builder import Gathered
+from profile_history.jobs.records import Planned, Quarantined, Record, Status
 from profile_history.sinks import sink_of
 from profile_history.sinks.base import Refused, Stored, UnitRows
 from profile_history.sinks.ndjson import NdjsonSink

@@ -18,7 +18,7 @@ from jobworker import Order, Worker
 
 from profile_history import ConfigurationError
 from profile_history.jobs import HistoryJob, JobHeld, verify
-from profile_history.jobs.locking import JobLock
+from profile_history.jobs.lock import JobLock
 from profile_history.sinks import SinkError, lock, sink_of
 from profile_history.sinks.lock import lock_sink
 from profile_history.testing import HistoryServer

@@ -21,18 +21,18 @@ from jobtruth import steady
 from profile_history import ConfigurationError, HistoryClient, Matching, Profile
 from profile_history.errors import DecodeError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, status_of, verify
-from profile_history.jobs.committing import Committing
-from profile_history.jobs.gathering import Gathering
-from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.batch_builder import Gathering
+from profile_history.jobs.flusher import Committing
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.lists import quarantine_beside, rejects_beside, write_lists
-from profile_history.jobs.locking import JobLock
+from profile_history.jobs.lock import JobLock
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.planning import PlanningStopped, digest_of, extend_job, plan_job
+from profile_history.jobs.planner import PlanningStopped, digest_of, extend_job, plan_job
+from profile_history.jobs.records import Entry, Quarantined, Record, Status
+from profile_history.jobs.reject_files import quarantine_beside, rejects_beside, write_lists
 from profile_history.jobs.schema import failure
+from profile_history.jobs.session import Keeper
 from profile_history.jobs.sources import Line, MemorySource
-from profile_history.jobs.sources.counting import Counted
-from profile_history.jobs.states import Entry, Quarantined, Record, Status
+from profile_history.jobs.sources.counted import Counted
 from profile_history.results import Contents
 from profile_history.results import Quarantined as OddRow
 from profile_history.sinks import Receipt, SinkError, sink_of

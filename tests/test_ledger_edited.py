@@ -22,7 +22,7 @@ from profile_history.cli import main
 from profile_history.jobs import HistoryJob, LedgerError, source_of
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import fingerprint
-from profile_history.jobs.states import Entry, Record, Status
+from profile_history.jobs.records import Entry, Record, Status
 from profile_history.sinks import Part, Receipt, Stored
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 from profile_history.windows import Window

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from test_profiles import JOHN, PHONE, PROFILES, WRITTEN, XXH
 
 from profile_history import ConfigurationError, Matching, Profile
-from profile_history.jobs import naming
-from profile_history.jobs.cleaning import clean_text
-from profile_history.jobs.naming import (
+from profile_history.jobs import profile_text
+from profile_history.jobs.profile_cells import clean_text
+from profile_history.jobs.profile_text import (
     built,
     profile_of,
     profile_of_words,
@@ -84,7 +84,7 @@ def test_a_text_that_names_no_profile_is_refused(text, complaint):
 @pytest.mark.parametrize("text", [b'{"xxh": "\xff"}', b'{"\xed\xa0\x80": 1}', b'"\xc3', '{"xxh": "\ud800"}'])
 def test_a_json_text_that_is_no_utf8_is_told_without_the_library(text, monkeypatch):
     """Versions of msgspec differ in the error that they raise for it, and some read past it."""
-    monkeypatch.setattr(naming, "_decode", lambda _: {"xxh": "0eb51aefd919f90a"})
+    monkeypatch.setattr(profile_text, "_decode", lambda _: {"xxh": "0eb51aefd919f90a"})
     with pytest.raises(ConfigurationError) as refused:
         words_of(text)
     assert str(refused.value) == "it is no UTF-8"
@@ -107,7 +107,7 @@ def test_a_json_text_is_refused_whatever_the_library_raises(error, monkeypatch):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(naming, "_decode", fail)
+    monkeypatch.setattr(profile_text, "_decode", fail)
     with pytest.raises(ConfigurationError) as refused:
         words_of("{}")
     assert str(refused.value) == f"it is no JSON: {error}"

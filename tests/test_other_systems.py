@@ -82,7 +82,7 @@ def test_programs_can_tell_and_the_rest_of_the_package_is_there():
     """The error is one of imports, and one of ours."""
     code = """
 import profile_history, profile_history.testing, profile_history.sinks, profile_history.arrow, profile_history.otel
-import profile_history.jobs.sources.cells
+import profile_history.jobs.sources.columns
 assert not hasattr(profile_history.jobs, "nothing")
 assert profile_history.HistoryClient and profile_history.sinks.sink_of("x.ndjson")
 for kind in (ImportError, profile_history.ConfigurationError):

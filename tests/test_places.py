@@ -15,7 +15,7 @@ from test_jobs import FIRST, LAST, job_of, lines, ran, truth
 from profile_history import ConfigurationError, Profile
 from profile_history.jobs import HistoryJob, status_of, verify
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.places import Whereabouts, check_fits, is_same_place, located, misplaced, portable
+from profile_history.jobs.whereabouts import Whereabouts, check_fits, is_same_place, located, misplaced, portable
 from profile_history.sinks import SinkError, sink_of
 from profile_history.testing import HistoryServer
 

@@ -15,8 +15,8 @@ from profile_history import ConfigurationError, Profile
 from profile_history.cli.restart import confirm_restart
 from profile_history.jobs import HistoryJob, JobHeld, SinkError, source_of, status_of, verify
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.places import is_same_output
-from profile_history.jobs.restarting import discard_job
+from profile_history.jobs.restart import discard_job
+from profile_history.jobs.whereabouts import is_same_output
 from profile_history.sinks import sink_of
 from profile_history.sinks.base import Part, Receipt
 from profile_history.sinks.duckdb import DuckDBSink

@@ -10,7 +10,7 @@ from postgres import PASSWORD, USER
 from test_cli import TOKEN, run  # noqa: F401 (a fixture)
 
 from profile_history import ConfigurationError
-from profile_history.jobs.serverledgers import ledger_of_server, make_directory, name_of_ledger
+from profile_history.jobs.server_ledgers import ledger_of_server, make_directory, name_of_ledger
 from profile_history.testing import HistoryServer
 
 HOME = {"HOME": "/home/me"}

@@ -15,11 +15,11 @@ from test_cli import run  # noqa: F401 (a fixture)
 from profile_history import ConfigurationError, RetryPolicy, Window
 from profile_history.jobs import HistoryJob, JobHeld, verification_of, verify
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.locking import JobLock
+from profile_history.jobs.lock import JobLock
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.planning import plan_job
+from profile_history.jobs.planner import plan_job
+from profile_history.jobs.records import Entry, Record, Status
 from profile_history.jobs.sources import MemorySource
-from profile_history.jobs.states import Entry, Record, Status
 from profile_history.sinks import Receipt, SinkError, sink_of
 from profile_history.sinks import lock as lock_module
 from profile_history.sinks.ndjson import NdjsonSink

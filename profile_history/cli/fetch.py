@@ -69,7 +69,7 @@ def fetch(
 
 def _profiles(matching: Matching, values: list[str]) -> list[Profile]:
     """Return the profiles, each read as a line of a job's source is."""
-    from profile_history.jobs.sources.cells import Mode
+    from profile_history.jobs.sources.columns import Mode
 
     mode = Mode(matching)
     if values != ["-"]:

@@ -18,7 +18,7 @@ def ledger_for(into: str) -> Path:
     Raises:
         ConfigurationError: It names no sink, or there is no place for the ledger of a server.
     """
-    from profile_history.jobs.serverledgers import ledger_of_server
+    from profile_history.jobs.server_ledgers import ledger_of_server
     from profile_history.sinks.pgaddress import is_server
     from profile_history.sinks.urls import ledger_beside
 
@@ -35,7 +35,7 @@ def make_place_of(ledger: Path, into: str) -> None:
     Raises:
         ConfigurationError: It cannot be made.
     """
-    from profile_history.jobs.serverledgers import make_directory
+    from profile_history.jobs.server_ledgers import make_directory
     from profile_history.sinks.pgaddress import is_server
 
     if is_server(into) and not ledger.exists():

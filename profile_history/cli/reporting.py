@@ -20,7 +20,7 @@ from profile_history.cli.places import command
 from profile_history.cli.stopping import Stopped
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs import Failure, JobHeld, JobStatus, Progress, status_of
-from profile_history.jobs.lists import quarantine_beside, rejects_beside
+from profile_history.jobs.reject_files import quarantine_beside, rejects_beside
 
 _LISTED_FOR_PEOPLE = 5
 _LISTED_FOR_PROGRAMS = 100

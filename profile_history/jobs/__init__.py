@@ -12,7 +12,7 @@ try:
     from profile_history.jobs.schema import LedgerError
     from profile_history.jobs.sources import Line, Source, SourceError, source_of
     from profile_history.jobs.status import Failure, JobStatus, status_of
-    from profile_history.jobs.verifying import Verification, verification_of, verify
+    from profile_history.jobs.verification import Verification, verification_of, verify
     from profile_history.sinks.base import SinkError
     from profile_history.sinks.lock import JobHeld
 except _UnsupportedSystem as _error:

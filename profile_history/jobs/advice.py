@@ -6,11 +6,11 @@ import datetime as dt
 import json
 
 from profile_history.jobs.clock import days_before
+from profile_history.jobs.column_types import Day, typed
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.naming import profile_of
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.states import to_day, to_number
-from profile_history.jobs.typed import Day, typed
+from profile_history.jobs.profile_text import profile_of
+from profile_history.jobs.records import to_day, to_number
 from profile_history.profiles import Matching, Profile
 
 _HOUR = 60 * 60

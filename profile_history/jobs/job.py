@@ -24,19 +24,19 @@ from profile_history._scheduling.reader import Reader
 from profile_history.client import Day, HistoryClient
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs.advice import advice_on
+from profile_history.jobs.batch_builder import Gathered, Gathering
 from profile_history.jobs.clock import LONGEST_LOOKBACK, JobClock
-from profile_history.jobs.committing import Committing
-from profile_history.jobs.gathering import Gathered, Gathering
-from profile_history.jobs.keeping import Keeper
+from profile_history.jobs.flusher import Committing
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.places import ledger_file
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.planning import check_refetch, later_of
+from profile_history.jobs.planner import check_refetch, later_of
 from profile_history.jobs.progress import Progress, progress_of
+from profile_history.jobs.records import Planned
+from profile_history.jobs.session import Keeper
 from profile_history.jobs.sources import MemorySource, Source
-from profile_history.jobs.sources.counting import Counted
-from profile_history.jobs.states import Planned
-from profile_history.jobs.verifying import verify
+from profile_history.jobs.sources.counted import Counted
+from profile_history.jobs.verification import verify
+from profile_history.jobs.whereabouts import ledger_file
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Sink
 from profile_history.sinks.pgaddress import hidden

@@ -19,20 +19,7 @@ import attrs
 import msgspec
 
 from profile_history.jobs.clock import LONGEST_LOOKBACK
-from profile_history.jobs.naming import profile_of
-from profile_history.jobs.places import Whereabouts
-from profile_history.jobs.plan import Plan, fingerprint, storable_path
-from profile_history.jobs.schema import (
-    LedgerError,
-    PlanningStopped,
-    check_version,
-    connect,
-    connected_for_reading,
-    failure,
-    name_of,
-)
-from profile_history.jobs.states import Entry, Planned, Status, Totals, closed, to_number
-from profile_history.jobs.typed import (
+from profile_history.jobs.column_types import (
     ChecksumRow,
     Count,
     CountRow,
@@ -53,7 +40,20 @@ from profile_history.jobs.typed import (
     typed,
     window_of,
 )
+from profile_history.jobs.plan import Plan, fingerprint, storable_path
+from profile_history.jobs.profile_text import profile_of
+from profile_history.jobs.records import Entry, Planned, Status, Totals, closed, to_number
+from profile_history.jobs.schema import (
+    LedgerError,
+    PlanningStopped,
+    check_version,
+    connect,
+    connected_for_reading,
+    failure,
+    name_of,
+)
 from profile_history.jobs.upgrade import hash_of_1, home_of_1, upgrade
+from profile_history.jobs.whereabouts import Whereabouts
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Part, Receipt, Stored
 from profile_history.units import Unit

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from profile_history._text import storable
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.places import located, portable
+from profile_history.jobs.whereabouts import located, portable
 
 # A host may be renamed, and a file of profiles moved, while a job waits; what comes of it depends on the others.
 _FREE = frozenset({"url"})

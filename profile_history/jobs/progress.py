@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from profile_history._sending.pacer import Pace
-from profile_history.jobs.states import Totals
+from profile_history.jobs.records import Totals
 from profile_history.stats import Stats
 
 

@@ -10,11 +10,11 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.advice import emptiness
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.locking import holder_of
-from profile_history.jobs.places import Whereabouts, ledger_file
+from profile_history.jobs.lock import holder_of
 from profile_history.jobs.plan import Plan
+from profile_history.jobs.records import Totals
 from profile_history.jobs.schema import draft_of
-from profile_history.jobs.states import Totals
+from profile_history.jobs.whereabouts import Whereabouts, ledger_file
 from profile_history.sinks.base import Receipt
 from profile_history.sinks.lock import Holder
 from profile_history.sinks.urls import directory_of, has_columns, is_single_file

@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from profile_history.jobs.places import portable
 from profile_history.jobs.plan import Plan, fingerprint, storable_path
 from profile_history.jobs.schema import SCHEMA_VERSION, VIEW, LedgerError, check_version
+from profile_history.jobs.whereabouts import portable
 from profile_history.sinks.disk import DISK
 
 

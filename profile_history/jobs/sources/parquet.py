@@ -11,7 +11,7 @@ import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
-from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
+from profile_history.jobs.sources.columns import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
 
 _ROWS = 1 << 14
@@ -24,7 +24,7 @@ class ParquetSource:
     Attributes:
         place: The file, a path when it is passed.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `profile_history.jobs.sources.cells.cells_of` says which it is if none
+        column: The column that holds the value; `profile_history.jobs.sources.columns.cells_of` says which it is if none
             is given.
     """
 

@@ -10,9 +10,9 @@ import attrs
 
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.cleaning import check_storable
+from profile_history.jobs.profile_cells import check_storable
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
-from profile_history.jobs.sources.cells import Mode, cells_of, mode_or_none
+from profile_history.jobs.sources.columns import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
 from profile_history.sinks.pgaddress import bare, read_address
 from profile_history.sinks.pgsettings import READING, settle
@@ -32,7 +32,7 @@ class DuckdbSource:
         place: The file, a path when it is passed.
         query: One SELECT.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `profile_history.jobs.sources.cells.cells_of` says which it is if none
+        column: The column that holds the value; `profile_history.jobs.sources.columns.cells_of` says which it is if none
             is given.
     """
 
@@ -98,7 +98,7 @@ class PostgresSource:
             for psql.
         query: One SELECT.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `profile_history.jobs.sources.cells.cells_of` says which it is if none
+        column: The column that holds the value; `profile_history.jobs.sources.columns.cells_of` says which it is if none
             is given.
     """
 

@@ -9,7 +9,7 @@ import msgspec
 
 from profile_history._profile_fields import inside_quotes, strip_marks
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.cleaning import clean_text, plain_value
+from profile_history.jobs.profile_cells import clean_text, plain_value
 from profile_history.profiles import CUSTOM, EITHER, WORDS, Matching, Profile, matching_of, split_value
 
 _encode = msgspec.json.Encoder().encode

@@ -8,12 +8,12 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.keeping import recall_parameters
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.locking import JobLock
-from profile_history.jobs.places import check_fits, ledger_file
+from profile_history.jobs.lock import JobLock
+from profile_history.jobs.records import Status, Totals
 from profile_history.jobs.schema import LedgerError, draft_of
-from profile_history.jobs.states import Status, Totals
+from profile_history.jobs.session import recall_parameters
+from profile_history.jobs.whereabouts import check_fits, ledger_file
 from profile_history.sinks.base import Sink, SinkError, open_to_read
 from profile_history.sinks.pgaddress import hidden
 from profile_history.sinks.urls import sink_of

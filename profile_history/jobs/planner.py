@@ -15,11 +15,11 @@ import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.naming import text_of
 from profile_history.jobs.plan import Plan
+from profile_history.jobs.profile_text import text_of
+from profile_history.jobs.records import to_number
 from profile_history.jobs.schema import INDEXES, PlanningStopped
 from profile_history.jobs.sources import Source
-from profile_history.jobs.states import to_number
 from profile_history.profiles import Profile
 
 _LINES_A_COMMIT = 20_000

@@ -10,7 +10,7 @@ import attrs
 
 from profile_history._profile_fields import check_name, strip_marks
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.naming import built, plain, read_value
+from profile_history.jobs.profile_text import built, plain, read_value
 from profile_history.profiles import CUSTOM, WORDS, Matching, Profile, matching_of
 
 # Such as 66f66973096b3b454bbbccec or 1024, and no word.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.lists import quarantine_beside, rejects_beside
-from profile_history.jobs.places import is_same_output
+from profile_history.jobs.reject_files import quarantine_beside, rejects_beside
+from profile_history.jobs.whereabouts import is_same_output
 from profile_history.sinks.base import Sink
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.lock import lock_sink

@@ -12,8 +12,8 @@ import attrs
 import msgspec
 from msgspec import Meta
 
+from profile_history.jobs.records import Entry
 from profile_history.jobs.schema import LedgerError
-from profile_history.jobs.states import Entry
 from profile_history.sinks.base import Part, Receipt
 from profile_history.windows import Window
 

@@ -14,17 +14,17 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError, HistoryError
-from profile_history.jobs.gathering import Gathered, placed, refusals
+from profile_history.jobs.batch_builder import Gathered, placed, refusals
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.lists import write_lists
-from profile_history.jobs.locking import JobLock
-from profile_history.jobs.places import check_fits, is_same_place, ledger_file, misplaced
+from profile_history.jobs.lock import JobLock
 from profile_history.jobs.plan import Plan, another_plan
-from profile_history.jobs.planning import compare_plans, digest_of, extend_job, plan_job, retry_failed
-from profile_history.jobs.restarting import delete_ledger, delete_log, discard_job
+from profile_history.jobs.planner import compare_plans, digest_of, extend_job, plan_job, retry_failed
+from profile_history.jobs.records import Entry
+from profile_history.jobs.reject_files import write_lists
+from profile_history.jobs.restart import delete_ledger, delete_log, discard_job
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.sources import Source
-from profile_history.jobs.states import Entry
+from profile_history.jobs.whereabouts import check_fits, is_same_place, ledger_file, misplaced
 from profile_history.sinks.base import Sink, checksums_of
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.lock import FileLock, lock_sink

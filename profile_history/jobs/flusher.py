@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from profile_history._aio import cancelled_meanwhile
-from profile_history.jobs.gathering import Gathered, Gathering
+from profile_history.jobs.batch_builder import Gathered, Gathering
 from profile_history.results import Contents
 
 

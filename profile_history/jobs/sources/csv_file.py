@@ -10,8 +10,8 @@ from profile_history._profile_fields import inside_quotes, strip_marks
 from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, address, bad, entry
-from profile_history.jobs.sources.cells import Cells, Mode, cells_of, mode_or_none
-from profile_history.jobs.sources.csvrows import CsvRows, Unreadable, delimiter_or_none, foreign_marks
+from profile_history.jobs.sources.columns import Cells, Mode, cells_of, mode_or_none
+from profile_history.jobs.sources.csv_rows import CsvRows, Unreadable, delimiter_or_none, foreign_marks
 from profile_history.jobs.sources.files import Place, numbered, place_of
 from profile_history.profiles import CUSTOM, EITHER, Matching, Profile
 
@@ -31,7 +31,7 @@ class CsvSource:
     Attributes:
         place: The file or stream, a path or a binary stream when it is passed.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `profile_history.jobs.sources.cells.cells_of` says which it is if none
+        column: The column that holds the value; `profile_history.jobs.sources.columns.cells_of` says which it is if none
             is given.
         delimiter: What stands between cells, one character or "tab"; None where the first line tells: a comma, a
             semicolon, a tab or a bar.

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from profile_history.jobs.clock import JobClock
-from profile_history.jobs.states import Planned, Quarantined, Record, Status, closed
+from profile_history.jobs.records import Planned, Quarantined, Record, Status, closed
 from profile_history.results import Contents
 from profile_history.sinks.base import Batch, Lane, Refused, Stored, UnitRows
 from profile_history.windows import Order, Window

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, get_args
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.cleaning import check_storable
+from profile_history.jobs.profile_cells import check_storable
 from profile_history.jobs.sources.base import Source
-from profile_history.jobs.sources.csvs import CsvSource
+from profile_history.jobs.sources.csv_file import CsvSource
 from profile_history.jobs.sources.files import File, Place, Stream
+from profile_history.jobs.sources.lines import NdjsonSource, TextSource
 from profile_history.jobs.sources.parquet import ParquetSource
-from profile_history.jobs.sources.queries import DuckdbSource, PostgresSource
-from profile_history.jobs.sources.texts import NdjsonSource, TextSource
+from profile_history.jobs.sources.sql import DuckdbSource, PostgresSource
 from profile_history.profiles import Matching
 from profile_history.sinks.pgaddress import hidden, is_server
 from profile_history.sinks.schemes import check_path

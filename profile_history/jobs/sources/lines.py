@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.naming import profile_of_words, read_printed, words_of
+from profile_history.jobs.profile_text import profile_of_words, read_printed, words_of
 from profile_history.jobs.sources.base import Line, address, bad, entry
-from profile_history.jobs.sources.cells import Mode, mode_of, mode_or_none
+from profile_history.jobs.sources.columns import Mode, mode_of, mode_or_none
 from profile_history.jobs.sources.files import LINE_LIMIT, Place, look, numbered, place_of
 from profile_history.profiles import Profile
 
