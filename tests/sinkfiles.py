@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import zstandard
 from sinkbooks import FINISH, real_units
 
-from profile_history.sinks.csvfile import CsvSink
+from profile_history.sinks.csv_file import CsvSink
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink

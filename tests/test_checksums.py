@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sinkbooks import FakeBooks, unit_of
 
 from profile_history.arrow import SCHEMA
+from profile_history.sinks.arrow_table import FIRST_SCHEMA
 from profile_history.sinks.base import Batch, SinkError, Stored, UnitRows
 from profile_history.sinks.checksums import Tally, digests_of, signed, unit_checksums
-from profile_history.sinks.rowtext import READ_COLUMNS, lines_of, split_quoted, table_of_rows
-from profile_history.sinks.tables import FIRST_SCHEMA
+from profile_history.sinks.row_text import READ_COLUMNS, lines_of, split_quoted, table_of_rows
 
 LINES = st.lists(st.binary(max_size=5), max_size=8)
 TEXTS = st.none() | st.text(max_size=4) | st.sampled_from([",", '"', "\n", '",\n"', "\r\n", ",,,", "0", ""])

@@ -21,7 +21,7 @@ from profile_history.jobs import HistoryJob, LedgerError, session
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.reject_files import write_lists
 from profile_history.sinks.base import SinkError
-from profile_history.sinks.csvfile import CsvSink
+from profile_history.sinks.csv_file import CsvSink
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
 from profile_history.testing import Fault, FaultPlan, HistoryServer

@@ -20,8 +20,8 @@ from profile_history.errors import HistoryError
 from profile_history.jobs import HistoryJob, source_of, verify
 from profile_history.jobs.sources import PostgresSource
 from profile_history.sinks import sink_of
-from profile_history.sinks.pgaddress import holds_secret, is_server, read_address
-from profile_history.sinks.pgsecurity import is_weaker, joined, weakened
+from profile_history.sinks.postgres_address import holds_secret, is_server, read_address
+from profile_history.sinks.postgres_security import is_weaker, joined, weakened
 from profile_history.sinks.postgresql import PostgresSink
 
 DAYS = {"date_from": "2024-01-01", "date_to": "2024-12-31"}

@@ -8,7 +8,7 @@ from postgres import PASSWORD, USER
 
 from profile_history import ConfigurationError
 from profile_history.jobs import HistoryJob, SinkError, source_of
-from profile_history.sinks import pgsettings
+from profile_history.sinks import postgres_settings
 from profile_history.sinks.postgresql import PostgresSink
 
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2024, 12, 31)
@@ -92,8 +92,10 @@ def test_profiles_of_a_query_are_the_same_whatever_its_role_has_set(postgres, od
 
 def test_a_server_that_cannot_be_written_is_said(postgres, odd, monkeypatch):
     """As a standby cannot: there the setting does not help."""
-    writing = {name: value for name, value in pgsettings.WRITING.items() if name != "default_transaction_read_only"}
-    monkeypatch.setattr("profile_history.sinks.pgsession.WRITING", writing)
+    writing = {
+        name: value for name, value in postgres_settings.WRITING.items() if name != "default_transaction_read_only"
+    }
+    monkeypatch.setattr("profile_history.sinks.postgres_session.WRITING", writing)
 
     class Books:
         """A job that has just begun."""

@@ -32,11 +32,11 @@ from profile_history._decoding.response_decoder import Unpacking
 from profile_history._protocol.chunking import verified
 from profile_history._protocol.envelope import Rows
 from profile_history.sinks.base import Batch, SinkError, Stored, UnitRows
-from profile_history.sinks.bookkeeping import COLUMNS
 from profile_history.sinks.duckdb import DuckDBSink
 from profile_history.sinks.lock import JobHeld
-from profile_history.sinks.pgsession import Session
+from profile_history.sinks.postgres_session import Session
 from profile_history.sinks.postgresql import PostgresSink
+from profile_history.sinks.sql_tables import COLUMNS
 from profile_history.testing.histories import Histories
 from profile_history.windows import Order
 

@@ -21,9 +21,9 @@ from sinkbooks import FakeBooks, fill, finish, pieces_of, real_units, unit_of
 from profile_history import ConfigurationError, Profile, UsageError
 from profile_history.jobs import HistoryJob
 from profile_history.sinks import Receipt, SinkError
+from profile_history.sinks.arrow_table import FULL_SCHEMA, table_of
 from profile_history.sinks.base import UnitRows
 from profile_history.sinks.dlt import DltSink
-from profile_history.sinks.tables import FULL_SCHEMA, table_of
 from profile_history.testing import HistoryServer
 
 NAMES = FULL_SCHEMA.names

@@ -21,12 +21,12 @@ from sinkfiles import (
 )
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks import csvfile, parquet, parquetfile
+from profile_history.sinks import csv_file, parquet, parquet_file
+from profile_history.sinks.arrow_table import FIRST_SCHEMA
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
-from profile_history.sinks.tables import FIRST_SCHEMA
 
 EVERY = pytest.mark.parametrize("kind", [*SINGLE, *DATASETS])
 EACH = pytest.mark.parametrize("kind", ["history.ndjson", "history.csv", "month"])
@@ -400,8 +400,8 @@ def test_files_that_were_begun_without_the_number_of_the_row_go_on_without(kind,
     plan = plan_of("arrow")
     job = FakeJob(plan[:2])
     with monkeypatch.context() as older:
-        older.setattr(csvfile, "FULL_SCHEMA", FIRST_SCHEMA)
-        older.setattr(parquetfile, "FULL_SCHEMA", FIRST_SCHEMA)
+        older.setattr(csv_file, "FULL_SCHEMA", FIRST_SCHEMA)
+        older.setattr(parquet_file, "FULL_SCHEMA", FIRST_SCHEMA)
         older.setattr(parquet.ParquetSink, "_table", lambda self, batch: batch.table.select(FIRST_SCHEMA.names))
         older.setattr(parquet.ParquetSink, "_columns", (FIRST_SCHEMA,))
         job.run(sink_at(tmp_path, kind), DISK)
@@ -508,9 +508,9 @@ def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path):
 @pytest.mark.parametrize(("name", "most"), [("_GROUP_ROWS", 8), ("_GROUP_BYTES", 1)])
 def test_a_row_group_has_a_size_at_most(name, most, tmp_path, monkeypatch):
     """So that putting files together needs no more memory, however large they are."""
-    monkeypatch.setattr(parquetfile, "_STRETCH", 4)
+    monkeypatch.setattr(parquet_file, "_STRETCH", 4)
     monkeypatch.setattr(parquetfile, name, most)
-    monkeypatch.setattr(parquetfile, "_CHUNK", 100)
+    monkeypatch.setattr(parquet_file, "_CHUNK", 100)
     sink, books = filled(tmp_path, "none")
     before = read_back(tmp_path, "none")
     finish(sink, books)

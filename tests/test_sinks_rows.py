@@ -17,7 +17,7 @@ from test_decoding import ANY_TEXT, DOCUMENTED, ROWS, TAME, WILD, odd_rows
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Batch, Refused, UnitRows
-from profile_history.sinks.csvfile import CsvSink
+from profile_history.sinks.csv_file import CsvSink
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.csvfile import CsvSink
+from profile_history.sinks.csv_file import CsvSink
 from profile_history.sinks.extras import needed
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink

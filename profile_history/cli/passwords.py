@@ -22,7 +22,7 @@ def check_words(words: Iterable[str]) -> None:
     suspicious = [value for value in values if "@" in value or "=" in value]
     if not suspicious:
         return
-    from profile_history.sinks.pgaddress import holds_secret
+    from profile_history.sinks.postgres_address import holds_secret
 
     if any(map(holds_secret, suspicious)):
         raise ConfigurationError(

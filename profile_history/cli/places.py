@@ -19,7 +19,7 @@ def ledger_for(into: str) -> Path:
         ConfigurationError: It names no sink, or there is no place for the ledger of a server.
     """
     from profile_history.jobs.server_ledgers import ledger_of_server
-    from profile_history.sinks.pgaddress import is_server
+    from profile_history.sinks.postgres_address import is_server
     from profile_history.sinks.urls import ledger_beside
 
     return ledger_of_server(into, os.environ, Path()) if is_server(into) else ledger_beside(into)
@@ -36,7 +36,7 @@ def make_place_of(ledger: Path, into: str) -> None:
         ConfigurationError: It cannot be made.
     """
     from profile_history.jobs.server_ledgers import make_directory
-    from profile_history.sinks.pgaddress import is_server
+    from profile_history.sinks.postgres_address import is_server
 
     if is_server(into) and not ledger.exists():
         make_directory(ledger)
@@ -52,7 +52,7 @@ def ledger_of(job: str) -> Path:
         ConfigurationError: There is no such job.
     """
     from profile_history.jobs.schema import draft_of
-    from profile_history.sinks.pgaddress import is_server
+    from profile_history.sinks.postgres_address import is_server
     from profile_history.sinks.schemes import check_path
 
     if not Path(job).name:

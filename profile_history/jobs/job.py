@@ -39,7 +39,7 @@ from profile_history.jobs.verification import verify
 from profile_history.jobs.whereabouts import ledger_file
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Sink
-from profile_history.sinks.pgaddress import hidden
+from profile_history.sinks.postgres_address import hidden
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
 from profile_history.windows import Order, asked_window, day_of

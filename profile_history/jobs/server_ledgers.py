@@ -13,7 +13,7 @@ from pathlib import Path
 
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs.status import status_of
-from profile_history.sinks.pgaddress import read_address
+from profile_history.sinks.postgres_address import read_address
 from profile_history.sinks.urls import table_on_server
 
 _DIRECTORY = "profile-history"

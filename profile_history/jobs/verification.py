@@ -15,7 +15,7 @@ from profile_history.jobs.schema import LedgerError, draft_of
 from profile_history.jobs.session import recall_parameters
 from profile_history.jobs.whereabouts import check_fits, ledger_file
 from profile_history.sinks.base import Sink, SinkError, open_to_read
-from profile_history.sinks.pgaddress import hidden
+from profile_history.sinks.postgres_address import hidden
 from profile_history.sinks.urls import sink_of
 
 # Profiles and rejects that a run has read which was interrupted stand in the tables until the next run counts them.

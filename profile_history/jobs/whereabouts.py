@@ -13,7 +13,7 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Part
 from profile_history.sinks.disk import DISK
-from profile_history.sinks.pgaddress import is_server
+from profile_history.sinks.postgres_address import is_server
 from profile_history.sinks.schemes import check_path
 from profile_history.sinks.urls import directory_of, identity, shape
 

@@ -155,7 +155,7 @@ class Batch:
 
         For sinks of the Arrow lane.
         """
-        from profile_history.sinks.tables import table_of  # noqa: PLC0415 (it needs an extra)
+        from profile_history.sinks.arrow_table import table_of  # noqa: PLC0415 (it needs an extra)
 
         return table_of(self.units)
 

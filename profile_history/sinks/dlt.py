@@ -27,12 +27,12 @@ except ModuleNotFoundError as error:
     raise ImportError('a dlt pipeline needs dlt and pyarrow: python -m pip install "profile-history[dlt]"') from error
 
 from profile_history.errors import ConfigurationError, UsageError
+from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW, UNIT
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError, Stored, concerned
-from profile_history.sinks.bookkeeping import Owner, Place, job_table, job_values
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
-from profile_history.sinks.refusing import with_nul, without_nul
-from profile_history.sinks.rowtext import READ_COLUMNS, lines_of, table_of_rows
-from profile_history.sinks.tables import FULL_SCHEMA, ROW, UNIT
+from profile_history.sinks.nul_check import with_nul, without_nul
+from profile_history.sinks.row_text import READ_COLUMNS, lines_of, table_of_rows
+from profile_history.sinks.sql_tables import Owner, Place, job_table, job_values
 
 GONE = "deleted"
 """The column by which dlt is told which units to delete; it is null in every row of the table."""

@@ -19,8 +19,13 @@ except ModuleNotFoundError as error:
     raise ImportError('DuckDB needs duckdb and pyarrow: python -m pip install "profile-history[duckdb]"') from error
 
 from profile_history.errors import ConfigurationError, UsageError
+from profile_history.sinks.arrow_table import ROW, UNIT
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
-from profile_history.sinks.bookkeeping import (
+from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
+from profile_history.sinks.disk import lock_beside, sync
+from profile_history.sinks.lock import JobHeld
+from profile_history.sinks.row_text import READ_COLUMNS, lines_of
+from profile_history.sinks.sql_tables import (
     COLUMNS,
     JOB_COLUMNS,
     NEW_COLUMNS,
@@ -31,11 +36,6 @@ from profile_history.sinks.bookkeeping import (
     job_table,
     job_values,
 )
-from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
-from profile_history.sinks.disk import lock_beside, sync
-from profile_history.sinks.lock import JobHeld
-from profile_history.sinks.rowtext import READ_COLUMNS, lines_of
-from profile_history.sinks.tables import ROW, UNIT
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _INCOMING, _REPLACED = "profile_history_incoming", "profile_history_replaced"

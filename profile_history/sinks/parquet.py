@@ -15,12 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks import parquetfile
+from profile_history.sinks import parquet_file
 from profile_history.sinks.base import Batch, Books, Lane, Part, Receipt, Refused, SinkError, concerned
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.partitions import Partitioning
-from profile_history.sinks.rowtext import lines_of
+from profile_history.sinks.row_text import lines_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +93,7 @@ class ParquetSink:
         """Go on with the columns of the files that are there; all have the same."""
         self._books = books
         first = next((part for part in books.parts() if self._disk.size(self._directory / part.name) is not None), None)
-        self._schema = None if first is None else parquetfile.schema_of(self._disk, self._directory / first.name)
+        self._schema = None if first is None else parquet_file.schema_of(self._disk, self._directory / first.name)
 
     @property
     def _columns(self) -> tuple[pa.Schema, ...]:
@@ -135,11 +135,11 @@ class ParquetSink:
         units = {stored.unit for stored in batch.replaced}
         for part in self._parts({stored.batch for stored in batch.replaced}):
             path = self._directory / part.name
-            gone = sum(rows for unit, rows in parquetfile.counts(self._disk, path) if unit in units)
+            gone = sum(rows for unit, rows in parquet_file.counts(self._disk, path) if unit in units)
             if gone:
                 removed.append(part)
             if 0 < gone < part.rows:
-                left = parquetfile.without(self._read(part), units)
+                left = parquet_file.without(self._read(part), units)
                 added.append(self._prepared(_next_name(part, batch.number), part.first, part.last, left))
         self._refuse_foreign(added)
         for part in added:
@@ -159,7 +159,7 @@ class ParquetSink:
     def _prepared(self, name: str, first: int, last: int, tables: Iterable[pa.Table]) -> Part:
         temporary = _temporary(self._directory / name)
         self._disk.make_directory(temporary.parent)
-        written = parquetfile.write(self._disk, temporary, tables, *self._columns)
+        written = parquet_file.write(self._disk, temporary, tables, *self._columns)
         return Part(name, first, last, 0, written.size, written.rows, written.checksum)
 
     def _temporary(self, part: Part) -> Path:
@@ -184,7 +184,7 @@ class ParquetSink:
 
     def _read(self, part: Part) -> Iterator[pa.Table]:
         assert self._books is not None
-        for table in parquetfile.read(self._disk, self._directory / part.name, *self._columns):
+        for table in parquet_file.read(self._disk, self._directory / part.name, *self._columns):
             self._books.check_stop()
             yield table
 
@@ -218,7 +218,7 @@ class ParquetSink:
             raise SinkError(f"{self._temporary(part)} is missing; put it back, and resume the job")
         if size != part.size:
             raise SinkError(f"{_sized(path, size, part.size)}; put it back as it was, and resume the job")
-        if parquetfile.checksum(self._disk, path, part.size) != part.checksum:
+        if parquet_file.checksum(self._disk, path, part.size) != part.checksum:
             raise SinkError(f"{path} is not what was written; put it back as it was, and resume the job")
 
     def drop(self, receipt: Receipt) -> None:
@@ -250,9 +250,9 @@ class ParquetSink:
         path = self._directory / part.name
         if (size := self._disk.size(path)) != part.size:
             return _sized(path, size, part.size)
-        if parquetfile.checksum(self._disk, path, part.size) != part.checksum:
+        if parquet_file.checksum(self._disk, path, part.size) != part.checksum:
             return f"{path} is not what was written"
-        if (rows := parquetfile.rows_of(self._disk, path)) != part.rows:
+        if (rows := parquet_file.rows_of(self._disk, path)) != part.rows:
             return f"{path} has {rows} rows, and the ledger counts {part.rows}"
         return None
 
@@ -260,7 +260,7 @@ class ParquetSink:
         """Tell which rows of which units a file holds."""
         path = self._directory / part.name
         if not tally.knows_content:
-            for unit, rows in parquetfile.counts(self._disk, path):
+            for unit, rows in parquet_file.counts(self._disk, path):
                 tally.count(unit, rows)
             return
         for table in self._read(part):

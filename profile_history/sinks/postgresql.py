@@ -21,8 +21,16 @@ except ModuleNotFoundError as error:
 
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.sinks.arrow_table import ROW, UNIT
 from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
-from profile_history.sinks.bookkeeping import (
+from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
+from profile_history.sinks.lock import JobHeld
+from profile_history.sinks.nul_check import with_nul, without_nul
+from profile_history.sinks.postgres_address import ServerAddress, bare, read_address
+from profile_history.sinks.postgres_security import joined, weakened
+from profile_history.sinks.postgres_session import Held, Session, conninfo
+from profile_history.sinks.row_text import READ_COLUMNS, lines_of, table_of_rows
+from profile_history.sinks.sql_tables import (
     COLUMNS,
     JOB_COLUMNS,
     NEW_COLUMNS,
@@ -33,14 +41,6 @@ from profile_history.sinks.bookkeeping import (
     job_table,
     job_values,
 )
-from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
-from profile_history.sinks.lock import JobHeld
-from profile_history.sinks.pgaddress import ServerAddress, bare, read_address
-from profile_history.sinks.pgsecurity import joined, weakened
-from profile_history.sinks.pgsession import Held, Session, conninfo
-from profile_history.sinks.refusing import with_nul, without_nul
-from profile_history.sinks.rowtext import READ_COLUMNS, lines_of, table_of_rows
-from profile_history.sinks.tables import ROW, UNIT
 
 _NAMES = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 # Wherever the search path would look first.

@@ -14,7 +14,7 @@ from profile_history._text import storable
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Sink, concerned
 from profile_history.sinks.extras import needed
-from profile_history.sinks.pgaddress import hidden, holds_secret, is_server, read_address
+from profile_history.sinks.postgres_address import hidden, holds_secret, is_server, read_address
 from profile_history.sinks.schemes import check_path
 
 _TABLE = "history"

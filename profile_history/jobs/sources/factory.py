@@ -14,7 +14,7 @@ from profile_history.jobs.sources.lines import NdjsonSource, TextSource
 from profile_history.jobs.sources.parquet import ParquetSource
 from profile_history.jobs.sources.sql import DuckdbSource, PostgresSource
 from profile_history.profiles import Matching
-from profile_history.sinks.pgaddress import hidden, is_server
+from profile_history.sinks.postgres_address import hidden, is_server
 from profile_history.sinks.schemes import check_path
 
 Format: TypeAlias = Literal["text", "csv", "ndjson", "parquet"]

@@ -14,8 +14,8 @@ from profile_history.jobs.profile_cells import check_storable
 from profile_history.jobs.sources.base import Line, SourceError, address, entry
 from profile_history.jobs.sources.columns import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
-from profile_history.sinks.pgaddress import bare, read_address
-from profile_history.sinks.pgsettings import READING, settle
+from profile_history.sinks.postgres_address import bare, read_address
+from profile_history.sinks.postgres_settings import READING, settle
 
 _ROWS = 1 << 13
 _SECONDS_TO_CONNECT = 10

@@ -17,8 +17,8 @@ from psycopg.conninfo import make_conninfo
 
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, UsageError
-from profile_history.sinks.pgaddress import ServerAddress
-from profile_history.sinks.pgsettings import WRITING, settle
+from profile_history.sinks.postgres_address import ServerAddress
+from profile_history.sinks.postgres_settings import WRITING, settle
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 

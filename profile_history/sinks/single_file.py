@@ -23,8 +23,8 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Batch, Books, Part, Receipt, SinkError, Stored
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
+from profile_history.sinks.compression import packing_of
 from profile_history.sinks.disk import DISK, Disk, File, lock_beside
-from profile_history.sinks.packing import packing_of
 
 _T = TypeVar("_T")
 

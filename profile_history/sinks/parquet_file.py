@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from profile_history.sinks.arrow_table import FIRST_SCHEMA, FULL_SCHEMA, ROW
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.disk import Disk, File
-from profile_history.sinks.tables import FIRST_SCHEMA, FULL_SCHEMA, ROW
 
 # A row group is closed at whichever comes first.
 _GROUP_ROWS, _GROUP_BYTES = 1024 * 1024, 64 * 1024 * 1024

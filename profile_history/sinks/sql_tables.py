@@ -15,8 +15,8 @@ import attrs
 import pyarrow as pa
 
 from profile_history.errors import ConfigurationError
+from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW
 from profile_history.sinks.base import Batch, Books, SinkError
-from profile_history.sinks.tables import FULL_SCHEMA, ROW
 from profile_history.version import __version__
 
 LAYOUT = 2

@@ -15,8 +15,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from profile_history.arrow import SCHEMA
+from profile_history.sinks.arrow_table import ROW, UNIT
 from profile_history.sinks.base import SinkError
-from profile_history.sinks.tables import ROW, UNIT
 
 READ_COLUMNS = (UNIT.name, ROW.name, *SCHEMA.names)
 """The columns that checksums are made of, and the unit, in the order in which they are best read."""

@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.appending import Appending
+from profile_history.sinks.arrow_table import FIRST_SCHEMA, FULL_SCHEMA
 from profile_history.sinks.base import Batch, Lane, Refused
 from profile_history.sinks.disk import DISK, Disk
-from profile_history.sinks.rowtext import split_quoted
-from profile_history.sinks.tables import FIRST_SCHEMA, FULL_SCHEMA
+from profile_history.sinks.row_text import split_quoted
+from profile_history.sinks.single_file import Appending
 
 Formulas = Literal["defuse", "keep"]
 
