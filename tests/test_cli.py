@@ -26,8 +26,8 @@ from types import SimpleNamespace
 import pytest
 
 from profile_history import Action, Channel, Profile, __version__
-from profile_history.cli import formats, main, output
-from profile_history.cli.display import Health
+from profile_history.cli import event_text, main, output
+from profile_history.cli.progress import Health
 from profile_history.observing import GateClosed, GateOpened, Throttled
 from profile_history.profiles import Matching
 from profile_history.sinks import disk
@@ -810,10 +810,10 @@ class TestPoison:
 
         def refuse(name, profile, event):
             if event.action == "open":
-                raise formats.Unwritable("its values are nested too deeply")
+                raise event_text.Unwritable("its values are nested too deeply")
             return f"{event.action}\n"
 
-        monkeypatch.setattr("profile_history.cli.downloading.line", refuse)
+        monkeypatch.setattr("profile_history.cli.fetch_run.line", refuse)
         code, out, err = fetch_rows("ndjson", row("click"), row("open"), row("click"))
         assert (code, out) == (1, "click\nclick\n")
         assert (

@@ -22,10 +22,10 @@ from test_cli import ESCAPE, PROGRAM, TOKEN, Terminal, run, started, until  # no
 from test_signals import linux
 
 from profile_history import ConfigurationError, Profile, RetryPolicy
-from profile_history.cli import exits
-from profile_history.cli.display import Health
-from profile_history.cli.jobdisplay import duration, numbers, view_of
-from profile_history.cli.places import command
+from profile_history.cli import exit_codes
+from profile_history.cli.job_paths import command
+from profile_history.cli.job_progress import duration, numbers, view_of
+from profile_history.cli.progress import Health
 from profile_history.cli.stdin import stdin
 from profile_history.errors import HistoryError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, SourceError, source_of, status_of, verify
@@ -342,13 +342,13 @@ class TestFailures:
     )
     def test_every_error_of_a_job_has_its_code(self, error, code, monkeypatch):
         """Where jobs were never imported there is none of theirs."""
-        assert exits.of(error) == code
+        assert exit_codes.of(error) == code
         monkeypatch.delitem(sys.modules, "profile_history.jobs")
-        assert exits.of(error) == 1
+        assert exit_codes.of(error) == 1
 
     def test_each_code_has_a_meaning_and_a_word(self):
         """For people and for programs."""
-        assert exits.STATUSES.keys() == exits.MEANINGS.keys()
+        assert exit_codes.STATUSES.keys() == exit_codes.MEANINGS.keys()
 
 
 class TestJson:
@@ -518,9 +518,10 @@ sys.exit(main({words_for("history.ndjson")!r}))
         server.faults = FaultPlan.always(Fault.STALL)
         code = f"""
 import sys, time
-from profile_history.cli import main, stopping
+from profile_history.cli import main
+from profile_history.cli import signals
 from profile_history.jobs.session import Keeper
-stopping.GRACE = 0.3
+signals.GRACE = 0.3
 Keeper.close = lambda self: time.sleep(60)
 sys.exit(main({words_for("history.ndjson")!r}))
 """
@@ -917,7 +918,7 @@ class TestTooFewEvents:
     def test_profiles_that_failed_may_have_had_events(self, server, run, monkeypatch):  # noqa: F811
         """Then nothing can be said, unless they are very few."""
         swift = RetryPolicy(base=0.001, cap=0.002)
-        monkeypatch.setattr("profile_history.cli.connecting.RetryPolicy", lambda **_: swift)
+        monkeypatch.setattr("profile_history.cli.client_options.RetryPolicy", lambda **_: swift)
         server.faults = FaultPlan.always(Fault.ERROR_402, profiles=[0, 1])
         for empty, said in ((30, False), (300, True)):
             into = f"{empty}.ndjson"

@@ -18,13 +18,13 @@ import pytest
 from disks import quick_directory
 
 from profile_history import Profile
-from profile_history.cli import app, exits, main, serve
+from profile_history.cli import app, exit_codes, main, serve
 from profile_history.jobs import HistoryJob
 from profile_history.testing import HistoryServer
 
 PROGRAM = [sys.executable, "-m", "profile_history"]
 TOKEN = "a-token-that-nothing-prints"
-CODES = set(exits.MEANINGS) - {exits.INTERNAL}
+CODES = set(exit_codes.MEANINGS) - {exit_codes.INTERNAL}
 COMMANDS = ("actions", "demo", "export", "fetch", "resume", "retry-failed", "serve", "status", "verify")
 FLAGS = ("--json", "--since-last", "--overwrite", "--allow-http", "--gzip", "--traceback", "--help", "--version", "-h")
 

@@ -149,7 +149,7 @@ from profile_history import cli
 names = set(sys.modules)
 assert not names & {"asyncio", "aiohttp", "attrs", "attr", "cyclopts", "rich", "logging", "pathlib", "threading"}, names
 assert {name for name in names if name.startswith("profile_history")} == {
-    "profile_history", "profile_history.version", "profile_history.cli", "profile_history.cli.stopping"
+    "profile_history", "profile_history.version", "profile_history.cli", "profile_history.cli.signals"
 }
 """
         subprocess.run([sys.executable, "-S", "-c", code], timeout=60, check=True, cwd=Path(app.__file__).parents[2])

@@ -38,9 +38,9 @@ linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it look
 def server(monkeypatch):
     """A server in a thread, to which the environment leads."""
     with HistoryServer(profiles=40, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
+        monkeypatch.setenv("PROFILE_HISTORY_URL", event_loop.url)
         monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
+        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(event_loop.list_id))
         yield running
 
 
@@ -48,8 +48,9 @@ def program(loop="uvloop", grace=5.0):
     """The command line on one of the event loops, as words to start it with."""
     code = f"""
 import sys
-from profile_history.cli import main, stopping
-stopping.GRACE = {grace}
+from profile_history.cli import main
+from profile_history.cli import signals
+signals.GRACE = {grace}
 if {loop!r} == "asyncio":
     sys.modules["uvloop"] = None
 sys.exit(main())
@@ -62,8 +63,9 @@ def coroutine(body, grace=5.0):
     """A process that runs a coroutine as commands are run; it prints a line, waits, and cleans up as `body` says."""
     code = f"""
 import asyncio, sys, time
-from profile_history.cli import running, stopping
-stopping.GRACE = {grace}
+from profile_history.cli import event_loop
+from profile_history.cli import signals
+signals.GRACE = {grace}
 
 async def work():
     try:
@@ -73,9 +75,9 @@ async def work():
         {body}
 
 try:
-    with stopping.Stoppable():
-        running.run(work())
-except stopping.Stopped as stop:
+    with signals.Stoppable():
+        event_loop.run(work())
+except signals.Stopped as stop:
     sys.exit(stop.code)
 """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -325,9 +327,9 @@ class TestStopping:
         """Such as SQLite that waits for the other end of a FIFO: no handler of Python is called there."""
         code = f"""
 import sqlite3
-from profile_history.cli import stopping
-stopping.GRACE = {60 if second else 0.3}
-with stopping.Stoppable():
+from profile_history.cli import signals
+signals.GRACE = {60 if second else 0.3}
+with signals.Stoppable():
     print("working", flush=True)
     sqlite3.connect("file:fifo?mode=ro", uri=True)
 """
@@ -367,15 +369,16 @@ with stopping.Stoppable():
         """A signal that comes when nothing is left to stop changes nothing."""
         code = """
 import os, signal
-from profile_history.cli import running, stopping
+from profile_history.cli import event_loop
+from profile_history.cli import signals
 
 async def work():
     os.kill(os.getpid(), signal.SIGTERM)
     return 7
 
-with stopping.Stoppable():
-    assert running.run(work()) == 7
-    assert stopping.stopped_by() == signal.SIGTERM
+with signals.Stoppable():
+    assert event_loop.run(work()) == 7
+    assert signals.stopped_by() == signal.SIGTERM
 """
         assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
 

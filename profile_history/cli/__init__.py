@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from profile_history.cli.stopping import Stoppable, Stopped
+from profile_history.cli.signals import Stoppable, Stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

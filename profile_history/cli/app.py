@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from profile_history.cli import exits
+from profile_history.cli import exit_codes
 from profile_history.cli.actions import actions
-from profile_history.cli.complaints import FLAG, complain_of
 from profile_history.cli.demo import demo
+from profile_history.cli.error_messages import FLAG, complain_of
 from profile_history.cli.export import export
 from profile_history.cli.fetch import fetch
 from profile_history.cli.output import flush_stdout
@@ -40,7 +40,7 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
     help_epilogue=(
-        f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in exits.MEANINGS.items())}.\n\n"
+        f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in exit_codes.MEANINGS.items())}.\n\n"
         "PROFILE_HISTORY_URL, PROFILE_HISTORY_LIST_ID and PROFILE_HISTORY_TOKEN or PROFILE_HISTORY_TOKEN_FILE stand in "
         "for what the command line leaves out. The token is never an argument, where others could read it."
     ),
@@ -85,15 +85,15 @@ def run(arguments: Sequence[str]) -> int:
         )
         flush_stdout()
     except CycloptsError:
-        return exits.USAGE
+        return exit_codes.USAGE
     except (BrokenPipeError, SystemExit):
         # The reader of our output has gone, and knows why; rich makes the second of the first.
-        return exits.SOME_FAILED
+        return exit_codes.SOME_FAILED
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        return exit_codes.INTERRUPTED
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (what we did not expect is told, too)
         return complain_of(error, whole=whole)
-    return code if isinstance(code, int) else exits.DONE
+    return code if isinstance(code, int) else exit_codes.DONE
 
 
 def _hyphen_last(words: list[str]) -> list[str]:

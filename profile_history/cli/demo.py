@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from profile_history.actions import Channel
-from profile_history.cli import exits
-from profile_history.cli.display import Health, complain, shown
-from profile_history.cli.running import run
+from profile_history.cli import exit_codes
+from profile_history.cli.event_loop import run
+from profile_history.cli.progress import Health, complain, shown
 from profile_history.events import Event
 from profile_history.options import RetryPolicy, Timeouts
 from profile_history.profiles import Profile
@@ -79,7 +79,7 @@ def demo(
     for failure in failures:
         complain(screen, f"failed: {failure.error}")
     exact = not (failures or proof.missing or proof.doubled or proof.out_of_order)
-    return exits.DONE if exact else exits.SOME_FAILED
+    return exit_codes.DONE if exact else exit_codes.SOME_FAILED
 
 
 async def _fetch(

@@ -10,13 +10,13 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from profile_history.cli.connecting import Asking, Connection, address_in, connected
-from profile_history.cli.display import Health
-from profile_history.cli.minimum import MinEvents
-from profile_history.cli.places import ledger_for, make_place_of
+from profile_history.cli.client_options import Asking, Connection, address_in, connected
+from profile_history.cli.job_paths import ledger_for, make_place_of
+from profile_history.cli.min_events import MinEvents
+from profile_history.cli.progress import Health
 from profile_history.cli.restart import confirm_restart
+from profile_history.cli.signals import stopper
 from profile_history.cli.stdin import stdin
-from profile_history.cli.stopping import stopper
 from profile_history.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def export(
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
-    from profile_history.cli.reporting import Report
-    from profile_history.cli.working import work
+    from profile_history.cli.job_report import Report
+    from profile_history.cli.run_job import work
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 

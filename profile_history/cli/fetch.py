@@ -9,11 +9,11 @@ from typing import Annotated
 import cyclopts
 from rich.console import Console
 
-from profile_history.cli import formats
-from profile_history.cli.connecting import Asking, Connection, connected
-from profile_history.cli.display import Health
-from profile_history.cli.downloading import Download, Tally
-from profile_history.cli.running import run
+from profile_history.cli import event_text
+from profile_history.cli.client_options import Asking, Connection, connected
+from profile_history.cli.event_loop import run
+from profile_history.cli.fetch_run import Download, Tally
+from profile_history.cli.progress import Health
 from profile_history.errors import ConfigurationError
 from profile_history.profiles import Matching, Profile
 from profile_history.windows import Order, asked_window
@@ -26,7 +26,7 @@ def fetch(
     matching: Annotated[Matching, cyclopts.Parameter(name_transform=str.lower)],
     from_: Annotated[str | None, cyclopts.Parameter(name="--from")] = None,
     to: str | None = None,
-    format_: Annotated[formats.Name, cyclopts.Parameter(name="--format")] = "table",
+    format_: Annotated[event_text.Name, cyclopts.Parameter(name="--format")] = "table",
     output: Path | None = None,
     overwrite: Annotated[bool, cyclopts.Parameter(negative="")] = False,
     deadline: float | None = None,

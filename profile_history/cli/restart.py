@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from profile_history.cli.formats import visible
+from profile_history.cli.event_text import visible
 from profile_history.errors import ConfigurationError
 
 
@@ -20,7 +20,7 @@ def confirm_restart(ledger: Path, sink: str, *, yes: bool) -> None:
     Raises:
         ConfigurationError: It may not be deleted.
     """
-    from profile_history.cli.jobdisplay import counted
+    from profile_history.cli.job_progress import counted
     from profile_history.jobs import status_of
 
     if yes or not ledger.exists():

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from profile_history.cli.connecting import Asking, Connection, address_in, connected
-from profile_history.cli.display import Health
-from profile_history.cli.minimum import MinEvents
-from profile_history.cli.places import ledger_of
-from profile_history.cli.stopping import stopper
+from profile_history.cli.client_options import Asking, Connection, address_in, connected
+from profile_history.cli.job_paths import ledger_of
+from profile_history.cli.min_events import MinEvents
+from profile_history.cli.progress import Health
+from profile_history.cli.signals import stopper
 from profile_history.errors import ConfigurationError
 
 
@@ -69,8 +69,8 @@ def retry_failed(
 def _go_on(
     job: str, into: str | None, connection: Connection, min_events: int | None, *, json: bool, retry_failed: bool
 ) -> int:
-    from profile_history.cli.reporting import Report
-    from profile_history.cli.working import work
+    from profile_history.cli.job_report import Report
+    from profile_history.cli.run_job import work
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 

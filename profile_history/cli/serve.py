@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from profile_history.cli.running import run
+from profile_history.cli.event_loop import run
 from profile_history.errors import ConfigurationError
 from profile_history.testing import Behaviour, FaultPlan, HistoryServer
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from profile_history.cli import exits
-from profile_history.cli.formats import visible
+from profile_history.cli import exit_codes
+from profile_history.cli.event_text import visible
+from profile_history.cli.job_paths import command, ledger_of
 from profile_history.cli.output import print_json
-from profile_history.cli.places import command, ledger_of
 
 if TYPE_CHECKING:
     from profile_history.jobs import JobStatus, Verification
@@ -84,14 +84,14 @@ def verify(
                 "counted_only": found.counted_only,
             }
         )
-        return exits.DONE if found.is_whole else exits.SOME_FAILED
+        return exit_codes.DONE if found.is_whole else exit_codes.SOME_FAILED
     for sentence in ([str(now.whereabouts)] if _is_moved(now) else []) + found.warnings:
         _say(sentence)
     for difference in found.differences:
         print(visible(difference))
     for sentence in _verdict(found, now, ledger):
         _say(sentence)
-    return exits.DONE if found.is_whole else exits.SOME_FAILED
+    return exit_codes.DONE if found.is_whole else exit_codes.SOME_FAILED
 
 
 def _verdict(found: Verification, now: JobStatus, ledger: Path) -> list[str]:
@@ -139,7 +139,7 @@ def _state(status: JobStatus) -> str:
 
 
 def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
-    from profile_history.cli.reporting import numbers
+    from profile_history.cli.job_report import numbers
 
     plan, holder = status.plan, status.holder
     return {
@@ -164,7 +164,7 @@ def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
 
 
 def _lines(ledger: Path, status: JobStatus) -> list[str]:
-    from profile_history.cli.reporting import described, set_apart, standing
+    from profile_history.cli.job_report import described, set_apart, standing
 
     by = f": {status.holder} is working on it" if status.holder is not None else ""
     rows = [("job", str(ledger)), ("state", _state(status) + by)]

@@ -8,7 +8,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from profile_history.cli.stopping import stopped_by
+from profile_history.cli.signals import stopped_by
 from profile_history.errors import ConfigurationError
 
 if TYPE_CHECKING:

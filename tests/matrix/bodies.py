@@ -14,7 +14,7 @@ from matrix.dice import FROM, PROFILES, TO, Dice
 from matrix.scenarios import Scenario, way
 from matrix.seen import CONTROL
 from profile_history import Limits, unstructure
-from profile_history.cli.formats import line
+from profile_history.cli.event_text import line
 from profile_history.testing import Fault, FaultPlan
 
 PACKED = (Fault.CHAINED_GZIP, Fault.UNKNOWN_ENCODING)

@@ -15,7 +15,7 @@ from matrix.peers import Elsewhere, listening
 from matrix.scenarios import outside, way
 from matrix.seen import CONTROL, TOKEN
 from profile_history import Action, ConfigurationError, Event, HistoryClient, Profile
-from profile_history.cli.formats import line
+from profile_history.cli.event_text import line
 
 
 @outside(X)

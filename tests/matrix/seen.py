@@ -14,7 +14,7 @@ from unittest import mock
 from test_cancellation import descriptors
 from test_secrecy import pickled, shown
 
-from profile_history.cli import running
+from profile_history.cli import event_loop
 
 TOKEN = "canary-5d1e0b"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -66,7 +66,7 @@ class Seen:
 @functools.cache
 def _warm_up() -> None:
     # uvloop opens a pair of sockets once for a process.
-    running.run(asyncio.sleep(0))
+    event_loop.run(asyncio.sleep(0))
 
 
 class _Log(logging.Handler):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any
 
-from profile_history.cli.display import Health, displayed
-from profile_history.cli.jobdisplay import view_of
-from profile_history.cli.places import command
-from profile_history.cli.reporting import Report
-from profile_history.cli.running import run
+from profile_history.cli.event_loop import run
+from profile_history.cli.job_paths import command
+from profile_history.cli.job_progress import view_of
+from profile_history.cli.job_report import Report
+from profile_history.cli.progress import Health, displayed
 from profile_history.client import HistoryClient
 from profile_history.jobs import HistoryJob
 

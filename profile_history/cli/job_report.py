@@ -11,13 +11,13 @@ from typing import Any, Self
 import attrs
 from rich.console import Console
 
-from profile_history.cli import exits
-from profile_history.cli.complaints import sentence
-from profile_history.cli.display import complain
-from profile_history.cli.jobdisplay import counted, duration
+from profile_history.cli import exit_codes
+from profile_history.cli.error_messages import sentence
+from profile_history.cli.job_paths import command
+from profile_history.cli.job_progress import counted, duration
 from profile_history.cli.output import check_stdout, print_json
-from profile_history.cli.places import command
-from profile_history.cli.stopping import Stopped
+from profile_history.cli.progress import complain
+from profile_history.cli.signals import Stopped
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs import Failure, JobHeld, JobStatus, Progress, status_of
 from profile_history.jobs.reject_files import quarantine_beside, rejects_beside
@@ -73,7 +73,7 @@ class Report:
     def code(self) -> int:
         """The exit code of a job that ended by itself."""
         failed = self.progress is not None and self.progress.failed
-        return exits.SOME_FAILED if failed or self._shortage else exits.DONE
+        return exit_codes.SOME_FAILED if failed or self._shortage else exit_codes.DONE
 
     @property
     def _shortage(self) -> str:
@@ -114,18 +114,20 @@ class Report:
             if status.emptiness is not None:
                 return f"{how}, but {status.emptiness} ({standing(status)})"
             return f"{how}: {standing(status)}"
-        ended = {exits.INTERRUPTED: "interrupted", exits.TERMINATED: "terminated"}.get(exits.of(error), "stopped early")
+        ended = {exit_codes.INTERRUPTED: "interrupted", exit_codes.TERMINATED: "terminated"}.get(
+            exit_codes.of(error), "stopped early"
+        )
         if status.plan is None:
             return f"{ended} while the profiles were read, before anything was fetched; run the same command again"
         again = command("resume", self.ledger, self.again)
         return f"{ended}: {standing(status)}; go on with: {again}"
 
     def _summary(self, error: BaseException | None, status: JobStatus | None) -> dict[str, Any]:
-        code = self.code if error is None else exits.of(error)
+        code = self.code if error is None else exit_codes.of(error)
         progress = self.progress or Progress("planning")
         sink = status.plan.sink if status is not None and status.plan is not None else self.sink
         return {
-            "status": exits.STATUSES[code],
+            "status": exit_codes.STATUSES[code],
             "exit_code": code,
             "error": None if error is None or isinstance(error, Stopped) else sentence(error),
             "ledger": None if self.ledger is None else str(self.ledger),

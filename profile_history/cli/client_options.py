@@ -15,7 +15,7 @@ from cyclopts import Group, Parameter
 
 from profile_history import _config
 from profile_history._protocol.requests import PATH
-from profile_history.cli.stopping import stopper
+from profile_history.cli.signals import stopper
 from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
 from profile_history.options import Pacing, RetryPolicy, WindowRule

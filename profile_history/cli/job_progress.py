@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from profile_history.cli.display import Health, View
+from profile_history.cli.progress import Health, View
 from profile_history.jobs import Progress
 
 _PLAIN_INTERVAL = 10.0

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from profile_history.cli.stopping import Stopped, stopper
+from profile_history.cli.signals import Stopped, stopper
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ import attrs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from profile_history.cli.formats import visible
+from profile_history.cli.event_text import visible
 from profile_history.observing import GateClosed, GateOpened, Throttled
 from profile_history.stats import Stats
 

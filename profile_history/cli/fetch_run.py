@@ -9,11 +9,11 @@ from pathlib import Path
 import attrs
 from rich.console import Console
 
-from profile_history.cli import exits
-from profile_history.cli.display import Health, complain, shown
-from profile_history.cli.formats import Name, Unwritable, heading, line
+from profile_history.cli import exit_codes
+from profile_history.cli.event_text import Name, Unwritable, heading, line
 from profile_history.cli.output import Output, opened
-from profile_history.cli.stopping import stopped_by
+from profile_history.cli.progress import Health, complain, shown
+from profile_history.cli.signals import stopped_by
 from profile_history.client import HistoryClient
 from profile_history.events import Event
 from profile_history.profiles import Profile
@@ -99,7 +99,7 @@ class Download:
             complain(self.screen, f"unreadable row: {row.reason} [profile {row.profile}, window {row.window}]")
         for failure in self.stream.failures:
             complain(self.screen, f"failed: {failure.error}")
-        return exits.SOME_FAILED if self.stream.failures or self._unwritable else exits.DONE
+        return exit_codes.SOME_FAILED if self.stream.failures or self._unwritable else exit_codes.DONE
 
     async def _write(self, result: WindowResult, output: Output) -> None:
         for number, event in enumerate(result.events, 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from profile_history.cli.output import OutputFailed
-from profile_history.cli.stopping import Stopped
+from profile_history.cli.signals import Stopped
 from profile_history.errors import ApiError, AuthenticationError, ConfigurationError, HistoryError, ServerUnavailable
 
 DONE = 0

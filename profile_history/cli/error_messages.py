@@ -6,8 +6,8 @@ import os
 import sys
 import traceback
 
-from profile_history.cli import exits
-from profile_history.cli.formats import visible
+from profile_history.cli import exit_codes
+from profile_history.cli.event_text import visible
 
 FLAG = "--traceback"
 
@@ -19,7 +19,7 @@ def complain_of(error: BaseException, *, whole: bool) -> int:
         error: What ended the command.
         whole: Whether to print its traceback behind that line.
     """
-    code = exits.of(error)
+    code = exit_codes.of(error)
     print(f"profile-history: {visible(sentence(error, whole=whole))}", file=sys.stderr)
     if whole:
         for line in "".join(traceback.format_exception(error)).splitlines():
@@ -29,7 +29,7 @@ def complain_of(error: BaseException, *, whole: bool) -> int:
 
 def sentence(error: BaseException, *, whole: bool = False) -> str:
     """Return what is wrong, in a sentence without its full stop."""
-    if exits.of(error) == exits.INTERNAL:
+    if exit_codes.of(error) == exit_codes.INTERNAL:
         advice = "report what follows" if whole else f"run the command again with {FLAG}, and report what it prints"
         return f"an error of ours, {type(error).__name__}: {error}; {advice}"
     if isinstance(error, OSError):
