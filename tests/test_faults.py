@@ -22,11 +22,11 @@ import pytest
 
 from profile_history import Window
 from profile_history._protocol.requests import PATH
-from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, encodings, listening
+from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, encodings, listener
 from profile_history.testing.api import Answer
+from profile_history.testing.attempt import Meeting
+from profile_history.testing.delivery import deliver, reset
 from profile_history.testing.faults import Stage, together
-from profile_history.testing.meeting import Meeting
-from profile_history.testing.wire import deliver, reset
 
 TOKEN = "a-token-that-nothing-prints"
 FROM, TO = "2023-03-01", "2024-09-01"
@@ -891,7 +891,7 @@ class TestOutage:
 
     async def test_a_port_that_cannot_be_kept_is_taken_again(self, server, monkeypatch):
         """Where the system does not allow a second socket, the server just listens again."""
-        monkeypatch.setattr(listening, "_TRIES", 0)
+        monkeypatch.setattr(listener, "_TRIES", 0)
         async with server.outage():
             assert server._listener._reserved is None
             assert await refused(server)
@@ -899,7 +899,7 @@ class TestOutage:
 
     async def test_a_port_that_stays_in_use_is_given_up(self, server):
         """Nobody waits forever for it."""
-        assert await listening._reserve(port_of(server)) is None
+        assert await listener._reserve(port_of(server)) is None
 
     def test_a_server_in_a_thread_has_outages_in_a_plain_with(self):
         """A synchronous test can rehearse one."""

@@ -12,7 +12,7 @@ import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.testing.histories import Histories, Row, Shape
-from profile_history.testing.unfolding import Unfolding
+from profile_history.testing.late_rows import Unfolding
 from profile_history.windows import Window, asked_window
 
 

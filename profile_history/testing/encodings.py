@@ -10,8 +10,8 @@ import lzma
 from collections.abc import Callable
 
 from profile_history.testing.api import Answer
+from profile_history.testing.attempt import Meeting
 from profile_history.testing.faults import Fault
-from profile_history.testing.meeting import Meeting
 
 _HEAD, _TAIL = 10, 8  # of gzip, around what is compressed
 _MEMBER = 2**20

@@ -17,15 +17,15 @@ from profile_history.errors import ConfigurationError
 from profile_history.events import Event
 from profile_history.profiles import Matching, Profile
 from profile_history.testing.api import Answer, Behaviour, answer, error_answer, known_rows
+from profile_history.testing.attempt import Meeting
+from profile_history.testing.delivery import CUTS, deliver
+from profile_history.testing.fault_plan import FaultPlan
+from profile_history.testing.fault_responses import spoil
 from profile_history.testing.faults import Fault, together
 from profile_history.testing.histories import Histories, events_of
-from profile_history.testing.listening import Listener
-from profile_history.testing.log import LoggedRequest
-from profile_history.testing.meeting import Meeting
-from profile_history.testing.plans import FaultPlan
-from profile_history.testing.spoiling import spoil
-from profile_history.testing.threads import LoopThread
-from profile_history.testing.wire import CUTS, deliver
+from profile_history.testing.listener import Listener
+from profile_history.testing.loop_thread import LoopThread
+from profile_history.testing.request_log import LoggedRequest
 from profile_history.windows import Window, asked_window
 
 _LOG_LENGTH = 100_000

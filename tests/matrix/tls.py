@@ -18,7 +18,7 @@ from matrix.dice import Dice
 from matrix.peers import listening, passing_on
 from matrix.scenarios import way
 from profile_history import UntrustedServer
-from profile_history.testing.wire import reset
+from profile_history.testing.delivery import reset
 
 
 @way

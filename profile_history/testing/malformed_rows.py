@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from profile_history.testing.api import rows_of
+from profile_history.testing.attempt import Meeting
+from profile_history.testing.fault_plan import Chance
 from profile_history.testing.faults import Fault
 from profile_history.testing.histories import Row
-from profile_history.testing.meeting import Meeting
-from profile_history.testing.plans import Chance
 
 Spoiler = Callable[[Meeting, Chance, list[Row]], list[bytes]]
 

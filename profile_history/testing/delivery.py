@@ -14,8 +14,8 @@ from email.utils import format_datetime
 from aiohttp import web
 
 from profile_history.testing.api import Answer, success
+from profile_history.testing.attempt import Meeting
 from profile_history.testing.faults import Fault, Stage
-from profile_history.testing.meeting import Meeting
 
 CUTS = frozenset(
     {

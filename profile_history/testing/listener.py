@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from profile_history.testing.wire import reset
+from profile_history.testing.delivery import reset
 
 _HOST = "127.0.0.1"
 _GRACE = 0.1

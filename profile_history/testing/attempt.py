@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 
 from profile_history.testing.api import Behaviour
+from profile_history.testing.fault_plan import Chance, FaultPlan
 from profile_history.testing.faults import Fault, Stage
 from profile_history.testing.histories import Histories
-from profile_history.testing.plans import Chance, FaultPlan
 from profile_history.windows import Window
 
 

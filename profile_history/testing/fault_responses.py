@@ -8,10 +8,10 @@ from collections.abc import Callable
 from email.utils import format_datetime
 
 from profile_history.testing.api import Answer, envelope, error_answer, success
+from profile_history.testing.attempt import Meeting
 from profile_history.testing.encodings import encode
 from profile_history.testing.faults import Fault, Stage
-from profile_history.testing.meeting import Meeting
-from profile_history.testing.oddrows import spoil_rows
+from profile_history.testing.malformed_rows import spoil_rows
 
 _SAID_BY_THE_API = {
     Fault.ERROR_400: "Incorrect request",
