@@ -38,9 +38,9 @@ linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it look
 def server(monkeypatch):
     """A server in a thread, to which the environment leads."""
     with HistoryServer(profiles=40, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", event_loop.url)
+        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
         monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(event_loop.list_id))
+        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
         yield running
 
 

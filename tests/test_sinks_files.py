@@ -509,7 +509,7 @@ def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path):
 def test_a_row_group_has_a_size_at_most(name, most, tmp_path, monkeypatch):
     """So that putting files together needs no more memory, however large they are."""
     monkeypatch.setattr(parquet_file, "_STRETCH", 4)
-    monkeypatch.setattr(parquetfile, name, most)
+    monkeypatch.setattr(parquet_file, name, most)
     monkeypatch.setattr(parquet_file, "_CHUNK", 100)
     sink, books = filled(tmp_path, "none")
     before = read_back(tmp_path, "none")

@@ -31,7 +31,7 @@ class CsvSource:
     Attributes:
         place: The file or stream, a path or a binary stream when it is passed.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `profile_history.jobs.sources.columns.cells_of` says which it is if none
+        column: The column that holds the value; `columns.cells_of` says which it is if none
             is given.
         delimiter: What stands between cells, one character or "tab"; None where the first line tells: a comma, a
             semicolon, a tab or a bar.

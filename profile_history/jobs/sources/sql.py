@@ -32,7 +32,7 @@ class DuckdbSource:
         place: The file, a path when it is passed.
         query: One SELECT.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `profile_history.jobs.sources.columns.cells_of` says which it is if none
+        column: The column that holds the value; `columns.cells_of` says which it is if none
             is given.
     """
 
@@ -98,7 +98,7 @@ class PostgresSource:
             for psql.
         query: One SELECT.
         mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `profile_history.jobs.sources.columns.cells_of` says which it is if none
+        column: The column that holds the value; `columns.cells_of` says which it is if none
             is given.
     """
 
