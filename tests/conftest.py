@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from disks import quick_directory
+
+pytest.register_assert_rewrite("support")
 from hypothesis import HealthCheck, settings
-from postgres import postgres  # noqa: F401 (a fixture)
+from support.disks import quick_directory
+from support.postgres import postgres  # noqa: F401 (a fixture)
 
 from profile_history import RetryPolicy
 from profile_history.testing import HistoryServer

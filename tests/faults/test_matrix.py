@@ -1,0 +1,59 @@
+"""The fault matrix: every fault of the reliability document comes to what the document says, seed by seed."""
+
+import gc
+from collections import Counter
+
+import pytest
+from support.matrix.classes import Class
+from support.matrix.table import ELSEWHERE, FAULTS, ROWS, SEEDS
+from support.paths import TESTS
+
+SAMPLE = SEEDS[:2]
+
+
+def by_default(line):
+    """The seeds that a line is played with by default: two, and one where it is slow."""
+    return SAMPLE[1:] if line.slow else SAMPLE
+
+
+def runs(seeds):
+    """Parameters for the runs of the table with some seeds of each line."""
+    return [pytest.param(line, seed, id=f"{line}-{seed:02}") for line in ROWS for seed in seeds(line)]
+
+
+@pytest.fixture(scope="module")
+def tally(request):
+    """Counts the runs by their classes, and prints the sum."""
+    gc.collect()
+    gc.freeze()
+    played = []
+    yield played
+    gc.unfreeze()
+    classes = Counter(outcome.name for _, _, outcome in played)
+    lines, seeds = {number for number, _, _ in played}, sorted({seed for _, seed, _ in played})
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(
+            f"\nfault matrix: {len(played)} runs of {len(lines)} of {len(FAULTS)} faults with the seeds {seeds}: "
+            f"{', '.join(f'{name} {classes[name]}' for name in Class.__members__)}; "
+            f"elsewhere: {sorted(ELSEWHERE)}"
+        )
+
+
+def test_the_table_has_every_fault_but_those_of_jobs_which_have_tests_of_their_own():
+    """Each once, in order."""
+    assert [line.number for line in ROWS] == [number for number in FAULTS if number not in ELSEWHERE]
+    assert ELSEWHERE.keys() < set(FAULTS)
+    assert all((TESTS / f"{test}.py").exists() for _, tests in ELSEWHERE.values() for test in tests)
+
+
+@pytest.mark.parametrize(("line", "seed"), runs(by_default))
+def test_a_fault_comes_to_what_the_document_says(line, seed, tally, tmp_path):
+    """With two seeds, the same every day."""
+    tally.append((line.number, seed, line.play(seed, tmp_path)))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("line", "seed"), runs(lambda _: SEEDS))
+def test_every_fault_comes_to_what_the_document_says_with_every_seed(line, seed, tally, tmp_path):
+    """The whole matrix."""
+    tally.append((line.number, seed, line.play(seed, tmp_path)))

@@ -1,0 +1,591 @@
+"""Durable jobs: what gets into sink and ledger, and what becomes of it when a run ends early."""
+
+import asyncio
+import datetime as dt
+import json
+import sqlite3
+import threading
+from collections import Counter
+from contextlib import aclosing, closing, nullcontext
+
+import attrs
+import pytest
+from support.jobs import FIRST, LAST, LONG_AFTER, job_of, lines, ran, truth, units, working
+
+from profile_history import (
+    AuthenticationError,
+    ConfigurationError,
+    Limits,
+    Pacing,
+    Profile,
+    RetryPolicy,
+    ServerUnavailable,
+)
+from profile_history.jobs import HistoryJob, JobHeld, LedgerError, job, source_of
+from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.lock import JobLock
+from profile_history.jobs.planner import PlanningStopped, plan_job
+from profile_history.jobs.sources import MemorySource
+from profile_history.sinks import SinkError, lock, sink_of
+from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
+
+
+@pytest.mark.parametrize("window", ["auto", 61, None])
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_a_job_brings_every_row_once(server, tmp_path, window, order):
+    """However the range is cut, and in whatever order."""
+    async with server.client(window=window, order=order) as client:
+        job = job_of(client, tmp_path, server.profiles())
+        progress = await ran(job)
+        assert await job.verify() == []
+    assert lines(tmp_path) == truth(server)
+    assert (progress.phase, progress.pending, progress.failed) == ("complete", 0, 0)
+    assert progress.events == lines(tmp_path).total()
+    assert progress.done + progress.empty == len(units(tmp_path))
+
+
+@pytest.mark.parametrize("sink", ["history.csv.gz", "lake.parquet?partition=month", "history.duckdb"])
+async def test_a_job_fills_every_kind_of_sink(server, tmp_path, sink):
+    """The sink is read back and agrees with the ledger."""
+    async with server.client(window=61) as client:
+        job = job_of(client, tmp_path, server.profiles(), sink=sink)
+        progress = await ran(job)
+        assert await job.verify() == []
+    assert progress.events == truth(server).total()
+
+
+async def test_a_finished_job_sends_nothing_when_it_is_run_again(server, tmp_path):
+    """With the same arguments or with none but the ledger."""
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles()))
+        server.log.clear()
+        again = await ran(job_of(client, tmp_path, server.profiles()))
+        bare = await ran(job_of(client, tmp_path))
+    assert not server.log
+    assert attrs.evolve(again, seconds=0.0) == attrs.evolve(bare, seconds=0.0)
+    assert again.settled_here == 0
+
+
+@pytest.mark.parametrize("way", ["break", "cancel", "error"])
+async def test_a_run_that_ends_early_keeps_what_was_fetched_and_is_gone_on_with(server, tmp_path, way):
+    """Nothing is fetched twice but what was on its way."""
+    async with server.client(window=30) as client:
+
+        async def part():
+            async with aclosing(job_of(client, tmp_path, server.profiles()).run()) as run:
+                async for progress in run:
+                    if progress.settled_here and way != "cancel":
+                        if way == "break":
+                            break
+                        raise ZeroDivisionError
+
+        server.behaviour = Behaviour(latency=0.03)
+        task = asyncio.create_task(part())
+        if way == "cancel":
+            await asyncio.sleep(0.8)
+            task.cancel()
+        with pytest.raises((asyncio.CancelledError, ZeroDivisionError)) if way != "break" else nullcontext():
+            await task
+        assert not working()
+        kept = [unit for unit in units(tmp_path) if unit[3] != "pending"]
+        assert kept
+        server.behaviour = Behaviour()
+        server.log.clear()
+        progress = await ran(job_of(client, tmp_path))
+        assert len(server.log) == progress.settled_here
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_a_run_that_was_left_by_break_is_waited_for_by_the_next_start(server, tmp_path, monkeypatch):
+    """Fifty times at once, while planning, fetching or committing, and not one row is lost or doubled."""
+    monkeypatch.setattr(job, "_PROGRESS_INTERVAL", 0.01)
+    server.behaviour = Behaviour(latency=0.02)
+    async with server.client(window=7) as client:
+        for number in range(50):
+            async for progress in job_of(client, tmp_path, server.profiles()).run():
+                if number % 2 == 0 or progress.settled_here:
+                    assert progress.phase != "complete"
+                    break
+        assert await job_of(client, tmp_path).verify() == []
+        await ran(job_of(client, tmp_path))
+        assert not working()
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_a_run_that_somebody_still_holds_is_not_waited_for(server, tmp_path, monkeypatch):
+    """It may go on at any time; the error says that it is this process that works."""
+    monkeypatch.setattr(job, "_PROGRESS_INTERVAL", 0.01)
+    server.behaviour = Behaviour(latency=0.02)
+    async with server.client(window=30) as client:
+        held = job_of(client, tmp_path, server.profiles()).run()
+        async for progress in held:
+            if progress.phase == "fetching":
+                break
+        with pytest.raises(JobHeld, match=r"another run of this process, .* is working on this job"):
+            await ran(job_of(client, tmp_path))
+        del held
+        await ran(job_of(client, tmp_path))
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_a_start_waits_for_a_run_that_is_leaving_as_long_as_it_may(server, tmp_path, monkeypatch):
+    """It gives up after a while, and at once when it is stopped itself."""
+    leaving, stop = threading.Event(), threading.Event()
+    leaving.set()
+    held = JobLock(tmp_path / "job.ledger", leaving)
+    held.acquire()
+    stop.set()
+    with pytest.raises(JobHeld):
+        JobLock(tmp_path / "job.ledger", stop).acquire()
+    monkeypatch.setattr(lock, "_LEAVING_PATIENCE", 0.02)
+    with pytest.raises(JobHeld):
+        JobLock(tmp_path / "job.ledger").acquire()
+    held.release()
+    JobLock(tmp_path / "job.ledger").acquire()
+
+
+async def test_a_token_that_is_revoked_ends_the_run_and_not_the_job(server, tmp_path, swift):
+    """What was fetched before is kept."""
+    server.behaviour = Behaviour(latency=0.02)
+    async with server.client(window=30, retry=swift) as client:
+        with pytest.raises(AuthenticationError):
+            async for progress in job_of(client, tmp_path, server.profiles()).run():
+                if progress.settled_here:
+                    server.token = "another"
+    assert [unit for unit in units(tmp_path) if unit[3] != "pending"]
+    async with server.client(window=30) as client:
+        await ran(job_of(client, tmp_path))
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_an_outage_ends_the_run_and_not_the_job(server, tmp_path):
+    """`ServerUnavailable` is what a scheduler tries again."""
+    async with server.client(retry=RetryPolicy(patience=0.5)) as client:
+        async with server.outage():
+            with pytest.raises(ServerUnavailable):
+                await ran(job_of(client, tmp_path, server.profiles()))
+        await ran(job_of(client, tmp_path))
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_a_dead_profile_is_listed_and_stops_nobody(server, tmp_path, swift):
+    """Asked for again when the server is well, it joins the others."""
+    dead = server.profile(3)
+    server.faults = FaultPlan.always(Fault.ERROR_500, profiles=[3])
+    async with server.client(window=365, retry=swift) as client:
+        job = job_of(client, tmp_path, server.profiles())
+        progress = await ran(job)
+        assert progress.failed == 3
+        with Ledger(tmp_path / "job.ledger") as ledger:
+            failures = list(ledger.failures())
+        assert {(name, "500" in reason) for name, _, reason in failures} == {(str(dead), True)}
+        assert lines(tmp_path) == truth(server, profiles=set(server.profiles()) - {dead})
+        server.faults = FaultPlan()
+        assert (await ran(job_of(client, tmp_path))).failed == 3
+        progress = await ran(job_of(client, tmp_path), retry_failed=True)
+    assert (progress.failed, progress.settled_here) == (0, 3)
+    assert lines(tmp_path) == truth(server)
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_recent_days_are_fetched_again_with_newer_ones_and_replaced(server, tmp_path, order):
+    """One request a profile brings both; the days before are left alone."""
+    async with server.client(order=order) as client:
+        job = job_of(client, tmp_path, server.profiles(), date_to="2024-06-30", today=dt.date(2024, 6, 30), lookback=40)
+        first = await ran(job)
+        assert first.provisional == 30
+        assert lines(tmp_path) == truth(server, last="2024-06-30")
+        assert {unit[1] for unit in units(tmp_path) if unit[3] == "provisional"} == {"2024-05-21"}
+        server.log.clear()
+        later = job_of(client, tmp_path, today=dt.date(2025, 6, 1))
+        second = await ran(later, until="2024-12-31")
+        assert len(server.log) == 30
+        assert await later.verify() == []
+    assert second.provisional == 0
+    assert lines(tmp_path) == truth(server)
+    assert {unit[1] for unit in units(tmp_path) if unit[2] == "2024-12-31"} == {"2024-05-21"}
+
+
+@pytest.mark.parametrize("sink", ["history.ndjson", "lake.parquet", "history.duckdb"])
+async def test_newer_days_can_be_asked_for_day_after_day(server, tmp_path, sink):
+    """What is provisional stays one or two units a profile, and no row doubles in any sink."""
+    async with server.client() as client:
+        day = dt.date(2024, 12, 20)
+        await ran(job_of(client, tmp_path, server.profiles(), sink=sink, date_to=day, today=day))
+        for _ in range(5):
+            day += dt.timedelta(days=1)
+            job = job_of(client, tmp_path, today=day)
+            progress = await ran(job, until=day)
+            assert await job.verify() == []
+            assert progress.events == truth(server, last=str(day)).total()
+            assert progress.provisional == 30
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_what_is_provisional_stays_when_it_cannot_be_had_again(server, tmp_path, swift, order):
+    """A new fetch replaces the old rows as a whole or not at all."""
+    async with server.client(retry=swift, window=20, order=order) as client:
+        today = dt.date(2024, 12, 31)
+        await ran(job_of(client, tmp_path, server.profiles(), today=today, lookback=50))
+        there = lines(tmp_path)
+        server.faults = FaultPlan.always(Fault.ERROR_500, profiles=[1, 15])
+        failed = await ran(job_of(client, tmp_path, today=today), until="2025-01-02")
+        assert failed.failed == 2
+        assert lines(tmp_path) == there == truth(server)
+        server.faults = FaultPlan()
+        job = job_of(client, tmp_path, today=dt.date(2025, 3, 1))
+        progress = await ran(job, until="2025-01-05")
+        assert (progress.failed, progress.provisional) == (0, 0)
+        assert await job.verify() == []
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_new_profiles_join_with_all_their_days(server, tmp_path):
+    """Those that are known already go on where they stood."""
+    profiles = server.profiles()
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, profiles[:20], date_to="2024-06-30", today=dt.date(2025, 1, 1)))
+        job = HistoryJob(
+            client,
+            MemorySource(profiles),
+            str(tmp_path / "history.ndjson"),
+            ledger=tmp_path / "job.ledger",
+            date_from=FIRST,
+            date_to=LAST,
+            today=lambda: LONG_AFTER,
+        )
+        server.log.clear()
+        await ran(job, until=LAST)
+    assert lines(tmp_path) == truth(server)
+    assert {(entry.date_from, entry.date_to) for entry in server.log} == {
+        ("2022-12-31", "2025-01-02"),
+        ("2024-06-30", "2025-01-02"),
+    }
+
+
+async def test_newer_days_come_after_what_is_pending(server, tmp_path):
+    """A run that was interrupted last night is finished first."""
+    async with server.client(window=30) as client:
+        server.behaviour = Behaviour(latency=0.03)
+        async with aclosing(job_of(client, tmp_path, server.profiles(), date_to="2024-06-30").run()) as run:
+            async for progress in run:
+                if progress.settled_here:
+                    break
+        server.behaviour = Behaviour()
+        await ran(job_of(client, tmp_path), until=LAST)
+        with pytest.raises(ConfigurationError, match="lies before the last day of this job, 2024-12-31"):
+            await ran(job_of(client, tmp_path), until="2024-01-01")
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_newer_days_that_were_interrupted_are_not_begun_anew(server, tmp_path):
+    """The same command on the same day asks only for what is missing."""
+    day = dt.date(2024, 12, 31)
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles(), date_to="2024-12-30", today=dt.date(2024, 12, 30)))
+    server.behaviour = Behaviour(latency=0.1)
+    async with (
+        server.client(pacing=Pacing(concurrency=2, adaptive=False)) as client,
+        aclosing(job_of(client, tmp_path, today=day).run(until=day)) as run,
+    ):
+        async for progress in run:
+            if progress.settled_here:
+                break
+    left = [unit for unit in units(tmp_path) if unit[3] == "pending"]
+    server.log.clear()
+    server.behaviour = Behaviour()
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, today=day), until=day)
+    assert 0 < len(server.log) == len(left) < 30
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_windows_that_prove_too_much_become_units_of_their_own(server, tmp_path):
+    """So that a huge profile is gone on with in its middle."""
+    server.behaviour = Behaviour(row_cap=10)
+    async with server.client(limits=Limits(row_cap=10)) as client:
+        await ran(job_of(client, tmp_path, server.profiles()))
+    found = units(tmp_path)
+    failed = [unit for unit in found if unit[3] == "failed"]
+    assert all(unit[1] == unit[2] for unit in failed)
+    assert len(found) > 60
+    days = {(unit[0], unit[1]) for unit in failed}
+    expected = truth(server)
+    kept = Counter(
+        {row: count for row, count in expected.items() if (row[0], json.loads(row[1])["datetime"][:10]) not in days}
+    )
+    assert lines(tmp_path) == kept
+
+
+async def test_with_exact_borders_what_comes_is_passed_on(server, tmp_path):
+    """Also where a window is written down as a final and a provisional unit."""
+    async with server.client(border="exact") as client:
+        await ran(job_of(client, tmp_path, server.profiles(), today=dt.date(2024, 6, 1)))
+    assert lines(tmp_path) == truth(server)
+    assert {unit[3] for unit in units(tmp_path)} >= {"provisional", "done"}
+
+
+async def test_profiles_that_are_named_twice_count_once(server, tmp_path):
+    """Wherever in the source they stand."""
+    async with server.client() as client:
+        progress = await ran(job_of(client, tmp_path, [*server.profiles(), *server.profiles()[::-1]]))
+    assert (progress.profiles, progress.units) == (30, 30)
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_lines_that_name_no_profile_are_listed_with_their_numbers(server, tmp_path):
+    """They do not stop the others."""
+    (tmp_path / "profiles.txt").write_text("user1@example.com\nnobody\nuser2@example.com\n@\n")
+    async with server.client() as client:
+        progress = await ran(job_of(client, tmp_path, source_of(str(tmp_path / "profiles.txt"), matching="email")))
+    assert (progress.profiles, progress.rejects) == (2, 2)
+    rejects = [json.loads(line) for line in (tmp_path / "job.rejects.ndjson").read_text().splitlines()]
+    assert [(entry["line"], entry["text"]) for entry in rejects] == [(2, "nobody"), (4, "@")]
+    assert all("john@example.com" in entry["reason"] for entry in rejects)
+
+
+async def test_rows_that_cannot_be_read_are_set_apart_with_their_reason(server, tmp_path):
+    """In a file beside the ledger; replaced with their unit, they are listed once."""
+    server.faults = FaultPlan.always(Fault.MISSING_FIELDS)
+    today = dt.date(2024, 12, 31)
+    async with server.client() as client:
+        progress = await ran(job_of(client, tmp_path, server.profiles(), sink="history.duckdb", today=today))
+        assert progress.quarantined >= 10
+        listed = [json.loads(line) for line in (tmp_path / "job.quarantine.ndjson").read_text().splitlines()]
+        assert len(listed) == progress.quarantined
+        assert all(entry["reason"] and "raw" in entry and entry["profile"].startswith("xxh:") for entry in listed)
+        server.faults = FaultPlan()
+        progress = await ran(job_of(client, tmp_path, today=dt.date(2025, 6, 1)), until=LAST)
+        recent = [entry for entry in listed if entry["date_to"] == LAST]
+        assert recent
+        assert progress.quarantined == len(listed) - len(recent)
+
+
+@pytest.mark.parametrize("fault", [Fault.POISON_TEXT, Fault.BIG_NUMBERS, Fault.HUGE_INTEGER])
+@pytest.mark.parametrize("name", ["history.ndjson", "history.csv", "history.parquet", "history.duckdb", "postgresql"])
+async def test_an_odd_value_drops_no_row_from_any_sink(server, tmp_path, request, fault, name):
+    """Neither a lone surrogate nor a NUL nor a number that no column holds."""
+    server.faults = FaultPlan.always(fault)
+    into = str(tmp_path / name)
+    if name == "postgresql":
+        into = f"{request.getfixturevalue('postgres').dsn}?table={fault.value}"
+    async with server.client() as client:
+        job = HistoryJob(client, server.profiles(), into, ledger=tmp_path / "job.ledger", date_from=FIRST, date_to=LAST)
+        progress = await ran(job)
+        assert await job.verify() == []
+    assert (progress.quarantined, (tmp_path / "job.quarantine.ndjson").exists()) == (0, False)
+    # Where there are no rows, the odd one lies outside of the days.
+    more = sum(bool(server.truth(profile)) for profile in server.profiles())
+    assert progress.events == truth(server).total() + more
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"date_to": "2024-12-30"}, "date_to is '2024-12-31' there and '2024-12-30' here"),
+        ({"date_from": "2023-01-02"}, "date_from is"),
+        ({"profiles": 29}, "profiles is"),
+        ({"window": 7}, "window is 'auto' there and 7 here"),
+        ({"order": "oldest"}, "order is"),
+        ({"border": "exact"}, "border is"),
+        ({"sink": "other.ndjson"}, "the job fills"),
+    ],
+)
+async def test_a_job_goes_on_with_its_own_plan_only(server, tmp_path, change, words):
+    """The error says in what the plans differ, and nothing is sent."""
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles()))
+        server.log.clear()
+        profiles = server.profiles()[: change.pop("profiles", 30)]
+        terms = {name: change.pop(name) for name in ("window", "order", "border") if name in change}
+        other = client.with_options(**terms)
+        with pytest.raises(ConfigurationError, match=words) as caught:
+            await ran(job_of(other, tmp_path, profiles, **change))
+        assert "resume" in str(caught.value)
+        await other.aclose()
+    assert not server.log
+
+
+async def test_a_ledger_of_other_terms_is_not_gone_on_with(server, tmp_path):
+    """Also where no plan is given."""
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles()))
+        other = client.with_options(window=7)
+        with pytest.raises(ConfigurationError, match="window is 'auto' there and 7 here"):
+            await ran(job_of(other, tmp_path))
+        with pytest.raises(ConfigurationError, match="the job fills"):
+            await ran(HistoryJob(client, sink=sink_of(str(tmp_path / "x.ndjson")), ledger=tmp_path / "job.ledger"))
+        await other.aclose()
+
+
+async def test_a_host_may_be_renamed_while_a_job_waits(server, tmp_path):
+    """The address is no part of what must be the same."""
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles()))
+    async with HistoryServer(profiles=30) as other, other.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles()))
+
+
+async def test_one_process_at_a_time_works_on_a_job(server, tmp_path):
+    """The other one is told who does."""
+    lock = JobLock(tmp_path / "job.ledger")
+    lock.acquire()
+    async with server.client() as client:
+        with pytest.raises(JobHeld, match="is working on this job") as caught:
+            await ran(job_of(client, tmp_path, server.profiles()))
+        lock.release()
+        lock.release()
+        await ran(job_of(client, tmp_path, server.profiles()))
+    assert isinstance(caught.value.pid, int)
+    (tmp_path / "job.ledger.lock").write_text("")
+    lock = JobLock(tmp_path / "job.ledger")
+    lock.acquire()
+    (tmp_path / "job.ledger.lock").write_text("")
+    with pytest.raises(JobHeld, match="another process"):
+        JobLock(tmp_path / "job.ledger").acquire()
+    lock.release()
+
+
+async def test_a_source_without_one_profile_makes_no_job(server, tmp_path):
+    """The error shows the first line that could not be read."""
+    (tmp_path / "profiles.txt").write_text("nobody\n")
+    async with server.client() as client:
+        with pytest.raises(ConfigurationError, match=r"not one profile .* \(line 1: email is an address"):
+            await ran(job_of(client, tmp_path, source_of(str(tmp_path / "profiles.txt"), matching="email")))
+        with pytest.raises(ConfigurationError, match="not one profile in memory; check"):
+            await ran(job_of(client, tmp_path, []))
+    assert not (tmp_path / "job.ledger").exists()
+
+
+async def test_a_sink_that_holds_something_else_makes_no_job(server, tmp_path):
+    """It is left as it is."""
+    (tmp_path / "history.ndjson").write_text("precious\n")
+    async with server.client() as client:
+        with pytest.raises(ConfigurationError):
+            await ran(job_of(client, tmp_path, server.profiles()))
+    assert (tmp_path / "history.ndjson").read_text() == "precious\n"
+    assert not (tmp_path / "job.ledger").exists()
+    assert not server.log
+
+
+async def test_a_job_that_died_while_it_was_planned_is_planned_anew(server, tmp_path):
+    """It needs its profiles once more, since it does not know all of them."""
+    async with server.client() as client:
+        job = job_of(client, tmp_path, server.profiles())
+        stop = threading.Event()
+        stop.set()
+        with pytest.raises(PlanningStopped):
+            plan_job(tmp_path / "job.ledger.planning", job._plan, MemorySource(server.profiles()), stop)
+        with pytest.raises(ConfigurationError, match="before it knew its profiles"):
+            await ran(job_of(client, tmp_path))
+        await ran(job_of(client, tmp_path, server.profiles()))
+    assert lines(tmp_path) == truth(server)
+
+
+async def test_planning_stops_between_two_statements_and_within_one(server, tmp_path):
+    """So that a signal is heard while millions are planned."""
+    stop = threading.Event()
+
+    class Endless(MemorySource):
+        """Asks to stop when most is read."""
+
+        def lines(self):
+            yield from super().lines()
+            stop.set()
+
+    async with server.client() as client:
+        plan = job_of(client, tmp_path, server.profiles())._plan
+    many = (Profile.email(f"{number}@example.com") for number in range(30_000))
+    with pytest.raises(PlanningStopped):
+        plan_job(tmp_path / "job.ledger", plan, Endless(many), stop)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"profiles": "a@b.c"}, "profiles is a source or an iterable"),
+        ({"profiles": Profile.email("a@b.c")}, "profiles is a source or an iterable"),
+        ({"date_from": None}, "a first and a last day"),
+        ({"date_to": None}, "a first and a last day"),
+        ({"lookback": -1}, "lookback takes a whole number of days, 0 to 36,500 or None, not"),
+        ({"commit_bytes": 0}, "takes a whole number of bytes, 1 or more, not 0"),
+        ({"commit_seconds": 0}, "takes a positive number of seconds, not 0"),
+        ({"sink": None}, "the sink is missing"),
+        ({"sink": "x.unknown"}, "names no sink"),
+        ({"profiles": None}, "go with profiles"),
+        ({"client": "x"}, "client is a HistoryClient"),
+    ],
+)
+async def test_a_wrong_argument_is_refused_before_anything_is_written(server, tmp_path, options, words):
+    """The message says what to pass."""
+    async with server.client() as client:
+        given = {
+            "client": client,
+            "profiles": server.profiles(),
+            "sink": "x.ndjson",
+            "date_from": FIRST,
+            "date_to": LAST,
+        }
+        given |= options
+        with pytest.raises(ConfigurationError, match=words):
+            HistoryJob(given.pop("client"), given.pop("profiles"), given.pop("sink"), ledger=tmp_path / "x", **given)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_job_that_is_not_there_cannot_be_gone_on_with(server, tmp_path):
+    """The error names the ledger."""
+    async with server.client() as client:
+        with pytest.raises(ConfigurationError, match=r"there is no ledger .*job\.ledger"):
+            await ran(job_of(client, tmp_path))
+
+
+async def test_a_ledger_that_is_none_or_too_new_or_damaged_is_refused(server, tmp_path):
+    """Each with what to do; none is begun anew in silence."""
+    path = tmp_path / "job.ledger"
+    async with server.client() as client:
+        path.write_text("no database, but a text that is long enough to be read as one" * 20)
+        with pytest.raises(LedgerError, match="damaged"):
+            await ran(job_of(client, tmp_path))
+        path.unlink()
+        sqlite3.connect(path).execute("CREATE TABLE other (x)").connection.close()
+        with pytest.raises(LedgerError, match="is no ledger of a job"):
+            await ran(job_of(client, tmp_path))
+        path.unlink()
+        await ran(job_of(client, tmp_path, server.profiles()))
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE job SET value = replace(value, '2023', '2022') WHERE key = 'plan'")
+        with pytest.raises(LedgerError, match="was changed by hand"):
+            await ran(job_of(client, tmp_path))
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        with pytest.raises(LedgerError, match="of version 99"):
+            await ran(job_of(client, tmp_path))
+
+
+async def test_a_ledger_older_than_its_database_is_refused(server, tmp_path):
+    """One of them came from a backup; going on would double rows."""
+    async with server.client() as client:
+        await ran(job_of(client, tmp_path, server.profiles(), sink="history.duckdb"))
+        with closing(sqlite3.connect(tmp_path / "job.ledger", isolation_level=None)) as connection:
+            connection.execute("UPDATE job SET value = value - 1 WHERE key = 'last_batch'")
+        with pytest.raises(LedgerError, match="restored from a backup"):
+            await ran(job_of(client, tmp_path))
+
+
+async def test_a_sink_that_fails_ends_the_run_and_the_job_goes_on(server, tmp_path):
+    """The units stay pending, and nothing waits for ever."""
+    async with server.client(window=30) as client:
+        job = job_of(client, tmp_path, server.profiles(), commit_bytes=1)
+        sink = job._sink
+        write = sink.write
+
+        def fail(batch):
+            if batch.number > 3:
+                raise SinkError("the disk is full")
+            return write(batch)
+
+        sink.write = fail
+        with pytest.raises(SinkError, match="the disk is full"):
+            await ran(job)
+        await ran(job_of(client, tmp_path))
+    assert lines(tmp_path) == truth(server)

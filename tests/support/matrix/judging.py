@@ -1,0 +1,178 @@
+"""A case is played on virtual time against a real server on loopback, and judged in one place by its class."""
+
+import asyncio
+import gc
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from support.leftovers import NOTHING, descriptors, left_of
+from support.matrix.case import NO_FAULTS, RETRY, Case, Stage
+from support.matrix.classes import A, C, R, X
+from support.matrix.comparing import and_more, exactly
+from support.matrix.dice import Dice
+from support.matrix.seen import Seen
+from support.secrecy import parts, printed
+from support.virtual_clock import run_virtually
+
+from profile_history import AttemptEnded, AttemptStarted, ConfigurationError, GateOpened, RetryPlanned, UsageError
+from profile_history.testing import Fault
+
+
+def play(case: Case, dice: Dice, seen: Seen, folder: Path) -> None:
+    """Plays a case on virtual time, and judges it."""
+    random.seed(dice.random.random())
+    run_virtually(_play(Stage(case, dice, seen, folder)), limit=case.limit)
+
+
+async def _play(stage: Stage) -> None:
+    loop, case, seen = asyncio.get_running_loop(), stage.case, stage.seen
+    loop.set_exception_handler(lambda _, context: seen.problems.append(str(context)))
+    async with stage.server:
+        tasks, files = len(asyncio.all_tasks()), descriptors()
+        async with case.around(stage), stage.connect() as stage.client:
+            try:
+                await case.consume(stage)
+            except case.ends as error:
+                stage.error = error
+                seen.error(error)
+            assert left_of(stage.client) == NOTHING
+            seen.texts.append(printed(*parts(stage.client)))
+        _judge(stage)
+        stage.client = stage.error = None
+        await _nothing_left(tasks, files)
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] == []
+
+
+def _judge(stage: Stage) -> None:
+    if stage.stats is not None:
+        assert stage.stats.in_flight == 0
+    stage.seen.texts += [printed(stage.notes, stage.stats, stage.failures, stage.quarantined), repr(stage.server.log)]
+    for failure in stage.failures:
+        stage.seen.error(failure.error)
+    Judge(stage).judge()
+    stage.case.check(stage)
+
+
+async def _nothing_left(tasks: int, files: int) -> None:
+    for _ in range(100):
+        if (len(asyncio.all_tasks()), descriptors()) == (tasks, files):
+            return
+        gc.collect(0)
+        await asyncio.sleep(0.5)
+    assert [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    assert descriptors() == files
+
+
+class Judge:
+    """Whether a run was of its class: one method each, for all rows."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.case = stage, stage.case
+        self.log = [entry for entry in stage.server.log if not _is_probe(entry)]
+        self.windows = stage.stats.windows if stage.stats else 0
+        self.bad = sum(not set(entry.faults) <= stage.case.harmless for entry in self.log)
+        self.ended = [note for note in stage.told(AttemptEnded) if not _is_probe(note)]
+        self.failed = [note for note in self.ended if note.error is not None]
+        self.freed = len({note.request_id for note in self.failed if note.error.stale})
+
+    def judge(self) -> None:
+        """Asserts all that its class says."""
+        if self.case.plan != NO_FAULTS and self.case.outcome not in C | X:
+            assert self.bad, "the fault did not strike"
+        for plan in self.stage.told(RetryPlanned):
+            assert 0 <= plan.wait <= max(RETRY.cap, 1.1 * self.stage.options["retry"].patience, 132), plan
+        getattr(self, f"_judge_{self.case.outcome.name}")()
+
+    def _judge_R(self) -> None:  # noqa: N802 (named as the class)
+        self._whole()
+        ended, split = len(self.ended), self.stage.stats.windows_split
+        capped = split if self.stage.client._fetcher.limits.row_cap else 0
+        assert self.failed or split
+        assert ended == self.windows + capped + len(self.failed)
+        if self.case.plan == NO_FAULTS:
+            assert ended - len(self.failed) <= len(self.log) <= ended
+        else:
+            assert (len(self.log), self.bad) == (ended, len(self.failed))
+        charged = len(self.stage.told(RetryPlanned)) + split - capped
+        assert charged <= len(self.failed)
+        if not self.stage.told(GateOpened):
+            assert charged + self.freed == len(self.failed)
+
+    def _judge_F(self) -> None:  # noqa: N802
+        self._whole()
+        assert self.freed == len(self.failed) > 0
+        assert len(self.log) == self.windows + self.freed
+        assert self.stage.told(RetryPlanned) == []
+        assert set(self.stage.tokens) == {100}
+
+    def _judge_P(self) -> None:  # noqa: N802
+        self._judge_R()
+        pauses = [(end, note.error.retry_after) for end, note in self.stage.notes if _asks_to_wait(note)]
+        assert pauses
+        for end, seconds in pauses:
+            assert [when for when in self.stage.server.arrivals if end < when < end + seconds] == []
+
+    def _judge_W(self) -> None:  # noqa: N802
+        assert self.stage.error is None
+        assert {self.stage.numbers[failure.profile] for failure in self.stage.failures} == self.case.hit
+        for failure in self.stage.failures:
+            assert isinstance(failure.error, self.case.error), repr(failure.error)
+            if self.case.attempts is not None:
+                assert failure.error.attempts == self.case.attempts, failure.error
+        self._true(set(self.stage.numbers.values()) - self.case.hit)
+        asked = Counter(entry.profile for entry in self.log if entry.profile not in self.case.hit)
+        assert set(asked.values()) <= {self.stage.dice.windows}
+
+    def _judge_J(self) -> None:  # noqa: N802
+        assert isinstance(self.stage.error, self.case.error), repr(self.stage.error)
+        self._true_so_far()
+        request_id = getattr(self.stage.error, "request_id", None)
+        notes = [note for _, note in self.stage.notes]
+        ends = [n for n, note in enumerate(notes) if isinstance(note, AttemptEnded) and note.request_id == request_id]
+        if ends:
+            assert not [note for note in notes[ends[-1] :] if isinstance(note, AttemptStarted)]
+
+    def _judge_X(self) -> None:  # noqa: N802
+        assert isinstance(self.stage.error, self.case.error or (ConfigurationError, UsageError))
+        assert self.log == []
+
+    def _judge_A(self) -> None:  # noqa: N802
+        self._whole()
+        assert self.failed == []
+        assert len(self.log) == self.windows
+
+    def _judge_C(self) -> None:  # noqa: N802
+        assert self.stage.error is None
+        self._true_so_far()
+
+    def _whole(self) -> None:
+        assert self.stage.error is None, repr(self.stage.error)
+        assert self.stage.failures == []
+        self._true(set(self.stage.numbers.values()))
+
+    def _true(self, numbers: set[int]) -> None:
+        more = len(self.stage.quarantined)
+        for profile, number in self.stage.numbers.items():
+            if number in numbers:
+                got, true = self.stage.events[profile], self.stage.truth(profile)
+                hit = self.case.hit and self.case.outcome in A | R
+                same = self.case.same if not hit or number in self.case.hit else exactly
+                assert same(got, true), f"profile {number} has {len(got)} events of {len(true)}"
+                more += len(got) - len(true)
+        if self.case.same is and_more:
+            assert 0 <= more <= sum(set(entry.faults) != {Fault.SLOW_FIRST_BYTE} for entry in self.log if entry.faults)
+
+    def _true_so_far(self) -> None:
+        for profile, events in self.stage.events.items():
+            assert events == self.stage.truth(profile)[: len(events)]
+
+
+def _is_probe(seen: Any) -> bool:
+    # It asks whether the server is back, and belongs to no window.
+    return (seen.request_id or "").startswith("probe-")
+
+
+def _asks_to_wait(note: Any) -> bool:
+    return isinstance(note, AttemptEnded) and getattr(note.error, "retry_after", None) is not None

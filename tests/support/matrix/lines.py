@@ -1,0 +1,50 @@
+"""A line of the table, and how it is played."""
+
+from pathlib import Path
+
+import attrs
+from support.matrix.bench import Bench, Outside
+from support.matrix.classes import Class
+from support.matrix.dice import Dice
+from support.matrix.judging import play
+from support.matrix.scenarios import Scenario
+from support.matrix.seen import Seen
+
+
+@attrs.frozen
+class Line:
+    """A line of the table.
+
+    Attributes:
+        number: The fault's.
+        name: What it is.
+        scenario: How it is brought about.
+        expected: The classes that it comes to, by its ways.
+        slow: Whether a run takes a process.
+    """
+
+    number: int
+    name: str
+    scenario: Scenario
+    expected: Class
+    slow: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number:02}"
+
+    def play(self, seed: int, folder: Path) -> Class:
+        """Plays it for a seed; gives the class that it came to."""
+        dice, seen = Dice(self.number, seed), Seen()
+        case = self.scenario(dice)
+        assert case.outcome in self.expected
+        with seen.watching():
+            if isinstance(case, Outside):
+                case.act(Bench(dice, seen, folder))
+            else:
+                play(case, dice, seen, folder)
+        return case.outcome
+
+
+def row(number: int, name: str, scenario: Scenario, expected: Class, **more: bool) -> Line:
+    """A line of the table."""
+    return Line(number, name, scenario, expected, **more)

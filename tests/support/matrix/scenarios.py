@@ -1,0 +1,122 @@
+"""How faults are brought about: a scenario makes a case of a seed, in one way or in several."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from support.matrix.bench import Bench, Outside
+from support.matrix.case import ALL, Case, Stage
+from support.matrix.classes import A, Class, J, P, R, W, X
+from support.matrix.dice import Dice
+
+from profile_history.testing import Fault, FaultPlan
+
+# Below the ten in a row, and the ten of twenty, that open the gate.
+MOST_FAILURES = 9
+# Where these come twice, the client asks for fewer days at once.
+TOO_MUCH = {Fault.ERROR_504, Fault.STALL, Fault.STALL_IN_BODY, Fault.SLOW_LORIS, Fault.ENDLESS_CONTINUE}
+PLANS = {"retry_after", "api_error", "bomb", "row_cap", "variant"}
+
+
+@attrs.frozen
+class Scenario:
+    """One or several ways to bring a fault about, in turn from seed to seed."""
+
+    ways: tuple[Callable[[Dice], Case | Outside], ...]
+
+    def __or__(self, other: Scenario) -> Scenario:
+        return Scenario(self.ways + other.ways)
+
+    def __call__(self, dice: Dice) -> Case | Outside:
+        return dice.in_turn(self.ways)(dice)
+
+
+def way(make: Callable[[Dice], Case | Outside]) -> Scenario:
+    """A scenario of one way."""
+    return Scenario((make,))
+
+
+def outside(outcome: Class) -> Callable[[Callable[[Bench], None]], Scenario]:
+    """A scenario of one way that is no stream."""
+    return lambda act: way(lambda dice: Outside(outcome=outcome, act=act))
+
+
+def plan(dice: Dice, faults: FaultPlan, **settings: Any) -> FaultPlan:
+    """A plan with the seed's settings, and sometimes with slow answers besides."""
+    faults = attrs.evolve(faults, seed=dice.seed, stall=1000.0, drip=1.0, **settings)
+    slow = FaultPlan(seed=dice.seed, rates={Fault.SLOW_FIRST_BYTE: 0.3}, slow=dice.any((0.3, 2.0)), streak=None)
+    return dice.any((faults, faults | slow))
+
+
+def settled(dice: Dice, more: dict[str, Any]) -> dict[str, Any]:
+    """Settings of plan and case, those that depend on the seed drawn."""
+    return {key: dice.in_turn(value) if isinstance(value, OneOf) else value for key, value in more.items()}
+
+
+class OneOf(tuple):
+    """Values of a setting, in turn from seed to seed."""
+
+    __slots__ = ()
+
+
+def heals(*faults: Fault, hits: int = 1, outcome: Class = R, **more: Any) -> Scenario:
+    """Some profiles' windows are hit, each at most so often in a row, and then it is over."""
+
+    def make(dice: Dice) -> Case:
+        first = dice.in_turn(faults)
+        values = {"variant": dice.left, **settled(dice, more)}
+        script = [first, *(dice.any(faults) for _ in range(dice.random.randint(1, hits) - 1))]
+        if TOO_MUCH.intersection(script) or values.get("api_error") == 504:
+            dice.undivided()
+        hit = dice.some(MOST_FAILURES // (len(script) * dice.windows))
+        settings = {name: values.pop(name) for name in PLANS.intersection(values)}
+        return Case(outcome=outcome, plan=plan(dice, FaultPlan(script=script, profiles=hit), **settings), **values)
+
+    return way(make)
+
+
+def pauses(*faults: Fault, **more: Any) -> Scenario:
+    """Some windows are told how long to wait."""
+    seconds = OneOf((1, 7, 30, 119, 2))
+    return heals(*faults, outcome=P, **{"retry_after": seconds, "hits": 2, **more})
+
+
+def always(*faults: Fault, outcome: Class, most: int = 1, **more: Any) -> Scenario:
+    """All requests for some profiles are hit, and all others are not."""
+
+    def make(dice: Dice) -> Case:
+        fault = dice.in_turn(faults)
+        values = {"variant": dice.left, **settled(dice, more)}
+        if values.pop("whole", False) or values.get("attempts") == ALL:
+            dice.whole()
+        hit = dice.some(most)
+        settings = {name: values.pop(name) for name in PLANS.intersection(values)}
+        faults_of_hit = attrs.evolve(FaultPlan.always(fault), profiles=hit)
+        return Case(outcome=outcome, plan=plan(dice, faults_of_hit, **settings), hit=hit, **values)
+
+    return way(make)
+
+
+fails = functools.partial(always, outcome=W)
+stops = functools.partial(always, outcome=J)
+accepts = functools.partial(always, outcome=A, most=3)
+
+
+def refused(*calls: Callable[[Stage], Any]) -> Scenario:
+    """Something is refused before anything is sent."""
+
+    def make(dice: Dice) -> Case:
+        call = dice.in_turn(calls)
+
+        async def consume(stage: Stage) -> None:
+            result = call(stage)
+            if asyncio.iscoroutine(result):
+                await result
+
+        return Case(outcome=X, consume=consume)
+
+    return way(make)

@@ -1,0 +1,190 @@
+"""What a ledger tells a sink, in memory, for the tests of sinks; and rows to fill them with."""
+
+import attrs
+
+from profile_history._decoding.arrow_decoder import tabled
+from profile_history._decoding.flat_decoder import FLAT
+from profile_history._decoding.response_decoder import Unpacking
+from profile_history._protocol.chunking import verified
+from profile_history._protocol.envelope import Rows
+from profile_history.sinks.base import checksums_of
+from profile_history.sinks.batch import Batch
+from profile_history.sinks.unit_rows import Stored, UnitRows
+from profile_history.testing.histories import Histories
+from profile_history.windows import Order, Window
+
+
+@attrs.define
+class FakeBooks:
+    """A ledger without a disk: it applies receipts as the ledger would."""
+
+    job: str = "job"
+    last_batch: int = 0
+    known: list = attrs.field(factory=list)
+    gone: list = attrs.field(factory=list)
+    live: dict = attrs.field(factory=dict)
+    checksums: dict = attrs.field(factory=dict)
+    location: str = "/somewhere/job.ledger"
+
+    def parts(self, batches=None):
+        wanted = None if batches is None else set(batches)
+        for part in sorted(self.known, key=lambda part: (part.name, part.offset)):
+            if wanted is None or wanted & set(range(part.first, part.last + 1)):
+                yield part
+
+    def dead(self):
+        yield from sorted(self.gone, key=lambda stored: (stored.batch, stored.place))
+
+    def units(self):
+        for unit, stored in sorted(self.live.items()):
+            yield unit, stored.rows
+
+    def unit_checksums(self):
+        for unit, rows in self.units():
+            yield unit, rows, self.checksums.get(unit)
+
+    def stored(self):
+        for stored in sorted(self.live.values(), key=lambda stored: (stored.batch, stored.place)):
+            yield stored, self.checksums.get(stored.unit)
+
+    def check_stop(self):
+        """Nobody interrupts it."""
+
+    def batch(self, units, replaced=()):
+        """The next batch, of some units, and without what is there of others."""
+        there = [self.live[number] for number in (*replaced, *(unit.unit for unit in units)) if number in self.live]
+        return Batch(self.last_batch + 1, list(units), there)
+
+    def apply(self, receipt, batch=None, *, replaces_at_finish=False):
+        """Takes note of what a sink did."""
+        for part in receipt.removed:
+            self.known.remove(part)
+        self.known += receipt.added
+        if batch is None:
+            if replaces_at_finish:
+                self.live = {unit: self._moved_up(stored) for unit, stored in self.live.items()}
+                self.gone = []
+            return
+        self.last_batch = batch.number
+        for stored in batch.replaced:
+            del self.live[stored.unit]
+            if replaces_at_finish:
+                self.gone.append(stored)
+        place = 0
+        for unit in batch.units:
+            self.live[unit.unit] = Stored(unit.unit, batch.number, place, len(unit))
+            place += len(unit)
+
+    def _moved_up(self, stored):
+        before = [dead for dead in self.gone if dead.batch == stored.batch and dead.place < stored.place]
+        return attrs.evolve(stored, place=stored.place - sum(dead.rows for dead in before))
+
+
+def fill(sink, books, batch):
+    """Brings one batch into a sink and into the books, as a job does."""
+    batch = batch.without(sink.check(batch))
+    books.checksums |= checksums_of(sink, batch)
+    receipt = sink.write(batch)
+    books.apply(receipt, batch, replaces_at_finish=sink.replaces_at_finish)
+    sink.drop(receipt)
+
+
+def finish(sink, books):
+    """Brings the files into their final form, as a job does."""
+    receipt = sink.finish()
+    if receipt is not None:
+        sink.publish(receipt)
+        books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+        sink.drop(receipt)
+
+
+def pieces_of(texts):
+    """Rows of an answer in columns, and what is set apart."""
+    apart = []
+    unpacking = Unpacking(FLAT, Window(), Order.NEWEST, "", False, apart.append)
+    rows = Rows([verified(b",".join(texts))] if texts else [], sum(map(len, texts)))
+    return [piece for piece in tabled(unpacking, rows) if len(piece)], apart
+
+
+def unit_of(number, profile, texts, lane):
+    """One unit of some rows, as the server writes them."""
+    if lane == "raw":
+        return UnitRows(number, profile, raw=texts)
+    return UnitRows(number, profile, pieces=pieces_of(texts)[0])
+
+
+def real_units(histories: Histories, lane, first, last, *, most=40):
+    """One unit per profile, of up to so many of its rows; those without rows are left out."""
+    units = []
+    for number in range(first, last):
+        texts = [row.json for row in histories.rows(number, "newer")][:most]
+        if texts:
+            units.append(unit_of(number + 1, str(histories.profile(number)), texts, lane))
+    return units
+
+
+FINISH = None
+
+
+@attrs.define
+class FakeJob:
+    """A job that fills a sink by a plan, can die anywhere, and goes on where it stood.
+
+    Attributes:
+        plan: What it does, one after the other: a batch as (units, numbers of units that become empty), or FINISH.
+        books: What it knows to be done.
+    """
+
+    plan: list
+    books: FakeBooks = attrs.field(factory=FakeBooks)
+    done: int = 0
+    begun: bool = False
+    intended: object = None
+
+    def run(self, sink, disk):
+        """Opens the sink and does what is left of the plan."""
+        self.open(sink, disk)
+        while self.done < len(self.plan):
+            if self.plan[self.done] is FINISH:
+                self._finish(sink, disk)
+            else:
+                self._fill(sink, disk)
+        sink.close()
+
+    def open(self, sink, disk):
+        """Makes good what a run that died left undone, and opens the sink."""
+        if self.intended is not None:
+            self._publish(sink, disk)
+        sink.open(self.books, new=not self.begun)
+        self.begun = True
+
+    def _fill(self, sink, disk):
+        units, emptied = self.plan[self.done]
+        batch = self.books.batch(units, emptied)
+        checksums = checksums_of(sink, batch)
+        receipt = sink.write(batch)
+        disk.before("note", None)
+        self.books.checksums |= checksums
+        self.books.apply(receipt, batch, replaces_at_finish=sink.replaces_at_finish)
+        self.done += 1
+        disk.before("note", None)
+        sink.drop(receipt)
+
+    def _finish(self, sink, disk):
+        receipt = sink.finish()
+        disk.before("note", None)
+        if receipt is None:
+            self.done += 1
+            return
+        self.intended = receipt
+        disk.before("note", None)
+        self._publish(sink, disk)
+
+    def _publish(self, sink, disk):
+        receipt = self.intended
+        sink.publish(receipt)
+        disk.before("note", None)
+        self.books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+        self.intended, self.done = None, self.done + 1
+        disk.before("note", None)
+        sink.drop(receipt)
