@@ -22,14 +22,35 @@ HistoryError
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import pickle
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
-if TYPE_CHECKING:
-    from profile_history.profiles import Profile
-    from profile_history.windows import Window
+
+class FailedProfile(Protocol):
+    """What an error tells of a `Profile`, which stands above this module since it raises errors itself."""
+
+    @property
+    def matching(self) -> str:
+        """The matching mode."""
+
+    @property
+    def fields(self) -> tuple[tuple[str, str | int], ...]:
+        """The names and values that the matching mode puts into the request body."""
+
+
+class FailedWindow(Protocol):
+    """What an error tells of a `Window`, which stands above this module since it raises errors itself."""
+
+    @property
+    def date_from(self) -> dt.date | None:
+        """The first day, inclusive; `None` for an open start."""
+
+    @property
+    def date_to(self) -> dt.date | None:
+        """The last day, inclusive; `None` for an open end."""
 
 
 class Kind(StrEnum):
@@ -75,8 +96,8 @@ class HistoryError(Exception):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
-        self.profile: Profile | None = None
-        self.window: Window | None = None
+        self.profile: FailedProfile | None = None
+        self.window: FailedWindow | None = None
         self.attempts: int = 0
         self.request_id: str | None = None
 

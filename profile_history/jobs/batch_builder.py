@@ -12,7 +12,9 @@ import attrs
 from profile_history.jobs.clock import JobClock
 from profile_history.jobs.records import Planned, Quarantined, Record, Status, closed
 from profile_history.results import Contents
-from profile_history.sinks.base import Batch, Lane, Refused, Stored, UnitRows
+from profile_history.sinks.base import Lane
+from profile_history.sinks.batch import Batch
+from profile_history.sinks.unit_rows import Refused, Stored, UnitRows
 from profile_history.windows import Order, Window
 
 _DAY = dt.timedelta(days=1)

@@ -55,7 +55,8 @@ from profile_history.jobs.schema import (
 from profile_history.jobs.upgrade import hash_of_1, home_of_1, upgrade
 from profile_history.jobs.whereabouts import Whereabouts
 from profile_history.profiles import Profile
-from profile_history.sinks.base import Part, Receipt, Stored
+from profile_history.sinks.base import Part, Receipt
+from profile_history.sinks.unit_rows import Stored
 from profile_history.units import Unit
 from profile_history.windows import Window
 

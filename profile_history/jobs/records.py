@@ -9,7 +9,7 @@ from enum import IntEnum
 import attrs
 
 from profile_history._text import storable
-from profile_history.sinks.base import Stored
+from profile_history.sinks.unit_rows import Stored
 from profile_history.units import Unit
 from profile_history.windows import Window
 

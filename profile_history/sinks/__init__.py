@@ -1,6 +1,8 @@
 """Where a job puts what it fetches: files, databases, or a place of your own."""
 
-from profile_history.sinks.base import Batch, Books, Part, Receipt, Refused, Sink, SinkError, Stored, UnitRows
+from profile_history.sinks.base import Books, Part, Receipt, Sink, SinkError
+from profile_history.sinks.batch import Batch
+from profile_history.sinks.unit_rows import Refused, Stored, UnitRows
 from profile_history.sinks.urls import sink_of
 
 __all__ = [

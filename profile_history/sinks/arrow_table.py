@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from profile_history._decoding.record_batches import Gathering
 from profile_history.arrow import SCHEMA
-
-if TYPE_CHECKING:
-    from profile_history.sinks.base import UnitRows
+from profile_history.sinks.unit_rows import UnitRows
 
 UNIT = pa.field("unit", pa.int64(), nullable=False)
 """The number of the unit in its job that a row belongs to, by which a later run replaces it."""

@@ -9,18 +9,14 @@ go, at the latest when the next batch of that number is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 
 from profile_history.errors import HistoryError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from profile_history._decoding.record_batches import Piece
+from profile_history.sinks.batch import Batch
+from profile_history.sinks.unit_rows import Refused, Stored
 
 Lane: TypeAlias = Literal["raw", "arrow"]
 
@@ -55,117 +51,6 @@ class Part:
     size: int
     rows: int
     checksum: str
-
-
-@attrs.frozen
-class Stored:
-    """The rows of one unit that a sink holds since an earlier batch.
-
-    Attributes:
-        unit: The unit's number.
-        batch: The batch that brought them.
-        place: The number of its first row among those of the batch that the sink holds, from 0. When the ledger applies
-            the receipt of `Sink.finish`, it forgets which rows are dead, and takes from the place of every unit behind
-            them how many they were.
-        rows: How many there are.
-    """
-
-    unit: int
-    batch: int
-    place: int
-    rows: int
-
-
-@attrs.frozen
-class UnitRows:
-    """The rows of one unit on their way into a sink.
-
-    Attributes:
-        unit: The unit's number.
-        profile: Whose they are, as `str(profile)` writes it.
-        raw: In the raw lane, each row as the server wrote it.
-        pieces: In the Arrow lane, the rows in columns.
-    """
-
-    unit: int
-    profile: str
-    raw: Sequence[bytes] = attrs.field(default=(), repr=False)
-    pieces: Sequence[Piece] = attrs.field(default=(), repr=False)
-
-    def __len__(self) -> int:
-        return len(self.raw) + sum(map(len, self.pieces))
-
-    def without(self, places: Collection[int]) -> UnitRows:
-        """The same without the rows at certain places, counted from 0."""
-        raw = [row for place, row in enumerate(self.raw) if place not in places]
-        pieces: list[Piece] = []
-        start = 0
-        for piece in self.pieces:
-            begin = 0
-            ends = sorted(place - start for place in places if start <= place < start + len(piece))
-            for end in (*ends, len(piece)):
-                if end > begin:
-                    pieces.append(piece.slice(begin, end))
-                begin = end + 1
-            start += len(piece)
-        return attrs.evolve(self, raw=raw, pieces=pieces)
-
-
-@attrs.frozen
-class Refused:
-    """A row that a sink cannot hold.
-
-    Attributes:
-        unit: The unit's number.
-        place: The number of the row within the unit, from 0.
-        reason: Why not.
-        raw: The row: its bytes where the sink takes those, else its columns as JSON.
-    """
-
-    unit: int
-    place: int
-    reason: str
-    raw: bytes
-
-
-@attrs.define(eq=False, slots=False)
-class Batch:
-    """Some whole units on their way into a sink; all of them get there or none.
-
-    Attributes:
-        number: Batches are numbered from 1 without a gap.
-        units: Those that have rows.
-        replaced: Units whose rows of an earlier batch have to go with this one.
-    """
-
-    number: int
-    units: list[UnitRows]
-    replaced: list[Stored] = attrs.field(factory=list)
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return sum(map(len, self.units))
-
-    @cached_property
-    def table(self) -> pa.Table:
-        """All rows in the columns of `profile_history.arrow.SCHEMA`, with the number of their unit in `unit`.
-
-        The number of each within its unit, from 0, is in `row`.
-
-        For sinks of the Arrow lane.
-        """
-        from profile_history.sinks.arrow_table import table_of  # noqa: PLC0415 (it needs an extra)
-
-        return table_of(self.units)
-
-    def without(self, refused: Iterable[Refused]) -> Batch:
-        """The same batch without some rows."""
-        places: dict[int, set[int]] = {}
-        for row in refused:
-            places.setdefault(row.unit, set()).add(row.place)
-        kept = (unit.without(places[unit.unit]) if unit.unit in places else unit for unit in self.units)
-        return Batch(self.number, [unit for unit in kept if len(unit)], self.replaced)
 
 
 @attrs.frozen

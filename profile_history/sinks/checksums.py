@@ -12,7 +12,8 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from profile_history.sinks.base import Books, UnitRows
+from profile_history.sinks.base import Books
+from profile_history.sinks.unit_rows import UnitRows
 
 _ROUND = 2**64
 _BYTES = 8

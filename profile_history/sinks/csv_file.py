@@ -21,10 +21,12 @@ from pyarrow import csv
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.arrow_table import FIRST_SCHEMA, FULL_SCHEMA
-from profile_history.sinks.base import Batch, Lane, Refused
+from profile_history.sinks.base import Lane
+from profile_history.sinks.batch import Batch
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.row_text import split_quoted
 from profile_history.sinks.single_file import Appending
+from profile_history.sinks.unit_rows import Refused
 
 Formulas = Literal["defuse", "keep"]
 

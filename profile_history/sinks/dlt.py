@@ -28,11 +28,13 @@ except ModuleNotFoundError as error:
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW, UNIT
-from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError, Stored, concerned
+from profile_history.sinks.base import Books, Lane, Receipt, SinkError, concerned
+from profile_history.sinks.batch import Batch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.nul_check import with_nul, without_nul
 from profile_history.sinks.row_text import READ_COLUMNS, lines_of, table_of_rows
 from profile_history.sinks.sql_tables import Owner, Place, job_table, job_values
+from profile_history.sinks.unit_rows import Refused, Stored
 
 GONE = "deleted"
 """The column by which dlt is told which units to delete; it is null in every row of the table."""

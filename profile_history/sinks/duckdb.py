@@ -20,7 +20,8 @@ except ModuleNotFoundError as error:
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.arrow_table import ROW, UNIT
-from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
+from profile_history.sinks.base import Books, Lane, Receipt, SinkError
+from profile_history.sinks.batch import Batch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import lock_beside, sync
 from profile_history.sinks.lock import JobHeld
@@ -36,6 +37,7 @@ from profile_history.sinks.sql_tables import (
     job_table,
     job_values,
 )
+from profile_history.sinks.unit_rows import Refused
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _INCOMING, _REPLACED = "profile_history_incoming", "profile_history_replaced"

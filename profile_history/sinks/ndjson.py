@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from profile_history._decoding.ndjson_lines import lines_of
-from profile_history.sinks.base import Batch, Lane, Refused, UnitRows
+from profile_history.sinks.base import Lane
+from profile_history.sinks.batch import Batch
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.single_file import Appending
+from profile_history.sinks.unit_rows import Refused, UnitRows
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NOT_BLANK = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from profile_history.sinks.base import Batch, Refused
+from profile_history.sinks.batch import Batch
+from profile_history.sinks.unit_rows import Refused
 
 
 def with_nul(batch: Batch) -> list[Refused]:

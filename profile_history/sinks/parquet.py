@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks import parquet_file
-from profile_history.sinks.base import Batch, Books, Lane, Part, Receipt, Refused, SinkError, concerned
+from profile_history.sinks.base import Books, Lane, Part, Receipt, SinkError, concerned
+from profile_history.sinks.batch import Batch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.partitions import Partitioning
 from profile_history.sinks.row_text import lines_of
+from profile_history.sinks.unit_rows import Refused
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,8 @@ except ModuleNotFoundError as error:
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.sinks.arrow_table import ROW, UNIT
-from profile_history.sinks.base import Batch, Books, Lane, Receipt, Refused, SinkError
+from profile_history.sinks.base import Books, Lane, Receipt, SinkError
+from profile_history.sinks.batch import Batch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.nul_check import with_nul, without_nul
@@ -41,6 +42,7 @@ from profile_history.sinks.sql_tables import (
     job_table,
     job_values,
 )
+from profile_history.sinks.unit_rows import Refused
 
 _NAMES = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 # Wherever the search path would look first.

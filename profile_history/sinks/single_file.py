@@ -21,10 +21,12 @@ from typing import Protocol, TypeVar
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.base import Batch, Books, Part, Receipt, SinkError, Stored
+from profile_history.sinks.base import Books, Part, Receipt, SinkError
+from profile_history.sinks.batch import Batch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.compression import packing_of
 from profile_history.sinks.disk import DISK, Disk, File, lock_beside
+from profile_history.sinks.unit_rows import Stored
 
 _T = TypeVar("_T")
 

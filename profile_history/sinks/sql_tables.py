@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW
-from profile_history.sinks.base import Batch, Books, SinkError
+from profile_history.sinks.base import Books, SinkError
+from profile_history.sinks.batch import Batch
 from profile_history.version import __version__
 
 LAYOUT = 2

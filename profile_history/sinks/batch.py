@@ -1,0 +1,54 @@
+"""What a sink writes at once: the rows of whole units. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import attrs
+
+from profile_history.sinks.unit_rows import Refused, Stored, UnitRows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@attrs.define(eq=False, slots=False)
+class Batch:
+    """Some whole units on their way into a sink; all of them get there or none.
+
+    Attributes:
+        number: Batches are numbered from 1 without a gap.
+        units: Those that have rows.
+        replaced: Units whose rows of an earlier batch have to go with this one.
+    """
+
+    number: int
+    units: list[UnitRows]
+    replaced: list[Stored] = attrs.field(factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(map(len, self.units))
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows in the columns of `profile_history.arrow.SCHEMA`, with the number of their unit in `unit`.
+
+        The number of each within its unit, from 0, is in `row`.
+
+        For sinks of the Arrow lane.
+        """
+        from profile_history.sinks.arrow_table import table_of  # noqa: PLC0415 (it needs an extra)
+
+        return table_of(self.units)
+
+    def without(self, refused: Iterable[Refused]) -> Batch:
+        """The same batch without some rows."""
+        places: dict[int, set[int]] = {}
+        for row in refused:
+            places.setdefault(row.unit, set()).add(row.place)
+        kept = (unit.without(places[unit.unit]) if unit.unit in places else unit for unit in self.units)
+        return Batch(self.number, [unit for unit in kept if len(unit)], self.replaced)
