@@ -21,9 +21,9 @@ from benchmarks.bodies import Body
 from profile_history import HistoryClient, Pacing, Profile
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._decoding.raw_decoder import RAW
-from profile_history._decoding.response_decoder import Unpacking
-from profile_history._decoding.row_decoder import Lane
-from profile_history._protocol.chunking import Chunk, split_rows, verified
+from profile_history._decoding.response_decoder import ResponseDecoder
+from profile_history._decoding.row_decoder import RowDecoder
+from profile_history._protocol.chunking import Chunk, split_rows, verify_chunk
 from profile_history._protocol.envelope import Rows, read_envelope
 from profile_history._protocol.responses import Reply
 from profile_history._sending.transport import Transport
@@ -90,15 +90,15 @@ def _works(folder: Path, runner: asyncio.Runner) -> Iterator[Work]:
     yield from _requests(answers[SMALL], runner)
 
 
-def _read(lane: Lane[Any], chunks: Sequence[Chunk]) -> None:
+def _read(lane: RowDecoder[Any], chunks: Sequence[Chunk]) -> None:
     for chunk in chunks:
-        batch = lane.read(chunk.text, usual=chunk.usual)
-        assert len(batch.items) == chunk.rows
+        batch = lane.decode(chunk.text, short_timestamps=chunk.short_timestamps)
+        assert len(batch.rows) == chunk.rows
 
 
 def _with_unknown_key(chunk: Chunk) -> Chunk:
     rows = split_rows(chunk.text)[:_ODD_ROWS]
-    return verified(b",".join(b'{"unknown":1,' + row[1:] for row in rows))
+    return verify_chunk(b",".join(b'{"unknown":1,' + row[1:] for row in rows))
 
 
 def _verify(answer: bytes) -> Rows:
@@ -118,8 +118,8 @@ def _driven(steps: Generator[None, None, T]) -> T:
 
 
 def _unpack(rows: Rows) -> None:
-    unpacking = Unpacking(EVENTS, _WINDOW, Order.NEWEST, owner="", strict=False, quarantine=_refuse)
-    kept = sum(map(len, unpacking.batches(rows)))
+    unpacking = ResponseDecoder(EVENTS, _WINDOW, Order.NEWEST, owner="", strict=False, quarantine=_refuse)
+    kept = sum(map(len, unpacking.decode(rows)))
     assert 0 < kept < rows.count
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def storable(text: str) -> str:
+def escape_surrogates(text: str) -> str:
     r"""Return a text that every file and database can hold.
 
     Half of a surrogate pair has no form in UTF-8. It comes from JSON that a server has cut in the middle of an emoji,

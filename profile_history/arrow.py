@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 try:
     import pyarrow as pa
 
-    from profile_history._decoding.record_batches import SCHEMA, Gathering, Piece
+    from profile_history._decoding.record_batches import SCHEMA, BatchAssembler, ColumnSlice
 except ModuleNotFoundError as error:
     if error.name != "pyarrow":
         raise
     raise ImportError('record batches need pyarrow: python -m pip install "profile-history[arrow]"') from error
 
 from profile_history._aio import Turns, in_thread
-from profile_history._decoding.arrow_decoder import tabled
+from profile_history._decoding.arrow_decoder import decode_columns
 from profile_history.profiles import Profile
 from profile_history.windows import Window
 
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["SCHEMA", "batches", "tabled", "to_arrow", "to_pandas", "to_polars"]
+__all__ = ["SCHEMA", "assemble_batches", "decode_columns", "to_arrow", "to_pandas", "to_polars"]
 
 T = TypeVar("T")
 Collect: TypeAlias = Callable[[], Awaitable[list[pa.RecordBatch]]]
 
 
-async def batches(
-    runs: AsyncGenerator[tuple[Profile, Window, Piece], None], rows: int
+async def assemble_batches(
+    runs: AsyncGenerator[tuple[Profile, Window, ColumnSlice], None], rows: int
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     """Puts pieces together; what was gathered when an error comes is handed out before it is raised.
 
     That is done on the loop's thread, a column at a time: where both share a core, a thread of its own was measured to
     hold the loop for longer.
     """
-    gathering, turns = Gathering(rows), Turns()
+    assembler, turns = BatchAssembler(rows), Turns()
     failure: Exception | None = None
     async with aclosing(runs):
         while True:
@@ -58,9 +58,9 @@ async def batches(
             except Exception as error:  # noqa: BLE001 (it is raised below)
                 failure = error
                 break
-            for steps in gathering.add(str(profile), piece):
+            for steps in assembler.add(str(profile), piece):
                 yield await turns.through(steps)
-    for steps in gathering.rest():
+    for steps in assembler.flush():
         yield await turns.through(steps)
     if failure is not None:
         try:

@@ -128,9 +128,9 @@ class HistoryStream(Generic[T_co]):
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
 
         check_whole_number("rows", rows, "rows")
-        reader = self._reader.to(FLAT, arrow.tabled)
+        reader = self._reader.to(FLAT, arrow.decode_columns)
         pieces = cast("AsyncGenerator[tuple[Profile, Window, Any], None]", reader.runs())
-        return HistoryStream(reader, arrow.batches(pieces, rows))
+        return HistoryStream(reader, arrow.assemble_batches(pieces, rows))
 
     async def to_arrow(self) -> pa.Table:
         """Reads everything into one Arrow table, of the columns in `profile_history.arrow.SCHEMA`.

@@ -7,17 +7,17 @@ from typing import Self, TypeAlias, cast
 
 import attrs
 
-from profile_history._decoding.flat_decoder import Columns, FlatRow, ShortRow, columns_of, decode_rows
+from profile_history._decoding.flat_decoder import Columns, FlatRow, ShortRow, decode_rows, transpose
 from profile_history._decoding.ordering import (
-    Labelled,
+    KeyedRows,
     Span,
-    arranged_alone,
-    follow_one_another,
-    follow_one_another_backwards,
+    is_sorted,
+    is_sorted_reversed,
+    sort_chunk,
 )
-from profile_history._decoding.record_batches import Piece, piece_of
-from profile_history._decoding.response_decoder import Owners, Unpacking
-from profile_history._decoding.timestamps import has_long_label
+from profile_history._decoding.record_batches import ColumnSlice, build_column_slice
+from profile_history._decoding.response_decoder import OwnershipCheck, ResponseDecoder
+from profile_history._decoding.timestamps import has_nanoseconds
 from profile_history._protocol.chunking import Chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.windows import Order, Window
@@ -26,62 +26,62 @@ from profile_history.windows import Order, Window
 _ROWS, _CHUNKS = 1000, 16
 
 # An empty one stands where the caller can pause.
-Pieces: TypeAlias = Generator[Piece | tuple[()], None, None]
+ColumnSlices: TypeAlias = Generator[ColumnSlice | tuple[()], None, None]
 
 
-def tabled(unpacking: Unpacking[FlatRow], rows: Rows) -> Pieces:
+def decode_columns(decoder: ResponseDecoder[FlatRow], rows: Rows) -> ColumnSlices:
     """The rows of a window in order; what is empty stands where the caller can pause.
 
     Nothing that is not empty is given before all of the answer was checked.
 
     Args:
-        unpacking: What to make of the answer, row by row.
+        decoder: What to make of the answer, row by row.
         rows: The answer.
 
     Raises:
-        DecodeError: A row cannot be read, and `unpacking.strict` says so.
+        DecodeError: A row cannot be read, and `decoder.strict` says so.
         ResponseError: Every row is of another profile than the one asked for.
     """
-    pieces = yield from _straight(unpacking, rows)
+    pieces = yield from _straight(decoder, rows)
     if pieces is not None:
         yield from pieces
         return
-    for batch in unpacking.batches(rows):
-        columns = columns_of(batch) if batch else None
-        yield (yield from piece_of([columns])) if columns else ()
+    for batch in decoder.decode(rows):
+        columns = transpose(batch) if batch else None
+        yield (yield from build_column_slice([columns])) if columns else ()
 
 
-def _straight(unpacking: Unpacking[FlatRow], rows: Rows) -> Generator[tuple[()], None, list[Piece] | None]:
+def _straight(decoder: ResponseDecoder[FlatRow], rows: Rows) -> Generator[tuple[()], None, list[ColumnSlice] | None]:
     """The pieces of an answer whose chunks are as documented and follow one another; None for any other answer."""
-    order = unpacking.order
+    order = decoder.order
     first = _Table.of(rows.chunks[0]) if rows.chunks else None
     if first is None:
         return None
     others = rows.chunks[1:]
     turned = bool(others) and first.runs_against(order)
     chunks: Iterable[Chunk | None] = (*reversed(others), None) if turned else (None, *others)
-    owners = Owners(unpacking.owner)
+    ownership = OwnershipCheck(decoder.owner)
     spans: list[Span] = []
     tables: list[Columns] = []
-    pieces: list[Piece] = []
+    pieces: list[ColumnSlice] = []
     for chunk in chunks:
         table = first if chunk is None else _Table.of(chunk)
         if table is None or table.columns.zones != first.columns.zones:
             return None
-        owners.note(table.stamps)
-        columns = table.arranged(unpacking.window, order)
+        ownership.observe(table.keys)
+        columns = table.sort_chunks(decoder.window, order)
         if columns.rows:
             spans.append(_span(columns))
             tables.append(columns)
         if len(tables) == _CHUNKS or sum(columns.rows for columns in tables) >= _ROWS:
-            pieces.append((yield from piece_of(tables)))
+            pieces.append((yield from build_column_slice(tables)))
             tables = []
         if others:
             yield ()
-    owners.check()
+    ownership.check()
     if tables:
-        pieces.append((yield from piece_of(tables)))
-    straight = follow_one_another_backwards(reversed(spans), order) if turned else follow_one_another(spans, order)
+        pieces.append((yield from build_column_slice(tables)))
+    straight = is_sorted_reversed(reversed(spans), order) if turned else is_sorted(spans, order)
     return pieces if straight else None
 
 
@@ -94,27 +94,27 @@ def _span(columns: Columns) -> Span:
 class _Table:
     """The rows of one chunk, all labelled in one zone."""
 
-    stamps: Sequence[FlatRow]
+    keys: Sequence[FlatRow]
     columns: Columns
 
     @classmethod
     def of(cls, chunk: Chunk) -> Self | None:
-        rows = decode_rows(chunk.text) if chunk.usual or not has_long_label(chunk.text) else None
-        columns = columns_of(rows) if rows else None
+        rows = decode_rows(chunk.text) if chunk.short_timestamps or not has_nanoseconds(chunk.text) else None
+        columns = transpose(rows) if rows else None
         if not rows or not columns or len(columns.zones) > 1:
             return None
         # Short rows say not whose they are.
-        stamps = () if type(rows[0]) is ShortRow else cast("Sequence[FlatRow]", rows)
-        return cls(stamps, columns)
+        keys = () if type(rows[0]) is ShortRow else cast("Sequence[FlatRow]", rows)
+        return cls(keys, columns)
 
     def runs_against(self, order: Order) -> bool:
         first, last = _span(self.columns)
         return first < last if order is Order.NEWEST else first > last
 
-    def arranged(self, window: Window, order: Order) -> Columns:
+    def sort_chunks(self, window: Window, order: Order) -> Columns:
         rows, values, zones = self.columns
         everything = list(range(rows))
-        places = arranged_alone(Labelled(list(values["datetime"]), everything), window, order).items
+        places = sort_chunk(KeyedRows(list(values["datetime"]), everything), window, order).rows
         if places is everything:
             return self.columns
         kept = {name: [column[place] for place in places] for name, column in values.items()}

@@ -1,8 +1,8 @@
-"""Verified bytes to events: a fast lane for rows as documented, a lenient one for all others. No I/O.
+"""Verified bytes to events: a strict decoder for rows as documented, a lenient one for all others. No I/O.
 
-The fast lane is msgspec's, straight into `Event`; it refuses keys that it does not know, which would be dropped without
-a word otherwise. What it refuses goes to the lenient lane, row by row. Both give equal events for every row that both
-can read.
+The strict decoder is msgspec's, straight into `Event`; it refuses unknown keys, which would be dropped silently
+otherwise. What it refuses goes to the lenient decoder, row by row. Both give equal events for every row that both can
+read.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import cattrs
 import msgspec
 
-from profile_history._decoding.json_members import Unheld, exact_integer, has_utf8, member_texts
-from profile_history._decoding.row_decoder import Batch, Lane, read_rows
-from profile_history._decoding.timestamps import Stamp, read_datetime
+from profile_history._decoding.json_members import Unheld, has_utf8, parse_exact_integer, split_members
+from profile_history._decoding.row_decoder import DecodedChunk, RowDecoder, decode_row_by_row
+from profile_history._decoding.timestamps import RowKey, read_datetime
 from profile_history.actions import Action
 from profile_history.events import NOTHING, Event, with_db_id
 
@@ -31,7 +31,7 @@ _events = msgspec.json.Decoder(list[Event])
 _rows_with_db_id = msgspec.json.Decoder(list[with_db_id(Event)])  # type: ignore[misc]
 
 
-def decode_fast(chunk: bytes) -> Batch[Event] | None:
+def decode_strict(chunk: bytes) -> DecodedChunk[Event] | None:
     """Decodes rows that all have documented keys and types; None where one has not. It rounds to microseconds."""
     text = b"[%b]" % chunk
     try:
@@ -41,17 +41,17 @@ def decode_fast(chunk: bytes) -> Batch[Event] | None:
             events = list(starmap(Event, map(msgspec.structs.astuple, _rows_with_db_id.decode(text))))
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None
-    return Batch(events, events)
+    return DecodedChunk(events, events)
 
 
-def decode_leniently(chunk: bytes) -> Batch[Event]:
+def decode_lenient(chunk: bytes) -> DecodedChunk[Event]:
     """Decodes row by row: reads numbers written as text, keeps unknown keys, and sets unreadable rows apart."""
 
-    def read(raw: bytes, row: Any) -> tuple[Event, Stamp]:
+    def read(raw: bytes, row: Any) -> tuple[Event, RowKey]:
         event = _event_of(row, raw)
         return event, event
 
-    return read_rows(chunk, read)
+    return decode_row_by_row(chunk, read)
 
 
 def unstructure(event: Event) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def _event_of(row: Any, raw: bytes) -> Event:
         try:
             fields[name] = _converter.structure(value, type_)
         except _Unheld:
-            text = member_texts(raw)[key]
-            number = exact_integer(text) if isinstance(value, float) else None
+            text = split_members(raw)[key]
+            number = parse_exact_integer(text) if isinstance(value, float) else None
             if number is not None and _LEAST <= number <= _MOST:
                 fields[name] = number
             else:
@@ -111,7 +111,7 @@ def _required(row: dict[str, Any], name: str) -> str:
 
 def _action_of(text: str, raw: bytes) -> Action:
     # A row needs an action; one that cannot be held goes by its JSON.
-    return Action(text if text.isascii() or has_utf8(text) else member_texts(raw)["action"])
+    return Action(text if text.isascii() or has_utf8(text) else split_members(raw)["action"])
 
 
 def _structure_integer(value: Any, _: type[int]) -> int:
@@ -168,4 +168,4 @@ def _make_converter() -> cattrs.Converter:
 
 _converter = _make_converter()
 
-EVENTS = Lane(decode_fast, decode_leniently)
+EVENTS = RowDecoder(decode_strict, decode_lenient)

@@ -16,10 +16,10 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import attrs
 import msgspec
 
-from profile_history._decoding.event_decoder import decode_leniently
-from profile_history._decoding.json_members import load_value, member_texts
-from profile_history._decoding.row_decoder import Batch, Lane
-from profile_history._decoding.timestamps import has_long_label
+from profile_history._decoding.event_decoder import decode_lenient
+from profile_history._decoding.json_members import load_value, split_members
+from profile_history._decoding.row_decoder import DecodedChunk, RowDecoder
+from profile_history._decoding.timestamps import has_nanoseconds
 from profile_history._protocol.chunking import split_rows
 from profile_history.actions import Action
 from profile_history.errors import DecodeError
@@ -105,7 +105,7 @@ def decode_rows(chunk: bytes) -> Sequence[ShortRow] | None:
     return None
 
 
-def columns_of(rows: Sequence[ShortRow]) -> Columns | None:
+def transpose(rows: Sequence[ShortRow]) -> Columns | None:
     """Turns some rows of one kind round; None where what is nested in one is not what its field holds."""
     columns = zip(*map(msgspec.structs.astuple, rows), strict=True)
     values: dict[str, Sequence[Any]] = dict(zip(FlatRow.__struct_fields__, columns, strict=False))
@@ -127,7 +127,7 @@ def _texts(raws: Sequence[msgspec.Raw]) -> Sequence[bytes | None]:
     return [None if text == b"null" else text for text in texts]
 
 
-def flatten_fast(chunk: bytes) -> Batch[FlatRow] | None:
+def flatten_strict(chunk: bytes) -> DecodedChunk[FlatRow] | None:
     """Decodes rows that all have documented keys and types; None where one has not. It rounds to microseconds."""
     text = b"[%b]" % chunk
     for decoder in (_flat_rows, _flat_rows_with_db_id):
@@ -135,35 +135,35 @@ def flatten_fast(chunk: bytes) -> Batch[FlatRow] | None:
             rows = decoder.decode(text)
         except (msgspec.DecodeError, ValueError, RecursionError):
             continue
-        return Batch(rows, rows) if columns_of(rows) else None
+        return DecodedChunk(rows, rows) if transpose(rows) else None
     return None
 
 
-def flatten_leniently(chunk: bytes) -> Batch[FlatRow]:
+def flatten_lenient(chunk: bytes) -> DecodedChunk[FlatRow]:
     """Decodes row by row, each in the fast way if that can read it alone; what cannot be read is set apart."""
     rows: list[FlatRow] = []
-    batch = Batch(rows, rows)
+    batch = DecodedChunk(rows, rows)
     try:
         texts = split_rows(chunk)
     except RecursionError:
         raise DecodeError("the rows are nested too deeply", path="$.data") from None
     for place, raw in enumerate(texts):
-        alone = (None if has_long_label(raw) else flatten_fast(raw)) or _flatten(raw)
-        rows += alone.items
+        alone = (None if has_nanoseconds(raw) else flatten_strict(raw)) or _flatten(raw)
+        rows += alone.rows
         batch.quarantined.extend(attrs.evolve(row, place=place) for row in alone.quarantined)
     return batch
 
 
-def _flatten(raw: bytes) -> Batch[FlatRow]:
-    read = decode_leniently(raw)
+def _flatten(raw: bytes) -> DecodedChunk[FlatRow]:
+    read = decode_lenient(raw)
     rows: list[FlatRow] = []
     quarantined = read.quarantined
-    for event in read.items:
+    for event in read.rows:
         try:
             rows.append(_flat(event, raw))
         except (ValueError, RecursionError) as error:
             quarantined = [Quarantined(str(error) or type(error).__name__, raw, 0, event.datetime)]
-    return Batch(rows, rows, quarantined)
+    return DecodedChunk(rows, rows, quarantined)
 
 
 def _flat(event: Event, raw: bytes) -> FlatRow:
@@ -206,7 +206,7 @@ def _members_of(raw: bytes) -> Mapping[str, msgspec.Raw] | None:
 
 
 def _texts_of(raw: bytes) -> Mapping[str, bytes]:
-    return {name: text.encode() for name, text in member_texts(raw).items()}
+    return {name: text.encode() for name, text in split_members(raw).items()}
 
 
 def _strictly(text: bytes) -> bytes | None:
@@ -223,4 +223,4 @@ def _strictly(text: bytes) -> bytes | None:
         return None
 
 
-FLAT = Lane(flatten_fast, flatten_leniently)
+FLAT = RowDecoder(flatten_strict, flatten_lenient)

@@ -39,7 +39,7 @@ def load_row(raw: bytes) -> Any:
     try:
         return load_value(raw.decode())
     except (ValueError, RecursionError):
-        return {key: _load_member(text) for key, text in member_texts(raw).items()}
+        return {key: _load_member(text) for key, text in split_members(raw).items()}
 
 
 def load_value(text: str) -> Any:
@@ -52,7 +52,7 @@ def load_value(text: str) -> Any:
     return _decoder.decode(text)
 
 
-def member_texts(raw: bytes) -> dict[str, str]:
+def split_members(raw: bytes) -> dict[str, str]:
     """Return the JSON text behind each key of a verified row; of equal keys the last one counts.
 
     However deeply the values are nested, that takes no stack.
@@ -79,7 +79,7 @@ def member_texts(raw: bytes) -> dict[str, str]:
     return members
 
 
-def exact_integer(text: str) -> int | None:
+def parse_exact_integer(text: str) -> int | None:
     """Return the integer that a JSON number stands for, whichever way it is written; None if it has a fraction."""
     try:
         number = Decimal(text)

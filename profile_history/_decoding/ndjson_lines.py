@@ -20,7 +20,7 @@ _BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _raw = msgspec.json.Decoder(msgspec.Raw)
 
 
-def lines_of(profile: str, rows: Iterable[bytes]) -> bytes:
+def encode_lines(profile: str, rows: Iterable[bytes]) -> bytes:
     """Return the lines of some verified rows of one profile, each ended by a line break.
 
     Args:
@@ -32,10 +32,10 @@ def lines_of(profile: str, rows: Iterable[bytes]) -> bytes:
     data = b"".join(lines)
     if len(data) - len(data.translate(None, _CONTROLS)) == len(lines):
         return data
-    return b"".join([on_one_line(line[:-1]) + b"\n" for line in lines])
+    return b"".join([join_lines(line[:-1]) + b"\n" for line in lines])
 
 
-def on_one_line(text: bytes) -> bytes:
+def join_lines(text: bytes) -> bytes:
     """Return the same JSON without a line break, and with every control character in a text escaped."""
     try:
         _raw.decode(text)

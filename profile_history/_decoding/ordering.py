@@ -18,11 +18,11 @@ _MERGED_AT_ONCE = 256
 _zone_of = attrgetter("tzinfo")
 
 
-class Labelled(NamedTuple, Generic[T]):
+class KeyedRows(NamedTuple, Generic[T]):
     """Some rows, as events or as bytes, and the moment that each is labelled with."""
 
     labels: list[dt.datetime]
-    items: list[T]
+    rows: list[T]
 
 
 class Span(NamedTuple):
@@ -32,14 +32,14 @@ class Span(NamedTuple):
     last: dt.datetime
 
 
-def follow_one_another(spans: Iterable[Span], order: Order) -> bool:
+def is_sorted(spans: Iterable[Span], order: Order) -> bool:
     """Whether sorted batches are sorted as a whole."""
     if order is Order.NEWEST:
         return all(before.last >= after.first for before, after in pairwise(spans))
     return all(before.last <= after.first for before, after in pairwise(spans))
 
 
-def follow_one_another_backwards(spans: Iterable[Span], order: Order) -> bool:
+def is_sorted_reversed(spans: Iterable[Span], order: Order) -> bool:
     """Whether sorted batches are sorted as a whole once the last comes first."""
     # Strict: where the same moment stands on both sides of a cut, turning the batches round would turn the ties round.
     if order is Order.NEWEST:
@@ -47,7 +47,7 @@ def follow_one_another_backwards(spans: Iterable[Span], order: Order) -> bool:
     return all(before.first > after.last for before, after in pairwise(spans))
 
 
-def arranged(batches: deque[Labelled[T]], window: Window, order: Order) -> Iterator[list[T]]:
+def sort_chunks(batches: deque[KeyedRows[T]], window: Window, order: Order) -> Iterator[list[T]]:
     """Keeps what is labelled with a day of the window, and sorts it by the labelled moment.
 
     The sort is stable: rows of the same moment keep the server's order. Where the sorted batches follow one another, as
@@ -61,39 +61,39 @@ def arranged(batches: deque[Labelled[T]], window: Window, order: Order) -> Itera
         order: Which end comes first.
     """
     if len(batches) == 1:
-        yield arranged_alone(batches.popleft(), window, order).items
+        yield sort_chunk(batches.popleft(), window, order).rows
         return
     yield from _compared_as_labelled(batches)
     for _ in range(len(batches)):
         batch = _kept_in_order(batches.popleft(), window, order)
-        if batch.items:
+        if batch.rows:
             batches.append(batch)
         yield []
     spans = [Span(batch.labels[0], batch.labels[-1]) for batch in batches]
-    if follow_one_another(spans, order):
+    if is_sorted(spans, order):
         while batches:
-            yield batches.popleft().items
-    elif follow_one_another_backwards(spans, order):
+            yield batches.popleft().rows
+    elif is_sorted_reversed(spans, order):
         while batches:
-            yield batches.pop().items
+            yield batches.pop().rows
     else:
         merged = heapq.merge(*map(_drained, batches), key=itemgetter(0), reverse=order is Order.NEWEST)
         while some := [item for _, item in islice(merged, _MERGED_AT_ONCE)]:
             yield some
 
 
-def arranged_alone(batch: Labelled[T], window: Window, order: Order) -> Labelled[T]:
+def sort_chunk(batch: KeyedRows[T], window: Window, order: Order) -> KeyedRows[T]:
     """The same for one batch by itself."""
     if len(set(map(_zone_of, batch.labels))) > 1:
         batch = _bare(batch)
     return _kept_in_order(batch, window, order)
 
 
-def _kept_in_order(batch: Labelled[T], window: Window, order: Order) -> Labelled[T]:
-    return _kept(_in_order(batch, newest=order is Order.NEWEST), window) if batch.items else batch
+def _kept_in_order(batch: KeyedRows[T], window: Window, order: Order) -> KeyedRows[T]:
+    return _kept(_in_order(batch, newest=order is Order.NEWEST), window) if batch.rows else batch
 
 
-def _compared_as_labelled(batches: deque[Labelled[T]]) -> Iterator[list[T]]:
+def _compared_as_labelled(batches: deque[KeyedRows[T]]) -> Iterator[list[T]]:
     """Takes the zones away where they differ, since moments of different zones compare by more than their labels."""
     zones: set[dt.tzinfo | None] = set()
     for batch in batches:
@@ -105,31 +105,31 @@ def _compared_as_labelled(batches: deque[Labelled[T]]) -> Iterator[list[T]]:
             yield []
 
 
-def _bare(batch: Labelled[T]) -> Labelled[T]:
-    return Labelled([label.replace(tzinfo=None) for label in batch.labels], batch.items)
+def _bare(batch: KeyedRows[T]) -> KeyedRows[T]:
+    return KeyedRows([label.replace(tzinfo=None) for label in batch.labels], batch.rows)
 
 
-def _in_order(batch: Labelled[T], *, newest: bool) -> Labelled[T]:
+def _in_order(batch: KeyedRows[T], *, newest: bool) -> KeyedRows[T]:
     labels = sorted(batch.labels, reverse=newest)
     if labels == batch.labels:
         return batch
     places = sorted(range(len(labels)), key=batch.labels.__getitem__, reverse=newest)
-    return Labelled(labels, [batch.items[place] for place in places])
+    return KeyedRows(labels, [batch.rows[place] for place in places])
 
 
-def _kept(batch: Labelled[T], window: Window) -> Labelled[T]:
+def _kept(batch: KeyedRows[T], window: Window) -> KeyedRows[T]:
     if window.holds(batch.labels[0].date()) and window.holds(batch.labels[-1].date()):
         return batch
     inside = [window.holds(label.date()) for label in batch.labels]
-    labels, items = batch
-    return Labelled(
+    labels, rows = batch
+    return KeyedRows(
         [label for label, keep in zip(labels, inside, strict=True) if keep],
-        [item for item, keep in zip(items, inside, strict=True) if keep],
+        [item for item, keep in zip(rows, inside, strict=True) if keep],
     )
 
 
-def _drained(batch: Labelled[T]) -> Iterator[tuple[dt.datetime, T]]:
-    labels, items = iter(batch.labels), batch.items
-    items.reverse()
+def _drained(batch: KeyedRows[T]) -> Iterator[tuple[dt.datetime, T]]:
+    labels, rows = iter(batch.labels), batch.rows
+    rows.reverse()
     for label in labels:
-        yield label, items.pop()
+        yield label, rows.pop()

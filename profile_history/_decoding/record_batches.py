@@ -80,7 +80,7 @@ Column: TypeAlias = Any
 
 
 @attrs.frozen
-class Piece:
+class ColumnSlice:
     """Some rows in columns.
 
     Attributes:
@@ -96,16 +96,16 @@ class Piece:
     def __len__(self) -> int:
         return self.rows
 
-    def slice(self, start: int, stop: int) -> Piece:
+    def slice(self, start: int, stop: int) -> ColumnSlice:
         """Some of the rows; nothing is copied."""
         columns = {
             name: column[start:stop] if isinstance(column, pa.Array) else column
             for name, column in self.columns.items()
         }
-        return Piece(stop - start, columns, self.size * (stop - start) // self.rows)
+        return ColumnSlice(stop - start, columns, self.size * (stop - start) // self.rows)
 
 
-def piece_of(tables: Sequence[Columns]) -> Generator[tuple[()], None, Piece]:
+def build_column_slice(tables: Sequence[Columns]) -> Generator[tuple[()], None, ColumnSlice]:
     """Makes one piece of some tables of Python values, one below the other, in short steps."""
     labels: list[dt.datetime] = []
     for table in tables:
@@ -135,7 +135,7 @@ def piece_of(tables: Sequence[Columns]) -> Generator[tuple[()], None, Piece]:
         size += everything.nbytes
         for place, name in enumerate(various):
             columns[name] = everything[place * len(labels) : (place + 1) * len(labels)]
-    return Piece(len(labels), columns, size)
+    return ColumnSlice(len(labels), columns, size)
 
 
 def _consists_of(value: Any, part: Sequence[Any]) -> bool:
@@ -161,8 +161,8 @@ def _offset(label: dt.datetime) -> int | None:
 
 
 @attrs.define
-class Gathering:
-    """Pieces on their way to batches.
+class BatchAssembler:
+    """ColumnSlices on their way to batches.
 
     Attributes:
         most: How many rows a batch has at most.
@@ -171,10 +171,10 @@ class Gathering:
     most: int
     _rows: int = attrs.field(default=0, init=False)
     _bytes: int = attrs.field(default=0, init=False)
-    _pieces: list[Piece] = attrs.field(factory=list, init=False)
+    _pieces: list[ColumnSlice] = attrs.field(factory=list, init=False)
     _owners: list[tuple[str, int]] = attrs.field(factory=list, init=False)
 
-    def add(self, profile: str, piece: Piece) -> Iterator[Generator[None, None, pa.RecordBatch]]:
+    def add(self, profile: str, piece: ColumnSlice) -> Iterator[Generator[None, None, pa.RecordBatch]]:
         """Takes some rows of one profile, and gives the steps to each batch that is full."""
         start = 0
         while start < piece.rows:
@@ -186,20 +186,22 @@ class Gathering:
             self._bytes += part.size
             start = stop
             if self._rows == self.most or self._bytes >= MOST_BYTES:
-                yield self._taken()
+                yield self._take()
 
-    def rest(self) -> Iterator[Generator[None, None, pa.RecordBatch]]:
+    def flush(self) -> Iterator[Generator[None, None, pa.RecordBatch]]:
         """Gives the steps to a last batch, if there are rows for one."""
         if self._rows:
-            yield self._taken()
+            yield self._take()
 
-    def _taken(self) -> Generator[None, None, pa.RecordBatch]:
+    def _take(self) -> Generator[None, None, pa.RecordBatch]:
         steps = _record_batch(self._pieces, self._owners)
         self._pieces, self._owners, self._rows, self._bytes = [], [], 0, 0
         return steps
 
 
-def _record_batch(pieces: Sequence[Piece], owners: Sequence[tuple[str, int]]) -> Generator[None, None, pa.RecordBatch]:
+def _record_batch(
+    pieces: Sequence[ColumnSlice], owners: Sequence[tuple[str, int]]
+) -> Generator[None, None, pa.RecordBatch]:
     columns = []
     for field in SCHEMA:
         column = _profiles(owners) if field.name == "profile" else _column(field, pieces)
@@ -222,7 +224,7 @@ def _profiles(owners: Sequence[tuple[str, int]]) -> pa.Array:
     )
 
 
-def _column(field: pa.Field, pieces: Sequence[Piece]) -> pa.Array:
+def _column(field: pa.Field, pieces: Sequence[ColumnSlice]) -> pa.Array:
     kind = _TEXT if field.type == _WORD else field.type
     parts = [piece.columns[field.name] for piece in pieces]
     only = parts[0]

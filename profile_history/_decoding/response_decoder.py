@@ -11,15 +11,15 @@ from typing import Generic, TypeVar
 import attrs
 
 from profile_history._decoding.ordering import (
-    Labelled,
+    KeyedRows,
     Span,
-    arranged,
-    arranged_alone,
-    follow_one_another,
-    follow_one_another_backwards,
+    is_sorted,
+    is_sorted_reversed,
+    sort_chunk,
+    sort_chunks,
 )
-from profile_history._decoding.row_decoder import Batch, Lane
-from profile_history._decoding.timestamps import Stamp, read_stamps
+from profile_history._decoding.row_decoder import DecodedChunk, RowDecoder
+from profile_history._decoding.timestamps import RowKey, read_row_keys
 from profile_history._protocol.chunking import Chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.errors import DecodeError, ResponseError
@@ -28,18 +28,18 @@ from profile_history.windows import Order, Window
 
 T = TypeVar("T")
 
-# Bytes; of a longer answer only the stamps are read before its rows are, which costs time but no memory.
+# Bytes; of a longer answer only the keys are read before its rows are, which costs time but no memory.
 _LARGE = 1024 * 1024
 _label_of = attrgetter("datetime")
 _zone_of = attrgetter("tzinfo")
 
 
 @attrs.frozen
-class Unpacking(Generic[T]):
+class ResponseDecoder(Generic[T]):
     """What to make of an answer.
 
     Attributes:
-        lane: What its rows are handed out as.
+        row_decoder: What its rows are handed out as.
         window: The days to keep.
         order: Which end comes first.
         owner: The `profile_id` that was asked for, where it was asked by that; else "".
@@ -47,14 +47,14 @@ class Unpacking(Generic[T]):
         quarantine: Told about a row that cannot be read, and its number in the answer.
     """
 
-    lane: Lane[T]
+    row_decoder: RowDecoder[T]
     window: Window
     order: Order
     owner: str
     strict: bool
     quarantine: Callable[[Quarantined], None]
 
-    def batches(self, rows: Rows) -> Generator[list[T], None, None]:
+    def decode(self, rows: Rows) -> Generator[list[T], None, None]:
         """The rows of the window in order; empty lists stand where the caller can pause.
 
         Nothing but empty lists is given before all of the answer was checked.
@@ -70,28 +70,28 @@ class Unpacking(Generic[T]):
             for chunk in sequence:
                 batch = self._read(chunk)
                 self._set_apart(batch.quarantined)
-                yield arranged_alone(_labelled(batch), self.window, self.order).items
+                yield sort_chunk(_keyed(batch), self.window, self.order).rows
             return
-        owners = Owners(self.owner)
-        labelled: deque[Labelled[T]] = deque()
+        ownership = OwnershipCheck(self.owner)
+        labelled: deque[KeyedRows[T]] = deque()
         apart: list[Quarantined] = []
         number = 0
         for chunk in rows.chunks:
             batch = self._read(chunk)
-            owners.note(batch.stamps)
+            ownership.observe(batch.keys)
             if self.strict:
                 self._refuse(batch.quarantined, number)
-            labelled.append(_labelled(batch))
+            labelled.append(_keyed(batch))
             apart += batch.quarantined
             number += chunk.rows
             if len(rows.chunks) > 1:
                 yield []
-        owners.check()
+        ownership.check()
         self._set_apart(apart)
-        yield from arranged(labelled, self.window, self.order)
+        yield from sort_chunks(labelled, self.window, self.order)
 
-    def _read(self, chunk: Chunk) -> Batch[T]:
-        return self.lane.read(chunk.text, usual=chunk.usual)
+    def _read(self, chunk: Chunk) -> DecodedChunk[T]:
+        return self.row_decoder.decode(chunk.text, short_timestamps=chunk.short_timestamps)
 
     def _refuse(self, apart: list[Quarantined], number: int) -> None:
         for row in filter(self._concerns, apart):
@@ -106,32 +106,32 @@ class Unpacking(Generic[T]):
 
     def _sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Chunk] | None]:
         """The order in which to read the slices, if the order of their rows allows to read one after another."""
-        owners = Owners(self.owner)
+        ownership = OwnershipCheck(self.owner)
         zones: set[dt.tzinfo | None] = set()
         spans = []
         for chunk in rows.chunks:
-            stamps = read_stamps(chunk.text) if chunk.usual else None
-            if stamps is None:
+            keys = read_row_keys(chunk.text) if chunk.short_timestamps else None
+            if keys is None:
                 return None
-            owners.note(stamps)
-            labels = list(map(_label_of, stamps))
+            ownership.observe(keys)
+            labels = list(map(_label_of, keys))
             zones.update(map(_zone_of, labels))
             if len(zones) > 1:
                 return None
             ends = Span(max(labels), min(labels))
             spans.append(ends if self.order is Order.NEWEST else Span(ends.last, ends.first))
             yield []
-        owners.check()
-        if follow_one_another(spans, self.order):
+        ownership.check()
+        if is_sorted(spans, self.order):
             return rows.chunks
-        return reversed(rows.chunks) if follow_one_another_backwards(spans, self.order) else None
+        return reversed(rows.chunks) if is_sorted_reversed(spans, self.order) else None
 
 
-def _labelled(batch: Batch[T]) -> Labelled[T]:
-    return Labelled(list(map(_label_of, batch.stamps)), batch.items)
+def _keyed(batch: DecodedChunk[T]) -> KeyedRows[T]:
+    return KeyedRows(list(map(_label_of, batch.keys)), batch.rows)
 
 
-class Owners:
+class OwnershipCheck:
     """Whose rows an answer holds. A cache on the way that mixes answers up would hand out somebody else's history."""
 
     def __init__(self, wanted: str) -> None:
@@ -139,12 +139,12 @@ class Owners:
         self._found = False
         self._strangers = False
 
-    def note(self, stamps: Iterable[Stamp]) -> None:
+    def observe(self, keys: Iterable[RowKey]) -> None:
         """Takes some rows of the answer into account."""
         if not self._wanted or self._found:
             return
-        for stamp in stamps:
-            owner = (stamp.profile_id or "").lower()
+        for key in keys:
+            owner = (key.profile_id or "").lower()
             if owner == self._wanted:
                 self._found = True
                 return

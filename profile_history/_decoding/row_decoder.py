@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from profile_history._decoding.json_members import load_row
-from profile_history._decoding.timestamps import Stamp, has_long_label, read_datetime
+from profile_history._decoding.timestamps import RowKey, has_nanoseconds, read_datetime
 from profile_history._protocol.chunking import split_rows
 from profile_history.errors import DecodeError
 from profile_history.results import Quarantined
@@ -19,75 +19,79 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.frozen
-class Batch(Generic[T_co]):
+class DecodedChunk(Generic[T_co]):
     """What one slice holds.
 
     Attributes:
-        items: The others, in the server's order, as events or as they came.
-        stamps: What has to be known of each of them; of events, the events.
+        rows: The others, in the server's order, as events or as they came.
+        keys: What has to be known of each of them; of events, the events.
         quarantined: The rows that cannot be read.
     """
 
-    items: list[T_co]
-    stamps: Sequence[Stamp]
+    rows: list[T_co]
+    keys: Sequence[RowKey]
     quarantined: list[Quarantined] = attrs.field(factory=list)
 
 
 @attrs.frozen
-class Lane(Generic[T]):
+class RowDecoder(Generic[T]):
     """A way to hand out rows: as events, or as they came.
 
     Attributes:
-        read_fast: Reads some verified rows with commas between them, unless one is odd.
-        read_slowly: The same one by one, whatever they are.
+        decode_strict: Reads some verified rows with commas between them, unless one is odd.
+        decode_lenient: The same one by one, whatever they are.
     """
 
-    read_fast: Callable[[bytes], Batch[T] | None]
-    read_slowly: Callable[[bytes], Batch[T]]
+    decode_strict: Callable[[bytes], DecodedChunk[T] | None]
+    decode_lenient: Callable[[bytes], DecodedChunk[T]]
 
-    def read(self, chunk: bytes, *, usual: bool = False) -> Batch[T]:
+    def decode(self, chunk: bytes, *, short_timestamps: bool = False) -> DecodedChunk[T]:
         """Reads some verified rows, with commas between them.
 
         Args:
             chunk: The rows.
-            usual: Whether it is known that no `datetime` has more digits than the fast way keeps.
+            short_timestamps: Whether it is known that no `datetime` has more digits than the fast way keeps.
 
         Raises:
             DecodeError: They are nested too deeply for the caller's stack.
         """
-        fast = usual or not has_long_label(chunk)
-        return (self.read_fast(chunk) if fast else None) or self.read_slowly(chunk)
+        fast = short_timestamps or not has_nanoseconds(chunk)
+        return (self.decode_strict(chunk) if fast else None) or self.decode_lenient(chunk)
 
 
-def read_rows(chunk: bytes, read: Callable[[bytes, Any], tuple[T, Stamp]]) -> Batch[T]:
-    """Reads row by row, and sets unreadable ones apart.
+def decode_row_by_row(chunk: bytes, decode_row: Callable[[bytes, Any], tuple[T, RowKey]]) -> DecodedChunk[T]:
+    """Decode row by row, and quarantine unreadable ones.
 
     Args:
-        chunk: Some verified rows, with commas between them.
-        read: Makes of a row, its bytes and what `load_row` makes of them, an item and its stamp, or raises ValueError.
+        chunk: Verified rows, separated by commas.
+        decode_row: Given a row's bytes and what `load_row` makes of them, returns the decoded row and its key, or
+            raises ValueError.
+
+    Returns:
+        The decoded rows and the quarantined ones.
 
     Raises:
-        DecodeError: They are nested too deeply for the caller's stack.
+        DecodeError: The rows are nested too deeply for the caller's stack.
     """
-    items: list[T] = []
-    stamps: list[Stamp] = []
+    rows: list[T] = []
+    keys: list[RowKey] = []
     quarantined: list[Quarantined] = []
     try:
-        rows = split_rows(chunk)
+        raw_rows = split_rows(chunk)
     except RecursionError:
         raise DecodeError("the rows are nested too deeply", path="$.data") from None
-    for place, raw in enumerate(rows):
-        row = None
+    for place, raw in enumerate(raw_rows):
+        loaded = None
         try:
-            row = load_row(raw)
-            item, stamp = read(raw, row)
+            loaded = load_row(raw)
+            row, key = decode_row(raw, loaded)
         except (ValueError, RecursionError) as error:
             reason = str(error) or type(error).__name__
-            quarantined.append(Quarantined(reason, raw, place, _datetime_of(row)))
+            quarantined.append(Quarantined(reason, raw, place, _datetime_of(loaded)))
         else:
-            items.append(item)
-            stamps.append(stamp)
-    return Batch(items, stamps, quarantined)
+            rows.append(row)
+            keys.append(key)
+    return DecodedChunk(rows, keys, quarantined)
 
 
 def _datetime_of(row: Any) -> dt.datetime | None:

@@ -23,7 +23,7 @@ _ESCAPE = b"\\u00"
 _HIDDEN = re.compile(rb"\\u00(?:2[eE]|3\d|[46][1-9a-fA-F]|[57][\daA])")
 
 
-class Stamp(Protocol):
+class RowKey(Protocol):
     """What has to be known of a row to hand it out."""
 
     @property
@@ -35,25 +35,25 @@ class Stamp(Protocol):
         """Whose it is, where it says so."""
 
 
-class RowStamp(msgspec.Struct, gc=False):
-    """A stamp, read from a row of which nothing else is read."""
+class ParsedRowKey(msgspec.Struct, gc=False):
+    """A key, read from a row of which nothing else is read."""
 
     datetime: dt.datetime
     profile_id: str | None = None
 
 
-_stamps = msgspec.json.Decoder(list[RowStamp])
+_keys = msgspec.json.Decoder(list[ParsedRowKey])
 
 
-def read_stamps(chunk: bytes) -> list[RowStamp] | None:
-    """The stamps of some rows with commas between them; None where one is odd. It rounds to microseconds."""
+def read_row_keys(chunk: bytes) -> list[ParsedRowKey] | None:
+    """The keys of some rows with commas between them; None where one is odd. It rounds to microseconds."""
     try:
-        return _stamps.decode(b"[%b]" % chunk)
+        return _keys.decode(b"[%b]" % chunk)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
-def has_long_label(chunk: bytes) -> bool:
+def has_nanoseconds(chunk: bytes) -> bool:
     """Whether a `datetime` may have more digits than msgspec keeps."""
     long = _LONG_FRACTION.search(chunk) is not None and _LONG_LABEL.search(chunk) is not None
     return long or (_ESCAPE in chunk and _HIDDEN.search(chunk) is not None)

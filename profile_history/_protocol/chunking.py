@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 # Decoding a chunk of this many bytes stays well under the 5 ms that the loop may be held, in the lenient lane too.
-SLICE = 32 * 1024
+CHUNK_SIZE = 32 * 1024
 
 _TOKENS_A_STEP = 2048
 _BLANKS = b" \t\r\n"
@@ -46,15 +46,15 @@ class Chunk(NamedTuple):
     Attributes:
         text: Their bytes, with commas between them.
         rows: How many they are.
-        usual: Whether each is an object whose `datetime` is a text too short to go beyond microseconds.
+        short_timestamps: Whether each is an object whose `datetime` is a text too short to go beyond microseconds.
     """
 
     text: bytes
     rows: int
-    usual: bool
+    short_timestamps: bool
 
 
-def cut(body: bytes, start: int, stop: int) -> Generator[None, None, list[Chunk]]:
+def split_chunks(body: bytes, start: int, stop: int) -> Generator[None, None, list[Chunk]]:
     """Cuts the rows that stand between two places of a body, in short steps.
 
     Raises:
@@ -78,7 +78,9 @@ def cut(body: bytes, start: int, stop: int) -> Generator[None, None, list[Chunk]
         yield
 
 
-def cut_ahead(body: bytes, start: int, pieces: deque[bytes]) -> Generator[None, None, tuple[list[Chunk], bytes]]:
+def split_chunks_ahead(
+    body: bytes, start: int, pieces: deque[bytes]
+) -> Generator[None, None, tuple[list[Chunk], bytes]]:
     """Cuts what can be cut without looking at the end, so that a long answer need not be put together.
 
     Args:
@@ -91,8 +93,8 @@ def cut_ahead(body: bytes, start: int, pieces: deque[bytes]) -> Generator[None, 
     """
     chunks: list[Chunk] = []
     boundary = _boundary(body, start, len(body))
-    while pieces and len(body) - start <= 32 * SLICE:
-        if len(body) - start >= 5 * SLICE:
+    while pieces and len(body) - start <= 32 * CHUNK_SIZE:
+        if len(body) - start >= 5 * CHUNK_SIZE:
             with contextlib.suppress(ValueError, RecursionError):
                 chunk, end = yield from _next_chunk(body, start, len(body), boundary)
                 comma = _COMMA.match(body, end)
@@ -105,7 +107,7 @@ def cut_ahead(body: bytes, start: int, pieces: deque[bytes]) -> Generator[None, 
     return chunks, b"".join([body[start:], *pieces])
 
 
-def verified(text: bytes) -> Chunk:
+def verify_chunk(text: bytes) -> Chunk:
     """Verifies some rows with commas between them.
 
     Raises:
@@ -113,9 +115,9 @@ def verified(text: bytes) -> Chunk:
         RecursionError: They are nested too deeply.
     """
     try:
-        return Chunk(text, len(_labels.decode(_decodable(text))), usual=True)
+        return Chunk(text, len(_labels.decode(_decodable(text))), short_timestamps=True)
     except msgspec.DecodeError:
-        return Chunk(text, len(_parse(text)), usual=False)
+        return Chunk(text, len(_parse(text)), short_timestamps=False)
 
 
 def split_rows(text: bytes) -> list[bytes]:
@@ -131,17 +133,17 @@ def split_rows(text: bytes) -> list[bytes]:
 def _next_chunk(
     body: bytes, start: int, stop: int, boundary: re.Pattern[bytes]
 ) -> Generator[None, None, tuple[Chunk, int]]:
-    if stop - start <= 2 * SLICE:
+    if stop - start <= 2 * CHUNK_SIZE:
         return _chunk(body, start, stop)
-    if guess := boundary.search(body, start + SLICE, min(start + 4 * SLICE, stop)):
+    if guess := boundary.search(body, start + CHUNK_SIZE, min(start + 4 * CHUNK_SIZE, stop)):
         with contextlib.suppress(ValueError):
             return _chunk(body, start, guess.start() + 1)
-    end = yield from _row_end(body, start, start + SLICE, stop)
+    end = yield from _row_end(body, start, start + CHUNK_SIZE, stop)
     return _chunk(body, start, end)
 
 
 def _chunk(body: bytes, start: int, stop: int) -> tuple[Chunk, int]:
-    chunk = verified(body[start:stop])
+    chunk = verify_chunk(body[start:stop])
     if not chunk.rows:
         raise ValueError("a row is missing after a comma")
     return chunk, stop
@@ -151,7 +153,7 @@ def _trimmed(body: bytes, start: int, stop: int) -> tuple[int, int]:
     blank = _BLANK.match(body, start, stop)
     start = blank.end() if blank else start
     while start < stop and body[stop - 1] in _BLANKS:
-        end = body[max(start, stop - SLICE) : stop]
+        end = body[max(start, stop - CHUNK_SIZE) : stop]
         stop -= len(end) - len(end.rstrip(_BLANKS))
     return start, stop
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from profile_history._protocol.chunking import SLICE, Chunk, cut, cut_ahead, verified
+from profile_history._protocol.chunking import CHUNK_SIZE, Chunk, split_chunks, split_chunks_ahead, verify_chunk
 from profile_history.errors import DecodeError, TruncatedResponse
 
 _OUTLINE_LIMIT = 1024 * 1024
@@ -81,14 +81,14 @@ def read_envelope(body: bytes, pieces: deque[bytes] | None = None) -> Generator[
     """
     pieces = deque() if pieces is None else pieces
     size = len(body) + sum(map(len, pieces))
-    while pieces and len(body) < 2 * SLICE:
+    while pieces and len(body) < 2 * CHUNK_SIZE:
         body += pieces.popleft()
-    if not pieces and size <= 2 * SLICE and (usual := _usual_envelope(body)):
+    if not pieces and size <= 2 * CHUNK_SIZE and (usual := _usual_envelope(body)):
         return usual
     body = body.removeprefix(BOM)
     chunks: list[Chunk] = []
     if pieces and (head := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT)):
-        chunks, tail = yield from cut_ahead(body, head.end(), pieces)
+        chunks, tail = yield from split_chunks_ahead(body, head.end(), pieces)
         body = head[0] + tail
     elif pieces:
         body = b"".join([body, *pieces])
@@ -114,7 +114,7 @@ def _any_envelope(body: bytes, size: int) -> Generator[None, None, Envelope]:
             failure = failure or problem
             continue
         try:
-            chunks = yield from cut(body, start, stop)
+            chunks = yield from split_chunks(body, start, stop)
         except (ValueError, RecursionError) as error:
             if problem is None:
                 failure = failure or DecodeError(f"the rows are no JSON: {type(error).__name__}", path="$.data")
@@ -132,7 +132,7 @@ def _usual_envelope(body: bytes) -> Envelope | None:
         return None
     start, stop = documented.span(1)
     with contextlib.suppress(ValueError, RecursionError):
-        chunk = verified(body[start:stop])
+        chunk = verify_chunk(body[start:stop])
         return Envelope(0, "", Rows((chunk,) if chunk.rows else (), len(body)))
     return None
 

@@ -12,7 +12,7 @@ import attrs
 from profile_history._protocol.envelope import BOM, Envelope, Rows, read_envelope
 from profile_history._protocol.error_rules import RULES_BY_CODE, RULES_BY_STATUS
 from profile_history._secrets import Token
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.errors import (
     ApiError,
     AuthenticationError,
@@ -161,5 +161,5 @@ def _suspect(error: ResponseError) -> ResponseError:
 
 
 def _clean(text: str, token: Token, limit: int) -> str:
-    text = storable(_CONTROL.sub(" ", token.redact(text)).strip())
+    text = escape_surrogates(_CONTROL.sub(" ", token.redact(text)).strip())
     return text if len(text) <= limit else text[:limit] + "…"

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from profile_history._decoding.ndjson_lines import lines_of
-from profile_history._decoding.response_decoder import Unpacking
-from profile_history._decoding.row_decoder import Lane
+from profile_history._decoding.ndjson_lines import encode_lines
+from profile_history._decoding.response_decoder import ResponseDecoder
+from profile_history._decoding.row_decoder import RowDecoder
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.responses import http_date
 from profile_history._scheduling.scheduler import Outcome
@@ -31,20 +31,22 @@ class Reader(Generic[T]):
     """Turns outcomes into rows as the consumer asks for them, and keeps the books."""
 
     run: Run
-    lane: Lane[T]
+    row_decoder: RowDecoder[T]
     single: bool
     border: Border
     order: Order
     on_error: OnError
     strict: bool
-    unpack: Callable[[Unpacking[Any], Rows], Iterator[Any]] = Unpacking.batches
+    unpack: Callable[[ResponseDecoder[Any], Rows], Iterator[Any]] = ResponseDecoder.decode
     failures: list[WindowFailure] = attrs.field(factory=list)
     quarantined: list[QuarantinedRow] = attrs.field(factory=list)
     finished: bool = False
 
-    def to(self, lane: Lane[Any], unpack: Callable[[Unpacking[Any], Rows], Iterator[Any]] | None = None) -> Reader[Any]:
+    def to(
+        self, row_decoder: RowDecoder[Any], unpack: Callable[[ResponseDecoder[Any], Rows], Iterator[Any]] | None = None
+    ) -> Reader[Any]:
         """Another view of the same run; only one of them can be read."""
-        return attrs.evolve(self, lane=lane, unpack=unpack or Unpacking.batches)
+        return attrs.evolve(self, row_decoder=row_decoder, unpack=unpack or ResponseDecoder.decode)
 
     def items(self) -> AsyncGenerator[Any, None]:
         """The rows of one profile, or pairs of a profile and a row."""
@@ -95,7 +97,7 @@ class Reader(Generic[T]):
                 # With room from the first: to copy a long block in one go, as it grows or ends, would hold the loop.
                 block = BytesIO(bytes(_room_for(outcome.rows, profile)))
                 for batch in self._batches(outcome):
-                    block.write(lines_of(profile, batch))
+                    block.write(encode_lines(profile, batch))
                     if self.run.breathless:
                         await self.run.breathe()
                 block.truncate()
@@ -154,10 +156,10 @@ class Reader(Generic[T]):
             first, last = window.date_from == outcome.window.date_from, window.date_to == outcome.window.date_to
             keep = Window(None if first else window.date_from, None if last else window.date_to)
         assert outcome.rows is not None
-        unpacking = self._unpacking(outcome, keep, quarantine)
-        for batch in self.unpack(unpacking, outcome.rows):
+        decoder = self._response_decoder(outcome, keep, quarantine)
+        for batch in self.unpack(decoder, outcome.rows):
             if batch:
-                items += batch if self.unpack is Unpacking.batches else [batch]
+                items += batch if self.unpack is ResponseDecoder.decode else [batch]
                 self.run.stats.events += len(batch)
             if self.run.breathless:
                 await self.run.breathe()
@@ -201,7 +203,7 @@ class Reader(Generic[T]):
             self.quarantined.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
 
         window = outcome.window if self.border is Border.OVERLAP else Window()
-        for batch in self.unpack(self._unpacking(outcome, window, quarantine), outcome.rows):
+        for batch in self.unpack(self._response_decoder(outcome, window, quarantine), outcome.rows):
             rows += len(batch)
             stats.events += len(batch)
             yield batch
@@ -217,9 +219,11 @@ class Reader(Generic[T]):
         error.forget_frames()
         self.run.stats.windows_failed += 1
 
-    def _unpacking(self, outcome: Outcome, window: Window, quarantine: Callable[[Quarantined], None]) -> Unpacking[T]:
+    def _response_decoder(
+        self, outcome: Outcome, window: Window, quarantine: Callable[[Quarantined], None]
+    ) -> ResponseDecoder[T]:
         owner = outcome.profile.known_id or ""
-        return Unpacking(self.lane, window, self.order, owner, self.strict, quarantine)
+        return ResponseDecoder(self.row_decoder, window, self.order, owner, self.strict, quarantine)
 
 
 def _unexpected(error: Exception) -> HistoryError:
@@ -229,4 +233,4 @@ def _unexpected(error: Exception) -> HistoryError:
 
 def _room_for(rows: Rows | None, profile: str) -> int:
     """Return how many bytes the lines of a response's rows take, or a few more."""
-    return 0 if rows is None else rows.size + rows.count * len(lines_of(profile, [b""]))
+    return 0 if rows is None else rows.size + rows.count * len(encode_lines(profile, [b""]))

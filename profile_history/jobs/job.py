@@ -289,7 +289,7 @@ class HistoryJob:
             return reader.to(RAW)
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
 
-        return reader.to(FLAT, arrow.tabled)
+        return reader.to(FLAT, arrow.decode_columns)
 
     def _planned(self, date_from: Day | None, date_to: Day | None) -> Plan | None:
         if self._source is None:

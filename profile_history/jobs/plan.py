@@ -14,7 +14,7 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.whereabouts import located, portable
 
@@ -156,7 +156,7 @@ def fingerprint(text: str) -> str:
 
 def storable_path(path: str) -> str | bytes:
     """Return a path as a ledger keeps it: as bytes if it is no UTF-8; `os.fsdecode` reads either."""
-    return path if path == storable(path) else os.fsencode(path)
+    return path if path == escape_surrogates(path) else os.fsencode(path)
 
 
 def _difference(name: str, there: object, here: object) -> str:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from profile_history._profile_fields import inside_quotes, strip_marks
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 
 _SCHEMES: Mapping[str, str] = {"email": "mailto:", "phone": "tel:"}
@@ -78,7 +78,7 @@ def check_storable(**options: str | None) -> None:
         ConfigurationError: One of them cannot be encoded in UTF-8, such as an argument of a command line that is none.
     """
     for name, text in options.items():
-        if text is not None and text != storable(text):
+        if text is not None and text != escape_surrogates(text):
             raise ConfigurationError(f"{name} is no UTF-8: {text!r}; pass another one")
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import attrs
 
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.sinks.unit_rows import Stored
 from profile_history.units import Unit
 from profile_history.windows import Window
@@ -79,7 +79,7 @@ class Record:
     status: Status
     rows: int = 0
     attempts: int = 0
-    reason: str = attrs.field(default="", converter=storable)
+    reason: str = attrs.field(default="", converter=escape_surrogates)
     planned: bool = False
     place: int = 0
     checksum: int | None = None
@@ -91,7 +91,7 @@ class Quarantined:
     """A row that is set apart: it cannot be read, or the sink cannot hold it."""
 
     unit: int
-    reason: str = attrs.field(converter=storable)
+    reason: str = attrs.field(converter=escape_surrogates)
     raw: bytes = attrs.field()
 
 

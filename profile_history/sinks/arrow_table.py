@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from profile_history._decoding.record_batches import Gathering
+from profile_history._decoding.record_batches import BatchAssembler
 from profile_history.arrow import SCHEMA
 from profile_history.sinks.unit_rows import UnitRows
 
@@ -26,15 +26,15 @@ FIRST_SCHEMA = SCHEMA.append(UNIT)
 
 def table_of(units: Sequence[UnitRows]) -> pa.Table:
     """One table of the rows of some units."""
-    gathering = Gathering(most=2**31 - 1)
+    assembler = BatchAssembler(most=2**31 - 1)
     batches: list[pa.RecordBatch] = []
     numbers, order = array("q"), array("q")
     for unit in units:
         numbers += array("q", [unit.unit]) * len(unit)
         order += array("q", range(len(unit)))
         for piece in unit.pieces:
-            batches += map(_made, gathering.add(unit.profile, piece))
-    batches += map(_made, gathering.rest())
+            batches += map(_made, assembler.add(unit.profile, piece))
+    batches += map(_made, assembler.flush())
     table = pa.Table.from_batches(batches, SCHEMA)
     for field, values in ((UNIT, numbers), (ROW, order)):
         table = table.append_column(field, pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)]))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from profile_history._decoding.ndjson_lines import lines_of
+from profile_history._decoding.ndjson_lines import encode_lines
 from profile_history.sinks.base import Lane
 from profile_history.sinks.batch import Batch
 from profile_history.sinks.disk import DISK, Disk
@@ -54,7 +54,7 @@ class _Lines:
         """There are no columns."""
 
     def encode(self, batch: Batch) -> list[bytes]:
-        return [line for unit in batch.units for line in self.split(lines_of(unit.profile, unit.raw))]
+        return [line for unit in batch.units for line in self.split(encode_lines(unit.profile, unit.raw))]
 
     def split(self, data: bytes) -> list[bytes]:
         return data.splitlines(keepends=True)

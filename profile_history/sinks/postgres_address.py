@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from profile_history._secrets import SecretText
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 
 _SCHEMES = ("postgresql", "postgres")
@@ -94,7 +94,7 @@ def read_address(text: str) -> ServerAddress:
     """
     text = SecretText(text)
     found = None
-    if text == storable(text):
+    if text == escape_surrogates(text):
         found = _read(text) if is_server(text) else _read_parameters(text)
     if found is None:
         # No frame that holds a part of the text is left by now.

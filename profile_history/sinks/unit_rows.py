@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from profile_history._decoding.record_batches import Piece
+    from profile_history._decoding.record_batches import ColumnSlice
 
 
 @attrs.frozen
@@ -25,7 +25,7 @@ class UnitRows:
     unit: int
     profile: str
     raw: Sequence[bytes] = attrs.field(default=(), repr=False)
-    pieces: Sequence[Piece] = attrs.field(default=(), repr=False)
+    pieces: Sequence[ColumnSlice] = attrs.field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.raw) + sum(map(len, self.pieces))
@@ -33,7 +33,7 @@ class UnitRows:
     def without(self, places: Collection[int]) -> UnitRows:
         """The same without the rows at certain places, counted from 0."""
         raw = [row for place, row in enumerate(self.raw) if place not in places]
-        pieces: list[Piece] = []
+        pieces: list[ColumnSlice] = []
         start = 0
         for piece in self.pieces:
             begin = 0

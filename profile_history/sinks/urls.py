@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Sink, concerned
 from profile_history.sinks.extras import needed
@@ -83,7 +83,7 @@ def sink_of(url: str) -> Sink:
 
 def _check_utf8(what: str, name: str) -> None:
     """Check a name that ledgers and databases keep as UTF-8."""
-    if name != storable(name):
+    if name != escape_surrogates(name):
         raise ConfigurationError(f"the name of the {what} is no UTF-8: {name!r}; choose another one")
 
 

@@ -54,7 +54,7 @@ from profile_history import (
 from profile_history._aio import in_thread
 from profile_history._decoding import arrow_decoder, flat_decoder, record_batches
 from profile_history._decoding.flat_decoder import FLAT
-from profile_history._decoding.response_decoder import Unpacking
+from profile_history._decoding.response_decoder import ResponseDecoder
 from profile_history.testing import Behaviour, Fault, FaultPlan
 from profile_history.windows import Order
 
@@ -96,7 +96,7 @@ def test_the_columns_hold_what_the_events_say(data):
 def test_nested_values_are_the_text_that_the_server_wrote(members, name, text, neighbour):
     """Whatever stands beside the row; only what is no strict JSON is written anew."""
     texts = [b'{"action":"open","datetime":"2024-03-11T12:00:00Z",%b}' % members.encode(), neighbour]
-    [batch] = gathered(arrow.tabled(unpacking(FLAT), answer(list(filter(None, texts)))))
+    [batch] = gathered(arrow.decode_columns(unpacking(FLAT), answer(list(filter(None, texts)))))
     assert batch.column(name)[0].as_py() == text
 
 
@@ -152,7 +152,7 @@ def test_the_rows_come_in_the_order_of_the_events(order, data):
 @BOTH_ORDERS
 def test_sorted_answers_need_not_be_read_row_by_row(order, monkeypatch):
     """Whichever way the server sorts, as long as no two chunks share a moment."""
-    monkeypatch.setattr(Unpacking, "batches", lambda *_: pytest.fail("it was read row by row"))
+    monkeypatch.setattr(ResponseDecoder, "decode", lambda *_: pytest.fail("it was read row by row"))
     labels = [f"2024-03-{day:02}T12:00:00Z" for day in range(1, 31)]
     for server in (labels, labels[::-1]):
         some = [row(label, number) for number, label in enumerate(server)]
@@ -191,7 +191,7 @@ def test_rows_that_are_nested_too_deeply_for_the_stack_fail_their_window(monkeyp
 
     monkeypatch.setattr(profile_history._decoding.flat_decoder, "split_rows", deep)
     with pytest.raises(DecodeError, match="nested too deeply"):
-        FLAT.read_slowly(b"{}")
+        FLAT.decode_lenient(b"{}")
 
 
 def test_an_event_that_cannot_be_written_as_json_is_set_apart(monkeypatch):
@@ -201,7 +201,7 @@ def test_an_event_that_cannot_be_written_as_json_is_set_apart(monkeypatch):
         raise RecursionError
 
     monkeypatch.setattr(json, "dumps", deep)
-    [apart] = FLAT.read_slowly(
+    [apart] = FLAT.decode_lenient(
         b'{"action":"send","datetime":"2024-03-10T12:00:00Z","fields":{"a":"\\ud800"}}'
     ).quarantined
     assert apart.reason == "RecursionError"
@@ -216,7 +216,7 @@ def test_batches_are_full_but_for_the_last(lengths, most):
     pieces, number = [], 0
     for length in lengths:
         some = [row(number=number + place, email=None if place % 2 else "a") for place in range(length)]
-        pieces += [piece for piece in arrow.tabled(unpacking(FLAT), answer(bytes_of(*some))) if len(piece)]
+        pieces += [piece for piece in arrow.decode_columns(unpacking(FLAT), answer(bytes_of(*some))) if len(piece)]
         number += length
     batches = gathered(pieces, most)
     assert [one["message_id"] for one in rows_of(*batches)] == list(range(number))
@@ -230,7 +230,7 @@ def test_a_batch_of_many_bytes_ends_early(monkeypatch):
     """Putting it together would hold the loop."""
     monkeypatch.setattr(record_batches, "MOST_BYTES", 10_000)
     some = [row(email=f"{number}" * 1000) for number in range(9)]
-    pieces = [piece for one in some for piece in arrow.tabled(unpacking(FLAT), answer(bytes_of(one)))]
+    pieces = [piece for one in some for piece in arrow.decode_columns(unpacking(FLAT), answer(bytes_of(one)))]
     lengths = [batch.num_rows for batch in gathered(pieces * 5)]
     assert len(lengths) > 1
     assert sum(lengths) == 45
@@ -344,7 +344,7 @@ async def test_a_break_leaves_no_task(server):
         async with client.histories(server.profiles(), FIRST, LAST).batches(10) as stream:
             async for _ in stream:
                 break
-        assert not [task for task in asyncio.all_tasks() if "running" in task.get_coro().cr_code.co_filename]
+        assert not [task for task in asyncio.all_tasks() if "profile_history" in task.get_coro().cr_code.co_filename]
         with pytest.raises(UsageError):
             await anext(stream)
 
@@ -413,9 +413,9 @@ async def test_an_error_inside_of_a_library_is_shown_as_it_is(server, monkeypatc
 )
 async def test_batches_need_pyarrow(server, monkeypatch, missing, message):
     """The error names the extra, and comes before anything is sent."""
-    for name in ("arrow", "columns"):
-        monkeypatch.delitem(sys.modules, f"profile_history.{name}")
-        monkeypatch.delattr(profile_history, name)
+    for package, name in ((profile_history, "arrow"), (profile_history._decoding, "record_batches")):
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}")
+        monkeypatch.delattr(package, name)
     import_any = builtins.__import__
 
     def import_but(name, *others, **named):

@@ -30,7 +30,7 @@ from profile_history import (
     UsageError,
     Window,
 )
-from profile_history._protocol.envelope import SLICE
+from profile_history._protocol.envelope import CHUNK_SIZE
 from profile_history._scheduling.worker_pool import Run
 from profile_history._sending.transport import Transport
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
@@ -770,7 +770,7 @@ async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and
         until_first = turns
         rest = [event async for event in stream]
         ticker.cancel()
-    slices = stream.stats.bytes // SLICE
+    slices = stream.stats.bytes // CHUNK_SIZE
     assert verified is not None
     assert len(rest) + 1 == 20_000 + len(server.truth(server.profile(1)))
     assert slices > 40
@@ -796,4 +796,4 @@ async def test_the_event_loop_turns_in_the_other_views_as_well(server, monkeypat
         items = stream if view == "pairs" else stream.windows()
         async for _ in items:
             pass
-    assert pauses > 2 * (stream.stats.bytes // SLICE) * 0.9
+    assert pauses > 2 * (stream.stats.bytes // CHUNK_SIZE) * 0.9

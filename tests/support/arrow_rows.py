@@ -16,9 +16,9 @@ from profile_history import (
 from profile_history._decoding import record_batches
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._decoding.flat_decoder import FLAT
-from profile_history._decoding.record_batches import Gathering
-from profile_history._decoding.response_decoder import Unpacking
-from profile_history._protocol.chunking import verified
+from profile_history._decoding.record_batches import BatchAssembler
+from profile_history._decoding.response_decoder import ResponseDecoder
+from profile_history._protocol.chunking import verify_chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.windows import Order
 
@@ -70,19 +70,19 @@ def rows_of(*batches):
 def answer(texts, cuts=()):
     """Rows as the server sent them, cut in chunks at some places."""
     ends = [0, *sorted(cuts), len(texts)]
-    chunks = [verified(b",".join(texts[first:last])) for first, last in pairwise(ends) if last > first]
+    chunks = [verify_chunk(b",".join(texts[first:last])) for first, last in pairwise(ends) if last > first]
     return Rows(chunks, sum(map(len, texts)))
 
 
 def unpacking(lane, apart=None, *, window=Window(), order=Order.NEWEST, owner="", strict=False):
-    return Unpacking(lane, window, order, owner, strict, (apart if apart is not None else []).append)
+    return ResponseDecoder(lane, window, order, owner, strict, (apart if apart is not None else []).append)
 
 
 def gathered(pieces, most=1_000_000):
     """The batches that come of some pieces of one profile's rows."""
-    gathering = Gathering(most)
-    steps = [one for piece in pieces if len(piece) for one in gathering.add(str(OWNER), piece)]
-    return [finished(one) for one in (*steps, *gathering.rest())]
+    assembler = BatchAssembler(most)
+    steps = [one for piece in pieces if len(piece) for one in assembler.add(str(OWNER), piece)]
+    return [finished(one) for one in (*steps, *assembler.flush())]
 
 
 def finished(steps):
@@ -95,12 +95,12 @@ def finished(steps):
 
 def tabled(rows, **options):
     """The rows of an answer by way of columns."""
-    return rows_of(*gathered(arrow.tabled(unpacking(FLAT, **options), rows)))
+    return rows_of(*gathered(arrow.decode_columns(unpacking(FLAT, **options), rows)))
 
 
 def expected(rows, **options):
     """The rows of an answer by way of events."""
-    return [row_of(OWNER, event) for batch in unpacking(EVENTS, **options).batches(rows) for event in batch]
+    return [row_of(OWNER, event) for batch in unpacking(EVENTS, **options).decode(rows) for event in batch]
 
 
 def bytes_of(*rows):

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from support.postgres_proxy import Proxy
 
 from profile_history import ConfigurationError, Profile, Window
-from profile_history._decoding.arrow_decoder import tabled
+from profile_history._decoding.arrow_decoder import decode_columns
 from profile_history._decoding.flat_decoder import FLAT
-from profile_history._decoding.response_decoder import Unpacking
-from profile_history._protocol.chunking import verified
+from profile_history._decoding.response_decoder import ResponseDecoder
+from profile_history._protocol.chunking import verify_chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.sinks.batch import Batch
 from profile_history.sinks.duckdb import DuckDBSink
@@ -70,9 +70,9 @@ def unit_of(number, texts, profile=None):
     """A unit of rows as the server sent them."""
     if not texts:
         return UnitRows(number, str(profile))
-    text = verified(b",".join(texts))
-    unpacking = Unpacking(FLAT, Window(), Order.NEWEST, "", False, [].append)
-    pieces = [piece for piece in tabled(unpacking, Rows([text], len(text))) if len(piece)]
+    text = verify_chunk(b",".join(texts))
+    unpacking = ResponseDecoder(FLAT, Window(), Order.NEWEST, "", False, [].append)
+    pieces = [piece for piece in decode_columns(unpacking, Rows([text], len(text))) if len(piece)]
     return UnitRows(number, str(profile or Profile.email(f"{number}@example.com")), pieces=pieces)
 
 

@@ -7,7 +7,7 @@ from support.arrow_rows import NAMES, NESTED, OWNER, PLAIN, answer, gathered, ro
 from profile_history import arrow
 from profile_history._decoding import record_batches
 from profile_history._decoding.flat_decoder import FLAT
-from profile_history._decoding.json_members import member_texts
+from profile_history._decoding.json_members import split_members
 
 EDGES = [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1]
 
@@ -60,7 +60,7 @@ def spelled(members, indent=""):
 def tabled(texts):
     """The rows of an answer as the Arrow lane has them, and what it set apart."""
     apart = []
-    batches = gathered(arrow.tabled(unpacking(FLAT, apart), answer(texts)))
+    batches = gathered(arrow.decode_columns(unpacking(FLAT, apart), answer(texts)))
     return pa.Table.from_batches(batches, record_batches.SCHEMA).to_pylist(), apart
 
 
@@ -68,7 +68,7 @@ def as_row(event, raw, came):
     """An event as a row of the table, where a nested value with too large a number may stay in its column."""
     row = row_of(OWNER, event)
     for name, opening in (("subscription", "{"), ("subscriptions", "["), ("fields", "{")):
-        text = member_texts(raw).get(name, "")
+        text = split_members(raw).get(name, "")
         if text.startswith(opening) and row[name] is None and came[name] is not None:
             assert "NaN" not in text
             assert "Infinity" not in text

@@ -75,7 +75,7 @@ def row_with(members=""):
 
 
 def event_of(members):
-    (event,) = EVENTS.read(row_with(members)).items
+    (event,) = EVENTS.decode(row_with(members)).rows
     return event
 
 

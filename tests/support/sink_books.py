@@ -2,10 +2,10 @@
 
 import attrs
 
-from profile_history._decoding.arrow_decoder import tabled
+from profile_history._decoding.arrow_decoder import decode_columns
 from profile_history._decoding.flat_decoder import FLAT
-from profile_history._decoding.response_decoder import Unpacking
-from profile_history._protocol.chunking import verified
+from profile_history._decoding.response_decoder import ResponseDecoder
+from profile_history._protocol.chunking import verify_chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.sinks.base import checksums_of
 from profile_history.sinks.batch import Batch
@@ -101,9 +101,9 @@ def finish(sink, books):
 def pieces_of(texts):
     """Rows of an answer in columns, and what is set apart."""
     apart = []
-    unpacking = Unpacking(FLAT, Window(), Order.NEWEST, "", False, apart.append)
-    rows = Rows([verified(b",".join(texts))] if texts else [], sum(map(len, texts)))
-    return [piece for piece in tabled(unpacking, rows) if len(piece)], apart
+    unpacking = ResponseDecoder(FLAT, Window(), Order.NEWEST, "", False, apart.append)
+    rows = Rows([verify_chunk(b",".join(texts))] if texts else [], sum(map(len, texts)))
+    return [piece for piece in decode_columns(unpacking, rows) if len(piece)], apart
 
 
 def unit_of(number, profile, texts, lane):

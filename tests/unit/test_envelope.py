@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profile_history import DecodeError, ResponseError, TruncatedResponse
 from profile_history._protocol import chunking, envelope
-from profile_history._protocol.chunking import SLICE, split_rows
+from profile_history._protocol.chunking import CHUNK_SIZE, split_rows
 from profile_history._protocol.envelope import BOM, read_envelope
 
 NASTY = ['},{"action"', "]", '"data":[', '"', "\\", '\\"}],"error":0}', "é я € 😀", "{", ""]
@@ -44,7 +44,7 @@ NESTED_ROW = {
 META = {"alpha": [1, {"deep": [2]}], "omega": [[], "]"]}
 
 
-def verified(body, slice_size=SLICE):
+def verified(body, slice_size=CHUNK_SIZE):
     """The envelope of a body and the number of steps it took; however it arrives, it comes to the same."""
     try:
         answer, steps = verified_in_pieces(body, slice_size, [])
@@ -78,7 +78,7 @@ def verified_in_pieces(body, slice_size, pieces):
     def drive():
         found.append((yield from read_envelope(first, deque(rest))))
 
-    with mock.patch.object(envelope, "SLICE", slice_size), mock.patch.object(chunking, "SLICE", slice_size):
+    with mock.patch.object(envelope, "CHUNK_SIZE", slice_size), mock.patch.object(chunking, "CHUNK_SIZE", slice_size):
         steps = sum(1 for _ in drive())
     return found[0], steps
 
@@ -117,7 +117,7 @@ REFERENCES = {
     "lone surrogate": with_rows(rb'{"a":"\ud800"},{"a":[{"a":1},{"a":2}]},{"b":-1.5e3,"c":[true,false,null]}'),
 }
 reference_bodies = pytest.mark.parametrize("body", REFERENCES.values(), ids=REFERENCES)
-slice_sizes = pytest.mark.parametrize("slice_size", [16, 64, SLICE])
+slice_sizes = pytest.mark.parametrize("slice_size", [16, 64, CHUNK_SIZE])
 
 
 @given(
@@ -361,7 +361,7 @@ def test_a_big_answer_is_verified_in_many_steps(rows):
     body = written(rows)
     answer, steps = verified(body)
     assert len(body) > 2_500_000
-    assert steps >= len(body) / (5 * SLICE)
+    assert steps >= len(body) / (5 * CHUNK_SIZE)
     assert rows_of(answer) == rows
     assert answer.rows.size == len(body)
 
@@ -393,9 +393,9 @@ def test_a_byte_order_mark_is_passed_over_in_an_answer_that_came_in_pieces_too()
 def test_a_whole_answer_with_more_behind_it_is_none_however_it_arrives(junk):
     """Not even where the first piece would do by itself."""
     body = b'{"data":[{"a":1}],"error":0,"error_text":"ok"}'
-    assert rows_of(verified_in_pieces(body, SLICE, [body])[0]) == [{"a": 1}]
+    assert rows_of(verified_in_pieces(body, CHUNK_SIZE, [body])[0]) == [{"a": 1}]
     with pytest.raises(ResponseError):
-        verified_in_pieces(body + junk, SLICE, [body, junk])
+        verified_in_pieces(body + junk, CHUNK_SIZE, [body, junk])
 
 
 LONG_TAIL = b',],"error":0,"error_text":"%b"}' % (b"x" * 5000)

@@ -23,8 +23,8 @@ from support.odd_rows import (
 )
 
 from profile_history import Action, Event
-from profile_history._decoding.event_decoder import EVENTS, decode_fast, decode_leniently, unstructure
-from profile_history._decoding.json_members import Unheld, load_row, member_texts
+from profile_history._decoding.event_decoder import EVENTS, decode_lenient, decode_strict, unstructure
+from profile_history._decoding.json_members import Unheld, load_row, split_members
 from profile_history._decoding.raw_decoder import RAW
 from profile_history._decoding.timestamps import read_datetime
 
@@ -38,17 +38,17 @@ def test_both_lanes_read_documented_rows_alike(rows, ensure_ascii, database):
     """Rows as documented take the fast lane, and the lenient lane makes equal events of them."""
     renamed = [{database if key == "list_id" else key: value for key, value in row.items()} for row in rows]
     chunk = chunk_of(renamed, ensure_ascii)
-    batch = decode_fast(chunk)
-    assert batch == decode_leniently(chunk)
-    assert [event.action for event in batch.items] == [row["action"].strip() for row in rows]
-    assert [event.list_id for event in batch.items] == [row.get("list_id") for row in rows]
+    batch = decode_strict(chunk)
+    assert batch == decode_lenient(chunk)
+    assert [event.action for event in batch.rows] == [row["action"].strip() for row in rows]
+    assert [event.list_id for event in batch.rows] == [row.get("list_id") for row in rows]
 
 
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
 def test_digits_beyond_microseconds_are_cut_whichever_lane_reads_them(rows):
     """The fast lane would round them, and leaves them to the lenient one."""
     chunk = chunk_of(rows)
-    assert EVENTS.read(chunk) == decode_leniently(chunk)
+    assert EVENTS.decode(chunk) == decode_lenient(chunk)
 
 
 @pytest.mark.parametrize(
@@ -64,17 +64,17 @@ def test_digits_beyond_microseconds_are_cut_whichever_lane_reads_them(rows):
 def test_no_spelling_of_a_label_is_rounded_into_the_next_day(label):
     """Not even with letters, digits or dots that are escaped without need."""
     row = b'{"action":"click",%b}' % label.encode()
-    (event,) = EVENTS.read(row).items
+    (event,) = EVENTS.decode(row).rows
     assert event.datetime == dt.datetime(2017, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
-    assert RAW.read(row).stamps[0].datetime == event.datetime
+    assert RAW.decode(row).keys[0].datetime == event.datetime
 
 
 @given(row=odd_rows(WILD, ANY_TEXT) | WILD)
 def test_no_row_is_lost_and_none_can_crash(row):
     """Whatever a row holds, it becomes an event or is set apart with a reason and its own bytes."""
     chunk = chunk_of([row])
-    batch = EVENTS.read(chunk)
-    assert len(batch.items) + len(batch.quarantined) == 1
+    batch = EVENTS.decode(chunk)
+    assert len(batch.rows) + len(batch.quarantined) == 1
     for apart in batch.quarantined:
         assert apart.reason
         assert (apart.raw, apart.place) == (chunk, 0)
@@ -83,9 +83,9 @@ def test_no_row_is_lost_and_none_can_crash(row):
 @given(rows=st.lists(ROWS | odd_rows(WILD, ANY_TEXT) | WILD, max_size=5))
 def test_a_rows_fate_does_not_depend_on_its_neighbours(rows):
     """A list of rows decodes to what its rows decode to alone, in the same order and places."""
-    batch = EVENTS.read(chunk_of(rows))
-    alone = [EVENTS.read(chunk_of([row])) for row in rows]
-    assert batch.items == [event for one in alone for event in one.items]
+    batch = EVENTS.decode(chunk_of(rows))
+    alone = [EVENTS.decode(chunk_of([row])) for row in rows]
+    assert batch.rows == [event for one in alone for event in one.rows]
     assert batch.quarantined == [
         attrs.evolve(apart, place=place) for place, one in enumerate(alone) for apart in one.quarantined
     ]
@@ -94,9 +94,9 @@ def test_a_rows_fate_does_not_depend_on_its_neighbours(rows):
 @given(row=odd_rows(TAME, st.text(max_size=8)))
 def test_an_event_survives_being_written_and_read_again(row):
     """What `unstructure` writes as JSON decodes to an equal event, and holds nothing that was absent."""
-    for event in EVENTS.read(chunk_of([row])).items:
+    for event in EVENTS.decode(chunk_of([row])).rows:
         plain = unstructure(event)
-        assert EVENTS.read(msgspec.json.encode(plain)).items == [event]
+        assert EVENTS.decode(msgspec.json.encode(plain)).rows == [event]
         assert all(plain[key] is not None for key in plain.keys() - event.extra.keys())
 
 
@@ -212,13 +212,13 @@ def test_a_value_that_its_field_cannot_hold_costs_the_field_and_stands_in_extra(
     event = event_of(members)
     assert event == attrs.evolve(plain, **known, extra=extra)
     assert {key: type(value) for key, value in event.extra.items()} == {k: type(value) for k, value in extra.items()}
-    assert RAW.read(row_with(members)).items == [row_with(members)]
+    assert RAW.decode(row_with(members)).rows == [row_with(members)]
 
 
 @pytest.mark.parametrize("text", ['"half \\ud83d"', '"\\uDE00\\uD83D"'])
 def test_an_action_that_cannot_be_held_goes_by_its_json(text):
     """A row needs one, and keeps what it says."""
-    (event,) = EVENTS.read(b'{"action":%b,"datetime":"2017-04-05T07:48:44Z"}' % text.encode()).items
+    (event,) = EVENTS.decode(b'{"action":%b,"datetime":"2017-04-05T07:48:44Z"}' % text.encode()).rows
     assert event == Event(Action(text), dt.datetime(2017, 4, 5, 7, 48, 44, tzinfo=dt.UTC))
     assert not event.action.known
 
@@ -237,7 +237,7 @@ def test_a_value_that_is_nested_too_deeply_for_the_stack_costs_its_key(depth, fi
 def test_each_key_of_a_row_has_its_own_text(row, indent, ascii_):
     """However it is spelled."""
     raw = json.dumps(row, indent=indent, ensure_ascii=ascii_).encode("utf-8", "replace")
-    texts = member_texts(raw)
+    texts = split_members(raw)
     assert repr({key: json.loads(text) for key, text in texts.items()}) == repr(json.loads(raw))
     assert all(text == text.strip() for text in texts.values())
 
@@ -274,11 +274,11 @@ def test_each_key_of_a_row_has_its_own_text(row, indent, ascii_):
 def test_a_row_that_cannot_be_read_is_set_apart_alone(row, reason):
     """It keeps its reason, bytes and place, and its neighbours flow."""
     good = row_with()
-    batch = EVENTS.read(b",".join([good, row, good]))
+    batch = EVENTS.decode(b",".join([good, row, good]))
     (apart,) = batch.quarantined
     assert reason in apart.reason
     assert (apart.raw, apart.place) == (row, 1)
-    assert batch.items == EVENTS.read(good).items * 2
+    assert batch.rows == EVENTS.decode(good).rows * 2
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_a_row_that_cannot_be_read_is_set_apart_alone(row, reason):
 )
 def test_a_row_set_apart_is_dated_where_that_much_can_be_read(row, moment):
     """Its day decides which window reports it."""
-    assert EVENTS.read(row).quarantined[0].datetime == moment
+    assert EVENTS.decode(row).quarantined[0].datetime == moment
 
 
 @pytest.mark.parametrize("zone", ["Z", "z", " Z", "+03:00", "+0300", "+03", "-11:30", "-1130", ""])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.odd_members import MEMBERS, spelled
 
 from profile_history import HistoryClient, Limits, Profile, RetryPolicy, TruncatedResponse, UsageError
-from profile_history._decoding.ndjson_lines import lines_of
+from profile_history._decoding.ndjson_lines import encode_lines
 from profile_history.cli import main
 from profile_history.jobs import HistoryJob
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
@@ -112,7 +112,7 @@ async def test_no_value_is_changed(server, monkeypatch):
 @given(rows=st.lists(st.builds(spelled, MEMBERS, st.sampled_from(["", "\n\t ", "\r\n"])), max_size=4))
 def test_a_line_says_what_its_row_says(rows):
     """Whatever is in it."""
-    lines = lines_of("email:a@example.com", rows).split(b"\n")
+    lines = encode_lines("email:a@example.com", rows).split(b"\n")
     assert lines.pop() == b""
     assert len(lines) == len(rows)
     for line, row in zip(lines, rows, strict=True):

@@ -10,7 +10,7 @@ from support.odd_members import FIELDS, MEMBERS, ODD, as_row, spelled, tabled
 
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._decoding.flat_decoder import FLAT
-from profile_history._decoding.json_members import member_texts
+from profile_history._decoding.json_members import split_members
 from profile_history._decoding.raw_decoder import RAW
 
 
@@ -18,15 +18,15 @@ from profile_history._decoding.raw_decoder import RAW
 def test_a_row_that_says_what_and_when_is_in_every_lane_whatever_else_it_holds(some):
     """The lanes agree on each field and on what is null, and every key is in its field or in `extra`."""
     chunk = b",".join(some)
-    assert RAW.read(chunk).items == some
-    events = EVENTS.read(chunk)
+    assert RAW.decode(chunk).rows == some
+    events = EVENTS.decode(chunk)
     came, apart = tabled(some)
-    assert (events.quarantined, apart, len(events.items), len(came)) == ([], [], len(some), len(some))
-    for raw, event, row in zip(some, events.items, came, strict=True):
+    assert (events.quarantined, apart, len(events.rows), len(came)) == ([], [], len(some), len(some))
+    for raw, event, row in zip(some, events.rows, came, strict=True):
         for name, wanted in as_row(event, raw, row).items():
             is_json = name in (*NESTED, "extra") and not isinstance(wanted, str) and row[name] is not None
             assert repr(json.loads(row[name]) if is_json else row[name]) == repr(wanted), name
-        for key, text in member_texts(raw).items():
+        for key, text in split_members(raw).items():
             field = "list_id" if key == "db_id" else key
             there = key in event.extra or (field in FIELDS and getattr(event, field) is not None)
             assert there or key in ("action", "datetime") or (text == "null" and field in FIELDS), key
@@ -47,5 +47,5 @@ def test_a_row_that_does_not_say_when_is_set_apart_in_every_lane(row):
     """Its neighbours stay."""
     good = spelled([("count", "NaN")])
     for lane in (RAW, EVENTS, FLAT):
-        batch = lane.read(b",".join([good, row, good]))
-        assert (len(batch.items), [(one.raw, one.place) for one in batch.quarantined]) == (2, [(row, 1)])
+        batch = lane.decode(b",".join([good, row, good]))
+        assert (len(batch.rows), [(one.raw, one.place) for one in batch.quarantined]) == (2, [(row, 1)])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profile_history import Action, Event, Window
 from profile_history._decoding import ordering
-from profile_history._decoding.ordering import Labelled
+from profile_history._decoding.ordering import KeyedRows
 from profile_history.windows import Order
 
 MORNING = dt.datetime.fromisoformat("2017-04-05T07:48:00")
@@ -50,8 +50,8 @@ def labelled(event):
 
 def arranged(batches, order, window=Window()):
     """As the product does it, with the labels that the events have."""
-    labelled_batches = deque(Labelled([event.datetime for event in batch], batch) for batch in batches)
-    return ordering.arranged(labelled_batches, window, order)
+    labelled_batches = deque(KeyedRows([event.datetime for event in batch], batch) for batch in batches)
+    return ordering.sort_chunks(labelled_batches, window, order)
 
 
 def kept(events, window):

@@ -11,7 +11,7 @@ FIRST, LAST = "2023-01-01", "2024-12-31"
 
 def events_of(rows):
     """What the object lane makes of raw rows."""
-    return [event for row in rows for event in EVENTS.read(row).items]
+    return [event for row in rows for event in EVENTS.decode(row).rows]
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from profile_history import DecodeError, ResponseError, Window
 from profile_history._decoding import response_decoder
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._decoding.raw_decoder import RAW
-from profile_history._decoding.response_decoder import Unpacking
-from profile_history._decoding.row_decoder import Lane
+from profile_history._decoding.response_decoder import ResponseDecoder
+from profile_history._decoding.row_decoder import RowDecoder
 from profile_history._decoding.timestamps import read_datetime
-from profile_history._protocol.chunking import verified
+from profile_history._protocol.chunking import verify_chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.windows import Order
 
@@ -43,14 +43,14 @@ def row(label, number=0, **others):
 def answer(texts, cuts=()):
     """Rows as the server sent them, cut in chunks at some places."""
     ends = [0, *sorted(cuts), len(texts)]
-    chunks = [verified(b",".join(texts[first:last])) for first, last in pairwise(ends) if last > first]
+    chunks = [verify_chunk(b",".join(texts[first:last])) for first, last in pairwise(ends) if last > first]
     return Rows(chunks, sum(map(len, texts)))
 
 
 def unpacked(rows, lane=EVENTS, *, window=Window(), order=Order.NEWEST, owner="", strict=False, quarantine=None):
     """What is handed out, batch by batch."""
     apart = quarantine if quarantine is not None else []
-    return Unpacking(lane, window, order, owner, strict, apart.append).batches(rows)
+    return ResponseDecoder(lane, window, order, owner, strict, apart.append).decode(rows)
 
 
 def numbers(batches):
@@ -105,9 +105,9 @@ def counting(lane, read):
 
     def note(text):
         read.append(text)
-        return lane.read_fast(text)
+        return lane.decode_strict(text)
 
-    return Lane(note, lane.read_slowly)
+    return RowDecoder(note, lane.decode_lenient)
 
 
 @BOTH_LANES
@@ -182,10 +182,10 @@ def test_an_unreadable_row_of_another_day_is_no_concern_of_the_window(large, mon
 @given(st.lists(st.builds(row, LABELS, st.integers(0, 9)), max_size=8))
 def test_raw_rows_are_the_servers_bytes_and_none_is_lost(texts):
     """Each is handed out or set apart, untouched."""
-    batch = RAW.read(b",".join(texts))
-    assert sorted(batch.items + [item.raw for item in batch.quarantined]) == sorted(texts)
-    labels = [json.loads(item)["datetime"] for item in batch.items]
-    assert [stamp.datetime for stamp in batch.stamps] == list(map(read_datetime, labels))
+    batch = RAW.decode(b",".join(texts))
+    assert sorted(batch.rows + [item.raw for item in batch.quarantined]) == sorted(texts)
+    labels = [json.loads(item)["datetime"] for item in batch.rows]
+    assert [stamp.datetime for stamp in batch.keys] == list(map(read_datetime, labels))
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_raw_rows_are_the_servers_bytes_and_none_is_lost(texts):
 )
 def test_spaces_lines_and_lone_surrogates_stay_as_they_are(spelled):
     """What the server wrote is what is handed on."""
-    assert RAW.read(spelled).items == [spelled]
+    assert RAW.decode(spelled).rows == [spelled]

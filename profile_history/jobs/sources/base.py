@@ -8,7 +8,7 @@ from typing import Protocol
 
 import attrs
 
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.profiles import Profile
 
@@ -78,8 +78,8 @@ def bad(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
         text = raw[: 4 * _EXCERPT].decode("utf-8", "backslashreplace").rstrip("\r\n")
     else:
         cells = [cell if isinstance(cell, (str, int, type(None))) else str(cell) for cell in raw]
-        text = storable(json.dumps(cells, ensure_ascii=False))
-    return Line(number, None, storable(reason)[:_EXCERPT], text[:_EXCERPT])
+        text = escape_surrogates(json.dumps(cells, ensure_ascii=False))
+    return Line(number, None, escape_surrogates(reason)[:_EXCERPT], text[:_EXCERPT])
 
 
 def address(place: str, **options: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from profile_history._profile_fields import inside_quotes, strip_marks
-from profile_history._text import storable
+from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, address, bad, entry
 from profile_history.jobs.sources.columns import Cells, Mode, cells_of, mode_or_none
@@ -184,4 +184,4 @@ def _column(name: str) -> str:
 
 
 def _is_no_utf8(text: str) -> bool:
-    return text != storable(text)
+    return text != escape_surrogates(text)
