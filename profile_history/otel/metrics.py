@@ -41,7 +41,7 @@ class Metrics:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._openings = meter.create_counter(
-            "profile_history._sending.circuit_breaker.openings",
+            "profile_history.gate.openings",
             "{opening}",
             "How often the server was seen to fail for everyone.",
         )
