@@ -20,8 +20,8 @@ from profile_history.testing.faults import Fault, Stage
 CUTS = frozenset(
     {
         Fault.STALE_CONNECTION,
-        Fault.CLOSE_BEFORE_ANSWER,
-        Fault.RESET_BEFORE_ANSWER,
+        Fault.CLOSE_BEFORE_RESPONSE,
+        Fault.RESET_BEFORE_RESPONSE,
         Fault.RESET_IN_BODY,
         Fault.TRUNCATED_BODY,
         Fault.CLOSE_DELIMITED_CUT,
@@ -281,8 +281,8 @@ def _chunked(body: bytes) -> bytes:
 
 _DELIVERIES: dict[Fault, Callable[[_Wire], Awaitable[bool]]] = {
     Fault.STALE_CONNECTION: _closed,
-    Fault.CLOSE_BEFORE_ANSWER: _closed,
-    Fault.RESET_BEFORE_ANSWER: _reset,
+    Fault.CLOSE_BEFORE_RESPONSE: _closed,
+    Fault.RESET_BEFORE_RESPONSE: _reset,
     Fault.RESET_IN_BODY: _reset_in_body,
     Fault.TRUNCATED_BODY: _truncated,
     Fault.CLOSE_DELIMITED_CUT: _close_delimited_cut,
@@ -292,7 +292,7 @@ _DELIVERIES: dict[Fault, Callable[[_Wire], Awaitable[bool]]] = {
     Fault.DUPLICATE_CONTENT_LENGTH: _two_lengths,
     Fault.LENGTH_AND_CHUNKED: _length_and_chunked,
     Fault.BAD_CHUNK_SIZE: _bad_chunk_size,
-    Fault.UNASKED_ANSWER: _with_another,
+    Fault.UNSOLICITED_RESPONSE: _with_another,
     Fault.STALL: _stall,
     Fault.STALL_IN_BODY: _stall_in_body,
     Fault.HUGE_BODY: _huge,

@@ -158,7 +158,7 @@ class FaultPlan:
 
     def chance(self, fault: Fault, profile: int | None, window: str, attempt: int) -> Chance:
         """What the fault leaves to chance at that attempt; the arguments are those of `draw`."""
-        return Chance(random.Random(f"{self.seed}/{fault}/{profile}/{window}/{attempt}"), self.variant)
+        return Chance(random.Random(f"{self.seed}/{fault.seed_name}/{profile}/{window}/{attempt}"), self.variant)
 
     def source(self, fault: Fault, profile: int | None, window: str, attempt: int) -> FaultPlan:
         """The plan whose settings the fault obeys at that attempt: of combined plans the one that drew it."""
@@ -172,7 +172,7 @@ class FaultPlan:
 
     @functools.cached_property
     def _names(self) -> str:
-        return "+".join(fault for faults in self.rates for fault in together(faults))
+        return "+".join(fault.seed_name for faults in self.rates for fault in together(faults))
 
 
 def _merged(draws: Iterable[Drawn]) -> Drawn:

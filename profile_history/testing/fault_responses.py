@@ -91,7 +91,7 @@ def spoil(meeting: Meeting, answer: Answer) -> Answer:
         meeting: The attempt and its faults.
         answer: The good answer.
     """
-    if meeting.fault(Stage.ROWS) or meeting.fault(Stage.ANSWER):
+    if meeting.fault(Stage.ROWS) or meeting.fault(Stage.RESPONSE):
         answer = _said(meeting, answer)
     if fault := meeting.fault(Stage.TEXT):
         answer.body = _TEXTS[fault](meeting, answer.body)
@@ -103,7 +103,7 @@ def spoil(meeting: Meeting, answer: Answer) -> Answer:
 
 def _said(meeting: Meeting, answer: Answer) -> Answer:
     rows = [] if answer.history is None else spoil_rows(meeting, meeting.fault(Stage.ROWS), answer.history)
-    if fault := meeting.fault(Stage.ANSWER):
+    if fault := meeting.fault(Stage.RESPONSE):
         return _answer(meeting, fault, rows)
     return answer if answer.history is None else Answer(200, success(rows), len(rows))
 

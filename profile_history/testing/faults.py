@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable
-from enum import StrEnum
-from typing import Self
+from enum import EnumMeta, StrEnum
+from typing import Any, Self
+
+# Old names, which go in 1.0, and those that took their place. The values of members are the same in small letters.
+_SUCCESSORS = {
+    "ANSWER": "RESPONSE",
+    "CLOSE_BEFORE_ANSWER": "CLOSE_BEFORE_RESPONSE",
+    "RESET_BEFORE_ANSWER": "RESET_BEFORE_RESPONSE",
+    "UNASKED_ANSWER": "UNSOLICITED_RESPONSE",
+}
 
 
-class Stage(StrEnum):
+class _Renamed(EnumMeta):
+    """The class of enums that know old names of their members."""
+
+    def __getattr__(cls, name: str) -> Any:
+        return cls._find_renamed(name, stacklevel=3)
+
+    def __getitem__(cls, name: str) -> Any:
+        return cls._find_renamed(name, stacklevel=3) if name in _SUCCESSORS else cls.__members__[name]
+
+    def _find_renamed(cls, name: str, *, stacklevel: int) -> Any:
+        """Return the member that has an old name, and warn."""
+        successor = _SUCCESSORS.get(name)
+        if successor is None or successor not in cls.__members__:
+            raise AttributeError(f"{cls.__name__} has no member {name}")
+        warnings.warn(
+            f"{cls.__name__}.{name} is now {cls.__name__}.{successor}; the old name goes in 1.0",
+            DeprecationWarning,
+            stacklevel=stacklevel,
+        )
+        return cls.__members__[successor]
+
+
+class Stage(StrEnum, metaclass=_Renamed):
     """The part of an answer that a fault spoils; one attempt can meet one fault of each, in this order.
 
     Attributes:
         ROWS: Which rows there are, and what they hold.
-        ANSWER: What is said: the status and the envelope.
+        RESPONSE: What is said: the status and the envelope.
         TEXT: The bytes of the body.
         HEADERS: What stands above the body.
         ENCODING: How the body is compressed.
@@ -22,7 +53,7 @@ class Stage(StrEnum):
     """
 
     ROWS = "rows"
-    ANSWER = "answer"
+    RESPONSE = "response"
     TEXT = "text"
     HEADERS = "headers"
     ENCODING = "encoding"
@@ -30,7 +61,7 @@ class Stage(StrEnum):
     DELIVERY = "delivery"
 
 
-class Fault(StrEnum):
+class Fault(StrEnum, metaclass=_Renamed):
     """One way for a request to fail, to be slow, or to be answered oddly.
 
     A fault that comes in several forms, such as `RETRY_AFTER_GARBAGE`, takes one by the plan's seed, or the one that
@@ -45,7 +76,7 @@ class Fault(StrEnum):
     stage: Stage
     description: str
 
-    def __new__(cls, value: str, stage: Stage = Stage.ANSWER, description: str = "") -> Self:
+    def __new__(cls, value: str, stage: Stage = Stage.RESPONSE, description: str = "") -> Self:
         """A member of the table below; like any enum, the class called with a name looks that member up."""
         fault = str.__new__(cls, value)
         fault._value_ = value
@@ -73,59 +104,63 @@ class Fault(StrEnum):
         "A row more, with a lone surrogate, NUL, CR/LF, ESC or a formula in a text.",
     )
 
-    THROTTLED = "throttled", Stage.ANSWER, "429, without a word on how long to wait."
+    THROTTLED = "throttled", Stage.RESPONSE, "429, without a word on how long to wait."
     THROTTLED_WITH_RETRY_AFTER = (
         "throttled_with_retry_after",
-        Stage.ANSWER,
+        Stage.RESPONSE,
         "429, with `Retry-After` in seconds: `retry_after`.",
     )
     RETRY_AFTER_DATE = (
         "retry_after_date",
-        Stage.ANSWER,
+        Stage.RESPONSE,
         "429, with `Retry-After` as a date, `retry_after` seconds after a `Date` that is years off.",
     )
-    RETRY_AFTER_GARBAGE = "retry_after_garbage", Stage.ANSWER, "429, with a `Retry-After` that is no such value."
-    RETRY_AFTER_HUGE = "retry_after_huge", Stage.ANSWER, "429, with a `Retry-After` of an hour, a day or decades."
-    ERROR_400 = "error_400", Stage.ANSWER, "400, as the API says it: the request is incorrect."
-    ERROR_401 = "error_401", Stage.ANSWER, "401, as the API says it: the token is gone."
-    ERROR_402 = "error_402", Stage.ANSWER, "402, as the API says it: the tariff's limit is reached."
-    ERROR_403 = "error_403", Stage.ANSWER, "403, as the API says it: the token has lost its right."
-    ERROR_404 = "error_404", Stage.ANSWER, "HTTP 404 with a page."
-    ERROR_405 = "error_405", Stage.ANSWER, "HTTP 405 with a page."
-    ERROR_408 = "error_408", Stage.ANSWER, "HTTP 408 with a page: the server gave up waiting."
-    ERROR_409 = "error_409", Stage.ANSWER, "HTTP 409 with a page."
-    ERROR_413 = "error_413", Stage.ANSWER, "HTTP 413 with a page: too much was asked for."
-    ERROR_422 = "error_422", Stage.ANSWER, "HTTP 422 with a page."
-    ERROR_425 = "error_425", Stage.ANSWER, "HTTP 425 with a page: too early."
-    ERROR_500 = "error_500", Stage.ANSWER, "500, as the API says it."
-    ERROR_502 = "error_502", Stage.ANSWER, "HTTP 502 with a page."
-    ERROR_503 = "error_503", Stage.ANSWER, "HTTP 503 with a page."
-    ERROR_503_WITH_RETRY_AFTER = "error_503_with_retry_after", Stage.ANSWER, "The same, with `Retry-After` in seconds."
-    ERROR_504 = "error_504", Stage.ANSWER, "HTTP 504 with a page: the gateway waited too long."
-    GATEWAY_ERROR = "gateway_error", Stage.ANSWER, "HTTP 520 to 524 with a page, as a content network says it."
-    REDIRECT_301 = "redirect_301", Stage.ANSWER, "HTTP 301 to another host: `location`."
-    REDIRECT_302 = "redirect_302", Stage.ANSWER, "HTTP 302 to another host."
-    REDIRECT_303 = "redirect_303", Stage.ANSWER, "HTTP 303 to another host."
-    REDIRECT_307 = "redirect_307", Stage.ANSWER, "HTTP 307 to another host, which asks for the body again."
-    REDIRECT_308 = "redirect_308", Stage.ANSWER, "HTTP 308 to another host, which asks for the body again."
-    HTML_PAGE = "html_page", Stage.ANSWER, "HTTP 200 with a page: maintenance, or a proxy's login."
-    ODD_STATUS = "odd_status", Stage.ANSWER, "An empty 200, 204, 206 with half of the body, 304, or 999."
-    API_ERROR = "api_error", Stage.ANSWER, "HTTP 200 with the `error` of the plan's `api_error`."
-    ANY_API_ERROR = "any_api_error", Stage.ANSWER, "HTTP 200 with an `error` of any kind, known or not."
-    ECHOED_TOKEN = "echoed_token", Stage.ANSWER, "An error whose `error_text` is the token, ANSI escapes, and 1 MB."
-    ERROR_WITH_ROWS = "error_with_rows", Stage.ANSWER, "`error` is not 0, and the rows are there all the same."
-    ERROR_MISSING = "error_missing", Stage.ANSWER, "The rows, without `error`."
-    ERROR_NULL = "error_null", Stage.ANSWER, "The rows, with an `error` of null."
-    ERROR_AS_TEXT = "error_as_text", Stage.ANSWER, 'The rows, with an `error` of "0".'
-    ERROR_AS_FLOAT = "error_as_float", Stage.ANSWER, "The rows, with an `error` of 0.0."
-    ERROR_FALSE = "error_false", Stage.ANSWER, "The rows, with an `error` of false."
-    DATA_MISSING = "data_missing", Stage.ANSWER, "`error` is 0, and there is no `data`."
-    DATA_NULL = "data_null", Stage.ANSWER, "`error` is 0, and `data` is null."
-    DATA_OBJECT = "data_object", Stage.ANSWER, "`error` is 0, and `data` is an object."
-    DUPLICATE_KEYS = "duplicate_keys", Stage.ANSWER, "The rows, with an `error` of 1 first and of 0 last."
-    TOP_LEVEL_LIST = "top_level_list", Stage.ANSWER, "The bare rows, without an envelope."
-    TOP_LEVEL_NULL = "top_level_null", Stage.ANSWER, "null."
-    DEEP_JSON = "deep_json", Stage.ANSWER, "Brackets 100,000 deep: in a row, in the envelope, or in its place."
+    RETRY_AFTER_GARBAGE = "retry_after_garbage", Stage.RESPONSE, "429, with a `Retry-After` that is no such value."
+    RETRY_AFTER_HUGE = "retry_after_huge", Stage.RESPONSE, "429, with a `Retry-After` of an hour, a day or decades."
+    ERROR_400 = "error_400", Stage.RESPONSE, "400, as the API says it: the request is incorrect."
+    ERROR_401 = "error_401", Stage.RESPONSE, "401, as the API says it: the token is gone."
+    ERROR_402 = "error_402", Stage.RESPONSE, "402, as the API says it: the tariff's limit is reached."
+    ERROR_403 = "error_403", Stage.RESPONSE, "403, as the API says it: the token has lost its right."
+    ERROR_404 = "error_404", Stage.RESPONSE, "HTTP 404 with a page."
+    ERROR_405 = "error_405", Stage.RESPONSE, "HTTP 405 with a page."
+    ERROR_408 = "error_408", Stage.RESPONSE, "HTTP 408 with a page: the server gave up waiting."
+    ERROR_409 = "error_409", Stage.RESPONSE, "HTTP 409 with a page."
+    ERROR_413 = "error_413", Stage.RESPONSE, "HTTP 413 with a page: too much was asked for."
+    ERROR_422 = "error_422", Stage.RESPONSE, "HTTP 422 with a page."
+    ERROR_425 = "error_425", Stage.RESPONSE, "HTTP 425 with a page: too early."
+    ERROR_500 = "error_500", Stage.RESPONSE, "500, as the API says it."
+    ERROR_502 = "error_502", Stage.RESPONSE, "HTTP 502 with a page."
+    ERROR_503 = "error_503", Stage.RESPONSE, "HTTP 503 with a page."
+    ERROR_503_WITH_RETRY_AFTER = (
+        "error_503_with_retry_after",
+        Stage.RESPONSE,
+        "The same, with `Retry-After` in seconds.",
+    )
+    ERROR_504 = "error_504", Stage.RESPONSE, "HTTP 504 with a page: the gateway waited too long."
+    GATEWAY_ERROR = "gateway_error", Stage.RESPONSE, "HTTP 520 to 524 with a page, as a content network says it."
+    REDIRECT_301 = "redirect_301", Stage.RESPONSE, "HTTP 301 to another host: `location`."
+    REDIRECT_302 = "redirect_302", Stage.RESPONSE, "HTTP 302 to another host."
+    REDIRECT_303 = "redirect_303", Stage.RESPONSE, "HTTP 303 to another host."
+    REDIRECT_307 = "redirect_307", Stage.RESPONSE, "HTTP 307 to another host, which asks for the body again."
+    REDIRECT_308 = "redirect_308", Stage.RESPONSE, "HTTP 308 to another host, which asks for the body again."
+    HTML_PAGE = "html_page", Stage.RESPONSE, "HTTP 200 with a page: maintenance, or a proxy's login."
+    ODD_STATUS = "odd_status", Stage.RESPONSE, "An empty 200, 204, 206 with half of the body, 304, or 999."
+    API_ERROR = "api_error", Stage.RESPONSE, "HTTP 200 with the `error` of the plan's `api_error`."
+    ANY_API_ERROR = "any_api_error", Stage.RESPONSE, "HTTP 200 with an `error` of any kind, known or not."
+    ECHOED_TOKEN = "echoed_token", Stage.RESPONSE, "An error whose `error_text` is the token, ANSI escapes, and 1 MB."
+    ERROR_WITH_ROWS = "error_with_rows", Stage.RESPONSE, "`error` is not 0, and the rows are there all the same."
+    ERROR_MISSING = "error_missing", Stage.RESPONSE, "The rows, without `error`."
+    ERROR_NULL = "error_null", Stage.RESPONSE, "The rows, with an `error` of null."
+    ERROR_AS_TEXT = "error_as_text", Stage.RESPONSE, 'The rows, with an `error` of "0".'
+    ERROR_AS_FLOAT = "error_as_float", Stage.RESPONSE, "The rows, with an `error` of 0.0."
+    ERROR_FALSE = "error_false", Stage.RESPONSE, "The rows, with an `error` of false."
+    DATA_MISSING = "data_missing", Stage.RESPONSE, "`error` is 0, and there is no `data`."
+    DATA_NULL = "data_null", Stage.RESPONSE, "`error` is 0, and `data` is null."
+    DATA_OBJECT = "data_object", Stage.RESPONSE, "`error` is 0, and `data` is an object."
+    DUPLICATE_KEYS = "duplicate_keys", Stage.RESPONSE, "The rows, with an `error` of 1 first and of 0 last."
+    TOP_LEVEL_LIST = "top_level_list", Stage.RESPONSE, "The bare rows, without an envelope."
+    TOP_LEVEL_NULL = "top_level_null", Stage.RESPONSE, "null."
+    DEEP_JSON = "deep_json", Stage.RESPONSE, "Brackets 100,000 deep: in a row, in the envelope, or in its place."
 
     BOM = "bom", Stage.TEXT, "A byte order mark comes before the body."
     BAD_UTF8 = "bad_utf8", Stage.TEXT, "Somewhere in a text stand bytes that are no UTF-8."
@@ -149,8 +184,8 @@ class Fault(StrEnum):
         Stage.DELIVERY,
         "A kept-alive connection is closed on its next request; on a new connection nothing happens.",
     )
-    CLOSE_BEFORE_ANSWER = "close_before_answer", Stage.DELIVERY, "The connection is closed before the answer."
-    RESET_BEFORE_ANSWER = "reset_before_answer", Stage.DELIVERY, "The connection is reset before the answer."
+    CLOSE_BEFORE_RESPONSE = "close_before_response", Stage.DELIVERY, "The connection is closed before the answer."
+    RESET_BEFORE_RESPONSE = "reset_before_response", Stage.DELIVERY, "The connection is reset before the answer."
     RESET_IN_BODY = "reset_in_body", Stage.DELIVERY, "The connection is reset in the middle of the body."
     TRUNCATED_BODY = "truncated_body", Stage.DELIVERY, "The connection is closed in the middle of the body."
     CLOSE_DELIMITED_CUT = "close_delimited_cut", Stage.DELIVERY, "As above, and no Content-Length gives it away."
@@ -160,7 +195,11 @@ class Fault(StrEnum):
     DUPLICATE_CONTENT_LENGTH = "duplicate_content_length", Stage.DELIVERY, "Two Content-Lengths, only one of them true."
     LENGTH_AND_CHUNKED = "length_and_chunked", Stage.DELIVERY, "A chunked body, with a Content-Length as well."
     BAD_CHUNK_SIZE = "bad_chunk_size", Stage.DELIVERY, "A chunk whose size is no number, or beyond all numbers."
-    UNASKED_ANSWER = "unasked_answer", Stage.DELIVERY, "Behind the answer comes another, empty one nobody asked for."
+    UNSOLICITED_RESPONSE = (
+        "unsolicited_response",
+        Stage.DELIVERY,
+        "Behind the answer comes another, empty one nobody asked for.",
+    )
     STALL = "stall", Stage.DELIVERY, "`stall` seconds of silence, and then a reset."
     STALL_IN_BODY = "stall_in_body", Stage.DELIVERY, "The same, in the middle of the body."
     HUGE_BODY = "huge_body", Stage.DELIVERY, "The body is `bomb` bytes long, and nothing announces it."
@@ -168,6 +207,23 @@ class Fault(StrEnum):
     ENDLESS_CONTINUE = "endless_continue", Stage.DELIVERY, "100 Continue every `drip` seconds, until the client leaves."
     SSH_BANNER = "ssh_banner", Stage.DELIVERY, "Another service answers: SSH, SMTP, or a database."
     TLS_BYTES = "tls_bytes", Stage.DELIVERY, "The answer is TLS, on a connection that is not."
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """Return the member with an old value, and warn."""
+        old = value.upper() if isinstance(value, str) else ""
+        if _SUCCESSORS.get(old) not in cls.__members__:
+            return None
+        # Between here and the caller's line are two functions of the library.
+        return cls._find_renamed(old, stacklevel=5)  # type: ignore[no-any-return]
+
+    @property
+    def seed_name(self) -> str:
+        """Return the text by which a seed draws this fault.
+
+        It stays the one of 0.5, so that a plan injects the same faults as ever although members got other names.
+        """
+        return _SEED_NAMES.get(self, self.value)
 
     @classmethod
     def transient(cls) -> tuple[Fault, ...]:
@@ -185,8 +241,8 @@ _TRANSIENT = frozenset(
         Fault.ERROR_500,
         Fault.ERROR_502,
         Fault.ERROR_503,
-        Fault.CLOSE_BEFORE_ANSWER,
-        Fault.RESET_BEFORE_ANSWER,
+        Fault.CLOSE_BEFORE_RESPONSE,
+        Fault.RESET_BEFORE_RESPONSE,
         Fault.RESET_IN_BODY,
         Fault.TRUNCATED_BODY,
         Fault.CLOSE_DELIMITED_CUT,
@@ -198,6 +254,8 @@ _TRANSIENT = frozenset(
         Fault.SLOW_FIRST_BYTE,
     }
 )
+
+_SEED_NAMES = {Fault[new]: old.lower() for old, new in _SUCCESSORS.items() if new in Fault.__members__}
 
 
 def together(drawn: Fault | Iterable[Fault] | None) -> tuple[Fault, ...]:

@@ -458,8 +458,8 @@ CHECKS = {
     Fault.EMPTY_GZIP_MEMBERS: lambda seen: len(seen.body) > 200_000 and unpacked(seen),
     Fault.SLOW_FIRST_BYTE: truth,
     Fault.STALE_CONNECTION: nothing("closed"),
-    Fault.CLOSE_BEFORE_ANSWER: nothing("closed"),
-    Fault.RESET_BEFORE_ANSWER: nothing("reset"),
+    Fault.CLOSE_BEFORE_RESPONSE: nothing("closed"),
+    Fault.RESET_BEFORE_RESPONSE: nothing("reset"),
     Fault.RESET_IN_BODY: lambda seen: cut(seen) and seen.end == "reset",
     Fault.TRUNCATED_BODY: lambda seen: cut(seen) and seen.end == "closed",
     Fault.CLOSE_DELIMITED_CUT: lambda seen: (
@@ -477,7 +477,7 @@ CHECKS = {
     Fault.DUPLICATE_CONTENT_LENGTH: two_lengths,
     Fault.LENGTH_AND_CHUNKED: chunked_twice,
     Fault.BAD_CHUNK_SIZE: with_a_bad_chunk,
-    Fault.UNASKED_ANSWER: lambda seen: (
+    Fault.UNSOLICITED_RESPONSE: lambda seen: (
         seen.body.startswith(bare(seen.server) + b"HTTP/1.1 200 OK\r\n") and b'{"data":[],"error":0' in seen.body
     ),
     Fault.STALL: nothing("reset"),
@@ -679,8 +679,8 @@ class TestTogether:
     @pytest.mark.parametrize("rows", of(Stage.ROWS))
     async def test_one_fault_of_every_stage(self, server, rows):
         """All that comes before the delivery can be spoiled at once, and nothing breaks in the server."""
-        others = (Stage.ANSWER, Stage.TEXT, Stage.HEADERS, Stage.ENCODING, Stage.DELAY)
-        for place in range(len(of(Stage.ANSWER))):
+        others = (Stage.RESPONSE, Stage.TEXT, Stage.HEADERS, Stage.ENCODING, Stage.DELAY)
+        for place in range(len(of(Stage.RESPONSE))):
             faults = (rows, *(of(stage)[place % len(of(stage))] for stage in others))
             seen = await meet(server, *faults, slow=0.0, bomb=2**20)
             assert seen.status is not None

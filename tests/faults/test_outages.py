@@ -148,7 +148,7 @@ def test_an_outage_that_outlasts_the_patience_loses_nothing_that_was_answered(ki
 
 # 2. Partial faults
 
-SEVERAL = (Fault.ERROR_500, Fault.RESET_BEFORE_ANSWER, Fault.TRUNCATED_BODY)
+SEVERAL = (Fault.ERROR_500, Fault.RESET_BEFORE_RESPONSE, Fault.TRUNCATED_BODY)
 
 
 def partial_faults(rate, profiles, seed, **options):
@@ -624,7 +624,7 @@ def test_no_more_requests_arrive_in_any_second_while_many_are_repeated():
     assert check_rate(FaultPlan(rates={Fault.ERROR_500: 0.3}))[0] == 10
 
 
-@pytest.mark.parametrize("fault", [Fault.STALE_CONNECTION, Fault.RESET_BEFORE_ANSWER])
+@pytest.mark.parametrize("fault", [Fault.STALE_CONNECTION, Fault.RESET_BEFORE_RESPONSE])
 def test_no_more_requests_arrive_in_any_second_where_kept_connections_die(fault):
     """A free retry takes its turn as well."""
     assert check_rate(FaultPlan(rates={fault: 0.3}))[0] <= 10

@@ -259,7 +259,7 @@ async def test_batches_hold_all_events_of_many_profiles(server, shape, window, s
 @BOTH_SHAPES
 async def test_faults_on_the_way_change_nothing(server, shape):
     """Nothing is lost or doubled."""
-    faults = (Fault.ERROR_500, Fault.RESET_BEFORE_ANSWER, Fault.TRUNCATED_BODY)
+    faults = (Fault.ERROR_500, Fault.RESET_BEFORE_RESPONSE, Fault.TRUNCATED_BODY)
     server.behaviour = Behaviour(rows=shape)
     server.faults = FaultPlan(seed=1, rates=dict.fromkeys(faults, 0.1))
     async with server.client(retry=RetryPolicy(base=0.01, cap=0.05)) as client:

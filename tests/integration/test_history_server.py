@@ -419,7 +419,7 @@ class TestLog:
 
     async def test_refusals_and_faults_are_logged_with_their_outcome(self, server):
         """A refusal has its status, an unknown profile no number, and a cut connection no status."""
-        server.faults = FaultPlan.always(Fault.RESET_BEFORE_ANSWER, profiles=[2])
+        server.faults = FaultPlan.always(Fault.RESET_BEFORE_RESPONSE, profiles=[2])
         await ask(server, token=None)
         await ask(server, email="nobody@example.com")
         with pytest.raises(aiohttp.ClientError):
@@ -428,7 +428,7 @@ class TestLog:
         assert outcome == [
             (None, "none", None, 401),
             (None, "body", None, 200),
-            (2, "body", Fault.RESET_BEFORE_ANSWER, None),
+            (2, "body", Fault.RESET_BEFORE_RESPONSE, None),
         ]
 
     async def test_the_mode_that_a_request_leaves_out_is_logged_as_the_one_it_means(self, server):
@@ -475,7 +475,7 @@ class TestFaults:
         assert server.injected == {fault: 1}
         assert server.log[-1].status == status
 
-    @pytest.mark.parametrize("fault", [Fault.RESET_BEFORE_ANSWER, Fault.STALL])
+    @pytest.mark.parametrize("fault", [Fault.RESET_BEFORE_RESPONSE, Fault.STALL])
     async def test_a_fault_before_the_answer_resets_the_connection(self, server, fault):
         """Not one byte comes back; a stall falls silent first, for as long as the plan says."""
         server.faults = FaultPlan(script=[fault], stall=0.05)

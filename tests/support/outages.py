@@ -19,7 +19,7 @@ LATENCY = 0.1
 
 OUTAGES: dict[str, FaultPlan | None] = {
     "503": FaultPlan.always(Fault.ERROR_503),
-    "reset": FaultPlan.always(Fault.RESET_BEFORE_ANSWER),
+    "reset": FaultPlan.always(Fault.RESET_BEFORE_RESPONSE),
     "stall": FaultPlan.always(Fault.STALL),
     "page": FaultPlan.always(Fault.HTML_PAGE),
     "refused": None,

@@ -80,7 +80,7 @@ async def test_a_block_holds_the_rows_of_one_window_in_order(server, layout, sha
 
 async def test_blocks_of_many_profiles_are_whole_under_faults(server, layout):
     """Written one after another they are a file of lines."""
-    faults = (Fault.ERROR_500, Fault.RESET_BEFORE_ANSWER, Fault.TRUNCATED_BODY)
+    faults = (Fault.ERROR_500, Fault.RESET_BEFORE_RESPONSE, Fault.TRUNCATED_BODY)
     server.faults = FaultPlan(seed=1, rates=dict.fromkeys(faults, 0.1))
     async with server.client(retry=RetryPolicy(base=0.01, cap=0.05)) as client:
         found = rows_in([b"".join(await client.histories(server.profiles(), FIRST, LAST).ndjson().collect())])

@@ -37,7 +37,7 @@ async def test_the_rows_are_those_of_the_events_in_the_same_order(server, shape,
 
 async def test_many_profiles_come_as_pairs_whole_under_faults(server):
     """A row is never handed out twice, whatever happens on the way to it."""
-    faults = (Fault.ERROR_500, Fault.RESET_BEFORE_ANSWER, Fault.TRUNCATED_BODY)
+    faults = (Fault.ERROR_500, Fault.RESET_BEFORE_RESPONSE, Fault.TRUNCATED_BODY)
     server.faults = FaultPlan(seed=1, rates=dict.fromkeys(faults, 0.1))
     received = {}
     async with (
