@@ -1,4 +1,4 @@
-"""What the API answers to a request, over synthetic histories. No I/O."""
+"""The API as functions: from a request over synthetic histories to its response. No I/O."""
 
 from __future__ import annotations
 
@@ -22,19 +22,26 @@ def _now() -> dt.datetime:
 
 @attrs.frozen(kw_only=True)
 class Behaviour:
-    """What nobody knows of the real server, as settings.
+    """Settings for all that nobody knows of the real server.
+
+    Example:
+        >>> from profile_history.testing import Behaviour, HistoryServer
+        >>> behaviour = Behaviour(rows="newer", date_to="exclusive", gzip=True)
+        >>> server = HistoryServer(profiles=10, behaviour=behaviour)
+        >>> server.behaviour.row_cap is None
+        True
 
     Attributes:
-        date_to: Whether the last day is part of the answer.
+        date_to: Whether the last day is part of the response.
         offset: Hours by which the clock that reads the bounds is ahead of the labels on the rows.
         order: The order of the rows.
         rows: "seed" for the eight documented keys, "newer" for the larger rows of newer installs.
-        row_cap: The server cuts an answer after this many rows; None for no cap.
-        gzip: Whether answers are compressed when the client accepts it.
-        latency: Seconds before each answer.
-        capacity: More requests at once than this are answered 429; None for no limit.
+        row_cap: The server cuts a response after this many rows; None for no cap.
+        gzip: Whether responses are compressed when the client accepts it.
+        latency: Seconds before each response.
+        capacity: With more requests than this in flight, the response is 429; None for no limit.
         errors: "status" gives an error its HTTP status as well, "200" reports it with HTTP 200.
-        unknown_profile: Whether a profile nobody knows is "empty" or an "error".
+        unknown_profile: Whether the response to a profile that nobody knows is "empty" or an "error".
         clock: Says what time it is for the server, as an aware datetime: what its `Date` header names.
         date_header: Whether responses have a `Date` header.
         unfolding: How rows become known as `clock` goes on, some late, and how some are deleted again; None if all
@@ -57,16 +64,16 @@ class Behaviour:
 
 
 @attrs.define
-class Answer:
-    """An answer before it is sent, or spoiled.
+class ApiResponse:
+    """A response before a fault spoils it, and before it is sent.
 
     Attributes:
         status: The HTTP status.
         body: Its bytes.
         rows: How many rows are in it.
-        content_type: The Content-Type, None for none.
-        headers: The other headers, save those of the framing.
-        history: The rows it is made of; None where it is an error.
+        content_type: The Content-Type, `None` if there is none.
+        headers: The other headers, except those that say how long the body is.
+        history: The rows it is made of; `None` if it is an error.
     """
 
     status: int
@@ -77,8 +84,8 @@ class Answer:
     history: list[Row] | None = None
 
 
-def answer(histories: Histories, behaviour: Behaviour, body: dict[str, Any]) -> tuple[int | None, Answer]:
-    """The answer to a request that was let in.
+def respond(histories: Histories, behaviour: Behaviour, body: dict[str, Any]) -> tuple[int | None, ApiResponse]:
+    """Respond to a request that was let in.
 
     Args:
         histories: What there is to know.
@@ -86,47 +93,71 @@ def answer(histories: Histories, behaviour: Behaviour, body: dict[str, Any]) -> 
         body: The request's fields.
 
     Returns:
-        The number of the profile, None where there is none, and the answer.
+        The number of the profile, `None` if there is no such profile, and the response.
     """
     try:
         number = histories.find(body)
         window = asked_window(body.get("date_from"), body.get("date_to"))
     except (ConfigurationError, ValueError) as error:
-        return None, error_answer(behaviour, 400, f"Incorrect request: {error}")
+        return None, make_error(behaviour, 400, f"Incorrect request: {error}")
     if number is None and behaviour.unknown_profile == "error":
-        return None, error_answer(behaviour, 404, "Profile not found")
-    rows = [] if number is None else rows_of(histories, behaviour, number, window)
-    return number, Answer(200, success([row.json for row in rows]), len(rows), history=rows)
+        return None, make_error(behaviour, 404, "Profile not found")
+    rows = [] if number is None else select_rows(histories, behaviour, number, window)
+    return number, ApiResponse(200, encode_rows([row.json for row in rows]), len(rows), history=rows)
 
 
-def error_answer(behaviour: Behaviour, code: int, text: str) -> Answer:
-    """An error as the API says it, with its HTTP status or with 200."""
-    return Answer(200 if behaviour.errors == "200" else code, envelope(code, text))
+def make_error(behaviour: Behaviour, code: int, text: str) -> ApiResponse:
+    """Return an error as the API says it, with its HTTP status or with 200.
+
+    Args:
+        behaviour: How the server behaves.
+        code: The `error`, which is the HTTP status as well.
+        text: The `error_text`.
+    """
+    return ApiResponse(200 if behaviour.errors == "200" else code, encode_error(code, text))
 
 
-def envelope(code: int, text: str) -> bytes:
-    """The body of an error."""
+def encode_error(code: int, text: str) -> bytes:
+    """Return the body of an error.
+
+    Args:
+        code: The `error`.
+        text: The `error_text`.
+    """
     return json.dumps({"error": code, "error_text": text}).encode()
 
 
-def success(rows: list[bytes]) -> bytes:
-    """The body of a history."""
+def encode_rows(rows: list[bytes]) -> bytes:
+    """Return the body of a history, whose rows are JSON objects."""
     return b'{"data":[%b],"error":0,"error_text":"Successful operation"}' % b",".join(rows)
 
 
-def known_rows(histories: Histories, behaviour: Behaviour, number: int) -> Sequence[Row]:
-    """Return the rows of a profile that the server knows now, oldest first."""
+def list_known_rows(histories: Histories, behaviour: Behaviour, number: int) -> Sequence[Row]:
+    """Return the rows of a profile that the server knows now, oldest first.
+
+    Args:
+        histories: What there is to know.
+        behaviour: How the server behaves.
+        number: The profile's number.
+    """
     if behaviour.unfolding is None:
         return histories.rows(number, behaviour.rows)
     return behaviour.unfolding.known(histories, number, behaviour.rows, behaviour.clock())
 
 
-def rows_of(histories: Histories, behaviour: Behaviour, number: int, window: Window) -> list[Row]:
-    """The rows that a request for a profile's days is answered with."""
+def select_rows(histories: Histories, behaviour: Behaviour, number: int, window: Window) -> list[Row]:
+    """Return the rows of the response to a request for some days of a profile.
+
+    Args:
+        histories: What there is to know.
+        behaviour: How the server behaves.
+        number: The profile's number.
+        window: The days, as the request has them.
+    """
     ahead = dt.timedelta(hours=behaviour.offset)
     rows = [
         row
-        for row in known_rows(histories, behaviour, number)
+        for row in list_known_rows(histories, behaviour, number)
         if window.holds(day := (row.label + ahead).date())
         and not (behaviour.date_to == "exclusive" and day == window.date_to)
     ]

@@ -1,4 +1,4 @@
-"""One attempt at one window, and the faults that meet it. No I/O."""
+"""One attempt at one window, with the faults that it meets. No I/O."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from profile_history.windows import Window
 
 
 @attrs.frozen(kw_only=True)
-class Meeting:
-    """What a fault has to know of the attempt that it meets.
+class Attempt:
+    """One attempt, as far as its faults have to know it.
 
     Attributes:
         faults: The faults, in the order of their stages.
         plan: Where they come from, and their settings.
-        number: The profile's number, None for an unknown one.
+        profile: The profile's number, `None` if nobody knows it.
         asked: The days that were asked for.
         window: The same as the request has them.
-        attempt: How often that profile and window were asked for before.
+        index: How many attempts at that profile and window came before.
         histories: What there is to know.
         behaviour: How the server behaves.
         token: The token that is let in.
@@ -30,23 +30,23 @@ class Meeting:
 
     faults: tuple[Fault, ...] = ()
     plan: FaultPlan
-    number: int | None = None
+    profile: int | None = None
     asked: Window
     window: str = ""
-    attempt: int = 0
+    index: int = 0
     histories: Histories
     behaviour: Behaviour
     token: str = attrs.field(repr=False)
     accepts: str = ""
 
     def fault(self, stage: Stage) -> Fault | None:
-        """The fault that spoils a stage, if one does."""
+        """Return the fault that spoils a stage, `None` if none does."""
         return next((fault for fault in self.faults if fault.stage is stage), None)
 
     def settings(self, fault: Fault) -> FaultPlan:
-        """The plan whose settings the fault obeys."""
-        return self.plan.source(fault, self.number, self.window, self.attempt)
+        """Return the plan whose settings the fault obeys."""
+        return self.plan.source(fault, self.profile, self.window, self.index)
 
     def chance(self, fault: Fault) -> Chance:
-        """What the fault leaves to chance at this attempt."""
-        return self.settings(fault).chance(fault, self.number, self.window, self.attempt)
+        """Return what the fault leaves to chance at this attempt."""
+        return self.settings(fault).chance(fault, self.profile, self.window, self.index)

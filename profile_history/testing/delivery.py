@@ -1,4 +1,4 @@
-"""How an answer is put on its connection, properly or not."""
+"""A response on its connection: written properly, or as a fault says."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from email.utils import format_datetime
 
 from aiohttp import web
 
-from profile_history.testing.api import Answer, success
-from profile_history.testing.attempt import Meeting
+from profile_history.testing.api import ApiResponse, encode_rows
+from profile_history.testing.attempt import Attempt
 from profile_history.testing.faults import Fault, Stage
 
 CUTS = frozenset(
@@ -49,40 +49,41 @@ _BANNERS = (
 _TLS = (b"\x15\x03\x03\x00\x02\x02\x28", b"\x16\x03\x03\x00\x2e\x02\x00\x00\x2a\x03\x03" + bytes(range(40)))
 
 
-async def deliver(request: web.BaseRequest, answer: Answer, meeting: Meeting) -> web.StreamResponse:
-    """Puts the answer on the connection of its request, as the attempt's faults say.
+async def deliver(request: web.BaseRequest, response: ApiResponse, attempt: Attempt) -> web.StreamResponse:
+    """Put a response on the connection of its request, as the attempt's faults say.
 
     Args:
         request: The request.
-        answer: The answer, spoiled already.
-        meeting: The attempt and its faults.
+        response: The response, spoiled already.
+        attempt: The attempt and its faults.
 
     Returns:
-        What tells aiohttp's server whether the connection is kept.
+        An object that tells aiohttp's server whether the connection is kept.
     """
-    if meeting.fault(Stage.DELAY):
-        await asyncio.sleep(meeting.settings(Fault.SLOW_FIRST_BYTE).slow)
-    fault = meeting.fault(Stage.DELIVERY)
-    wire = _Wire(request, answer, meeting, fault)
+    if attempt.fault(Stage.DELAY):
+        await asyncio.sleep(attempt.settings(Fault.SLOW_FIRST_BYTE).slow)
+    fault = attempt.fault(Stage.DELIVERY)
+    writer = _ResponseWriter(request, response, attempt, fault)
     keep = False
     # A client that has gone is no error of the server.
     with contextlib.suppress(ConnectionError):
-        keep = await (_DELIVERIES[fault] if fault else _whole)(wire)
+        keep = await (_DELIVERIES[fault] if fault else _send_whole)(writer)
     return _Sent(keep=keep)
 
 
-def reset(transport: asyncio.Transport | None) -> None:
-    """Cuts a connection at once; its other end sees a reset."""
+def reset_connection(transport: asyncio.Transport | None) -> None:
+    """Cut a connection at once, so that its other end sees a reset; safe to call twice."""
     if transport is None:
         return
     if not transport.is_closing():
+        # With a linger time of 0 the system sends RST instead of FIN, and drops what is unsent.
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     transport.abort()
 
 
 class _Sent(web.StreamResponse):
-    """An answer that is on its way already; aiohttp's server only learns whether the connection is kept."""
+    """A response that is sent already; aiohttp's server only learns whether the connection is kept."""
 
     def __init__(self, *, keep: bool) -> None:
         super().__init__()
@@ -99,36 +100,41 @@ class _Sent(web.StreamResponse):
         pass
 
 
-class _Wire:
-    """The connection of one request, and the answer to it."""
+class _ResponseWriter:
+    """The connection of one request, and the response to it."""
 
-    def __init__(self, request: web.BaseRequest, answer: Answer, meeting: Meeting, fault: Fault | None) -> None:
+    def __init__(self, request: web.BaseRequest, response: ApiResponse, attempt: Attempt, fault: Fault | None) -> None:
         self._request = request
-        self._answer = answer
-        self._behaviour = meeting.behaviour
-        self._bodyless = answer.status in _WITHOUT_BODY
-        self.body = b"" if self._bodyless or request.method == "HEAD" else answer.body
+        self._response = response
+        self._behaviour = attempt.behaviour
+        self._has_no_body = response.status in _WITHOUT_BODY
+        self.body = b"" if self._has_no_body or request.method == "HEAD" else response.body
         self.keep = request.keep_alive
         if fault is not None:
-            self.chance = meeting.chance(fault)
-            self.plan = meeting.settings(fault)
+            self.chance = attempt.chance(fault)
+            self.plan = attempt.settings(fault)
 
     @property
     def size(self) -> str:
-        """The header that truly says how long the body is."""
-        return "" if self._bodyless else f"Content-Length: {len(self._answer.body)}"
+        """Return the header that truly says how long the body is."""
+        return "" if self._has_no_body else f"Content-Length: {len(self._response.body)}"
 
     def head(self, *framing: str, keep: bool | None = None) -> bytes:
-        """The status line and the headers, `framing` among them."""
-        answer = self._answer
+        """Return the status line and the headers.
+
+        Args:
+            framing: The headers that say how long the body is; empty ones are left out.
+            keep: Whether to announce that the connection is kept; `None` for what the request asked.
+        """
+        response = self._response
         now = self._behaviour.clock().astimezone(dt.UTC)
         date = {"Date": format_datetime(now, usegmt=True)} if self._behaviour.date_header else {}
-        fields = {**date, "Server": _SERVER, **answer.headers}
-        if answer.content_type is not None and not self._bodyless:
-            fields["Content-Type"] = answer.content_type
+        fields = {**date, "Server": _SERVER, **response.headers}
+        if response.content_type is not None and not self._has_no_body:
+            fields["Content-Type"] = response.content_type
         fields["Connection"] = "keep-alive" if (self.keep if keep is None else keep) else "close"
         lines = (
-            f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Odd')}",
+            f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Odd')}",
             *map(": ".join, fields.items()),
             *filter(None, framing),
             "",
@@ -137,11 +143,11 @@ class _Wire:
         return "\r\n".join(lines).encode()
 
     def part(self) -> bytes:
-        """The body up to somewhere before its end."""
+        """Return the body up to somewhere before its end."""
         return self.body[: self.chance.between(1, len(self.body) - 1)]
 
     async def send(self, data: bytes) -> None:
-        """Writes bytes to the connection.
+        """Write bytes to the connection.
 
         Raises:
             ConnectionError: The client has gone.
@@ -149,155 +155,155 @@ class _Wire:
         await self._request.writer.write(data)
 
     async def leave(self) -> bool:
-        """Resets the connection as soon as what was written has left."""
+        """Reset the connection as soon as what was written has left; return that it is not kept."""
         await self._request.writer.drain()
         await asyncio.sleep(0)
-        reset(self._request.transport)
+        reset_connection(self._request.transport)
         return False
 
 
-# Each puts the answer on the connection, and says whether it is kept afterwards; one that is not kept is closed.
+# Each of these puts the response on the connection, and returns whether it is kept; one that is not kept is closed.
 
 
-async def _whole(wire: _Wire) -> bool:
-    await wire.send(wire.head(wire.size) + wire.body)
-    return wire.keep
+async def _send_whole(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(writer.size) + writer.body)
+    return writer.keep
 
 
-async def _closed(_: _Wire) -> bool:
+async def _close(_: _ResponseWriter) -> bool:
     return False
 
 
-async def _reset(wire: _Wire) -> bool:
-    return await wire.leave()
+async def _reset(writer: _ResponseWriter) -> bool:
+    return await writer.leave()
 
 
-async def _reset_in_body(wire: _Wire) -> bool:
-    await wire.send(wire.head(wire.size) + wire.part())
-    return await wire.leave()
+async def _send_part_and_reset(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(writer.size) + writer.part())
+    return await writer.leave()
 
 
-async def _truncated(wire: _Wire) -> bool:
-    await wire.send(wire.head(wire.size) + wire.part())
+async def _send_part_and_close(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(writer.size) + writer.part())
     return False
 
 
-async def _close_delimited_cut(wire: _Wire) -> bool:
-    await wire.send(wire.head(keep=False) + wire.part())
+async def _send_part_without_length(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(keep=False) + writer.part())
     return False
 
 
-async def _without_end(wire: _Wire) -> bool:
-    await wire.send(wire.head("Transfer-Encoding: chunked") + _chunked(wire.body))
+async def _send_without_end(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head("Transfer-Encoding: chunked") + _chunk_body(writer.body))
     return False
 
 
-async def _too_long(wire: _Wire) -> bool:
-    announced = len(wire.body) + wire.chance.between(1, 1000)
-    await wire.send(wire.head(f"Content-Length: {announced}") + wire.body)
+async def _announce_too_much(writer: _ResponseWriter) -> bool:
+    announced = len(writer.body) + writer.chance.between(1, 1000)
+    await writer.send(writer.head(f"Content-Length: {announced}") + writer.body)
     return False
 
 
-async def _too_short(wire: _Wire) -> bool:
-    await wire.send(wire.head(f"Content-Length: {len(wire.part())}") + wire.body)
-    return wire.keep
+async def _announce_too_little(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(f"Content-Length: {len(writer.part())}") + writer.body)
+    return writer.keep
 
 
-async def _two_lengths(wire: _Wire) -> bool:
-    lengths = [wire.size, f"Content-Length: {len(wire.body) + wire.chance.one_of((-1, 1))}"]
-    wire.chance.random.shuffle(lengths)
-    await wire.send(wire.head(*lengths) + wire.body)
-    return wire.keep
+async def _announce_two_lengths(writer: _ResponseWriter) -> bool:
+    lengths = [writer.size, f"Content-Length: {len(writer.body) + writer.chance.one_of((-1, 1))}"]
+    writer.chance.random.shuffle(lengths)
+    await writer.send(writer.head(*lengths) + writer.body)
+    return writer.keep
 
 
-async def _length_and_chunked(wire: _Wire) -> bool:
-    await wire.send(wire.head(wire.size, "Transfer-Encoding: chunked") + _chunked(wire.body) + b"0\r\n\r\n")
-    return wire.keep
+async def _announce_length_and_chunks(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(writer.size, "Transfer-Encoding: chunked") + _chunk_body(writer.body) + b"0\r\n\r\n")
+    return writer.keep
 
 
-async def _bad_chunk_size(wire: _Wire) -> bool:
-    bad = wire.chance.one_of(_BAD_SIZES) + b"\r\n"
-    await wire.send(
-        wire.head("Transfer-Encoding: chunked") + _chunked(wire.part()) + bad + wire.body + b"\r\n0\r\n\r\n"
+async def _send_bad_chunk_size(writer: _ResponseWriter) -> bool:
+    bad = writer.chance.one_of(_BAD_SIZES) + b"\r\n"
+    await writer.send(
+        writer.head("Transfer-Encoding: chunked") + _chunk_body(writer.part()) + bad + writer.body + b"\r\n0\r\n\r\n"
     )
-    return wire.keep
+    return writer.keep
 
 
-async def _with_another(wire: _Wire) -> bool:
-    another = success([])
+async def _send_another_behind(writer: _ResponseWriter) -> bool:
+    another = encode_rows([])
     framing = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(another)}\r\n\r\n"
-    await wire.send(wire.head(wire.size) + wire.body + framing.encode() + another)
-    return wire.keep
+    await writer.send(writer.head(writer.size) + writer.body + framing.encode() + another)
+    return writer.keep
 
 
-async def _stall(wire: _Wire) -> bool:
-    await asyncio.sleep(wire.plan.stall)
-    return await wire.leave()
+async def _stall(writer: _ResponseWriter) -> bool:
+    await asyncio.sleep(writer.plan.stall)
+    return await writer.leave()
 
 
-async def _stall_in_body(wire: _Wire) -> bool:
-    await wire.send(wire.head(wire.size) + wire.part())
-    return await _stall(wire)
+async def _send_part_and_stall(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(writer.size) + writer.part())
+    return await _stall(writer)
 
 
-async def _huge(wire: _Wire) -> bool:
-    # JSON may be blank in front; a client that takes it all finds a good answer at the end.
-    await wire.send(wire.head("Transfer-Encoding: chunked"))
-    blank = _chunked(b" " * _BLOCK)
-    for _ in range(-(-wire.plan.bomb // _BLOCK)):
-        await wire.send(blank)
-    await wire.send(_chunked(wire.body) + b"0\r\n\r\n")
-    return wire.keep
+async def _send_huge(writer: _ResponseWriter) -> bool:
+    # JSON may begin with blanks; a client that takes them all finds a good response at the end.
+    await writer.send(writer.head("Transfer-Encoding: chunked"))
+    blank = _chunk_body(b" " * _BLOCK)
+    for _ in range(-(-writer.plan.bomb // _BLOCK)):
+        await writer.send(blank)
+    await writer.send(_chunk_body(writer.body) + b"0\r\n\r\n")
+    return writer.keep
 
 
-async def _drip(wire: _Wire) -> bool:
-    await wire.send(wire.head(wire.size))
-    for place in range(len(wire.body)):
-        await wire.send(wire.body[place : place + 1])
-        await asyncio.sleep(wire.plan.drip)
-    return wire.keep
+async def _drip(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.head(writer.size))
+    for place in range(len(writer.body)):
+        await writer.send(writer.body[place : place + 1])
+        await asyncio.sleep(writer.plan.drip)
+    return writer.keep
 
 
-async def _continue(wire: _Wire) -> bool:
+async def _send_continue_forever(writer: _ResponseWriter) -> bool:
     while True:
-        await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        await asyncio.sleep(wire.plan.drip)
+        await writer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await asyncio.sleep(writer.plan.drip)
 
 
-async def _another_service(wire: _Wire) -> bool:
-    await wire.send(wire.chance.one_of(_BANNERS))
+async def _send_banner(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.chance.one_of(_BANNERS))
     return False
 
 
-async def _tls(wire: _Wire) -> bool:
-    await wire.send(wire.chance.one_of(_TLS))
+async def _send_tls(writer: _ResponseWriter) -> bool:
+    await writer.send(writer.chance.one_of(_TLS))
     return False
 
 
-def _chunked(body: bytes) -> bytes:
+def _chunk_body(body: bytes) -> bytes:
     chunks = (body[place : place + _CHUNK] for place in range(0, len(body), _CHUNK))
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
 
 
-_DELIVERIES: dict[Fault, Callable[[_Wire], Awaitable[bool]]] = {
-    Fault.STALE_CONNECTION: _closed,
-    Fault.CLOSE_BEFORE_RESPONSE: _closed,
+_DELIVERIES: dict[Fault, Callable[[_ResponseWriter], Awaitable[bool]]] = {
+    Fault.STALE_CONNECTION: _close,
+    Fault.CLOSE_BEFORE_RESPONSE: _close,
     Fault.RESET_BEFORE_RESPONSE: _reset,
-    Fault.RESET_IN_BODY: _reset_in_body,
-    Fault.TRUNCATED_BODY: _truncated,
-    Fault.CLOSE_DELIMITED_CUT: _close_delimited_cut,
-    Fault.CHUNKED_WITHOUT_END: _without_end,
-    Fault.CONTENT_LENGTH_TOO_LONG: _too_long,
-    Fault.CONTENT_LENGTH_TOO_SHORT: _too_short,
-    Fault.DUPLICATE_CONTENT_LENGTH: _two_lengths,
-    Fault.LENGTH_AND_CHUNKED: _length_and_chunked,
-    Fault.BAD_CHUNK_SIZE: _bad_chunk_size,
-    Fault.UNSOLICITED_RESPONSE: _with_another,
+    Fault.RESET_IN_BODY: _send_part_and_reset,
+    Fault.TRUNCATED_BODY: _send_part_and_close,
+    Fault.CLOSE_DELIMITED_CUT: _send_part_without_length,
+    Fault.CHUNKED_WITHOUT_END: _send_without_end,
+    Fault.CONTENT_LENGTH_TOO_LONG: _announce_too_much,
+    Fault.CONTENT_LENGTH_TOO_SHORT: _announce_too_little,
+    Fault.DUPLICATE_CONTENT_LENGTH: _announce_two_lengths,
+    Fault.LENGTH_AND_CHUNKED: _announce_length_and_chunks,
+    Fault.BAD_CHUNK_SIZE: _send_bad_chunk_size,
+    Fault.UNSOLICITED_RESPONSE: _send_another_behind,
     Fault.STALL: _stall,
-    Fault.STALL_IN_BODY: _stall_in_body,
-    Fault.HUGE_BODY: _huge,
+    Fault.STALL_IN_BODY: _send_part_and_stall,
+    Fault.HUGE_BODY: _send_huge,
     Fault.SLOW_LORIS: _drip,
-    Fault.ENDLESS_CONTINUE: _continue,
-    Fault.SSH_BANNER: _another_service,
-    Fault.TLS_BYTES: _tls,
+    Fault.ENDLESS_CONTINUE: _send_continue_forever,
+    Fault.SSH_BANNER: _send_banner,
+    Fault.TLS_BYTES: _send_tls,
 }

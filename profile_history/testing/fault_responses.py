@@ -1,4 +1,4 @@
-"""What the faults of an attempt make of its answer, up to the bytes of the body. No I/O."""
+"""The response that the faults of an attempt make of a good one, up to the bytes of the body. No I/O."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 from email.utils import format_datetime
 
-from profile_history.testing.api import Answer, envelope, error_answer, success
-from profile_history.testing.attempt import Meeting
+from profile_history.testing.api import ApiResponse, encode_error, encode_rows, make_error
+from profile_history.testing.attempt import Attempt
 from profile_history.testing.encodings import encode
 from profile_history.testing.faults import Fault, Stage
 from profile_history.testing.malformed_rows import spoil_rows
 
-_SAID_BY_THE_API = {
+_API_ERRORS = {
     Fault.ERROR_400: "Incorrect request",
     Fault.ERROR_401: "Token required",
     Fault.ERROR_402: "Tariff limit",
@@ -84,164 +84,164 @@ _TYPES = (
 )
 
 
-def spoil(meeting: Meeting, answer: Answer) -> Answer:
-    """What is sent instead of a good answer.
+def spoil(attempt: Attempt, response: ApiResponse) -> ApiResponse:
+    """Return what is sent instead of a good response.
 
     Args:
-        meeting: The attempt and its faults.
-        answer: The good answer.
+        attempt: The attempt and its faults.
+        response: The good response, which is changed.
     """
-    if meeting.fault(Stage.ROWS) or meeting.fault(Stage.RESPONSE):
-        answer = _said(meeting, answer)
-    if fault := meeting.fault(Stage.TEXT):
-        answer.body = _TEXTS[fault](meeting, answer.body)
-    if fault := meeting.fault(Stage.HEADERS):
-        _HEADERS[fault](meeting, answer)
-    encode(meeting, meeting.fault(Stage.ENCODING), answer)
-    return answer
+    if attempt.fault(Stage.ROWS) or attempt.fault(Stage.RESPONSE):
+        response = _respond(attempt, response)
+    if fault := attempt.fault(Stage.TEXT):
+        response.body = _TEXTS[fault](attempt, response.body)
+    if fault := attempt.fault(Stage.HEADERS):
+        _HEADERS[fault](attempt, response)
+    encode(attempt, attempt.fault(Stage.ENCODING), response)
+    return response
 
 
-def _said(meeting: Meeting, answer: Answer) -> Answer:
-    rows = [] if answer.history is None else spoil_rows(meeting, meeting.fault(Stage.ROWS), answer.history)
-    if fault := meeting.fault(Stage.RESPONSE):
-        return _answer(meeting, fault, rows)
-    return answer if answer.history is None else Answer(200, success(rows), len(rows))
+def _respond(attempt: Attempt, response: ApiResponse) -> ApiResponse:
+    rows = [] if response.history is None else spoil_rows(attempt, attempt.fault(Stage.ROWS), response.history)
+    if fault := attempt.fault(Stage.RESPONSE):
+        return _respond_with_fault(attempt, fault, rows)
+    return response if response.history is None else ApiResponse(200, encode_rows(rows), len(rows))
 
 
-def _answer(meeting: Meeting, fault: Fault, rows: list[bytes]) -> Answer:
-    if fault in _SAID_BY_THE_API:
-        return error_answer(meeting.behaviour, int(fault.removeprefix("error_")), _SAID_BY_THE_API[fault])
+def _respond_with_fault(attempt: Attempt, fault: Fault, rows: list[bytes]) -> ApiResponse:
+    if fault in _API_ERRORS:
+        return make_error(attempt.behaviour, int(fault.removeprefix("error_")), _API_ERRORS[fault])
     if fault in _PAGES:
-        return _page(int(fault.removeprefix("error_")), _PAGES[fault])
+        return _make_page(int(fault.removeprefix("error_")), _PAGES[fault])
     if fault in _ENVELOPES:
-        return Answer(200, _ENVELOPES[fault] % b",".join(rows), len(rows))
+        return ApiResponse(200, _ENVELOPES[fault] % b",".join(rows), len(rows))
     if fault in _WITHOUT_ROWS:
-        return Answer(200, _WITHOUT_ROWS[fault])
+        return ApiResponse(200, _WITHOUT_ROWS[fault])
     if fault.startswith("redirect_"):
-        redirect = _page(int(fault.removeprefix("redirect_")), "Moved")
-        redirect.headers["Location"] = meeting.settings(fault).location
+        redirect = _make_page(int(fault.removeprefix("redirect_")), "Moved")
+        redirect.headers["Location"] = attempt.settings(fault).location
         return redirect
-    return _ANSWERS[fault](meeting, fault, rows)
+    return _RESPONSES[fault](attempt, fault, rows)
 
 
-def _page(status: int, text: str) -> Answer:
-    return Answer(status, f"<html><h1>{text}</h1></html>".encode(), content_type="text/html")
+def _make_page(status: int, text: str) -> ApiResponse:
+    return ApiResponse(status, f"<html><h1>{text}</h1></html>".encode(), content_type="text/html")
 
 
-def _throttled(meeting: Meeting, fault: Fault, _: list[bytes]) -> Answer:
-    answer = error_answer(meeting.behaviour, 429, "Too many requests")
-    chance, seconds = meeting.chance(fault), meeting.settings(fault).retry_after
+def _make_throttle(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
+    response = make_error(attempt.behaviour, 429, "Too many requests")
+    chance, seconds = attempt.chance(fault), attempt.settings(fault).retry_after
     if fault is Fault.THROTTLED_WITH_RETRY_AFTER:
-        answer.headers["Retry-After"] = str(seconds)
+        response.headers["Retry-After"] = str(seconds)
     elif fault is Fault.RETRY_AFTER_GARBAGE:
-        answer.headers["Retry-After"] = chance.one_of(_GARBAGE)
+        response.headers["Retry-After"] = chance.one_of(_GARBAGE)
     elif fault is Fault.RETRY_AFTER_HUGE:
-        answer.headers["Retry-After"] = chance.one_of(_HUGE)
+        response.headers["Retry-After"] = chance.one_of(_HUGE)
     elif fault is Fault.RETRY_AFTER_DATE:
         now = dt.datetime(chance.one_of((2001, 2094)), 11, 6, 8, 49, chance.between(0, 59), tzinfo=dt.UTC)
-        answer.headers["Date"] = format_datetime(now, usegmt=True)
-        answer.headers["Retry-After"] = format_datetime(now + dt.timedelta(seconds=seconds), usegmt=True)
-    return answer
+        response.headers["Date"] = format_datetime(now, usegmt=True)
+        response.headers["Retry-After"] = format_datetime(now + dt.timedelta(seconds=seconds), usegmt=True)
+    return response
 
 
-def _gateway_error(meeting: Meeting, fault: Fault, _: list[bytes]) -> Answer:
-    return _page(meeting.chance(fault).one_of(range(520, 525)), "Web server is down")
+def _make_gateway_error(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
+    return _make_page(attempt.chance(fault).one_of(range(520, 525)), "Web server is down")
 
 
-def _unavailable(meeting: Meeting, fault: Fault, _: list[bytes]) -> Answer:
-    answer = _page(503, "Service unavailable")
-    answer.headers["Retry-After"] = str(meeting.settings(fault).retry_after)
-    return answer
+def _make_unavailable(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
+    response = _make_page(503, "Service unavailable")
+    response.headers["Retry-After"] = str(attempt.settings(fault).retry_after)
+    return response
 
 
-def _maintenance(_: Meeting, __: Fault, ___: list[bytes]) -> Answer:
-    return _page(200, "Maintenance")
+def _make_maintenance(_: Attempt, __: Fault, ___: list[bytes]) -> ApiResponse:
+    return _make_page(200, "Maintenance")
 
 
-def _odd_status(meeting: Meeting, fault: Fault, rows: list[bytes]) -> Answer:
-    body = success(rows)
+def _make_odd_status(attempt: Attempt, fault: Fault, rows: list[bytes]) -> ApiResponse:
+    body = encode_rows(rows)
     forms = (
-        Answer(200, b""),
-        Answer(204, b""),
-        Answer(206, body[: len(body) // 2]),
-        Answer(304, b""),
-        Answer(999, body),
+        ApiResponse(200, b""),
+        ApiResponse(204, b""),
+        ApiResponse(206, body[: len(body) // 2]),
+        ApiResponse(304, b""),
+        ApiResponse(999, body),
     )
-    return meeting.chance(fault).one_of(forms)
+    return attempt.chance(fault).one_of(forms)
 
 
-def _api_error(meeting: Meeting, fault: Fault, _: list[bytes]) -> Answer:
-    return Answer(200, envelope(meeting.settings(fault).api_error, "Internal error"))
+def _make_api_error(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
+    return ApiResponse(200, encode_error(attempt.settings(fault).api_error, "Internal error"))
 
 
-def _any_api_error(meeting: Meeting, fault: Fault, _: list[bytes]) -> Answer:
-    return Answer(200, envelope(meeting.chance(fault).one_of(_CODES), "An error"))
+def _make_any_api_error(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
+    return ApiResponse(200, encode_error(attempt.chance(fault).one_of(_CODES), "An error"))
 
 
-def _echoed_token(meeting: Meeting, fault: Fault, _: list[bytes]) -> Answer:
-    text = f"\x1b[31m{meeting.token}\x1b[0m\r\n\x1b]0;{meeting.token}\x07 is wrong: " + "long " * 200_000
-    return Answer(200, envelope(meeting.settings(fault).api_error, text + meeting.token))
+def _make_echoed_token(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
+    text = f"\x1b[31m{attempt.token}\x1b[0m\r\n\x1b]0;{attempt.token}\x07 is wrong: " + "long " * 200_000
+    return ApiResponse(200, encode_error(attempt.settings(fault).api_error, text + attempt.token))
 
 
-def _deep(meeting: Meeting, fault: Fault, _: list[bytes]) -> Answer:
-    return Answer(200, meeting.chance(fault).one_of(_DEEP) % (b"[" * _DEPTH, b"]" * _DEPTH))
+def _make_deep(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
+    return ApiResponse(200, attempt.chance(fault).one_of(_DEEP) % (b"[" * _DEPTH, b"]" * _DEPTH))
 
 
-def _with_bom(_: Meeting, body: bytes) -> bytes:
+def _add_bom(_: Attempt, body: bytes) -> bytes:
     return b"\xef\xbb\xbf" + body
 
 
-def _with_bad_bytes(meeting: Meeting, body: bytes) -> bytes:
-    chance = meeting.chance(Fault.BAD_UTF8)
+def _insert_bad_bytes(attempt: Attempt, body: bytes) -> bytes:
+    chance = attempt.chance(Fault.BAD_UTF8)
     bad = chance.one_of(_BAD_BYTES)
     places = [found.start() for found in _END_OF_TEXT.finditer(body)] or [len(body)]
     place = places[chance.between(0, len(places) - 1)]
     return body[:place] + bad + body[place:]
 
 
-def _with_junk(meeting: Meeting, body: bytes) -> bytes:
-    return body + meeting.chance(Fault.TRAILING_JUNK).one_of(_JUNK)
+def _append_junk(attempt: Attempt, body: bytes) -> bytes:
+    return body + attempt.chance(Fault.TRAILING_JUNK).one_of(_JUNK)
 
 
-def _mislabel(meeting: Meeting, answer: Answer) -> None:
-    answer.content_type = meeting.chance(Fault.WRONG_CONTENT_TYPE).one_of(_TYPES)
+def _mislabel(attempt: Attempt, response: ApiResponse) -> None:
+    response.content_type = attempt.chance(Fault.WRONG_CONTENT_TYPE).one_of(_TYPES)
 
 
-def _add_long_line(_: Meeting, answer: Answer) -> None:
-    answer.headers["X-Long"] = "x" * 20_000
+def _add_long_line(_: Attempt, response: ApiResponse) -> None:
+    response.headers["X-Long"] = "x" * 20_000
 
 
-def _add_many(_: Meeting, answer: Answer) -> None:
-    answer.headers |= {f"X-{number}": str(number) for number in range(500)}
+def _add_many_headers(_: Attempt, response: ApiResponse) -> None:
+    response.headers |= {f"X-{number}": str(number) for number in range(500)}
 
 
-def _echo(meeting: Meeting, answer: Answer) -> None:
-    answer.headers["X \x01 Your Token"] = meeting.token
+def _echo_token(attempt: Attempt, response: ApiResponse) -> None:
+    response.headers["X \x01 Your Token"] = attempt.token
 
 
-_ANSWERS: dict[Fault, Callable[[Meeting, Fault, list[bytes]], Answer]] = {
-    Fault.THROTTLED: _throttled,
-    Fault.THROTTLED_WITH_RETRY_AFTER: _throttled,
-    Fault.RETRY_AFTER_DATE: _throttled,
-    Fault.RETRY_AFTER_GARBAGE: _throttled,
-    Fault.RETRY_AFTER_HUGE: _throttled,
-    Fault.ERROR_503_WITH_RETRY_AFTER: _unavailable,
-    Fault.GATEWAY_ERROR: _gateway_error,
-    Fault.HTML_PAGE: _maintenance,
-    Fault.ODD_STATUS: _odd_status,
-    Fault.API_ERROR: _api_error,
-    Fault.ANY_API_ERROR: _any_api_error,
-    Fault.ECHOED_TOKEN: _echoed_token,
-    Fault.DEEP_JSON: _deep,
+_RESPONSES: dict[Fault, Callable[[Attempt, Fault, list[bytes]], ApiResponse]] = {
+    Fault.THROTTLED: _make_throttle,
+    Fault.THROTTLED_WITH_RETRY_AFTER: _make_throttle,
+    Fault.RETRY_AFTER_DATE: _make_throttle,
+    Fault.RETRY_AFTER_GARBAGE: _make_throttle,
+    Fault.RETRY_AFTER_HUGE: _make_throttle,
+    Fault.ERROR_503_WITH_RETRY_AFTER: _make_unavailable,
+    Fault.GATEWAY_ERROR: _make_gateway_error,
+    Fault.HTML_PAGE: _make_maintenance,
+    Fault.ODD_STATUS: _make_odd_status,
+    Fault.API_ERROR: _make_api_error,
+    Fault.ANY_API_ERROR: _make_any_api_error,
+    Fault.ECHOED_TOKEN: _make_echoed_token,
+    Fault.DEEP_JSON: _make_deep,
 }
-_TEXTS: dict[Fault, Callable[[Meeting, bytes], bytes]] = {
-    Fault.BOM: _with_bom,
-    Fault.BAD_UTF8: _with_bad_bytes,
-    Fault.TRAILING_JUNK: _with_junk,
+_TEXTS: dict[Fault, Callable[[Attempt, bytes], bytes]] = {
+    Fault.BOM: _add_bom,
+    Fault.BAD_UTF8: _insert_bad_bytes,
+    Fault.TRAILING_JUNK: _append_junk,
 }
-_HEADERS: dict[Fault, Callable[[Meeting, Answer], None]] = {
+_HEADERS: dict[Fault, Callable[[Attempt, ApiResponse], None]] = {
     Fault.WRONG_CONTENT_TYPE: _mislabel,
     Fault.LONG_HEADER_LINE: _add_long_line,
-    Fault.MANY_HEADERS: _add_many,
-    Fault.TOKEN_IN_HEADER: _echo,
+    Fault.MANY_HEADERS: _add_many_headers,
+    Fault.TOKEN_IN_HEADER: _echo_token,
 }

@@ -1,4 +1,4 @@
-"""The faults there are, by the stage of an answer that they spoil. No I/O."""
+"""The faults there are, by the stage of a response that they spoil. No I/O."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Renamed(EnumMeta):
 
 
 class Stage(StrEnum, metaclass=_Renamed):
-    """The part of an answer that a fault spoils; one attempt can meet one fault of each, in this order.
+    """The part of a response that a fault spoils; one attempt can meet one fault of each, in this order.
 
     Attributes:
         ROWS: Which rows there are, and what they hold.
@@ -48,7 +48,7 @@ class Stage(StrEnum, metaclass=_Renamed):
         TEXT: The bytes of the body.
         HEADERS: What stands above the body.
         ENCODING: How the body is compressed.
-        DELAY: When the answer begins.
+        DELAY: When the response begins.
         DELIVERY: How the bytes are put on the connection.
     """
 
@@ -62,7 +62,14 @@ class Stage(StrEnum, metaclass=_Renamed):
 
 
 class Fault(StrEnum, metaclass=_Renamed):
-    """One way for a request to fail, to be slow, or to be answered oddly.
+    """One way for a request to fail, to be slow, or to get an odd response.
+
+    Example:
+        >>> from profile_history.testing import Fault
+        >>> Fault.TRUNCATED_BODY.description
+        'The connection is closed in the middle of the body.'
+        >>> Fault.TRUNCATED_BODY in Fault.transient()
+        True
 
     A fault that comes in several forms, such as `RETRY_AFTER_GARBAGE`, takes one by the plan's seed, or the one that
     the plan names with `variant`.
@@ -77,7 +84,13 @@ class Fault(StrEnum, metaclass=_Renamed):
     description: str
 
     def __new__(cls, value: str, stage: Stage = Stage.RESPONSE, description: str = "") -> Self:
-        """A member of the table below; like any enum, the class called with a name looks that member up."""
+        """Make a member of the table below; called with a value alone, the class looks that member up.
+
+        Args:
+            value: Its text.
+            stage: What it spoils.
+            description: What it does, in a sentence.
+        """
         fault = str.__new__(cls, value)
         fault._value_ = value
         fault.stage = stage
@@ -160,7 +173,7 @@ class Fault(StrEnum, metaclass=_Renamed):
     DUPLICATE_KEYS = "duplicate_keys", Stage.RESPONSE, "The rows, with an `error` of 1 first and of 0 last."
     TOP_LEVEL_LIST = "top_level_list", Stage.RESPONSE, "The bare rows, without an envelope."
     TOP_LEVEL_NULL = "top_level_null", Stage.RESPONSE, "null."
-    DEEP_JSON = "deep_json", Stage.RESPONSE, "Brackets 100,000 deep: in a row, in the envelope, or in its place."
+    DEEP_JSON = "deep_json", Stage.RESPONSE, "Brackets 100,000 deep: in a row, in the encode_error, or in its place."
 
     BOM = "bom", Stage.TEXT, "A byte order mark comes before the body."
     BAD_UTF8 = "bad_utf8", Stage.TEXT, "Somewhere in a text stand bytes that are no UTF-8."
@@ -177,15 +190,15 @@ class Fault(StrEnum, metaclass=_Renamed):
     UNKNOWN_ENCODING = "unknown_encoding", Stage.ENCODING, "The body is compressed in a way nobody asked for."
     EMPTY_GZIP_MEMBERS = "empty_gzip_members", Stage.ENCODING, "10,000 empty gzip members come before the real one."
 
-    SLOW_FIRST_BYTE = "slow_first_byte", Stage.DELAY, "`slow` seconds of silence, and then the answer."
+    SLOW_FIRST_BYTE = "slow_first_byte", Stage.DELAY, "`slow` seconds of silence, and then the response."
 
     STALE_CONNECTION = (
         "stale_connection",
         Stage.DELIVERY,
         "A kept-alive connection is closed on its next request; on a new connection nothing happens.",
     )
-    CLOSE_BEFORE_RESPONSE = "close_before_response", Stage.DELIVERY, "The connection is closed before the answer."
-    RESET_BEFORE_RESPONSE = "reset_before_response", Stage.DELIVERY, "The connection is reset before the answer."
+    CLOSE_BEFORE_RESPONSE = "close_before_response", Stage.DELIVERY, "The connection is closed before the response."
+    RESET_BEFORE_RESPONSE = "reset_before_response", Stage.DELIVERY, "The connection is reset before the response."
     RESET_IN_BODY = "reset_in_body", Stage.DELIVERY, "The connection is reset in the middle of the body."
     TRUNCATED_BODY = "truncated_body", Stage.DELIVERY, "The connection is closed in the middle of the body."
     CLOSE_DELIMITED_CUT = "close_delimited_cut", Stage.DELIVERY, "As above, and no Content-Length gives it away."
@@ -198,15 +211,15 @@ class Fault(StrEnum, metaclass=_Renamed):
     UNSOLICITED_RESPONSE = (
         "unsolicited_response",
         Stage.DELIVERY,
-        "Behind the answer comes another, empty one nobody asked for.",
+        "Behind the response comes another, empty one.",
     )
     STALL = "stall", Stage.DELIVERY, "`stall` seconds of silence, and then a reset."
     STALL_IN_BODY = "stall_in_body", Stage.DELIVERY, "The same, in the middle of the body."
     HUGE_BODY = "huge_body", Stage.DELIVERY, "The body is `bomb` bytes long, and nothing announces it."
     SLOW_LORIS = "slow_loris", Stage.DELIVERY, "The body comes a byte every `drip` seconds."
     ENDLESS_CONTINUE = "endless_continue", Stage.DELIVERY, "100 Continue every `drip` seconds, until the client leaves."
-    SSH_BANNER = "ssh_banner", Stage.DELIVERY, "Another service answers: SSH, SMTP, or a database."
-    TLS_BYTES = "tls_bytes", Stage.DELIVERY, "The answer is TLS, on a connection that is not."
+    SSH_BANNER = "ssh_banner", Stage.DELIVERY, "Another service responds: SSH, SMTP, or a database."
+    TLS_BYTES = "tls_bytes", Stage.DELIVERY, "The response is TLS, on a connection that is not."
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -227,7 +240,7 @@ class Fault(StrEnum, metaclass=_Renamed):
 
     @classmethod
     def transient(cls) -> tuple[Fault, ...]:
-        """The faults that pass: a client that tries again gets the whole history. `FaultPlan.even` draws these."""
+        """Return the faults that pass: a client that tries again gets the whole history; `FaultPlan.even` uses them."""
         return tuple(fault for fault in cls if fault in _TRANSIENT)
 
 
@@ -258,8 +271,8 @@ _TRANSIENT = frozenset(
 _SEED_NAMES = {Fault[new]: old.lower() for old, new in _SUCCESSORS.items() if new in Fault.__members__}
 
 
-def together(drawn: Fault | Iterable[Fault] | None) -> tuple[Fault, ...]:
-    """The faults that meet one attempt, in the order of their stages.
+def sort_by_stage(drawn: Fault | Iterable[Fault] | None) -> tuple[Fault, ...]:
+    """Return the faults that meet one attempt, in the order of their stages.
 
     Raises:
         ValueError: Two of them spoil the same stage.

@@ -84,11 +84,16 @@ class Histories:
     last_day: dt.date
 
     def profile(self, number: int, matching: Matching | str = Matching.XXH) -> Profile:
-        """Profile `number`, counted from 0, named by a matching mode."""
+        """Return a profile, named by a matching mode.
+
+        Args:
+            number: Its number, counted from 0.
+            matching: The mode.
+        """
         email, phone = f"user{number}@example.com", f"+7900{number:09d}"
         match Matching(matching):
             case Matching.XXH:
-                return Profile.xxh(self._xxh(number))
+                return Profile.xxh(self.xxh(number))
             case Matching.EMAIL | Matching.EMAIL_PROFILE | Matching.EMAIL_SUB as mode:
                 return Profile(mode, email=email)
             case Matching.PHONE | Matching.PHONE_SUB as mode:
@@ -103,7 +108,7 @@ class Histories:
                 return Profile(mode, email=email, phone=phone)
 
     def find(self, body: Mapping[str, Any]) -> int | None:
-        """The number of the profile that a request body names; None where there is none.
+        """Return the number of the profile that a request body names, `None` if there is none.
 
         Raises:
             ConfigurationError: The body lacks what its matching mode needs.
@@ -121,10 +126,16 @@ class Histories:
         return None
 
     def rows(self, number: int, shape: Shape) -> tuple[Row, ...]:
-        """All rows of a profile, oldest first; rows of the same moment in an order of their own."""
-        return _rows(self, number, shape)
+        """Return all rows of a profile, oldest first; rows of the same moment in an order of their own.
 
-    def _xxh(self, number: int) -> str:
+        Args:
+            number: The profile's number.
+            shape: How the rows look.
+        """
+        return _build_rows(self, number, shape)
+
+    def xxh(self, number: int) -> str:
+        """Return the XXH of a profile, from which `find` computes the number again."""
         return f"{(number + self.seed) * _ODD & _MASK:016x}"
 
     def _candidates(self, given: Mapping[str, Any]) -> Iterator[int]:
@@ -139,7 +150,7 @@ class Histories:
                 yield int(digits.removeprefix("7900") or -1 if text.startswith("+") else digits)
 
 
-def events_of(rows: Iterable[Row]) -> list[Event]:
+def to_events(rows: Iterable[Row]) -> list[Event]:
     """Return rows as events, newest first; those of the same moment keep their order."""
     return [
         Event(
@@ -154,26 +165,26 @@ def events_of(rows: Iterable[Row]) -> list[Event]:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _rows(histories: Histories, number: int, shape: Shape) -> tuple[Row, ...]:
+def _build_rows(histories: Histories, number: int, shape: Shape) -> tuple[Row, ...]:
     draw = random.Random(f"{histories.seed}/{number}")
-    moments = sorted(_moments(histories, draw), key=lambda moment: moment[0])
+    moments = sorted(_draw_moments(histories, draw), key=lambda moment: moment[0])
     email = f"user{number}@example.com"
     rows: list[Row] = []
     for label, action, message in moments:
-        fields: dict[str, Any] = {"action": action, "count": 1, "datetime": _text(label, shape), "email": email}
+        fields: dict[str, Any] = {"action": action, "count": 1, "datetime": _format_label(label, shape), "email": email}
         fields["list_id"] = histories.list_id
         if message is not None:
             fields |= {"message_id": message, "campaign_id": message // 4 + 1}
-        fields["xxh"] = histories._xxh(number)
+        fields["xxh"] = histories.xxh(number)
         if shape == "newer":
-            fields |= _newer(number, len(rows), action, message)
+            fields |= _make_newer_fields(number, len(rows), action, message)
         rows.append(
             Row(label if shape == "newer" else label.replace(microsecond=0), fields, msgspec.json.encode(fields))
         )
     return tuple(rows)
 
 
-def _moments(histories: Histories, draw: random.Random) -> Iterator[tuple[dt.datetime, str, int | None]]:
+def _draw_moments(histories: Histories, draw: random.Random) -> Iterator[tuple[dt.datetime, str, int | None]]:
     if draw.random() < 0.05:
         return
     start = dt.datetime.combine(histories.first_day, dt.time())
@@ -196,13 +207,13 @@ def _moments(histories: Histories, draw: random.Random) -> Iterator[tuple[dt.dat
             yield at, draw.choice(_ASIDES), None
             continue
         message = draw.randrange(1, 400)
-        for action, pause in _journey(draw):
+        for action, pause in _draw_journey(draw):
             at += dt.timedelta(seconds=pause)
             if at < end:
                 yield at, action, message
 
 
-def _journey(draw: random.Random) -> Iterator[tuple[str, int]]:
+def _draw_journey(draw: random.Random) -> Iterator[tuple[str, int]]:
     sent, delivered, opened, clicked = draw.choice(_JOURNEYS)
     yield sent, 0
     if draw.random() < 0.9:
@@ -215,11 +226,11 @@ def _journey(draw: random.Random) -> Iterator[tuple[str, int]]:
                 yield clicked, 0
 
 
-def _text(label: dt.datetime, shape: Shape) -> str:
+def _format_label(label: dt.datetime, shape: Shape) -> str:
     return label.isoformat(timespec="milliseconds" if shape == "newer" else "seconds") + "Z"
 
 
-def _newer(number: int, place: int, action: str, message: int | None) -> dict[str, Any]:
+def _make_newer_fields(number: int, place: int, action: str, message: int | None) -> dict[str, Any]:
     subscription = {
         "resource_id": 7,
         "resource_name": "Shop",

@@ -1,4 +1,4 @@
-"""How histories become known as time goes by: some rows come late, and some are deleted again. No I/O."""
+"""Histories that become known as time goes by: some rows come late, and some are deleted again. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REMEMBERED = 4096
 
 @attrs.frozen(kw_only=True)
 class Unfolding:
-    """When the server gets to know a row, and when it forgets one: pure functions of the seed, the profile and the row.
+    """The times at which the server gets to know rows and forgets them, as functions of seed, profile and row.
 
     A row is known from its own `datetime` on (read as UTC), a late one from up to `days` later on; a deleted one is
     known until up to `days` after its `datetime`.
@@ -39,12 +39,12 @@ class Unfolding:
             shape: How the rows look.
             moment: An aware datetime.
         """
-        rows, spans = histories.rows(number, shape), _spans(self, histories, number, shape)
+        rows, spans = histories.rows(number, shape), _draw_spans(self, histories, number, shape)
         return [row for row, (first, last) in zip(rows, spans, strict=True) if first <= moment < last]
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _spans(
+def _draw_spans(
     unfolding: Unfolding, histories: Histories, number: int, shape: Shape
 ) -> tuple[tuple[dt.datetime, dt.datetime], ...]:
     draw = random.Random(f"{histories.seed}/{number}/unfolding")

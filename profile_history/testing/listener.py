@@ -1,4 +1,4 @@
-"""The socket and the connections of the server: opened, interrupted, closed."""
+"""The socket and the connections of the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from profile_history.testing.delivery import reset
+from profile_history.testing.delivery import reset_connection
 
 _HOST = "127.0.0.1"
 _GRACE = 0.1
@@ -18,7 +18,12 @@ _TRIES = 100
 
 
 class Listener:
-    """Listens on a port of 127.0.0.1, and hands every request to `serve`."""
+    """A port of 127.0.0.1, every request on which goes to a function.
+
+    Args:
+        serve: The function.
+        port: The port; 0 for a free one.
+    """
 
     def __init__(self, serve: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int) -> None:
         self._serve = serve
@@ -29,7 +34,7 @@ class Listener:
         self._reserved: socket.socket | None = None
 
     async def start(self) -> None:
-        """Begins to listen; a port of 0 becomes the number of a free one."""
+        """Begin to listen; a port of 0 becomes the number of a free one."""
         self._connections = _Connections(self._serve)
         self._runner = web.ServerRunner(self._connections, shutdown_timeout=_GRACE)
         try:
@@ -42,7 +47,7 @@ class Listener:
         self.port = self._runner.addresses[0][1]
 
     async def pause(self) -> None:
-        """Stops listening and cuts all connections; new ones are refused."""
+        """Stop listening and cut all connections; new ones are refused."""
         if self._runner is None or self._connections is None:
             raise RuntimeError("the server does not run")
         if self._site is None:
@@ -54,7 +59,7 @@ class Listener:
         await self._connections.cut()
 
     async def resume(self) -> None:
-        """Listens again, on the same port."""
+        """Listen again, on the same port."""
         if self._runner is None or self._connections is None:
             raise RuntimeError("the server does not run")
         if self._site is not None:
@@ -66,7 +71,7 @@ class Listener:
         self._connections.refused = False
 
     async def stop(self) -> None:
-        """Ends all connections; requests under way have a moment to be answered."""
+        """End all connections; requests in flight have a moment to get their response."""
         runner, connections = self._runner, self._connections
         self._runner = self._connections = self._site = None
         if self._reserved is not None:
@@ -81,7 +86,7 @@ class Listener:
             await asyncio.sleep(0)
 
     def reuses(self, request: web.BaseRequest) -> bool:
-        """Whether another request came on this one's connection before it."""
+        """Tell whether another request came on this one's connection before it."""
         return self._connections is not None and self._connections.seen(request.protocol)
 
 
@@ -96,39 +101,49 @@ class _Connections(web.Server):
 
     @property
     def transports(self) -> list[asyncio.Transport]:
-        """The open connections."""
+        """Return the open connections."""
         return list(self._open.values())
 
     def seen(self, handler: RequestHandler) -> bool:
-        """Whether this was called for the connection before."""
+        """Record that a connection serves a request, and tell whether it did so before."""
         known = handler in self._seen
         self._seen.add(handler)
         return known
 
     async def cut(self) -> None:
-        """Resets all connections, and waits until their handlers have ended."""
+        """Reset all connections, and wait until their handlers have ended."""
         for transport in self.transports:
-            reset(transport)
+            reset_connection(transport)
         while self.connections:  # noqa: ASYNC110 (aiohttp tells nobody when the last handler has ended)
             await asyncio.sleep(0)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Called by aiohttp."""
+        """Keep the transport of a new connection. aiohttp calls this.
+
+        Args:
+            handler: Its handler.
+            transport: Its transport.
+        """
         super().connection_made(handler, transport)
         self._open[handler] = transport
         # Accepted before the server stopped listening, and announced only now.
         if self.refused:
-            reset(transport)
+            reset_connection(transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        """Called by aiohttp."""
+        """Forget a connection that has ended. aiohttp calls this.
+
+        Args:
+            handler: Its handler.
+            exc: Why it ended, `None` if it was closed.
+        """
         self._open.pop(handler, None)
         self._seen.discard(handler)
         super().connection_lost(handler, exc)
 
 
 async def _reserve(port: int) -> socket.socket | None:
-    """A socket that keeps the port from others and refuses connections; None where that does not work."""
+    """Return a socket that keeps the port from others and refuses connections, `None` if that does not work."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for _ in range(_TRIES):

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class LoopThread:
-    """Runs coroutines for threads, and for event loops, that are not its own."""
+    """A thread whose event loop runs coroutines for other threads and other event loops."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -17,15 +17,25 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a coroutine to its end, and blocks until then."""
+        """Run a coroutine to its end, and block until then."""
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a coroutine to its end without holding the caller's event loop."""
+        """Run a coroutine to its end without holding the caller's event loop."""
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def close(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def run_on_loop_of(thread: LoopThread | None, work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on the event loop that its objects belong to.
+
+    Args:
+        thread: The thread of that loop; `None` for the running loop.
+        work: The coroutine.
+    """
+    await (work if thread is None else thread.wait_for(work))

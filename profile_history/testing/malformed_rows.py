@@ -1,4 +1,4 @@
-"""What a fault makes of the rows of an answer: too many, too few, wrong or odd ones. No I/O."""
+"""The rows that a fault makes of good ones: too many, too few, wrong or odd ones. No I/O."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from profile_history.testing.api import rows_of
-from profile_history.testing.attempt import Meeting
+from profile_history.testing.api import select_rows
+from profile_history.testing.attempt import Attempt
 from profile_history.testing.fault_plan import Chance
 from profile_history.testing.faults import Fault
 from profile_history.testing.histories import Row
 
-Spoiler = Callable[[Meeting, Chance, list[Row]], list[bytes]]
+Spoiler = Callable[[Attempt, Chance, list[Row]], list[bytes]]
 
 _FAR = 10
 _MOST_REPEATED = 10
 _NEIGHBOURS = 100
 
-# Each a key and what stands behind it, as JSON.
+# A key each, and its value as JSON.
 _ODD_TYPES = (
     ("count", '"1"'),
     ("count", "true"),
@@ -50,72 +50,72 @@ _NO_ROWS = (b"null", b"7", b'"row"', b"[]", b"true")
 _NEWS = b',"brand_new":{"deep":[1,null]},"":"","another_new":1.5}'
 
 
-def spoil_rows(meeting: Meeting, fault: Fault | None, rows: list[Row]) -> list[bytes]:
-    """The rows as they are sent.
+def spoil_rows(attempt: Attempt, fault: Fault | None, rows: list[Row]) -> list[bytes]:
+    """Return the rows as they are sent.
 
     Args:
-        meeting: The attempt.
-        fault: What is done to the rows; None for nothing.
-        rows: Those that a good answer has.
+        attempt: The attempt.
+        fault: What is done to the rows; `None` for nothing.
+        rows: The rows of a good response.
     """
     if fault is None:
-        return _texts(rows)
-    return _SPOILERS[fault](meeting, meeting.chance(fault), rows)
+        return _encode_rows(rows)
+    return _SPOILERS[fault](attempt, attempt.chance(fault), rows)
 
 
-def _texts(rows: list[Row]) -> list[bytes]:
+def _encode_rows(rows: list[Row]) -> list[bytes]:
     return [row.json for row in rows]
 
 
-def _outside(meeting: Meeting, chance: Chance, rows: list[Row]) -> list[bytes]:
-    fields = _model(meeting, chance, rows)[1]
-    texts = _texts(rows)
-    if meeting.asked.date_to is not None:
-        day = meeting.asked.date_to + dt.timedelta(days=_FAR)
-        texts.insert(0, _row(fields, "datetime", f'"{day}T12:00:00Z"'))
-    if meeting.asked.date_from is not None:
-        day = meeting.asked.date_from - dt.timedelta(days=_FAR)
-        texts.append(_row(fields, "datetime", f'"{day}T12:00:00Z"'))
+def _add_rows_outside(attempt: Attempt, chance: Chance, rows: list[Row]) -> list[bytes]:
+    fields = _choose_model(attempt, chance, rows)[1]
+    texts = _encode_rows(rows)
+    if attempt.asked.date_to is not None:
+        day = attempt.asked.date_to + dt.timedelta(days=_FAR)
+        texts.insert(0, _encode_with(fields, "datetime", f'"{day}T12:00:00Z"'))
+    if attempt.asked.date_from is not None:
+        day = attempt.asked.date_from - dt.timedelta(days=_FAR)
+        texts.append(_encode_with(fields, "datetime", f'"{day}T12:00:00Z"'))
     return texts
 
 
-def _repeated(_: Meeting, chance: Chance, rows: list[Row]) -> list[bytes]:
-    texts = _texts(rows)
+def _repeat_some(_: Attempt, chance: Chance, rows: list[Row]) -> list[bytes]:
+    texts = _encode_rows(rows)
     start = chance.between(0, len(texts) - 1)
     some = texts[start : start + chance.between(1, _MOST_REPEATED)]
     return texts[:start] + some + texts[start:]
 
 
-def _unsorted(_: Meeting, chance: Chance, rows: list[Row]) -> list[bytes]:
-    texts = _texts(rows)
+def _shuffle(_: Attempt, chance: Chance, rows: list[Row]) -> list[bytes]:
+    texts = _encode_rows(rows)
     chance.random.shuffle(texts)
     return texts
 
 
-def _capped(meeting: Meeting, _: Chance, rows: list[Row]) -> list[bytes]:
-    return _texts(rows)[: meeting.settings(Fault.ROW_CAP).row_cap]
+def _cut(attempt: Attempt, _: Chance, rows: list[Row]) -> list[bytes]:
+    return _encode_rows(rows)[: attempt.settings(Fault.ROW_CAP).row_cap]
 
 
-def _grown(meeting: Meeting, _: Chance, rows: list[Row]) -> list[bytes]:
-    fields = rows[0].fields if rows else _made_up(meeting)
-    return [_row(fields, "action", '"import_api"')] * meeting.attempt + _texts(rows)
+def _grow(attempt: Attempt, _: Chance, rows: list[Row]) -> list[bytes]:
+    fields = rows[0].fields if rows else _make_up_fields(attempt)
+    return [_encode_with(fields, "action", '"import_api"')] * attempt.index + _encode_rows(rows)
 
 
-def _of_another(meeting: Meeting, _: Chance, rows: list[Row]) -> list[bytes]:
-    histories, behaviour = meeting.histories, meeting.behaviour
-    first = -1 if meeting.number is None else meeting.number
+def _take_from_another(attempt: Attempt, _: Chance, rows: list[Row]) -> list[bytes]:
+    histories, behaviour = attempt.histories, attempt.behaviour
+    first = -1 if attempt.profile is None else attempt.profile
     others = [(first + step) % histories.profiles for step in range(1, min(_NEIGHBOURS, histories.profiles))]
-    on_those_days = (rows_of(histories, behaviour, other, meeting.asked) for other in others)
+    on_those_days = (select_rows(histories, behaviour, other, attempt.asked) for other in others)
     on_any_day = (list(histories.rows(other, behaviour.rows)) for other in others)
-    return _texts(next(filter(None, itertools.chain(on_those_days, on_any_day)), rows))
+    return _encode_rows(next(filter(None, itertools.chain(on_those_days, on_any_day)), rows))
 
 
-def _with_unknown_fields(_: Meeting, __: Chance, rows: list[Row]) -> list[bytes]:
-    return [text[:-1] + _NEWS for text in _texts(rows)]
+def _add_unknown_fields(_: Attempt, __: Chance, rows: list[Row]) -> list[bytes]:
+    return [text[:-1] + _NEWS for text in _encode_rows(rows)]
 
 
-def _odd_datetime(meeting: Meeting, chance: Chance, rows: list[Row]) -> list[bytes]:
-    day = str(_model(meeting, chance, rows)[1]["datetime"])[:10]
+def _add_odd_datetime(attempt: Attempt, chance: Chance, rows: list[Row]) -> list[bytes]:
+    day = str(_choose_model(attempt, chance, rows)[1]["datetime"])[:10]
     epoch = int(dt.datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp())
     forms = (
         f'"{day}T23:59:60Z"',
@@ -133,69 +133,69 @@ def _odd_datetime(meeting: Meeting, chance: Chance, rows: list[Row]) -> list[byt
         f'"{day}T12:00:00+03:00"',
         '""',
     )
-    return _one_more("datetime", forms)(meeting, chance, rows)
+    return _make_adder("datetime", forms)(attempt, chance, rows)
 
 
-def _incomplete(meeting: Meeting, chance: Chance, rows: list[Row]) -> list[bytes]:
-    place, fields = _model(meeting, chance, rows)
+def _add_incomplete(attempt: Attempt, chance: Chance, rows: list[Row]) -> list[bytes]:
+    place, fields = _choose_model(attempt, chance, rows)
     lacking = chance.one_of((("action",), ("datetime",), tuple(fields)))
-    return _inserted(rows, place, json.dumps({key: fields[key] for key in fields if key not in lacking}).encode())
+    return _insert(rows, place, json.dumps({key: fields[key] for key in fields if key not in lacking}).encode())
 
 
-def _no_row(meeting: Meeting, chance: Chance, rows: list[Row]) -> list[bytes]:
-    return _inserted(rows, _model(meeting, chance, rows)[0], chance.one_of(_NO_ROWS))
+def _add_non_row(attempt: Attempt, chance: Chance, rows: list[Row]) -> list[bytes]:
+    return _insert(rows, _choose_model(attempt, chance, rows)[0], chance.one_of(_NO_ROWS))
 
 
-def _one_more(key: str, forms: tuple[str, ...]) -> Spoiler:
-    return _one_more_of(tuple((key, form) for form in forms))
+def _make_adder(key: str, forms: tuple[str, ...]) -> Spoiler:
+    return _make_adder_of(tuple((key, form) for form in forms))
 
 
-def _one_more_of(forms: tuple[tuple[str, str], ...]) -> Spoiler:
-    def spoil(meeting: Meeting, chance: Chance, rows: list[Row]) -> list[bytes]:
-        place, fields = _model(meeting, chance, rows)
-        return _inserted(rows, place, _row(fields, *chance.one_of(forms)))
+def _make_adder_of(forms: tuple[tuple[str, str], ...]) -> Spoiler:
+    def spoil(attempt: Attempt, chance: Chance, rows: list[Row]) -> list[bytes]:
+        place, fields = _choose_model(attempt, chance, rows)
+        return _insert(rows, place, _encode_with(fields, *chance.one_of(forms)))
 
     return spoil
 
 
-def _model(meeting: Meeting, chance: Chance, rows: list[Row]) -> tuple[int, dict[str, Any]]:
+def _choose_model(attempt: Attempt, chance: Chance, rows: list[Row]) -> tuple[int, dict[str, Any]]:
     if not rows:
-        return 0, _made_up(meeting)
+        return 0, _make_up_fields(attempt)
     place = chance.between(0, len(rows) - 1)
     return place, dict(rows[place].fields)
 
 
-def _made_up(meeting: Meeting) -> dict[str, Any]:
-    asked, histories = meeting.asked, meeting.histories
+def _make_up_fields(attempt: Attempt) -> dict[str, Any]:
+    asked, histories = attempt.asked, attempt.histories
     day = asked.date_from or asked.date_to or histories.last_day
     return {"action": "import_api", "count": 1, "datetime": f"{day}T12:00:00Z", "list_id": histories.list_id}
 
 
-def _inserted(rows: list[Row], place: int, text: bytes) -> list[bytes]:
-    texts = _texts(rows)
+def _insert(rows: list[Row], place: int, text: bytes) -> list[bytes]:
+    texts = _encode_rows(rows)
     texts.insert(place, text)
     return texts
 
 
-def _row(fields: Any, key: str, value: str) -> bytes:
+def _encode_with(fields: Any, key: str, value: str) -> bytes:
     rest = {name: fields[name] for name in fields if name != key}
     return f'{json.dumps(rest)[:-1]},"{key}":{value}}}'.encode()
 
 
 _SPOILERS: dict[Fault, Spoiler] = {
-    Fault.ROWS_OUTSIDE: _outside,
-    Fault.REPEATED_ROWS: _repeated,
-    Fault.UNSORTED: _unsorted,
-    Fault.ROW_CAP: _capped,
-    Fault.CHANGED_HISTORY: _grown,
-    Fault.OTHER_PROFILE: _of_another,
-    Fault.UNKNOWN_FIELDS: _with_unknown_fields,
-    Fault.UNKNOWN_ACTION: _one_more("action", ('"hologram_send"',)),
-    Fault.ODD_TYPES: _one_more_of(_ODD_TYPES),
-    Fault.ODD_DATETIMES: _odd_datetime,
-    Fault.MISSING_FIELDS: _incomplete,
-    Fault.NO_ROW: _no_row,
-    Fault.HUGE_INTEGER: _one_more("count", ("9" * 4301,)),
-    Fault.BIG_NUMBERS: _one_more("count", _BIG_NUMBERS),
-    Fault.POISON_TEXT: _one_more("campaign_name", _POISON),
+    Fault.ROWS_OUTSIDE: _add_rows_outside,
+    Fault.REPEATED_ROWS: _repeat_some,
+    Fault.UNSORTED: _shuffle,
+    Fault.ROW_CAP: _cut,
+    Fault.CHANGED_HISTORY: _grow,
+    Fault.OTHER_PROFILE: _take_from_another,
+    Fault.UNKNOWN_FIELDS: _add_unknown_fields,
+    Fault.UNKNOWN_ACTION: _make_adder("action", ('"hologram_send"',)),
+    Fault.ODD_TYPES: _make_adder_of(_ODD_TYPES),
+    Fault.ODD_DATETIMES: _add_odd_datetime,
+    Fault.MISSING_FIELDS: _add_incomplete,
+    Fault.NO_ROW: _add_non_row,
+    Fault.HUGE_INTEGER: _make_adder("count", ("9" * 4301,)),
+    Fault.BIG_NUMBERS: _make_adder("count", _BIG_NUMBERS),
+    Fault.POISON_TEXT: _make_adder("campaign_name", _POISON),
 }

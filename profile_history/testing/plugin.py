@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def history_server() -> Iterator[HistoryServer]:
-    """A `HistoryServer` in a thread of its own, new for each test; `history_server.client()` makes a client of it."""
+    """Yield a `HistoryServer` in a thread of its own, new for each test; its `client()` makes a client of it."""
     from profile_history.testing.server import HistoryServer  # noqa: PLC0415 (only tests that use it pay for it)
 
     with HistoryServer() as server:

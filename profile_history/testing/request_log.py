@@ -1,4 +1,4 @@
-"""What the server remembers of a request. No I/O."""
+"""The server's record of a request. No I/O."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class LoggedRequest:
     """One request as the server saw it; the token is not in it.
 
     Attributes:
-        profile: The profile's number, None where there is no such profile.
+        profile: The profile's number, `None` if there is no such profile.
         matching: The matching mode.
-        date_from: The `date_from` as it was sent, None where it was left out.
+        date_from: The `date_from` as it was sent, `None` if it was left out.
         date_to: The `date_to`, likewise.
         request_id: The `X-Request-ID`.
         user_agent: The `User-Agent`.
         auth: Where the token was.
         fault: What was done to it on purpose; the first where that is several things.
-        status: The HTTP status, None where the connection was cut.
-        rows: How many rows were answered.
+        status: The HTTP status, `None` if the connection was cut.
+        rows: How many rows the response had.
         faults: All that was done to it on purpose, in the order of their stages.
     """
 

@@ -22,11 +22,11 @@ import pytest
 
 from profile_history import Window
 from profile_history._protocol.requests import PATH
-from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, encodings, listener
-from profile_history.testing.api import Answer
-from profile_history.testing.attempt import Meeting
-from profile_history.testing.delivery import deliver, reset
-from profile_history.testing.faults import Stage, together
+from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, listener
+from profile_history.testing.api import ApiResponse
+from profile_history.testing.attempt import Attempt
+from profile_history.testing.delivery import deliver, reset_connection
+from profile_history.testing.faults import Stage, sort_by_stage
 
 TOKEN = "a-token-that-nothing-prints"
 FROM, TO = "2023-03-01", "2024-09-01"
@@ -613,11 +613,7 @@ class TestMembers:
     async def test_without_brotli_gzip_is_cut(self, server, monkeypatch):
         """The package is not needed."""
         monkeypatch.setitem(sys.modules, "brotli", None)
-        encodings._brotli.cache_clear()
-        try:
-            seen = await meet(server, Fault.TRUNCATED_GZIP, variant=1, accept="gzip, br")
-        finally:
-            encodings._brotli.cache_clear()
+        seen = await meet(server, Fault.TRUNCATED_GZIP, variant=1, accept="gzip, br")
         assert seen.headers["Content-Encoding"] == "gzip"
         assert half_unpacked(seen)
 
@@ -737,9 +733,9 @@ class TestCombined:
         """And the two do so independently of each other, under one seed even."""
         slow, errors = FaultPlan(rates={Fault.SLOW_LORIS: 0.5}), FaultPlan(rates={Fault.ERROR_500: 0.5})
         both = self.draws(slow | errors)
-        assert [Fault.SLOW_LORIS in together(drawn) for drawn in both] == [bool(one) for one in self.draws(slow)]
-        assert [Fault.ERROR_500 in together(drawn) for drawn in both] == [bool(one) for one in self.draws(errors)]
-        counts = Counter(map(together, both))
+        assert [Fault.SLOW_LORIS in sort_by_stage(drawn) for drawn in both] == [bool(one) for one in self.draws(slow)]
+        assert [Fault.ERROR_500 in sort_by_stage(drawn) for drawn in both] == [bool(one) for one in self.draws(errors)]
+        counts = Counter(map(sort_by_stage, both))
         assert len(counts) == 4
         assert all(abs(count - 300) < 5 * (1200 * 0.25 * 0.75) ** 0.5 for count in counts.values())
 
@@ -943,7 +939,7 @@ class TestNothingStays:
 
     def test_no_connection_is_not_cut(self):
         """A client that left during the fault is no error of the server."""
-        assert reset(None) is None
+        assert reset_connection(None) is None
 
     async def test_a_client_that_has_gone_is_no_error(self, server):
         """What cannot be written is not, and the connection is not kept."""
@@ -953,8 +949,8 @@ class TestNothingStays:
 
         request = SimpleNamespace(method="POST", keep_alive=True, writer=SimpleNamespace(write=write))
         plan, histories = FaultPlan(), server.histories
-        meeting = Meeting(plan=plan, asked=Window(), histories=histories, behaviour=Behaviour(), token=TOKEN)
-        response = await deliver(request, Answer(200, b"{}"), meeting)
+        attempt = Attempt(plan=plan, asked=Window(), histories=histories, behaviour=Behaviour(), token=TOKEN)
+        response = await deliver(request, ApiResponse(200, b"{}"), attempt)
         assert response.keep_alive is False
 
     @pytest.mark.skipif(sys.platform != "linux", reason="counts open files as Linux lists them")

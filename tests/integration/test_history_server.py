@@ -21,7 +21,7 @@ from profile_history import Profile, RetryPolicy
 from profile_history._protocol.requests import PATH
 from profile_history.profiles import Matching
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, LoggedRequest, Unfolding
-from profile_history.testing.histories import events_of
+from profile_history.testing.histories import to_events
 
 TOKEN = "a-token-that-nothing-prints"
 HISTORIES = HistoryServer(profiles=300).histories
@@ -289,7 +289,7 @@ class TestBehaviour:
             seen.append(known)
         assert seen[0].total() == 0
         assert moment > dt.datetime.fromisoformat(last) + dt.timedelta(days=2)
-        everything = Counter(str(event) for event in events_of(server.histories.rows(1, "seed")))
+        everything = Counter(str(event) for event in to_events(server.histories.rows(1, "seed")))
         assert seen[-1] < everything
         assert 0 < gone < everything.total()
         prompt = Unfolding(late=0.0, deleted=0.0)

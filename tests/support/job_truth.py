@@ -17,7 +17,7 @@ from profile_history.jobs import verify
 from profile_history.jobs.clock import JobClock
 from profile_history.jobs.session import Keeper
 from profile_history.sinks.urls import sink_of
-from profile_history.testing.api import known_rows
+from profile_history.testing.api import list_known_rows
 
 KEYS = ("action", "count", "email", "list_id", "message_id", "xxh", "campaign_id")
 _COLUMNS = ", ".join(f'"{name}"' for name in ("profile", "datetime", *KEYS))
@@ -32,7 +32,7 @@ def known_to(server, first, last):
     """The rows that a server knows now of all profiles, from a first day to a last one, counted."""
     rows = Counter()
     for number in range(server.histories.profiles):
-        for row in known_rows(server.histories, server.behaviour, number):
+        for row in list_known_rows(server.histories, server.behaviour, number):
             if first <= row.label.date() <= last:
                 rows[_cells(str(server.profile(number)), row.fields)] += 1
     return rows

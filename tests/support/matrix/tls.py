@@ -18,7 +18,7 @@ from support.matrix.peers import listening, passing_on
 from support.matrix.scenarios import way
 
 from profile_history import UntrustedServer
-from profile_history.testing.delivery import reset
+from profile_history.testing.delivery import reset_connection
 
 
 @way
@@ -57,7 +57,7 @@ async def behind_tls(
         left[0] -= 1
         await reader.read(100)
         if end == "reset":
-            reset(writer.transport)
+            reset_connection(writer.transport)
 
     own = int(stage.server.url.rpartition(":")[2])
     async with contextlib.AsyncExitStack() as stack:
