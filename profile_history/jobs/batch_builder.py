@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from profile_history.jobs.clock import JobClock
-from profile_history.jobs.records import Planned, Quarantined, Record, Status, closed
+from profile_history.jobs.records import PendingUnit, QuarantineRecord, Status, UnitRecord, closed
 from profile_history.results import Contents
 from profile_history.sinks.base import Lane
 from profile_history.sinks.batch import Batch
@@ -21,8 +21,8 @@ _DAY = dt.timedelta(days=1)
 
 
 @attrs.define(eq=False)
-class Gathered:
-    """Some settled units to be committed into sink and ledger; the numbers of `UnitRows` and `Record` are the same.
+class PendingCommit:
+    """Some settled units to be committed into sink and ledger; the numbers of `UnitRows` and `UnitRecord` are the same.
 
     Attributes:
         rows: The rows of each unit that has any.
@@ -35,11 +35,11 @@ class Gathered:
     """
 
     rows: list[UnitRows] = attrs.field(factory=list)
-    records: list[Record] = attrs.field(factory=list)
+    records: list[UnitRecord] = attrs.field(factory=list)
     rests: dict[int, Window] = attrs.field(factory=dict)
     replaced: list[Stored] = attrs.field(factory=list)
-    quarantined: list[Quarantined] = attrs.field(factory=list)
-    planned: dict[int, Planned] = attrs.field(factory=dict)
+    quarantined: list[QuarantineRecord] = attrs.field(factory=list)
+    planned: dict[int, PendingUnit] = attrs.field(factory=dict)
     size: int = 0
 
     def batch(self, number: int) -> Batch | None:
@@ -47,12 +47,12 @@ class Gathered:
         replaced = [unit for unit in self.replaced if unit.rows]
         return Batch(number, self.rows, replaced) if self.rows or replaced else None
 
-    def split(self) -> list[Gathered]:
+    def split(self) -> list[PendingCommit]:
         """Return the same in parts that can be committed apart: one per profile."""
-        parts: dict[int, Gathered] = {}
+        parts: dict[int, PendingCommit] = {}
         owners = {record.number: record.ordinal for record in self.records}
         for unit in self.planned.values():
-            parts.setdefault(unit.ordinal, Gathered()).planned[unit.number] = unit
+            parts.setdefault(unit.ordinal, PendingCommit()).planned[unit.number] = unit
             owners[unit.number] = unit.ordinal
             owners |= dict.fromkeys((stored.unit for stored in unit.replaces), unit.ordinal)
         for record in self.records:
@@ -67,7 +67,7 @@ class Gathered:
             parts[owners[row.unit]].quarantined.append(row)
         return list(parts.values())
 
-    def failed(self, reason: str) -> Gathered:
+    def failed(self, reason: str) -> PendingCommit:
         """Return the same units as failed ones, with nothing to store; what they were to replace stays.
 
         Args:
@@ -76,7 +76,7 @@ class Gathered:
         attempts = sum(record.attempts for record in self.records)
         replacing = [unit for unit in self.planned.values() if unit.replaces]
         records = [
-            Record(unit.number, unit.ordinal, unit.window, Status.FAILED, 0, attempts, reason, planned=True)
+            UnitRecord(unit.number, unit.ordinal, unit.window, Status.FAILED, 0, attempts, reason, planned=True)
             for unit in replacing
         ]
         records += [
@@ -87,10 +87,10 @@ class Gathered:
                 unit.ordinal == record.ordinal and unit.window.holds(closed(record.window)[0]) for unit in replacing
             )
         ]
-        return Gathered(records=records, rests=self.rests, planned=self.planned)
+        return PendingCommit(records=records, rests=self.rests, planned=self.planned)
 
 
-def placed(records: Sequence[Record], batch: Batch | None, checksums: Mapping[int, int]) -> list[Record]:
+def placed(records: Sequence[UnitRecord], batch: Batch | None, checksums: Mapping[int, int]) -> list[UnitRecord]:
     """Return the records with the rows that a batch holds of them, their places in it, and their checksums.
 
     Args:
@@ -116,13 +116,13 @@ def placed(records: Sequence[Record], batch: Batch | None, checksums: Mapping[in
     ]
 
 
-def refusals(refused: Sequence[Refused]) -> list[Quarantined]:
+def refusals(refused: Sequence[Refused]) -> list[QuarantineRecord]:
     """The rows that a sink cannot hold, as the ledger lists them."""
-    return [Quarantined(row.unit, row.reason, row.raw) for row in refused]
+    return [QuarantineRecord(row.unit, row.reason, row.raw) for row in refused]
 
 
 @attrs.define(eq=False)
-class Gathering:
+class UnitCollector:
     """Turns what was fetched into settled units.
 
     Attributes:
@@ -136,7 +136,7 @@ class Gathering:
     clock: JobClock
     order: Order
     lane: Lane
-    gathered: Gathered = attrs.field(factory=Gathered, init=False)
+    gathered: PendingCommit = attrs.field(factory=PendingCommit, init=False)
     _held: dict[int, list[tuple[Contents[Any], Status, int]]] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(init=False)
 
@@ -161,7 +161,7 @@ class Gathering:
     def add(self, contents: Sequence[Contents[Any]], size: int) -> None:
         """Takes the parts of one window, and the bytes of its answer."""
         unit = contents[0].unit
-        assert isinstance(unit, Planned)
+        assert isinstance(unit, PendingUnit)
         if unit.replaces:
             self._hold(unit, contents, size)
             return
@@ -169,12 +169,12 @@ class Gathering:
             self._settle(unit, part, self._status(part))
         self.gathered.size += size
 
-    def take(self) -> Gathered:
+    def take(self) -> PendingCommit:
         """What was gathered so far; gathering begins anew."""
-        gathered, self.gathered = self.gathered, Gathered()
+        gathered, self.gathered = self.gathered, PendingCommit()
         return gathered
 
-    def _hold(self, unit: Planned, contents: Sequence[Contents[Any]], size: int) -> None:
+    def _hold(self, unit: PendingUnit, contents: Sequence[Contents[Any]], size: int) -> None:
         """Keeps parts until the unit is whole: what it replaces goes as a whole or stays as a whole."""
         held = self._held.setdefault(unit.number, [])
         held += [(part, self._status(part), size if place == 0 else 0) for place, part in enumerate(contents)]
@@ -191,7 +191,7 @@ class Gathering:
             self.gathered.size += bytes_
         self.gathered.replaced += unit.replaces
 
-    def _settle(self, unit: Planned, part: Contents[Any], status: Status) -> None:
+    def _settle(self, unit: PendingUnit, part: Contents[Any], status: Status) -> None:
         last = self._ends(unit, part.window)
         date_from, date_to = closed(part.window)
         if last:
@@ -202,17 +202,17 @@ class Gathering:
             self.gathered.rests[unit.number] = Window(date_to + _DAY, unit.window.date_to)
         self._record(unit.number if last else next(self._numbers), unit, part, status, planned=last)
 
-    def _record(self, number: int, unit: Planned, part: Contents[Any], status: Status, *, planned: bool) -> None:
+    def _record(self, number: int, unit: PendingUnit, part: Contents[Any], status: Status, *, planned: bool) -> None:
         gathered = self.gathered
         gathered.planned[unit.number] = unit
         if part.error is None and part.items:
             text = str(part.unit.profile)
             raw, pieces = (part.items, ()) if self.lane == "raw" else ((), part.items)
             gathered.rows.append(UnitRows(number, text, raw=raw, pieces=pieces))
-        gathered.quarantined += [Quarantined(number, row.reason, row.raw) for row in part.quarantined]
+        gathered.quarantined += [QuarantineRecord(number, row.reason, row.raw) for row in part.quarantined]
         reason = "" if part.error is None else str(part.error)
         gathered.records.append(
-            Record(
+            UnitRecord(
                 number,
                 unit.ordinal,
                 part.window,
@@ -231,7 +231,7 @@ class Gathering:
             return Status.PROVISIONAL
         return Status.DONE if part.items else Status.EMPTY
 
-    def _ends(self, unit: Planned, window: Window) -> bool:
+    def _ends(self, unit: PendingUnit, window: Window) -> bool:
         if self.order is Order.NEWEST:
             return window.date_from == unit.window.date_from
         return window.date_to == unit.window.date_to

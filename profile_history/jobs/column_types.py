@@ -12,7 +12,7 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from profile_history.jobs.records import Entry
+from profile_history.jobs.records import LedgerWrite
 from profile_history.jobs.schema import LedgerError
 from profile_history.sinks.base import Part, Receipt
 from profile_history.windows import Window
@@ -127,7 +127,7 @@ def part_of(row: PartRow) -> Part:
     return part
 
 
-def entry_of(text: str | bytes) -> Entry:
+def entry_of(text: str | bytes) -> LedgerWrite:
     """Return the batch that a ledger holds as JSON.
 
     Args:
@@ -136,7 +136,7 @@ def entry_of(text: str | bytes) -> Entry:
     Raises:
         ValueError: It is none, or one of its values is outside of its range.
     """
-    entry = msgspec.json.decode(text, type=Entry)
+    entry = msgspec.json.decode(text, type=LedgerWrite)
     windows = [*(record.window for record in entry.records), *(window for _, window in entry.rests)]
     if any(window.date_from is None or window.date_to is None for window in windows):
         raise ValueError("a unit lacks a day")

@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 
 from profile_history._aio import cancelled_meanwhile
-from profile_history.jobs.batch_builder import Gathered, Gathering
+from profile_history.jobs.batch_builder import PendingCommit, UnitCollector
 from profile_history.results import Contents
 
 
 @attrs.define(eq=False)
-class Committing:
+class Flusher:
     """The way from the fetching to the commits; at most two batches are in memory.
 
     Attributes:
@@ -25,8 +25,8 @@ class Committing:
         seconds: After how long anything is.
     """
 
-    gathering: Gathering
-    commit: Callable[[Gathered], Awaitable[None]]
+    gathering: UnitCollector
+    commit: Callable[[PendingCommit], Awaitable[None]]
     size: int
     seconds: float
     _wanted: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)

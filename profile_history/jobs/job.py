@@ -24,17 +24,17 @@ from profile_history._scheduling.reader import Reader
 from profile_history.client import Day, HistoryClient
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs.advice import advice_on
-from profile_history.jobs.batch_builder import Gathered, Gathering
+from profile_history.jobs.batch_builder import PendingCommit, UnitCollector
 from profile_history.jobs.clock import LONGEST_LOOKBACK, JobClock
-from profile_history.jobs.flusher import Committing
+from profile_history.jobs.flusher import Flusher
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planner import check_refetch, later_of
 from profile_history.jobs.progress import Progress, progress_of
-from profile_history.jobs.records import Planned
-from profile_history.jobs.session import Keeper
+from profile_history.jobs.records import PendingUnit
+from profile_history.jobs.session import JobSession
 from profile_history.jobs.sources import MemorySource, Source
-from profile_history.jobs.sources.counted import Counted
+from profile_history.jobs.sources.counted import CountingSource
 from profile_history.jobs.verification import verify
 from profile_history.jobs.whereabouts import ledger_file
 from profile_history.profiles import Profile
@@ -110,7 +110,7 @@ class HistoryJob:
         self._sink = sink_of(sink) if isinstance(sink, str) else sink
         self._ledger = ledger_file(ledger)
         source = _source(profiles)
-        self._source = None if source is None else Counted(source)
+        self._source = None if source is None else CountingSource(source)
         self._plan = self._planned(date_from, date_to)
         self._lookback = lookback
         self._commit_bytes = commit_bytes
@@ -119,15 +119,15 @@ class HistoryJob:
         self._now = time.time
         self._phase = "planning"
         self._stats: list[Stats] = []
-        self._keeper: Keeper | None = None
+        self._session: JobSession | None = None
         self._last = Progress("planning")
         self.warnings: list[str] = []
 
     @property
     def progress(self) -> Progress:
         """How far the job has come; while it runs, as of now."""
-        if self._keeper is not None and self._keeper._ledger is not None:
-            ledger = self._keeper.ledger
+        if self._session is not None and self._session._ledger is not None:
+            ledger = self._session.ledger
             self._last = progress_of(
                 self._phase,
                 ledger.totals,
@@ -224,65 +224,65 @@ class HistoryJob:
             return await in_thread(work, *arguments, executor=writer)
 
         self.warnings.clear()
-        keeper = Keeper(self._ledger, stop, self.warnings)
+        session = JobSession(self._ledger, stop, self.warnings)
         self._phase = "planning"
         try:
             plan, source = (None, None) if until else (self._plan, self._source)
-            await written(keeper.open, plan, source, self._sink, restart)
-            self._check_terms(keeper)
+            await written(session.open, plan, source, self._sink, restart)
+            self._check_terms(session)
             if until is not None:
-                until = later_of(keeper.ledger.plan, until, self._today())
+                until = later_of(session.ledger.plan, until, self._today())
                 if refetch_from is not None:
-                    check_refetch(keeper.ledger.plan, refetch_from, until)
+                    check_refetch(session.ledger.plan, refetch_from, until)
             if self._lookback is not None:
-                await written(keeper.ledger.look_back, self._lookback)
-            self._keeper = keeper
+                await written(session.ledger.look_back, self._lookback)
+            self._session = session
             if retry_failed:
-                await written(keeper.retry_failed)
-            interrupted = keeper.ledger.totals.pending > 0
-            clock = JobClock(self._today, self._now, keeper.ledger.lookback, self.warnings.append)
+                await written(session.retry_failed)
+            interrupted = session.ledger.totals.pending > 0
+            clock = JobClock(self._today, self._now, session.ledger.lookback, self.warnings.append)
             try:
-                await self._fetch(keeper, written, clock)
-                if until is not None and not (interrupted and self._reaches(keeper, until, refetch_from)):
-                    await written(keeper.extend, until, self._source, refetch_from)
-                    await self._fetch(keeper, written, clock)
+                await self._fetch(session, written, clock)
+                if until is not None and not (interrupted and self._reaches(session, until, refetch_from)):
+                    await written(session.extend, until, self._source, refetch_from)
+                    await self._fetch(session, written, clock)
             except BaseException:
                 # What ended the run is what is told, also where the lists cannot be written.
                 with contextlib.suppress(HistoryError):
-                    await written(keeper.write_lists)
+                    await written(session.write_lists)
                 raise
             self._phase = "finishing"
-            await written(keeper.finish)
-            self.warnings += await written(advice_on, keeper.ledger, clock.moment())
+            await written(session.finish)
+            self.warnings += await written(advice_on, session.ledger, clock.moment())
             self._phase = "complete"
         finally:
             _ = self.progress
-            self._keeper = None
-            await written(keeper.close)
+            self._session = None
+            await written(session.close)
             writer.shutdown(wait=False)
 
-    async def _fetch(self, keeper: Keeper, written: Callable[..., Any], clock: JobClock) -> None:
-        if not keeper.ledger.totals.pending:
+    async def _fetch(self, session: JobSession, written: Callable[..., Any], clock: JobClock) -> None:
+        if not session.ledger.totals.pending:
             return
         self._phase = "fetching"
         order = Order(self._client.terms["order"])
-        gathering = Gathering(keeper.ledger.next_number, clock, order, keeper.sink.lane)
+        gathering = UnitCollector(session.ledger.next_number, clock, order, session.sink.lane)
 
-        async def commit(gathered: Gathered) -> None:
-            await written(keeper.commit, gathered)
+        async def commit(gathered: PendingCommit) -> None:
+            await written(session.commit, gathered)
 
-        committing = Committing(gathering, commit, self._commit_bytes, self._commit_seconds)
+        flusher = Flusher(gathering, commit, self._commit_bytes, self._commit_seconds)
         with Ledger(self._ledger) as ledger:
-            probe = await written(keeper.ledger.probe)
-            reader = self._reader(keeper.sink, self._client.read_units(_units(ledger), probe))
+            probe = await written(session.ledger.probe)
+            reader = self._reader(session.sink, self._client.read_units(_units(ledger), probe))
             self._stats.append(reader.run.stats)
-            committing.start()
+            flusher.start()
             try:
                 async with aclosing(reader.contents(gathering.cut)) as contents:
                     async for parts, size in contents:
-                        await committing.add(parts, size)
+                        await flusher.add(parts, size)
             finally:
-                await committing.end()
+                await flusher.end()
 
     def _reader(self, sink: Sink, reader: Reader[Any]) -> Reader[Any]:
         if sink.lane == "raw":
@@ -303,18 +303,18 @@ class HistoryJob:
             raise ConfigurationError('the sink is missing; pass one, such as "history.duckdb"')
         return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.terms, self._sink.url)
 
-    def _reaches(self, keeper: Keeper, until: dt.date, refetch_from: dt.date | None) -> bool:
+    def _reaches(self, session: JobSession, until: dt.date, refetch_from: dt.date | None) -> bool:
         """Whether the run that was interrupted was to bring these days and profiles already."""
-        ledger = keeper.ledger
+        ledger = session.ledger
         again = refetch_from is None or (ledger.refetch_from or dt.date.max) <= refetch_from
         return again and ledger.plan.date_to >= until and self._source is None
 
-    def _check_terms(self, keeper: Keeper) -> None:
-        plan = keeper.ledger.plan
+    def _check_terms(self, session: JobSession) -> None:
+        plan = session.ledger.plan
         plan.check_same(attrs.evolve(plan, terms=self._client.terms))
 
 
-async def _units(ledger: Ledger) -> AsyncGenerator[Planned, None]:
+async def _units(ledger: Ledger) -> AsyncGenerator[PendingUnit, None]:
     last = 0
     while page := await in_thread(ledger.pending, last, _UNITS_A_PAGE):
         for unit in page:

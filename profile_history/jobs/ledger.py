@@ -42,7 +42,7 @@ from profile_history.jobs.column_types import (
 )
 from profile_history.jobs.plan import Plan, fingerprint, storable_path
 from profile_history.jobs.profile_text import profile_of
-from profile_history.jobs.records import Entry, Planned, Status, Totals, closed, to_number
+from profile_history.jobs.records import LedgerWrite, PendingUnit, Status, Totals, closed, to_number
 from profile_history.jobs.schema import (
     LedgerError,
     PlanningStopped,
@@ -310,14 +310,14 @@ class Ledger:
             (highest,) = self.connection.execute("SELECT max(number) FROM units").fetchone()
             return int(typed((highest or 0) + 1, Number))
 
-    def pending(self, after: int, limit: int) -> list[Planned]:
+    def pending(self, after: int, limit: int) -> list[PendingUnit]:
         """The next units to fetch, by their numbers."""
         rows = list(self._rows("the pending units", PendingRow, _PENDING, (after, limit)))
         older = self._replaced_by(rows) if self.totals.provisional else {}
         plan = self.plan
         with self.reads("the pending units"):
             return [
-                Planned(
+                PendingUnit(
                     profile_of(profile),
                     check_within(window_of(first, last), plan.date_from, plan.date_to),
                     number,
@@ -422,8 +422,8 @@ class Ledger:
         what = "the failed units"
         for profile, first, last, reason in self._rows(what, FailureRow, query):
             with self.reads(what):
-                failure = str(profile_of(profile)), window_of(first, last), reason or ""
-            yield failure
+                found = str(profile_of(profile)), window_of(first, last), reason or ""
+            yield found
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """The lines of the source that name no profile."""
@@ -443,7 +443,7 @@ class Ledger:
         """Takes note that the sink is open."""
         self._put(begun=1)
 
-    def intend(self, entry: Entry) -> None:
+    def intend(self, entry: LedgerWrite) -> None:
         """Takes note of what a sink that keeps books is about to be given."""
         self._put(intent=msgspec.json.encode(entry))
 
@@ -484,13 +484,13 @@ class Ledger:
                 "was restored from a backup without the other; restore both, or begin a new job elsewhere"
             )
 
-    def _intended(self, last_batch: int) -> Entry | None:
+    def _intended(self, last_batch: int) -> LedgerWrite | None:
         with self.reads("the last batch"):
             text = self._get_text("intent")
             entry = None if text is None else entry_of(text)
         return entry if entry is not None and entry.batch == last_batch == self.last_batch + 1 else None
 
-    def apply(self, entry: Entry, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
+    def apply(self, entry: LedgerWrite, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
         """Writes down what the sink holds now, all of it or nothing.
 
         Args:
@@ -698,7 +698,7 @@ def _days(window: Window) -> tuple[int, int]:
     return to_number(first), to_number(last)
 
 
-def _rows(entry: Entry) -> Iterator[tuple[Any, ...]]:
+def _rows(entry: LedgerWrite) -> Iterator[tuple[Any, ...]]:
     for record in entry.records:
         held = (entry.batch, record.place) if record.rows else (None, None)
         yield (

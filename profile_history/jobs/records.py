@@ -40,7 +40,7 @@ class Status(IntEnum):
 
 
 @attrs.frozen
-class Planned(Unit):
+class PendingUnit(Unit):
     """A unit that the ledger counts as pending.
 
     Attributes:
@@ -55,7 +55,7 @@ class Planned(Unit):
 
 
 @attrs.frozen
-class Record:
+class UnitRecord:
     """What the ledger is to write down of a unit.
 
     Attributes:
@@ -87,7 +87,7 @@ class Record:
 
 
 @attrs.frozen
-class Quarantined:
+class QuarantineRecord:
     """A row that is set apart: it cannot be read, or the sink cannot hold it."""
 
     unit: int
@@ -96,7 +96,7 @@ class Quarantined:
 
 
 @attrs.frozen
-class Entry:
+class LedgerWrite:
     """What one commit writes into the ledger.
 
     Attributes:
@@ -108,10 +108,10 @@ class Entry:
     """
 
     batch: int | None
-    records: Sequence[Record] = ()
+    records: Sequence[UnitRecord] = ()
     rests: Sequence[tuple[int, Window]] = ()
     replaced: Sequence[Stored] = ()
-    quarantined: Sequence[Quarantined] = ()
+    quarantined: Sequence[QuarantineRecord] = ()
 
 
 @attrs.define

@@ -14,12 +14,12 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError, HistoryError
-from profile_history.jobs.batch_builder import Gathered, placed, refusals
+from profile_history.jobs.batch_builder import PendingCommit, placed, refusals
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import JobLock
 from profile_history.jobs.plan import Plan, another_plan
 from profile_history.jobs.planner import compare_plans, digest_of, extend_job, plan_job, retry_failed
-from profile_history.jobs.records import Entry
+from profile_history.jobs.records import LedgerWrite
 from profile_history.jobs.reject_files import write_lists
 from profile_history.jobs.restart import delete_ledger, delete_log, discard_job
 from profile_history.jobs.schema import draft_of
@@ -34,7 +34,7 @@ _log = logging.getLogger("profile_history")
 
 
 @attrs.define(eq=False)
-class Keeper:
+class JobSession:
     """What a job has written, and where.
 
     Attributes:
@@ -178,7 +178,7 @@ class Keeper:
         """Plans newer days; see `extend_job`."""
         extend_job(self.ledger, date_to, source, self.stop, refetch_from=refetch_from)
 
-    def commit(self, gathered: Gathered) -> None:
+    def commit(self, gathered: PendingCommit) -> None:
         """Bring settled units into the sink, and then into the ledger.
 
         What nobody expects, such as a value that a library stumbles over, costs the profile it belongs to and not the
@@ -216,7 +216,7 @@ class Keeper:
         if self.sink.keeps_books:
             self.ledger.recover(last)
 
-    def _commit(self, gathered: Gathered) -> None:
+    def _commit(self, gathered: PendingCommit) -> None:
         ledger, sink = self.ledger, self.sink
         batch = gathered.batch(ledger.last_batch + 1)
         refused = sink.check(batch) if batch else []
@@ -224,7 +224,7 @@ class Keeper:
             batch = batch.without(refused)
             batch = batch if batch.units or batch.replaced else None
         checksums = checksums_of(sink, batch) if batch else {}
-        entry = Entry(
+        entry = LedgerWrite(
             batch.number if batch else None,
             placed(gathered.records, batch, checksums),
             list(gathered.rests.items()),

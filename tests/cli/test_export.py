@@ -494,11 +494,11 @@ class TestSignals:
         code = f"""
 import sys, time
 from profile_history.cli import main
-from profile_history.jobs.session import Keeper
+from profile_history.jobs.session import JobSession
 def close(self):
     print("closing", flush=True)
     time.sleep(60)
-Keeper.close = close
+JobSession.close = close
 sys.exit(main({words_for("history.ndjson")!r}))
 """
         with started(program=[sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -520,9 +520,9 @@ sys.exit(main({words_for("history.ndjson")!r}))
 import sys, time
 from profile_history.cli import main
 from profile_history.cli import signals
-from profile_history.jobs.session import Keeper
+from profile_history.jobs.session import JobSession
 signals.GRACE = 0.3
-Keeper.close = lambda self: time.sleep(60)
+JobSession.close = lambda self: time.sleep(60)
 sys.exit(main({words_for("history.ndjson")!r}))
 """
         with started(program=[sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
@@ -1036,11 +1036,11 @@ class TestLibrary:
 
     def test_a_source_is_the_same_when_counted(self, tmp_path):
         """Its name and its nature are those of the other."""
-        from profile_history.jobs.sources.counted import Counted
+        from profile_history.jobs.sources.counted import CountingSource
 
         (tmp_path / "who").write_text("user0@example.com\n")
         source = source_of(str(tmp_path / "who"), matching="email")
-        counted = Counted(source)
+        counted = CountingSource(source)
         assert (counted.url, counted.repeatable) == (source.url, True)
         assert len(list(counted.lines())) == counted.read == 1
 

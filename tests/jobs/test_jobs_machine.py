@@ -28,10 +28,10 @@ from support.sink_books import pieces_of
 from profile_history import ConfigurationError, Profile
 from profile_history.errors import ServerUnavailable
 from profile_history.jobs import JobHeld, LedgerError
-from profile_history.jobs.batch_builder import Gathering
+from profile_history.jobs.batch_builder import UnitCollector
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
-from profile_history.jobs.session import Keeper
+from profile_history.jobs.session import JobSession
 from profile_history.jobs.sources import MemorySource
 from profile_history.results import Contents
 from profile_history.sinks.ndjson import NdjsonSink
@@ -95,7 +95,7 @@ def text_of(number, day):
 
 
 class JobMachine(RuleBasedStateMachine):
-    """The real keeper, ledger and sink, over a server in memory.
+    """The real session, ledger and sink, over a server in memory.
 
     Attributes:
         model: The rows of each profile and day that are committed.
@@ -110,7 +110,7 @@ class JobMachine(RuleBasedStateMachine):
         self.path = self.directory / "job.ledger"
         self.served, self.disk = Served(), Fuse()
         self.model, self.staged, self.whole, self.todo = {}, {}, {}, []
-        self.last, self.keeper, self.gathering = LAST, None, None
+        self.last, self.session, self.gathering = LAST, None, None
         self.begun = False
 
     # What happens
@@ -120,18 +120,18 @@ class JobMachine(RuleBasedStateMachine):
         self.resume(retry=False, fuse=None)
         self.begun = True
 
-    @precondition(lambda self: self.keeper is None)
+    @precondition(lambda self: self.session is None)
     @rule(retry=st.booleans(), fuse=FUSES)
     def resume(self, retry, fuse):
         """Starts, as the first time or again."""
-        keeper = Keeper(self.path, threading.Event())
-        self.keeper = keeper
+        session = JobSession(self.path, threading.Event())
+        self.session = session
         plan = self._plan(self.last) if not self.begun else None
-        if not self._survives(fuse, keeper.open, plan, MemorySource(PROFILES) if plan else None, self._sink()):
+        if not self._survives(fuse, session.open, plan, MemorySource(PROFILES) if plan else None, self._sink()):
             return
         self._nothing_lies_about()
         if retry:
-            keeper.retry_failed()
+            session.retry_failed()
         self._take_up()
 
     @precondition(lambda self: self.todo)
@@ -158,7 +158,7 @@ class JobMachine(RuleBasedStateMachine):
         self.gathering.add(parts, 100)
         self._stage(unit, window, failed=False)
 
-    @precondition(lambda self: self.keeper is not None)
+    @precondition(lambda self: self.session is not None)
     @rule(fuse=FUSES)
     def commit(self, fuse):
         """What was fetched gets into sink and ledger, or the process dies over it."""
@@ -167,27 +167,27 @@ class JobMachine(RuleBasedStateMachine):
             return
         before = dict(self.model)
         after = {**self.model, **staged}
-        self.model = after if self._survives(fuse, self.keeper.commit, gathered) else (before, after)
+        self.model = after if self._survives(fuse, self.session.commit, gathered) else (before, after)
 
-    @precondition(lambda self: self.keeper is not None and not self.todo)
+    @precondition(lambda self: self.session is not None and not self.todo)
     @rule(fuse=FUSES)
     def finish(self, fuse):
         """Nothing is left to fetch, and the files get their final form."""
         self.commit(None)
-        self._survives(fuse, self.keeper.finish)
+        self._survives(fuse, self.session.finish)
 
-    @precondition(lambda self: self.keeper is not None and not self.todo)
+    @precondition(lambda self: self.session is not None and not self.todo)
     @rule(days=st.integers(0, 3))
     def extend(self, days):
         """Time goes by, and the job goes on to today."""
         self.commit(None)
         last = self.last + DAY * days
         self.served.today = last
-        self.keeper.extend(last, None)
+        self.session.extend(last, None)
         self.last = last
         self._take_up()
 
-    @precondition(lambda self: self.keeper is not None)
+    @precondition(lambda self: self.session is not None)
     @rule(how=st.sampled_from(("stopped", "killed", "failed")))
     def end(self, how):
         """The run is stopped or killed between two operations, or its ledger fails when the sink has the rows."""
@@ -197,13 +197,13 @@ class JobMachine(RuleBasedStateMachine):
             return
         if how == "failed" and (gathered.records or gathered.rests):
             # It makes SQLite give up whatever statement comes next.
-            self.keeper.ledger.connection.set_progress_handler(lambda: 1, 1)
+            self.session.ledger.connection.set_progress_handler(lambda: 1, 1)
             with pytest.raises(LedgerError):
-                self.keeper.commit(gathered)
-        self.keeper.close()
+                self.session.commit(gathered)
+        self.session.close()
         self._forget()
 
-    @precondition(lambda self: self.keeper is not None and not self.todo)
+    @precondition(lambda self: self.session is not None and not self.todo)
     @rule(data=st.data(), days=st.integers(1, 4), fuse=FUSES)
     def days_go_by(self, data, days, fuse):
         """All of that, as a nightly run does it; the last one may not survive."""
@@ -216,17 +216,17 @@ class JobMachine(RuleBasedStateMachine):
 
     # What must not happen
 
-    @precondition(lambda self: self.keeper is not None)
+    @precondition(lambda self: self.session is not None)
     @rule()
     def a_second_process_comes(self):
         """It is refused."""
-        second = Keeper(self.path, threading.Event())
+        second = JobSession(self.path, threading.Event())
         with pytest.raises(JobHeld) as caught:
             second.open(None, None, self._sink(CountingDisk()))
         assert caught.value.pid == os.getpid()
         second.close()
 
-    @precondition(lambda self: self.keeper is None and self.begun)
+    @precondition(lambda self: self.session is None and self.begun)
     @rule(change=st.sampled_from(("date_from", "date_to", "window", "profiles", "sink")))
     def somebody_comes_with_another_plan(self, change):
         """It is refused, before the sink is touched; while nothing is fetched, it would take the old one's place."""
@@ -243,7 +243,7 @@ class JobMachine(RuleBasedStateMachine):
             plan = Plan(**{**_fields(plan), "terms": {**TERMS, "window": 7}})
         else:
             plan = Plan(**{**_fields(plan), change: getattr(plan, change) + DAY})
-        other = Keeper(self.path, threading.Event())
+        other = JobSession(self.path, threading.Event())
         with pytest.raises(ConfigurationError, match=r"another plan|the job fills"):
             other.open(plan, source, sink)
         other.close()
@@ -253,20 +253,20 @@ class JobMachine(RuleBasedStateMachine):
     @invariant()
     def the_sink_holds_what_the_model_says(self):
         """While a run has it open, that is after recovery."""
-        if self.keeper is None:
+        if self.session is None:
             return
-        held = self._held(self.keeper.ledger)
+        held = self._held(self.session.ledger)
         if isinstance(self.model, tuple):
             before, after = self.model
             self.model = after if held == _counted(after) else before
         assert held == _counted(self.model)
-        ledger = self.keeper.ledger
+        ledger = self.session.ledger
         assert ledger.totals.rows == held.total()
         self._tiles(ledger)
 
     def teardown(self):
         """In the end the sink holds all that the server has, and nothing lies about."""
-        if self.keeper is None:
+        if self.session is None:
             self.resume(retry=True, fuse=None)
         self.the_sink_holds_what_the_model_says()
         for _ in range(2):
@@ -274,13 +274,13 @@ class JobMachine(RuleBasedStateMachine):
             # Twice, as failed units and provisional ones are fetched again by the second run.
             self.extend(1)
         self._fetch_all()
-        self.keeper.finish()
+        self.session.finish()
         self.the_sink_holds_what_the_model_says()
         assert self.model == self.served.all(self.last)
-        assert list(self.keeper.sink.verify()) == []
+        assert list(self.session.sink.verify()) == []
         self._nothing_lies_about()
         assert Counter(dict(self._read_back())) == _counted(self.model)
-        self.keeper.close()
+        self.session.close()
         shutil.rmtree(self.directory)
 
     # How it is done
@@ -298,14 +298,14 @@ class JobMachine(RuleBasedStateMachine):
 
     def _die(self):
         """Leaves on the disk what a killed process leaves, and a lock that nobody holds."""
-        keeper = self.keeper
+        session = self.session
         files = [self.path, self.path.with_name("job.ledger-wal")]
         left = {path: path.read_bytes() for path in files if path.exists()}
-        if keeper._ledger is not None:
-            keeper._ledger.close()
+        if session._ledger is not None:
+            session._ledger.close()
         for path, data in left.items():
             path.write_bytes(data)
-        for lock in (keeper._lock._lock, keeper._sink_lock):
+        for lock in (session._lock._lock, session._sink_lock):
             if lock is not None and lock._file is not None:
                 name = lock.path.read_bytes()
                 lock.release()
@@ -313,13 +313,13 @@ class JobMachine(RuleBasedStateMachine):
         self._forget()
 
     def _forget(self):
-        self.keeper = self.gathering = None
+        self.session = self.gathering = None
         self.staged, self.whole, self.todo = {}, {}, []
 
     def _take_up(self):
-        ledger = self.keeper.ledger
+        ledger = self.session.ledger
         clock = steady(self.served.today, LOOKBACK)
-        self.gathering = Gathering(ledger.next_number, clock, Order.NEWEST, self.keeper.sink.lane)
+        self.gathering = UnitCollector(ledger.next_number, clock, Order.NEWEST, self.session.sink.lane)
         self.todo = [(unit, unit.window) for unit in ledger.pending(0, 1000)]
         self.staged, self.whole = {}, {}
 
@@ -344,7 +344,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def _items(self, profile, window):
         texts = [text_of(number, day) for day in days_of(window) for number in self.served.rows(profile, day)]
-        return texts if self.keeper.sink.lane == "raw" else pieces_of(texts)[0]
+        return texts if self.session.sink.lane == "raw" else pieces_of(texts)[0]
 
     def _plan(self, last):
         return Plan("memory", "", FIRST, last, TERMS, self._sink().url)
@@ -358,9 +358,9 @@ class JobMachine(RuleBasedStateMachine):
 
     def _nothing_lies_about(self):
         """The files are those that the ledger knows, and as long."""
-        known = known_files(self.directory, self.keeper.ledger)
+        known = known_files(self.directory, self.session.ledger)
         assert [name for name in files_in(self.directory) if not name.endswith(("-wal", "-shm"))] == known
-        for name, ends in groupby(self.keeper.ledger.parts(), lambda part: part.name):
+        for name, ends in groupby(self.session.ledger.parts(), lambda part: part.name):
             path = self.directory / ("lake.parquet" if name.endswith(".parquet") else "") / name
             assert path.stat().st_size == max(part.offset + part.size for part in ends)
 

@@ -14,8 +14,8 @@ from support.job_truth import rows_in, truth_of
 from profile_history import HistoryClient, Profile
 from profile_history._text import escape_surrogates
 from profile_history.jobs import HistoryJob
-from profile_history.jobs.batch_builder import Gathered
-from profile_history.jobs.records import Planned, Quarantined, Record, Status
+from profile_history.jobs.batch_builder import PendingCommit
+from profile_history.jobs.records import PendingUnit, QuarantineRecord, Status, UnitRecord
 from profile_history.sinks import sink_of
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.unit_rows import Refused, Stored, UnitRows
@@ -77,15 +77,15 @@ def test_what_is_gathered_is_split_by_profiles_with_all_that_belongs_to_each():
     day, whole = Window(dt.date(2024, 1, 2), dt.date(2024, 1, 2)), Window(dt.date(2024, 1, 1), dt.date(2024, 1, 2))
     profiles = [Profile.email(f"{number}@example.com") for number in (1, 2)]
     planned = [
-        Planned(profiles[0], whole, 1, 1),
-        Planned(profiles[1], whole, 2, 2, replaces=(Stored(3, 1, 0, 4),)),
+        PendingUnit(profiles[0], whole, 1, 1),
+        PendingUnit(profiles[1], whole, 2, 2, replaces=(Stored(3, 1, 0, 4),)),
     ]
-    gathered = Gathered(
+    gathered = PendingCommit(
         rows=[UnitRows(4, str(profiles[0]), raw=[b"{}"])],
-        records=[Record(4, 1, day, Status.DONE), Record(2, 2, whole, Status.EMPTY, planned=True)],
+        records=[UnitRecord(4, 1, day, Status.DONE), UnitRecord(2, 2, whole, Status.EMPTY, planned=True)],
         rests={1: Window(dt.date(2024, 1, 1), dt.date(2024, 1, 1))},
         replaced=[Stored(3, 1, 0, 4)],
-        quarantined=[Quarantined(4, "odd", b"{"), Quarantined(2, "odd", b"}")],
+        quarantined=[QuarantineRecord(4, "odd", b"{"), QuarantineRecord(2, "odd", b"}")],
         planned={unit.number: unit for unit in planned},
     )
     first, second = gathered.split()
@@ -101,12 +101,12 @@ def test_a_unit_beside_one_that_replaces_fails_as_well_and_does_not_stay_pending
     """Both are of one profile: a unit that failed before, and its recent days."""
     profile = Profile.email("john@example.com")
     early, recent = Window(FIRST, dt.date(2023, 6, 30)), Window(dt.date(2024, 12, 29), LAST)
-    planned = [Planned(profile, early, 1, 1), Planned(profile, recent, 2, 1, replaces=(Stored(3, 1, 0, 4),))]
-    gathered = Gathered(
+    planned = [PendingUnit(profile, early, 1, 1), PendingUnit(profile, recent, 2, 1, replaces=(Stored(3, 1, 0, 4),))]
+    gathered = PendingCommit(
         records=[
-            Record(1, 1, early, Status.DONE, planned=True),
-            Record(5, 1, Window(dt.date(2024, 12, 31), LAST), Status.PROVISIONAL),
-            Record(2, 1, Window(dt.date(2024, 12, 29), dt.date(2024, 12, 30)), Status.DONE, planned=True),
+            UnitRecord(1, 1, early, Status.DONE, planned=True),
+            UnitRecord(5, 1, Window(dt.date(2024, 12, 31), LAST), Status.PROVISIONAL),
+            UnitRecord(2, 1, Window(dt.date(2024, 12, 29), dt.date(2024, 12, 30)), Status.DONE, planned=True),
         ],
         planned={unit.number: unit for unit in planned},
     )

@@ -21,18 +21,18 @@ from support.job_truth import steady
 from profile_history import ConfigurationError, HistoryClient, Matching, Profile
 from profile_history.errors import DecodeError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, status_of, verify
-from profile_history.jobs.batch_builder import Gathering
-from profile_history.jobs.flusher import Committing
+from profile_history.jobs.batch_builder import UnitCollector
+from profile_history.jobs.flusher import Flusher
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import JobLock
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.planner import PlanningStopped, digest_of, extend_job, plan_job
-from profile_history.jobs.records import Entry, Quarantined, Record, Status
+from profile_history.jobs.records import LedgerWrite, QuarantineRecord, Status, UnitRecord
 from profile_history.jobs.reject_files import quarantine_beside, rejects_beside, write_lists
 from profile_history.jobs.schema import failure
-from profile_history.jobs.session import Keeper
+from profile_history.jobs.session import JobSession
 from profile_history.jobs.sources import Line, MemorySource
-from profile_history.jobs.sources.counted import Counted
+from profile_history.jobs.sources.counted import CountingSource
 from profile_history.results import Contents
 from profile_history.results import Quarantined as OddRow
 from profile_history.sinks import Receipt, SinkError, sink_of
@@ -58,20 +58,20 @@ def path(tmp_path):
 
 
 def keeper_of(path, sink=None):
-    """The keeper of a job that is there."""
-    keeper = Keeper(path, threading.Event())
+    """The session of a job that is there."""
+    session = JobSession(path, threading.Event())
     try:
-        keeper.open(None, None, sink)
+        session.open(None, None, sink)
     except BaseException:
-        keeper.close()
+        session.close()
         raise
-    return keeper
+    return session
 
 
-def gathered(keeper, rows=3, units=2, **more):
+def gathered(session, rows=3, units=2, **more):
     """Some units with rows, as the fetching would gather them."""
-    gathering = Gathering(keeper.ledger.next_number, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
-    for unit in keeper.ledger.pending(0, units):
+    gathering = UnitCollector(session.ledger.next_number, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
+    for unit in session.ledger.pending(0, units):
         items = [b'{"action":"open","datetime":"2024-01-05T00:00:00Z"}'] * rows
         gathering.add([Contents(unit, unit.window, items, attempts=1, **more)], 100)
     return gathering.take()
@@ -89,11 +89,11 @@ def test_units_are_pending_in_the_order_of_the_profiles(path):
 def test_an_entry_is_written_whole_or_not_at_all(path):
     """An error in its middle leaves the ledger as it was."""
     with Ledger(path) as ledger:
-        records = [Record(1, 1, WHOLE, Status.DONE, rows=3, planned=True), Record(2, 2, Window(), Status.DONE)]
+        records = [UnitRecord(1, 1, WHOLE, Status.DONE, rows=3, planned=True), UnitRecord(2, 2, Window(), Status.DONE)]
         with pytest.raises(AssertionError):
-            ledger.apply(Entry(1, records))
+            ledger.apply(LedgerWrite(1, records))
         assert (ledger.totals.pending, len(ledger.pending(0, 10)), ledger.last_batch) == (5, 5, 0)
-        ledger.apply(Entry(1, records[:1]))
+        ledger.apply(LedgerWrite(1, records[:1]))
     with Ledger(path) as ledger:
         assert (ledger.totals.pending, ledger.totals.done, ledger.totals.rows, ledger.last_batch) == (4, 1, 3, 1)
         assert list(ledger.units()) == [(1, 3)]
@@ -103,33 +103,33 @@ def test_what_a_database_was_given_before_a_crash_is_written_down_at_the_next_st
     """The intent says which units the batch held."""
     path = tmp_path / "job.ledger"
     plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
-    keeper = keeper_of(path)
-    entry = Entry(1, [Record(1, 1, WHOLE, Status.DONE, rows=2, planned=True)])
-    keeper.ledger.intend(entry)
-    keeper.ledger.recover(0)
-    assert keeper.ledger.totals.done == 0
-    keeper.ledger.recover(1)
-    assert (keeper.ledger.totals.done, keeper.ledger.last_batch) == (1, 1)
+    session = keeper_of(path)
+    entry = LedgerWrite(1, [UnitRecord(1, 1, WHOLE, Status.DONE, rows=2, planned=True)])
+    session.ledger.intend(entry)
+    session.ledger.recover(0)
+    assert session.ledger.totals.done == 0
+    session.ledger.recover(1)
+    assert (session.ledger.totals.done, session.ledger.last_batch) == (1, 1)
     with pytest.raises(LedgerError, match="knows 1 batches and the sink holds 3"):
-        keeper.ledger.recover(3)
-    keeper.close()
+        session.ledger.recover(3)
+    session.close()
 
 
 def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tmp_path):
     """Also where the process died after they were."""
     for died in ("before", "after"):
-        keeper = keeper_of(path)
-        work = gathered(keeper)
-        keeper.commit(work)
-        receipt = keeper.sink.finish()
-        keeper.ledger.intend_to_publish(receipt)
+        session = keeper_of(path)
+        work = gathered(session)
+        session.commit(work)
+        receipt = session.sink.finish()
+        session.ledger.intend_to_publish(receipt)
         if died == "after":
-            keeper.sink.publish(receipt)
-        keeper.close()
-        keeper = keeper_of(path)
-        assert keeper.ledger.publishing is None
-        assert list(keeper.sink.verify()) == []
-        keeper.close()
+            session.sink.publish(receipt)
+        session.close()
+        session = keeper_of(path)
+        assert session.ledger.publishing is None
+        assert list(session.sink.verify()) == []
+        session.close()
         assert {entry.name for entry in tmp_path.iterdir()} == {
             *("history.ndjson", ".history.ndjson.lock"),
             *("job.ledger", "job.ledger.lock"),
@@ -171,32 +171,32 @@ def test_rows_move_up_by_those_that_are_gone_before_them(batches):
 
 def test_taking_note_of_the_final_files_is_interrupted_as_a_whole(path):
     """However many units it is about; the next run does it again."""
-    keeper = keeper_of(path)
-    keeper.ledger.connection.executescript(
+    session = keeper_of(path)
+    session.ledger.connection.executescript(
         "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) "
         "INSERT INTO units (number, profile, date_from, date_to, status, rows, batch, place) "
         "SELECT i, 1, 0, 0, 1, 1, 1, 2 * i FROM n; "
         "INSERT INTO dead SELECT number, batch, place - 1, 1 FROM units WHERE number >= 100"
     )
-    before = keeper.ledger.connection.execute("SELECT number, place FROM units").fetchall()
-    keeper.stop.set()
+    before = session.ledger.connection.execute("SELECT number, place FROM units").fetchall()
+    session.stop.set()
     with pytest.raises(PlanningStopped, match="was interrupted; run the same command again"):
-        keeper.ledger.published(Receipt())
+        session.ledger.published(Receipt())
     with pytest.raises(PlanningStopped, match="was interrupted; run the same command again"):
-        keeper.ledger.check_stop()
-    keeper.stop.clear()
-    assert keeper.ledger.connection.execute("SELECT number, place FROM units").fetchall() == before
-    keeper.ledger.published(Receipt())
-    assert keeper.ledger.connection.execute("SELECT max(place) FROM units").fetchall() == [(60_099,)]
-    keeper.close()
+        session.ledger.check_stop()
+    session.stop.clear()
+    assert session.ledger.connection.execute("SELECT number, place FROM units").fetchall() == before
+    session.ledger.published(Receipt())
+    assert session.ledger.connection.execute("SELECT max(place) FROM units").fetchall() == [(60_099,)]
+    session.close()
 
 
 def test_a_sink_that_is_not_its_own_any_more_is_refused_and_the_ledger_stays(path, tmp_path):
     """Only a ledger that stands for nothing yet is deleted."""
-    keeper = keeper_of(path)
-    keeper.commit(gathered(keeper))
-    keeper.finish()
-    keeper.close()
+    session = keeper_of(path)
+    session.commit(gathered(session))
+    session.finish()
+    session.close()
     with pytest.raises(SinkError):
         (tmp_path / "history.ndjson.partial").write_text("")
         keeper_of(path)
@@ -219,7 +219,7 @@ def test_only_what_covers_the_same_days_is_replaced(path):
     """Provisional units of other days and other profiles stay."""
     with Ledger(path) as ledger:
         recent, before = Window(dt.date(2024, 1, 30), LAST), Window(FIRST, dt.date(2024, 1, 29))
-        ledger.apply(Entry(None, [Record(9, 1, recent, Status.PROVISIONAL)], rests=[(1, before)]))
+        ledger.apply(LedgerWrite(None, [UnitRecord(9, 1, recent, Status.PROVISIONAL)], rests=[(1, before)]))
         assert [unit.replaces for unit in ledger.pending(0, 10)] == [()] * 5
         ledger.connection.execute("UPDATE units SET date_to = date_to + 2 WHERE number = 1")
         assert [stored.unit for stored in ledger.pending(0, 1)[0].replaces] == [9]
@@ -259,13 +259,13 @@ def test_how_a_job_stands_can_be_asked_at_any_time(path, tmp_path):
     """While its profiles are read, while somebody works on it, and afterwards."""
     stood = status_of(path)
     assert (stood.plan.date_to, stood.totals.units, stood.holder, stood.publishing) == (LAST, 5, None, False)
-    keeper = keeper_of(path)
-    keeper.commit(gathered(keeper, rows=0, units=1, error=DecodeError("nonsense")))
+    session = keeper_of(path)
+    session.commit(gathered(session, rows=0, units=1, error=DecodeError("nonsense")))
     stood = status_of(path)
     assert (stood.holder.pid, stood.totals.failed) == (os.getpid(), 1)
     assert str(stood.holder).startswith(f"process {os.getpid()} on ")
     assert [failure.profile for failure in stood.failures] == ["email:0@example.com"]
-    keeper.close()
+    session.close()
     assert status_of(path).holder is None
     with pytest.raises(ConfigurationError, match="there is no ledger"):
         status_of(tmp_path / "another.ledger")
@@ -300,10 +300,10 @@ def test_a_ledger_needs_its_directory(tmp_path):
 
 def test_files_that_are_not_there_any_more_differ_from_the_ledger(path, tmp_path):
     """That is what verifying is for, and no error."""
-    keeper = keeper_of(path)
-    keeper.commit(gathered(keeper))
-    keeper.finish()
-    keeper.close()
+    session = keeper_of(path)
+    session.commit(gathered(session))
+    session.finish()
+    session.close()
     (tmp_path / "history.ndjson.partial").unlink()
     (difference,) = verify(path)
     assert "history.ndjson.partial" in difference
@@ -322,7 +322,7 @@ def test_a_database_that_cannot_be_read_says_nothing_of_what_it_holds(tmp_path):
 def test_a_source_that_is_counted_is_the_same_source():
     """But for the count."""
     source = MemorySource(PROFILES)
-    counted = Counted(source)
+    counted = CountingSource(source)
     assert (counted.url, counted.repeatable) == (source.url, source.repeatable)
     assert [line.profile for line in counted.lines()] == PROFILES
     assert counted.read == 5
@@ -339,20 +339,20 @@ async def test_a_reader_of_units_takes_nothing_else():
 
 def fetched_day_by_day(path, today, *, until=None, dead=(), retried=False, order=Order.NEWEST, most=1000):
     """A run on some day, with one row a day and profile; the dead days fail, and so many are settled at most."""
-    keeper = keeper_of(path)
+    session = keeper_of(path)
     if retried:
-        keeper.retry_failed()
+        session.retry_failed()
     if until is not None:
-        keeper.extend(until, None)
-    gathering = Gathering(keeper.ledger.next_number, steady(today, 2), order, "raw")
-    for unit in keeper.ledger.pending(0, 100):
+        session.extend(until, None)
+    gathering = UnitCollector(session.ledger.next_number, steady(today, 2), order, "raw")
+    for unit in session.ledger.pending(0, 100):
         for window in list(unit.window.tiles(1, order, today))[:most]:
             row = b'{"action":"open","datetime":"%bT00:00:00Z"}' % str(window.date_from).encode()
             bad = DecodeError("nonsense") if window.date_from in dead else None
             gathering.add([Contents(unit, window, [] if bad else [row], bad, attempts=1)], 100)
-    keeper.commit(gathering.take())
-    keeper.finish()
-    keeper.close()
+    session.commit(gathering.take())
+    session.finish()
+    session.close()
 
 
 def day(number):
@@ -412,8 +412,8 @@ def test_recent_days_of_a_run_that_was_gone_on_with_long_after_are_not_doubled(p
 def test_rows_that_are_set_apart_are_listed_whatever_their_bytes(path):
     """As text, or in base64 where they are none."""
     with Ledger(path) as ledger:
-        rows = [Quarantined(1, "odd", b'{"a":1}'), Quarantined(1, "odder", b"\xff")]
-        ledger.apply(Entry(None, [Record(1, 1, WHOLE, Status.DONE, planned=True)], quarantined=rows))
+        rows = [QuarantineRecord(1, "odd", b'{"a":1}'), QuarantineRecord(1, "odder", b"\xff")]
+        ledger.apply(LedgerWrite(None, [UnitRecord(1, 1, WHOLE, Status.DONE, planned=True)], quarantined=rows))
         write_lists(ledger)
         text = quarantine_beside(path).read_text()
     assert '"raw": "{\\"a\\":1}"' in text
@@ -423,8 +423,8 @@ def test_rows_that_are_set_apart_are_listed_whatever_their_bytes(path):
 def test_lists_can_be_read_by_their_owner_only(path):
     """As the ledger: they hold the same."""
     with Ledger(path) as ledger:
-        rows = [Quarantined(1, "odd", b'{"a":1}')]
-        ledger.apply(Entry(None, [Record(1, 1, WHOLE, Status.DONE, planned=True)], quarantined=rows))
+        rows = [QuarantineRecord(1, "odd", b'{"a":1}')]
+        ledger.apply(LedgerWrite(None, [UnitRecord(1, 1, WHOLE, Status.DONE, planned=True)], quarantined=rows))
         ledger.connection.execute("INSERT INTO rejects VALUES (1, 'odd', 'x')")
         # As version 0.4.0 left it.
         quarantine_beside(path).touch(0o644)
@@ -435,12 +435,12 @@ def test_lists_can_be_read_by_their_owner_only(path):
 
 def test_odd_rows_go_with_their_unit(path):
     """A row that cannot be read is listed under the unit that was fetched."""
-    keeper = keeper_of(path)
+    session = keeper_of(path)
     odd = OddRow("no action", b"{}", 0, None)
-    keeper.commit(gathered(keeper, rows=0, units=1, quarantined=(odd,)))
-    assert keeper.ledger.totals.quarantined == 1
-    assert [row[3] for row in keeper.ledger.quarantine()] == ["no action"]
-    keeper.close()
+    session.commit(gathered(session, rows=0, units=1, quarantined=(odd,)))
+    assert session.ledger.totals.quarantined == 1
+    assert [row[3] for row in session.ledger.quarantine()] == ["no action"]
+    session.close()
 
 
 def test_planning_newer_days_can_be_interrupted(path):
@@ -498,10 +498,10 @@ def test_the_time_that_is_left_follows_from_this_runs_speed():
     assert Progress("fetching", pending=10, settled_here=5, seconds=2.0).eta == 4.0
 
 
-def committing(commit, size=100):
+def flusher(commit, size=100):
     """Commits of units that are all alike."""
-    gathering = Gathering(10, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
-    made = Committing(gathering, commit, size, 60.0)
+    gathering = UnitCollector(10, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
+    made = Flusher(gathering, commit, size, 60.0)
     made.start()
     return made
 
@@ -521,7 +521,7 @@ async def test_the_fetching_waits_while_two_batches_are_gathered(path):
         batches.append(batch)
         await open_.wait()
 
-    made = committing(commit)
+    made = flusher(commit)
     for _ in range(2):
         await made.add(contents(path), 100)
         await asyncio.sleep(0)
@@ -542,7 +542,7 @@ async def test_a_commit_that_fails_ends_the_fetching(path, size):
     async def commit(batch):
         raise SinkError("full")
 
-    made = committing(commit)
+    made = flusher(commit)
     with pytest.raises(SinkError, match="full"):
         for _ in range(5):
             await made.add(contents(path), 100)
@@ -564,7 +564,7 @@ async def test_a_cancellation_waits_for_the_last_commit(path):
                 raise error
             done.append(batch)
 
-        made = committing(commit)
+        made = flusher(commit)
         await made.add(contents(path), 100)
         ending = asyncio.create_task(made.end())
         await asyncio.sleep(0)
@@ -593,8 +593,8 @@ async def test_a_job_that_is_cancelled_twice_still_ends_in_order(path, tmp_path)
 
 def test_a_failed_window_keeps_its_reason(path):
     """As the error says it."""
-    keeper = keeper_of(path)
-    keeper.commit(gathered(keeper, rows=0, units=1, error=DecodeError("nonsense", path="$.data")))
-    (failed,) = keeper.ledger.failures()
+    session = keeper_of(path)
+    session.commit(gathered(session, rows=0, units=1, error=DecodeError("nonsense", path="$.data")))
+    (failed,) = session.ledger.failures()
     assert failed == ("email:0@example.com", WHOLE, "nonsense (at $.data)")
-    keeper.close()
+    session.close()

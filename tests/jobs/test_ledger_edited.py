@@ -22,7 +22,7 @@ from profile_history.cli import main
 from profile_history.jobs import HistoryJob, LedgerError, source_of
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import fingerprint
-from profile_history.jobs.records import Entry, Record, Status
+from profile_history.jobs.records import LedgerWrite, Status, UnitRecord
 from profile_history.sinks import Part, Receipt, Stored
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 from profile_history.windows import Window
@@ -40,9 +40,9 @@ LEAVES = (
     *(None, True, 0, -1, 1.5, 10**30, "", "x", "9999-12-31", "0001-01-01", "../canary", "\ud800"),
     *([], {}, [[]], {"a": 1}),
 )
-INTENT = Entry(
+INTENT = LedgerWrite(
     1,
-    [Record(1, 1, Window(dt.date(2024, 1, 1), dt.date(2024, 1, 1)), Status.DONE, rows=2, planned=True)],
+    [UnitRecord(1, 1, Window(dt.date(2024, 1, 1), dt.date(2024, 1, 1)), Status.DONE, rows=2, planned=True)],
     [(2, Window(dt.date(2024, 1, 2), dt.date(2024, 1, 2)))],
     [Stored(3, 1, 0, 1)],
 )

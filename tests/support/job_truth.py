@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from profile_history.jobs import verify
 from profile_history.jobs.clock import JobClock
-from profile_history.jobs.session import Keeper
+from profile_history.jobs.session import JobSession
 from profile_history.sinks.urls import sink_of
 from profile_history.testing.api import list_known_rows
 
@@ -85,12 +85,12 @@ LEFT = (
 def differences_after_a_start(ledger, sink):
     """What differs when a run was begun that clears away what the last one has left, and what before that."""
     before = verify(ledger, sink)
-    keeper = Keeper(Path(ledger), threading.Event())
+    session = JobSession(Path(ledger), threading.Event())
     try:
-        keeper.open(None, None, sink_of(sink) if isinstance(sink, str) else sink)
-        return list(keeper.sink.verify()) + [one for one in before if not any(left in one for left in LEFT)]
+        session.open(None, None, sink_of(sink) if isinstance(sink, str) else sink)
+        return list(session.sink.verify()) + [one for one in before if not any(left in one for left in LEFT)]
     finally:
-        keeper.close()
+        session.close()
 
 
 def files_in(directory):

@@ -27,7 +27,7 @@ from profile_history import HistoryClient, HistoryError
 from profile_history.jobs import HistoryJob
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.profile_text import profile_of
-from profile_history.jobs.session import Keeper
+from profile_history.jobs.session import JobSession
 from profile_history.sinks.urls import sink_of
 
 PHASES = (
@@ -137,12 +137,12 @@ class Phases:
         """Has the parts of a job tell where they are."""
         sink = type(sink_of(self._order.sink))
         for owner, name, phase in (
-            (Keeper, "_make_draft", "planning"),
-            (Keeper, "_put_in_place", "planning"),
-            (Keeper, "_open_sink", "opening"),
-            (Keeper, "extend", "extending"),
-            (Keeper, "write_lists", "listing"),
-            (Keeper, "close", "closing"),
+            (JobSession, "_make_draft", "planning"),
+            (JobSession, "_put_in_place", "planning"),
+            (JobSession, "_open_sink", "opening"),
+            (JobSession, "extend", "extending"),
+            (JobSession, "write_lists", "listing"),
+            (JobSession, "close", "closing"),
             (Ledger, "apply", "noting"),
             (Ledger, "intend", "intending"),
             (Ledger, "intend_to_publish", "intending"),
@@ -280,14 +280,14 @@ class Race:
     def _forked(self, place, memory):
         pid = os.fork()
         if pid == 0:
-            finish = Keeper.finish
+            finish = JobSession.finish
 
-            def finish_last(keeper):
+            def finish_last(session):
                 while sum(self._left[: self._order.racers]) < self._order.racers - 1:
                     time.sleep(0.002)
-                finish(keeper)
+                finish(session)
 
-            Keeper.finish = finish_last
+            JobSession.finish = finish_last
             os.close(self._opener)
             os.read(self._gate, 1)
             child(attrs.evolve(self._order, ledger=self._ledger(place)), memory)

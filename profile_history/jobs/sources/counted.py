@@ -10,7 +10,7 @@ from profile_history.jobs.sources.base import Line, Source
 
 
 @attrs.define
-class Counted:
+class CountingSource:
     """Another source, and how many entries were read of it so far."""
 
     source: Source

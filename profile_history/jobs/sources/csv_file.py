@@ -11,7 +11,7 @@ from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, address, bad, entry
 from profile_history.jobs.sources.columns import Cells, Mode, cells_of, mode_or_none
-from profile_history.jobs.sources.csv_rows import CsvRows, Unreadable, delimiter_or_none, foreign_marks
+from profile_history.jobs.sources.csv_rows import CsvRowError, CsvRows, delimiter_or_none, foreign_marks
 from profile_history.jobs.sources.files import Place, numbered, place_of
 from profile_history.profiles import CUSTOM, EITHER, Matching, Profile
 
@@ -70,7 +70,7 @@ class CsvSource:
             while (number := rows.begin()) is not None:
                 try:
                     row = rows.read()
-                except Unreadable as error:
+                except CsvRowError as error:
                     yield bad(number, rows.give_back(), f"the row is no CSV: {error}")
                     continue
                 inner = table.row_inside(rows, row) if rows.lines > 1 else None
@@ -96,7 +96,7 @@ class CsvSource:
                     "name the column"
                 )
             cells = cells_of(columns, self.mode, self.column) if any(columns) else None
-        except (Unreadable, UnicodeDecodeError) as error:
+        except (CsvRowError, UnicodeDecodeError) as error:
             raise ConfigurationError(
                 f"{self.place}: the names of the columns cannot be read ({error}); save the file as CSV in UTF-8"
             ) from None

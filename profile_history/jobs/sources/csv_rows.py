@@ -16,7 +16,7 @@ _SEP = re.compile(rb'"?sep=(.)"?\1*\s*', re.IGNORECASE)
 _NAMES = {"tab": "\t", "\\t": "\t"}
 
 
-class Unreadable(Exception):
+class CsvRowError(Exception):
     """A row that is no CSV."""
 
 
@@ -106,7 +106,7 @@ class CsvRows:
             return next(self._reader)
         except csv.Error as error:
             self._read_by(self._delimiter)
-            raise Unreadable(error) from None
+            raise CsvRowError(error) from None
 
     @property
     def lines(self) -> int:
