@@ -6,7 +6,7 @@ import datetime as dt
 import json
 
 from profile_history.jobs.clock import days_before
-from profile_history.jobs.column_types import Day, typed
+from profile_history.jobs.column_types import Day, as_type
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.profile_text import profile_of
@@ -39,7 +39,7 @@ def advice_on(ledger: Ledger, moment: tuple[dt.date, float] | None) -> list[str]
             f"missing: fetch them again with `export --since-last --refetch-from {day}`, or from an earlier day on if "
             "the clock was wrong for longer"
         )
-    empty = emptiness(ledger)
+    empty = explain_emptiness(ledger)
     return said if empty is None else [*said, empty]
 
 
@@ -50,23 +50,23 @@ def _doubtful_from(ledger: Ledger, plan: Plan, today: dt.date, now: float) -> dt
         (last,) = ledger.connection.execute(_TOO_EARLY, (to_number(today), now + _HOUR)).fetchone()
         if last is None:
             return known
-        last_day = to_day(typed(last, Day))
+        last_day = to_day(as_type(last, Day))
     # Units of a single day that were taken too early may lie before: so many days did not count as recent.
     day = max(plan.date_from, days_before(min(last_day, today), ledger.lookback + 1))
     if known is not None and known <= day:
         return known
-    ledger.doubt(day)
+    ledger.record_doubt(day)
     return day
 
 
-def emptiness(ledger: Ledger) -> str | None:
+def explain_emptiness(ledger: Ledger) -> str | None:
     """Return that not one profile has an event, and what may be the reason; None where that cannot be said."""
     totals = ledger.totals
     if not totals.all_empty:
         return None
     with ledger.reads("the profiles"):
         (text,) = ledger.connection.execute("SELECT profile FROM profiles ORDER BY ordinal LIMIT 1").fetchone()
-        mode, value = _as_asked(profile_of(typed(text, str)))
+        mode, value = _as_asked(profile_of(as_type(text, str)))
     them = f"{totals.profiles - totals.failed:,} profiles" + (" that could be fetched" if totals.failed else "")
     return f"not one of {them} has an event. Is --matching {mode} right for values like {value}?"
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from profile_history.jobs.clock import JobClock
-from profile_history.jobs.records import PendingUnit, QuarantineRecord, Status, UnitRecord, closed
+from profile_history.jobs.records import PendingUnit, QuarantineRecord, Status, UnitRecord, bounds_of
 from profile_history.results import Contents
 from profile_history.sinks.base import Lane
 from profile_history.sinks.batch import Batch
@@ -84,13 +84,13 @@ class PendingCommit:
             for record in self.records
             # The windows of one profile's pending units are disjoint, so the first day tells whose part it is.
             if not any(
-                unit.ordinal == record.ordinal and unit.window.holds(closed(record.window)[0]) for unit in replacing
+                unit.ordinal == record.ordinal and unit.window.holds(bounds_of(record.window)[0]) for unit in replacing
             )
         ]
         return PendingCommit(records=records, rests=self.rests, planned=self.planned)
 
 
-def placed(records: Sequence[UnitRecord], batch: Batch | None, checksums: Mapping[int, int]) -> list[UnitRecord]:
+def place_rows(records: Sequence[UnitRecord], batch: Batch | None, checksums: Mapping[int, int]) -> list[UnitRecord]:
     """Return the records with the rows that a batch holds of them, their places in it, and their checksums.
 
     Args:
@@ -116,7 +116,7 @@ def placed(records: Sequence[UnitRecord], batch: Batch | None, checksums: Mappin
     ]
 
 
-def refusals(refused: Sequence[Refused]) -> list[QuarantineRecord]:
+def quarantine_refused(refused: Sequence[Refused]) -> list[QuarantineRecord]:
     """The rows that a sink cannot hold, as the ledger lists them."""
     return [QuarantineRecord(row.unit, row.reason, row.raw) for row in refused]
 
@@ -136,7 +136,7 @@ class UnitCollector:
     clock: JobClock
     order: Order
     lane: Lane
-    gathered: PendingCommit = attrs.field(factory=PendingCommit, init=False)
+    pending: PendingCommit = attrs.field(factory=PendingCommit, init=False)
     _held: dict[int, list[tuple[Contents[Any], Status, int]]] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(init=False)
 
@@ -150,7 +150,7 @@ class UnitCollector:
             window: The window.
             served_at: When the server says that it made the response; None if it does not say.
         """
-        first, last = closed(window)
+        first, last = bounds_of(window)
         provisional_from = self.clock.provisional_from(served_at)
         if last < provisional_from or provisional_from <= first:
             return [window]
@@ -167,12 +167,12 @@ class UnitCollector:
             return
         for part in contents:
             self._settle(unit, part, self._status(part))
-        self.gathered.size += size
+        self.pending.size += size
 
     def take(self) -> PendingCommit:
         """What was gathered so far; gathering begins anew."""
-        gathered, self.gathered = self.gathered, PendingCommit()
-        return gathered
+        pending, self.pending = self.pending, PendingCommit()
+        return pending
 
     def _hold(self, unit: PendingUnit, contents: Sequence[Contents[Any]], size: int) -> None:
         """Keeps parts until the unit is whole: what it replaces goes as a whole or stays as a whole."""
@@ -188,30 +188,30 @@ class UnitCollector:
             return
         for part, status, bytes_ in held:
             self._settle(unit, part, status)
-            self.gathered.size += bytes_
-        self.gathered.replaced += unit.replaces
+            self.pending.size += bytes_
+        self.pending.replaced += unit.replaces
 
     def _settle(self, unit: PendingUnit, part: Contents[Any], status: Status) -> None:
         last = self._ends(unit, part.window)
-        date_from, date_to = closed(part.window)
+        date_from, date_to = bounds_of(part.window)
         if last:
-            self.gathered.rests.pop(unit.number, None)
+            self.pending.rests.pop(unit.number, None)
         elif self.order is Order.NEWEST:
-            self.gathered.rests[unit.number] = Window(unit.window.date_from, date_from - _DAY)
+            self.pending.rests[unit.number] = Window(unit.window.date_from, date_from - _DAY)
         else:
-            self.gathered.rests[unit.number] = Window(date_to + _DAY, unit.window.date_to)
+            self.pending.rests[unit.number] = Window(date_to + _DAY, unit.window.date_to)
         self._record(unit.number if last else next(self._numbers), unit, part, status, planned=last)
 
     def _record(self, number: int, unit: PendingUnit, part: Contents[Any], status: Status, *, planned: bool) -> None:
-        gathered = self.gathered
-        gathered.planned[unit.number] = unit
+        pending = self.pending
+        pending.planned[unit.number] = unit
         if part.error is None and part.items:
             text = str(part.unit.profile)
             raw, pieces = (part.items, ()) if self.lane == "raw" else ((), part.items)
-            gathered.rows.append(UnitRows(number, text, raw=raw, pieces=pieces))
-        gathered.quarantined += [QuarantineRecord(number, row.reason, row.raw) for row in part.quarantined]
+            pending.rows.append(UnitRows(number, text, raw=raw, pieces=pieces))
+        pending.quarantined += [QuarantineRecord(number, row.reason, row.raw) for row in part.quarantined]
         reason = "" if part.error is None else str(part.error)
-        gathered.records.append(
+        pending.records.append(
             UnitRecord(
                 number,
                 unit.ordinal,
@@ -227,7 +227,7 @@ class UnitCollector:
     def _status(self, part: Contents[Any]) -> Status:
         if part.error is not None:
             return Status.FAILED
-        if closed(part.window)[1] >= self.clock.provisional_from(part.served_at):
+        if bounds_of(part.window)[1] >= self.clock.provisional_from(part.served_at):
             return Status.PROVISIONAL
         return Status.DONE if part.items else Status.EMPTY
 

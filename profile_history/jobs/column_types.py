@@ -47,7 +47,7 @@ CountRow: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=4)], Count, Count]
 _ODD = (msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-def typed(value: Any, kind: Any) -> Any:
+def as_type(value: Any, kind: Any) -> Any:
     """Return a value if it is of a type.
 
     Args:
@@ -61,7 +61,7 @@ def typed(value: Any, kind: Any) -> Any:
 
 
 @contextlib.contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
+def guard_reading(path: Path, what: str) -> Iterator[None]:
     """Surround the reading of values from a ledger, and nothing else.
 
     Args:
@@ -127,7 +127,7 @@ def part_of(row: PartRow) -> Part:
     return part
 
 
-def entry_of(text: str | bytes) -> LedgerWrite:
+def decode_write(text: str | bytes) -> LedgerWrite:
     """Return the batch that a ledger holds as JSON.
 
     Args:
@@ -136,20 +136,20 @@ def entry_of(text: str | bytes) -> LedgerWrite:
     Raises:
         ValueError: It is none, or one of its values is outside of its range.
     """
-    entry = msgspec.json.decode(text, type=LedgerWrite)
-    windows = [*(record.window for record in entry.records), *(window for _, window in entry.rests)]
+    write = msgspec.json.decode(text, type=LedgerWrite)
+    windows = [*(record.window for record in write.records), *(window for _, window in write.rests)]
     if any(window.date_from is None or window.date_to is None for window in windows):
         raise ValueError("a unit lacks a day")
-    counts = [entry.batch or 0, *(number for number, _ in entry.rests), *(row.unit for row in entry.quarantined)]
-    for record in entry.records:
+    counts = [write.batch or 0, *(number for number, _ in write.rests), *(row.unit for row in write.quarantined)]
+    for record in write.records:
         counts += [record.number, record.ordinal, record.rows, record.attempts, record.place]
-        typed([record.checksum or 0, record.fetched_at or 0], list[_Integer])
-    typed(counts, list[Count])
-    typed([attrs.astuple(stored) for stored in entry.replaced], list[StoredRow])
-    return entry
+        as_type([record.checksum or 0, record.fetched_at or 0], list[_Integer])
+    as_type(counts, list[Count])
+    as_type([attrs.astuple(stored) for stored in write.replaced], list[StoredRow])
+    return write
 
 
-def receipt_of(text: str | bytes) -> Receipt:
+def decode_receipt(text: str | bytes) -> Receipt:
     """Return the receipt that a ledger holds as JSON.
 
     Args:
@@ -161,7 +161,7 @@ def receipt_of(text: str | bytes) -> Receipt:
     receipt = msgspec.json.decode(text, type=Receipt)
     _check_parts([*receipt.added, *receipt.removed])
     for part in (*receipt.added, *receipt.removed):
-        typed((part.name, part.first, part.last, part.offset, part.size, part.rows, part.checksum), PartRow)
+        as_type((part.name, part.first, part.last, part.offset, part.size, part.rows, part.checksum), PartRow)
     return receipt
 
 

@@ -25,7 +25,7 @@ class Flusher:
         seconds: After how long anything is.
     """
 
-    gathering: UnitCollector
+    collector: UnitCollector
     commit: Callable[[PendingCommit], Awaitable[None]]
     size: int
     seconds: float
@@ -46,14 +46,14 @@ class Flusher:
             SinkError: Likewise.
         """
         assert self._task is not None
-        self.gathering.add(contents, size)
-        if self.gathering.gathered.size < self.size:
+        self.collector.add(contents, size)
+        if self.collector.pending.size < self.size:
             if self._task.done():
                 self._task.result()
             return
         self._room.clear()
         self._wanted.set()
-        if self.gathering.gathered.size >= 2 * self.size:
+        if self.collector.pending.size >= 2 * self.size:
             room = asyncio.create_task(self._room.wait())
             await asyncio.wait((room, self._task), return_when=asyncio.FIRST_COMPLETED)
             room.cancel()
@@ -81,9 +81,9 @@ class Flusher:
                     await self._wanted.wait()
             self._wanted.clear()
             ending = self._ending
-            gathered = self.gathering.take()
+            pending = self.collector.take()
             self._room.set()
-            if gathered.records or gathered.rests:
-                await self.commit(gathered)
+            if pending.records or pending.rests:
+                await self.commit(pending)
             if ending:
                 return

@@ -111,7 +111,7 @@ class HistoryJob:
         self._ledger = ledger_file(ledger)
         source = _source(profiles)
         self._source = None if source is None else CountingSource(source)
-        self._plan = self._planned(date_from, date_to)
+        self._plan = self._make_plan(date_from, date_to)
         self._lookback = lookback
         self._commit_bytes = commit_bytes
         self._commit_seconds = commit_seconds
@@ -196,7 +196,7 @@ class HistoryJob:
     async def _run(
         self, stop: threading.Event, until: Day | None, refetch_from: Day | None, *, retry_failed: bool, restart: bool
     ) -> AsyncGenerator[Progress, None]:
-        again, day = _days(refetch_from, until)
+        again, day = _check_days(refetch_from, until)
         work = running_loop().create_task(self._work(stop, day, again, retry_failed=retry_failed, restart=restart))
         try:
             while not work.done():
@@ -207,7 +207,7 @@ class HistoryJob:
             yield self.progress
         finally:
             stop.set()
-            await _ended(work)
+            await _cancel_and_wait(work)
 
     async def _work(
         self,
@@ -220,7 +220,7 @@ class HistoryJob:
     ) -> None:
         writer = ThreadPoolExecutor(1, "profile-history-job")
 
-        async def written(work: Callable[..., Any], *arguments: Any) -> Any:
+        async def in_writer(work: Callable[..., Any], *arguments: Any) -> Any:
             return await in_thread(work, *arguments, executor=writer)
 
         self.warnings.clear()
@@ -228,57 +228,57 @@ class HistoryJob:
         self._phase = "planning"
         try:
             plan, source = (None, None) if until else (self._plan, self._source)
-            await written(session.open, plan, source, self._sink, restart)
+            await in_writer(session.open, plan, source, self._sink, restart)
             self._check_terms(session)
             if until is not None:
                 until = later_of(session.ledger.plan, until, self._today())
                 if refetch_from is not None:
                     check_refetch(session.ledger.plan, refetch_from, until)
             if self._lookback is not None:
-                await written(session.ledger.look_back, self._lookback)
+                await in_writer(session.ledger.look_back, self._lookback)
             self._session = session
             if retry_failed:
-                await written(session.retry_failed)
+                await in_writer(session.retry_failed)
             interrupted = session.ledger.totals.pending > 0
             clock = JobClock(self._today, self._now, session.ledger.lookback, self.warnings.append)
             try:
-                await self._fetch(session, written, clock)
+                await self._fetch(session, in_writer, clock)
                 if until is not None and not (interrupted and self._reaches(session, until, refetch_from)):
-                    await written(session.extend, until, self._source, refetch_from)
-                    await self._fetch(session, written, clock)
+                    await in_writer(session.extend, until, self._source, refetch_from)
+                    await self._fetch(session, in_writer, clock)
             except BaseException:
                 # What ended the run is what is told, also where the lists cannot be written.
                 with contextlib.suppress(HistoryError):
-                    await written(session.write_lists)
+                    await in_writer(session.write_lists)
                 raise
             self._phase = "finishing"
-            await written(session.finish)
-            self.warnings += await written(advice_on, session.ledger, clock.moment())
+            await in_writer(session.finish)
+            self.warnings += await in_writer(advice_on, session.ledger, clock.moment())
             self._phase = "complete"
         finally:
             _ = self.progress
             self._session = None
-            await written(session.close)
+            await in_writer(session.close)
             writer.shutdown(wait=False)
 
-    async def _fetch(self, session: JobSession, written: Callable[..., Any], clock: JobClock) -> None:
+    async def _fetch(self, session: JobSession, in_writer: Callable[..., Any], clock: JobClock) -> None:
         if not session.ledger.totals.pending:
             return
         self._phase = "fetching"
         order = Order(self._client.terms["order"])
-        gathering = UnitCollector(session.ledger.next_number, clock, order, session.sink.lane)
+        collector = UnitCollector(session.ledger.next_number, clock, order, session.sink.lane)
 
-        async def commit(gathered: PendingCommit) -> None:
-            await written(session.commit, gathered)
+        async def commit(pending: PendingCommit) -> None:
+            await in_writer(session.commit, pending)
 
-        flusher = Flusher(gathering, commit, self._commit_bytes, self._commit_seconds)
+        flusher = Flusher(collector, commit, self._commit_bytes, self._commit_seconds)
         with Ledger(self._ledger) as ledger:
-            probe = await written(session.ledger.probe)
+            probe = await in_writer(session.ledger.probe)
             reader = self._reader(session.sink, self._client.read_units(_units(ledger), probe))
             self._stats.append(reader.run.stats)
             flusher.start()
             try:
-                async with aclosing(reader.contents(gathering.cut)) as contents:
+                async with aclosing(reader.contents(collector.cut)) as contents:
                     async for parts, size in contents:
                         await flusher.add(parts, size)
             finally:
@@ -291,7 +291,7 @@ class HistoryJob:
 
         return reader.to(FLAT, arrow.decode_columns)
 
-    def _planned(self, date_from: Day | None, date_to: Day | None) -> Plan | None:
+    def _make_plan(self, date_from: Day | None, date_to: Day | None) -> Plan | None:
         if self._source is None:
             if date_from is not None or date_to is not None:
                 raise ConfigurationError("date_from and date_to go with profiles; without, the ledger says which days")
@@ -322,7 +322,7 @@ async def _units(ledger: Ledger) -> AsyncGenerator[PendingUnit, None]:
         last = page[-1].number
 
 
-def _days(refetch_from: Day | None, until: Day | None) -> tuple[dt.date | None, dt.date | None]:
+def _check_days(refetch_from: Day | None, until: Day | None) -> tuple[dt.date | None, dt.date | None]:
     """Return the two days that a run was given, checked."""
     if until is None and refetch_from is not None:
         raise ConfigurationError("refetch_from goes with until, the last day from now on; pass both")
@@ -342,7 +342,7 @@ def _source(profiles: Any) -> Source | None:
     return MemorySource(profiles)
 
 
-async def _ended(work: asyncio.Task[None]) -> None:
+async def _cancel_and_wait(work: asyncio.Task[None]) -> None:
     """Cancels, and waits until the last commit is through, however often the waiting itself is cancelled."""
     work.cancel()
     cancelled = await cancelled_meanwhile(work)

@@ -32,24 +32,24 @@ from profile_history.jobs.column_types import (
     RejectRow,
     StoredChecksumRow,
     StoredRow,
+    as_type,
     check_within,
-    entry_of,
+    decode_receipt,
+    decode_write,
+    guard_reading,
     part_of,
-    reading,
-    receipt_of,
-    typed,
     window_of,
 )
 from profile_history.jobs.plan import Plan, fingerprint, storable_path
 from profile_history.jobs.profile_text import profile_of
-from profile_history.jobs.records import LedgerWrite, PendingUnit, Status, Totals, closed, to_number
+from profile_history.jobs.records import LedgerWrite, PendingUnit, Status, Totals, bounds_of, to_number
 from profile_history.jobs.schema import (
     LedgerError,
     PlanningStopped,
     check_version,
     connect,
-    connected_for_reading,
-    failure,
+    connect_for_reading,
+    ledger_error,
     name_of,
 )
 from profile_history.jobs.upgrade import hash_of_1, home_of_1, upgrade
@@ -150,7 +150,7 @@ class Ledger:
         Raises:
             LedgerError: It cannot be read.
         """
-        with connected_for_reading(path) as connection:
+        with connect_for_reading(path) as connection:
             ledger = cls.__new__(cls)
             ledger._set_up(path, connection, stop)
             ledger.totals = ledger._read_totals()
@@ -273,7 +273,7 @@ class Ledger:
         """The day from which on units may have been taken as final too early; None if there are none."""
         return self._day("doubtful_from")
 
-    def doubt(self, day: dt.date) -> None:
+    def record_doubt(self, day: dt.date) -> None:
         """Take note that units which reach a day may have been taken as final too early."""
         self._put(doubtful_from=day.isoformat())
 
@@ -308,7 +308,7 @@ class Ledger:
         """A number that no unit has."""
         with self.reads("the units"):
             (highest,) = self.connection.execute("SELECT max(number) FROM units").fetchone()
-            return int(typed((highest or 0) + 1, Number))
+            return int(as_type((highest or 0) + 1, Number))
 
     def pending(self, after: int, limit: int) -> list[PendingUnit]:
         """The next units to fetch, by their numbers."""
@@ -408,7 +408,7 @@ class Ledger:
             counted = self.connection.execute(
                 "SELECT status, count(*), sum(rows) FROM units GROUP BY status"
             ).fetchall()
-            for status, number, rows in typed(counted, list[CountRow]):
+            for status, number, rows in as_type(counted, list[CountRow]):
                 totals.count(Status(status), number)
                 totals.rows += rows
         return totals
@@ -443,9 +443,9 @@ class Ledger:
         """Takes note that the sink is open."""
         self._put(begun=1)
 
-    def intend(self, entry: LedgerWrite) -> None:
+    def record_intent(self, write: LedgerWrite) -> None:
         """Takes note of what a sink that keeps books is about to be given."""
-        self._put(intent=msgspec.json.encode(entry))
+        self._put(intent=msgspec.json.encode(write))
 
     def recover(self, last_batch: int) -> None:
         """Compares with a sink that keeps books: what it was given before a crash is written down now, or forgotten.
@@ -456,9 +456,9 @@ class Ledger:
         Raises:
             LedgerError: Ledger and sink are not of the same time.
         """
-        entry = self._intended(last_batch)
-        if entry is not None:
-            self.apply(entry)
+        write = self._intended(last_batch)
+        if write is not None:
+            self.apply(write)
         self.check_in_step(last_batch)
 
     def lags_behind(self, last_batch: int) -> bool:
@@ -487,42 +487,42 @@ class Ledger:
     def _intended(self, last_batch: int) -> LedgerWrite | None:
         with self.reads("the last batch"):
             text = self._get_text("intent")
-            entry = None if text is None else entry_of(text)
-        return entry if entry is not None and entry.batch == last_batch == self.last_batch + 1 else None
+            write = None if text is None else decode_write(text)
+        return write if write is not None and write.batch == last_batch == self.last_batch + 1 else None
 
-    def apply(self, entry: LedgerWrite, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
+    def apply(self, write: LedgerWrite, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
         """Writes down what the sink holds now, all of it or nothing.
 
         Args:
-            entry: What was settled.
+            write: What was settled.
             receipt: What has become of the sink's files.
             keep_dead: Whether replaced rows still stand in the files.
         """
         totals = attrs.evolve(self.totals)
         with self.transaction() as connection:
-            if entry.replaced:
-                self._forget(connection, entry.replaced, totals, keep_dead=keep_dead)
+            if write.replaced:
+                self._forget(connection, write.replaced, totals, keep_dead=keep_dead)
             connection.executemany(
                 "UPDATE units SET date_from = ?, date_to = ? WHERE number = ?",
-                [(*_days(window), number) for number, window in entry.rests],
+                [(*_day_numbers(window), number) for number, window in write.rests],
             )
-            connection.executemany(_SETTLE, _rows(entry))
-            for record in entry.records:
+            connection.executemany(_SETTLE, _unit_values(write))
+            for record in write.records:
                 totals.count(record.status, 1)
                 totals.pending -= record.planned
                 totals.rows += record.rows
             connection.executemany(
-                "INSERT INTO quarantine VALUES (?, ?, ?)", [attrs.astuple(row) for row in entry.quarantined]
+                "INSERT INTO quarantine VALUES (?, ?, ?)", [attrs.astuple(row) for row in write.quarantined]
             )
-            totals.quarantined += len(entry.quarantined)
+            totals.quarantined += len(write.quarantined)
             self._move_parts(connection, receipt)
             changes: dict[str, Any] = {"totals": json.dumps(attrs.asdict(totals)), "intent": None}
-            if entry.batch is not None:
-                changes["last_batch"] = entry.batch
+            if write.batch is not None:
+                changes["last_batch"] = write.batch
             self.store(connection, changes)
         self.totals = totals
-        self.settled_here += len(entry.records)
-        self.brought_here += sum(record.rows for record in entry.records)
+        self.settled_here += len(write.records)
+        self.brought_here += sum(record.rows for record in write.records)
 
     def intend_to_publish(self, receipt: Receipt) -> None:
         """Takes note of the final files that a sink has prepared."""
@@ -533,9 +533,9 @@ class Ledger:
         """The final files that a sink has prepared and that may not be in place yet."""
         with self.reads("the list of final files"):
             text = self._get_text("publishing")
-            return None if text is None else receipt_of(text)
+            return None if text is None else decode_receipt(text)
 
-    def published(self, receipt: Receipt) -> None:
+    def record_published(self, receipt: Receipt) -> None:
         """Take note that the final files are in place.
 
         Raises:
@@ -576,7 +576,7 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
-            raise failure(self.path, error) from None
+            raise ledger_error(self.path, error) from None
 
     @contextlib.contextmanager
     def reads(self, what: str) -> Iterator[None]:
@@ -588,7 +588,7 @@ class Ledger:
         Raises:
             LedgerError: It cannot be read.
         """
-        with self.failing(), reading(self.path, what):
+        with self.failing(), guard_reading(self.path, what):
             yield
 
     @contextlib.contextmanager
@@ -658,12 +658,12 @@ class Ledger:
         """Return a value of the job as a whole, None where there is none, if it is of a type."""
         with self.reads(f"its {key}"):
             found = self.connection.execute("SELECT value FROM job WHERE key = ?", (key,)).fetchone()
-            return typed(None if found is None else found[0], kind)
+            return as_type(None if found is None else found[0], kind)
 
     def _get_text(self, key: str) -> str | bytes | None:
         found = self._get(key, Any)
         with self.reads(f"its {key}"):
-            return found if found is None or isinstance(found, bytes) else str(typed(found, str))
+            return found if found is None or isinstance(found, bytes) else str(as_type(found, str))
 
     def _day(self, key: str) -> dt.date | None:
         found: dt.date | None = self._get(key, dt.date | None)
@@ -682,7 +682,7 @@ class Ledger:
         with self.reads(what):
             cursor = self.connection.execute(query, values)
             while rows := cursor.fetchmany(_AT_ONCE):
-                yield from typed(rows, list[kind])
+                yield from as_type(rows, list[kind])
 
     def _put(self, **values: Any) -> None:
         with self.transaction() as connection:
@@ -693,18 +693,18 @@ class Ledger:
         connection.executemany("INSERT OR REPLACE INTO job VALUES (?, ?)", values.items())
 
 
-def _days(window: Window) -> tuple[int, int]:
-    first, last = closed(window)
+def _day_numbers(window: Window) -> tuple[int, int]:
+    first, last = bounds_of(window)
     return to_number(first), to_number(last)
 
 
-def _rows(entry: LedgerWrite) -> Iterator[tuple[Any, ...]]:
-    for record in entry.records:
-        held = (entry.batch, record.place) if record.rows else (None, None)
+def _unit_values(write: LedgerWrite) -> Iterator[tuple[Any, ...]]:
+    for record in write.records:
+        held = (write.batch, record.place) if record.rows else (None, None)
         yield (
             record.number,
             record.ordinal,
-            *_days(record.window),
+            *_day_numbers(record.window),
             record.status,
             record.rows,
             *held,

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.whereabouts import located, portable
+from profile_history.jobs.whereabouts import locate_sink, relativize_sink
 
 # A host may be renamed, and a file of profiles moved, while a job waits; what comes of it depends on the others.
 _FREE = frozenset({"url"})
@@ -72,7 +72,7 @@ class Plan:
                 "date_from": self.date_from.isoformat(),
                 "date_to": self.date_to.isoformat(),
                 "terms": dict(self.terms),
-                "sink": portable(self.sink, home),
+                "sink": relativize_sink(self.sink, home),
             }
         )
 
@@ -99,7 +99,7 @@ class Plan:
             values["date_to"],
             # With terms of a later version, if there are any.
             written["terms"],
-            located(values["sink"], home),
+            locate_sink(values["sink"], home),
         )
 
     def differences(self, asked: Plan) -> list[str]:
@@ -108,7 +108,7 @@ class Plan:
         Args:
             asked: What somebody asks for now.
         """
-        ours, theirs = self._fixed(), asked._fixed()
+        ours, theirs = self._fixed_terms(), asked._fixed_terms()
         return [_difference(name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]]
 
     def check_same(self, asked: Plan) -> None:
@@ -118,9 +118,9 @@ class Plan:
             ConfigurationError: It is another plan; the error says in what.
         """
         if differing := self.differences(asked):
-            raise another_plan(differing)
+            raise other_plan_error(differing)
 
-    def _fixed(self) -> dict[str, Any]:
+    def _fixed_terms(self) -> dict[str, Any]:
         return {
             "profiles": self.profiles,
             "date_from": self.date_from.isoformat(),
@@ -129,7 +129,7 @@ class Plan:
         }
 
 
-def another_plan(differences: list[str]) -> ConfigurationError:
+def other_plan_error(differences: list[str]) -> ConfigurationError:
     """Return the error of a job that has another plan than what somebody asks for.
 
     Args:

@@ -37,7 +37,7 @@ def digest_of(source: Source, stop: threading.Event) -> str:
         _check(stop)
         for line in chunk:
             if line.profile is not None:
-                _taken(digest, line.profile)
+                _add_to_digest(digest, line.profile)
     return digest.hexdigest()
 
 
@@ -247,7 +247,7 @@ def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:
         connection.execute("DELETE FROM rejects")
     while chunk := list(islice(lines, _LINES_A_COMMIT)):
         _check(stop)
-        texts = [(_taken(digest, line.profile),) for line in chunk if line.profile is not None]
+        texts = [(_add_to_digest(digest, line.profile),) for line in chunk if line.profile is not None]
         rejects = [(line.number, line.reason, line.text) for line in chunk if line.profile is None]
         with ledger.transaction() as connection:
             connection.executemany("INSERT INTO profiles (profile) VALUES (?)", texts)
@@ -260,7 +260,7 @@ def _check(stop: threading.Event) -> None:
         raise PlanningStopped("planning was interrupted; run the same command again")
 
 
-def _taken(digest: hashlib._Hash, profile: Profile) -> str:
+def _add_to_digest(digest: hashlib._Hash, profile: Profile) -> str:
     text = text_of(profile)
     digest.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     return text

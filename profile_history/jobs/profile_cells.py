@@ -56,7 +56,7 @@ def plain_value(name: str, value: object) -> str | int:
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
-        return _short(name, value)
+        return _check_digits(name, value)
     if value is None:
         return ""
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -67,7 +67,7 @@ def plain_value(name: str, value: object) -> str | int:
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, (float, Decimal)):
-        return _whole(name, value)
+        return _as_whole(name, value)
     raise ConfigurationError(f"{name} is a text or a whole number, not {value!r}")
 
 
@@ -95,7 +95,7 @@ def _peel(name: str, text: str) -> str:
     return text
 
 
-def _whole(name: str, number: float | Decimal) -> str | int:
+def _as_whole(name: str, number: float | Decimal) -> str | int:
     # Each type knows best: as floats, large decimals are infinite.
     exact = number if isinstance(number, Decimal) else Decimal(number)
     if exact.is_nan():
@@ -106,10 +106,10 @@ def _whole(name: str, number: float | Decimal) -> str | int:
         raise ConfigurationError(
             f"{name} is the float {number!r}, of which the last digits are lost; store it as text or as an integer"
         )
-    return _short(name, int(exact) if exact.adjusted() < _DIGITS else _LONG)
+    return _check_digits(name, int(exact) if exact.adjusted() < _DIGITS else _LONG)
 
 
-def _short(name: str, number: int) -> int:
+def _check_digits(name: str, number: int) -> int:
     if abs(number) >= _LONG:
         raise ConfigurationError(f"{name} is a number of more than {_DIGITS} digits")
     return number

@@ -40,7 +40,7 @@ def profile_of(text: str) -> Profile:
         mode = _mode_of(words, None)
         fields = {word: words[word] for word in WORDS[mode] if isinstance(words.get(word), (str, int))}
     else:
-        matching, value = _parted(text)
+        matching, value = _split_text(text)
         mode = matching_of(matching)
         fields = dict(split_value(mode, value))
     if not fields or "" in fields.values() or (len(fields) < len(WORDS[mode]) and mode not in EITHER):
@@ -56,7 +56,7 @@ def read_printed(text: str) -> Profile:
     """
     if text.startswith("{"):
         return profile_of_words(words_of(text))
-    matching, value = _parted(text)
+    matching, value = _split_text(text)
     return read_value(matching_of(matching), value)
 
 
@@ -105,10 +105,10 @@ def profile_of_words(words: Mapping[str, object], matching: Matching | None = No
         ConfigurationError: There is no mode, or the words do not fit it.
     """
     mode = _mode_of(words, matching)
-    return built(mode, *(words.get(name) for name in WORDS[mode]))
+    return build_profile(mode, *(words.get(name) for name in WORDS[mode]))
 
 
-def built(matching: Matching, *values: object) -> Profile:
+def build_profile(matching: Matching, *values: object) -> Profile:
     """Return the profile with these values of a source, cleaned as sources do.
 
     Args:
@@ -130,7 +130,7 @@ def built(matching: Matching, *values: object) -> Profile:
     return _profile(matching, arguments)
 
 
-def plain(name: str, value: object) -> str:
+def as_text(name: str, value: object) -> str:
     """Return the text of a value as a file or a database holds it; a whole number is written out, and nothing is "".
 
     Raises:
@@ -144,7 +144,7 @@ def _profile(matching: Matching, arguments: Mapping[str, str | int]) -> Profile:
     return profile
 
 
-def _parted(text: str) -> tuple[str, str]:
+def _split_text(text: str) -> tuple[str, str]:
     matching, found, value = text.partition(":")
     if not found:
         raise ConfigurationError(f"a profile is written MATCHING:VALUE, such as email:john@example.com, not {text!r}")
@@ -157,4 +157,4 @@ def _mode_of(words: Mapping[str, object], matching: Matching | None) -> Matching
         if "xxh" not in words:
             raise ConfigurationError('"matching" is missing; name the mode, such as "matching": "email"')
         named = Matching.XXH
-    return matching_of(plain("matching", named))
+    return matching_of(as_text("matching", named))

@@ -147,7 +147,7 @@ class Totals:
         setattr(self, name, getattr(self, name) + by)
 
 
-def closed(window: Window) -> tuple[dt.date, dt.date]:
+def bounds_of(window: Window) -> tuple[dt.date, dt.date]:
     """The two ends of a window that has both, as all windows of a job have."""
     assert window.date_from is not None
     assert window.date_to is not None

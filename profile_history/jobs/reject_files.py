@@ -16,7 +16,7 @@ from profile_history.sinks.disk import DISK, Disk
 def write_lists(ledger: Ledger, disk: Disk = DISK) -> None:
     """Writes both lists anew from what the ledger holds; one that would be empty is deleted."""
     _write(rejects_beside(ledger.path), ledger.rejects(), disk)
-    _write(quarantine_beside(ledger.path), map(_readable, ledger.quarantine()), disk)
+    _write(quarantine_beside(ledger.path), map(_format_quarantined, ledger.quarantine()), disk)
 
 
 def rejects_beside(ledger: Path) -> Path:
@@ -45,7 +45,7 @@ def _write(path: Path, entries: Iterable[dict[str, Any]], disk: Disk) -> None:
     disk.sync_directory(path.parent)
 
 
-def _readable(row: tuple[str, str, str, str, bytes]) -> dict[str, Any]:
+def _format_quarantined(row: tuple[str, str, str, str, bytes]) -> dict[str, Any]:
     profile, date_from, date_to, reason, raw = row
     entry = {"profile": profile, "date_from": date_from, "date_to": date_to, "reason": reason}
     try:

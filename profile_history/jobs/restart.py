@@ -33,7 +33,7 @@ def discard_job(path: Path, sink: Sink, stop: threading.Event) -> None:
     """
     with Ledger(path, stop=stop) as ledger:
         _discard_output(ledger, _old_sink(ledger, sink), stop)
-    for list_ in (rejects_beside(path), quarantine_beside(path), *_copies(path)):
+    for list_ in (rejects_beside(path), quarantine_beside(path), *_find_copies(path)):
         DISK.remove(list_)
     delete_ledger(path)
     DISK.sync_directory(path.parent)
@@ -91,7 +91,7 @@ def _discard_output(ledger: Ledger, sink: Sink, stop: threading.Event) -> None:
             lock.release()
 
 
-def _copies(path: Path) -> Iterator[Path]:
+def _find_copies(path: Path) -> Iterator[Path]:
     """Yield the copies of the ledger as earlier versions had it."""
     copy = re.compile(rf"{re.escape(path.name)}\.v\d+")
     yield from (found for found in DISK.list(path.parent) if copy.fullmatch(found.name))

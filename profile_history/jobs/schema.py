@@ -123,7 +123,7 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
+def connect_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a ledger of any version without writing anything, also where nothing can be written.
 
     SQLite makes files beside a database in WAL mode even to read it. So a ledger that was closed in good order, which
@@ -193,7 +193,7 @@ def _connecting(path: Path, options: str) -> Iterator[sqlite3.Connection]:
             connection.close()
             raise
     except sqlite3.Error as error:
-        raise failure(path, error) from None
+        raise ledger_error(path, error) from None
 
 
 @contextlib.contextmanager
@@ -208,7 +208,7 @@ class PlanningStopped(HistoryError):
     """Work on a ledger was interrupted; the next start does it anew."""
 
 
-def failure(path: Path, error: sqlite3.Error) -> LedgerError:
+def ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
     """What SQLite says, with what to do."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_NOTADB"):

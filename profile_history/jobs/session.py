@@ -14,17 +14,17 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError, HistoryError
-from profile_history.jobs.batch_builder import PendingCommit, placed, refusals
+from profile_history.jobs.batch_builder import PendingCommit, place_rows, quarantine_refused
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import JobLock
-from profile_history.jobs.plan import Plan, another_plan
+from profile_history.jobs.plan import Plan, other_plan_error
 from profile_history.jobs.planner import compare_plans, digest_of, extend_job, plan_job, retry_failed
 from profile_history.jobs.records import LedgerWrite
 from profile_history.jobs.reject_files import write_lists
 from profile_history.jobs.restart import delete_ledger, delete_log, discard_job
 from profile_history.jobs.schema import draft_of
 from profile_history.jobs.sources import Source
-from profile_history.jobs.whereabouts import check_fits, is_same_place, ledger_file, misplaced
+from profile_history.jobs.whereabouts import check_fits, find_misplaced, is_same_place, ledger_file
 from profile_history.sinks.base import Sink, checksums_of
 from profile_history.sinks.disk import DISK
 from profile_history.sinks.lock import FileLock, lock_sink
@@ -141,7 +141,7 @@ class JobSession:
             return
         differing, notes = compare_plans(self.ledger, attrs.evolve(plan, profiles=digest_of(source, self.stop)))
         if differing:
-            raise another_plan(differing)
+            raise other_plan_error(differing)
         self.warnings += notes
 
     def _replace_plan(self, plan: Plan, source: Source) -> None:
@@ -178,14 +178,14 @@ class JobSession:
         """Plans newer days; see `extend_job`."""
         extend_job(self.ledger, date_to, source, self.stop, refetch_from=refetch_from)
 
-    def commit(self, gathered: PendingCommit) -> None:
+    def commit(self, pending: PendingCommit) -> None:
         """Bring settled units into the sink, and then into the ledger.
 
         What nobody expects, such as a value that a library stumbles over, costs the profile it belongs to and not the
         job: its units fail with the reason.
 
         Args:
-            gathered: The units.
+            pending: The units.
 
         Raises:
             LedgerError: The ledger cannot be written.
@@ -193,7 +193,7 @@ class JobSession:
         """
         known = self.ledger.last_batch
         try:
-            self._commit(gathered)
+            self._commit(pending)
         except HistoryError:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a library raises)
@@ -202,12 +202,12 @@ class JobSession:
             if self.ledger.last_batch > known:
                 # The sink has them, and the ledger has now as well.
                 return
-            parts = gathered.split()
+            parts = pending.split()
             if len(parts) > 1:
                 for part in parts:
                     self.commit(part)
                 return
-            self._commit(gathered.failed(f"it cannot be stored: {type(error).__name__}: {error}"))
+            self._commit(pending.failed(f"it cannot be stored: {type(error).__name__}: {error}"))
 
     def _agree(self) -> None:
         """Open the sink anew, so that it holds what the ledger knows and nothing else."""
@@ -216,28 +216,28 @@ class JobSession:
         if self.sink.keeps_books:
             self.ledger.recover(last)
 
-    def _commit(self, gathered: PendingCommit) -> None:
+    def _commit(self, pending: PendingCommit) -> None:
         ledger, sink = self.ledger, self.sink
-        batch = gathered.batch(ledger.last_batch + 1)
+        batch = pending.batch(ledger.last_batch + 1)
         refused = sink.check(batch) if batch else []
         if batch and refused:
             batch = batch.without(refused)
             batch = batch if batch.units or batch.replaced else None
         checksums = checksums_of(sink, batch) if batch else {}
-        entry = LedgerWrite(
+        write = LedgerWrite(
             batch.number if batch else None,
-            placed(gathered.records, batch, checksums),
-            list(gathered.rests.items()),
-            gathered.replaced,
-            gathered.quarantined + refusals(refused),
+            place_rows(pending.records, batch, checksums),
+            list(pending.rests.items()),
+            pending.replaced,
+            pending.quarantined + quarantine_refused(refused),
         )
         if batch is None:
-            ledger.apply(entry)
+            ledger.apply(write)
             return
         if sink.keeps_books:
-            ledger.intend(entry)
+            ledger.record_intent(write)
         receipt = sink.write(batch)
-        ledger.apply(entry, receipt, keep_dead=sink.replaces_at_finish)
+        ledger.apply(write, receipt, keep_dead=sink.replaces_at_finish)
         sink.drop(receipt)
 
     def finish(self) -> None:
@@ -324,7 +324,9 @@ class JobSession:
 
     def _check_content(self, sink: Sink, ledger: Ledger) -> None:
         """Return if the files at a place that somebody has pointed at are those of the job; nothing is changed."""
-        if ledger.publishing is None and (fault := next(misplaced(sink.url, ledger.parts(), ledger.check_stop), None)):
+        if ledger.publishing is None and (
+            fault := next(find_misplaced(sink.url, ledger.parts(), ledger.check_stop), None)
+        ):
             raise ConfigurationError(
                 f"{sink.url} is not what the job of {self.path} has filled: {fault}; bring that back, or name it"
             )
@@ -333,7 +335,7 @@ class JobSession:
         receipt = self.ledger.publishing
         assert receipt is not None
         self.sink.publish(receipt)
-        self.ledger.published(receipt)
+        self.ledger.record_published(receipt)
         self.sink.drop(receipt)
 
     def _forget(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.advice import emptiness
+from profile_history.jobs.advice import explain_emptiness
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import holder_of
 from profile_history.jobs.plan import Plan
@@ -92,7 +92,7 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
             holder_of(path),
             opened.publishing is not None,
             opened.whereabouts,
-            emptiness(opened),
+            explain_emptiness(opened),
             opened.untouched,
             _output(opened),
             opened.has_files_of_1 and has_columns(plan.sink),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from profile_history.jobs.plan import Plan, fingerprint, storable_path
 from profile_history.jobs.schema import SCHEMA_VERSION, VIEW, LedgerError, check_version
-from profile_history.jobs.whereabouts import portable
+from profile_history.jobs.whereabouts import relativize_sink
 from profile_history.sinks.disk import DISK
 
 
@@ -89,7 +89,7 @@ def home_of_1(path: Path, sink: str) -> str | None:
         path: The ledger.
         sink: The sink of its plan. Beside a ledger, it is in all likelihood its own.
     """
-    kept = portable(sink, path.absolute().parent)
+    kept = relativize_sink(sink, path.absolute().parent)
     usual = f"{Path(kept.partition('?')[0]).name}.ledger"
     if not kept.startswith("./") or (path.name != usual and path.with_name(usual).exists()):
         return None

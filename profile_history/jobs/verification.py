@@ -96,7 +96,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
         warnings = recall_parameters(books, there, pointed=sink is not None)
         totals = books.count()
         return Verification(
-            [*_of_totals(books, totals), *(_of_sink(there, books) if books.begun else ())],
+            [*_compare_totals(books, totals), *(_compare_sink(there, books) if books.begun else ())],
             totals,
             books.profiles_with(Status.FAILED),
             books.profiles_with(Status.PENDING),
@@ -105,7 +105,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
         )
 
 
-def _of_totals(books: Ledger, counted: Totals) -> Iterator[str]:
+def _compare_totals(books: Ledger, counted: Totals) -> Iterator[str]:
     """Yield what the ledger's totals say otherwise than its tables."""
     if not books.has_totals:
         yield f"the ledger {books.path} has lost its totals; restore it from a backup"
@@ -116,7 +116,7 @@ def _of_totals(books: Ledger, counted: Totals) -> Iterator[str]:
             yield f"the totals of the ledger say {said} {name}, and its tables have {known}"
 
 
-def _of_sink(sink: Sink, books: Ledger) -> list[str]:
+def _compare_sink(sink: Sink, books: Ledger) -> list[str]:
     if books.publishing is not None:
         return ["the last run ended before the final files were in place; `resume` puts them there"]
     try:

@@ -43,7 +43,7 @@ def ledger_file(path: Path | str) -> Path:
     return path
 
 
-def portable(sink: str, home: Path) -> str:
+def relativize_sink(sink: str, home: Path) -> str:
     """Return the text of a sink as a ledger keeps it: `./NAME` for one inside the ledger's directory.
 
     So a directory that holds both can be moved or copied, and a copy never writes into the original.
@@ -63,8 +63,8 @@ def portable(sink: str, home: Path) -> str:
     return f"./{inside}{slash}{mark}{options}"
 
 
-def located(sink: str, home: Path) -> str:
-    """Return the `url` of a sink that `portable` has written, seen from where the ledger is now.
+def locate_sink(sink: str, home: Path) -> str:
+    """Return the `url` of a sink that `relativize_sink` has written, seen from where the ledger is now.
 
     Args:
         sink: The text in the ledger.
@@ -111,7 +111,7 @@ class Whereabouts:
         Args:
             verb: The command, such as "resume".
         """
-        return f"profile-history {verb} {quoted(str(self.ledger))} --into {quoted(self._likely)}"
+        return f"profile-history {verb} {quote_word(str(self.ledger))} --into {quote_word(self._likely)}"
 
     def check_pointed(self, verb: str) -> None:
         """Return if nobody has to say where the job's output is.
@@ -124,7 +124,7 @@ class Whereabouts:
         """
         if self.moved:
             whole = ", with all parameters of its address such as sslmode" if is_server(self.sink) else ""
-            outside = self._likely == portable(self.sink, self._directory)
+            outside = self._likely == relativize_sink(self.sink, self._directory)
             sole = ", provided that no other ledger fills that" if outside else ""
             raise ConfigurationError(
                 f"{self}; it goes on only with the output that you name{whole}, so that a copy never writes into the "
@@ -145,7 +145,7 @@ class Whereabouts:
         return self.sink
 
 
-def quoted(text: str) -> str:
+def quote_word(text: str) -> str:
     """Return a text as a shell takes it for one word that is no option.
 
     Args:
@@ -193,7 +193,7 @@ def check_fits(planned: str, given: str) -> None:
         )
 
 
-def misplaced(sink: str, parts: Iterable[Part], check_stop: Callable[[], None]) -> Iterator[str]:
+def find_misplaced(sink: str, parts: Iterable[Part], check_stop: Callable[[], None]) -> Iterator[str]:
     """Compare the files at a place that a job was pointed at with what the ledger has written down of them.
 
     Args:

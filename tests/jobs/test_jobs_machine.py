@@ -110,7 +110,7 @@ class JobMachine(RuleBasedStateMachine):
         self.path = self.directory / "job.ledger"
         self.served, self.disk = Served(), Fuse()
         self.model, self.staged, self.whole, self.todo = {}, {}, {}, []
-        self.last, self.session, self.gathering = LAST, None, None
+        self.last, self.session, self.collector = LAST, None, None
         self.begun = False
 
     # What happens
@@ -149,25 +149,25 @@ class JobMachine(RuleBasedStateMachine):
         else:
             del self.todo[place]
         if outcome == "failed":
-            self.gathering.add([Contents(unit, window, [], ServerUnavailable("it is down"), 3)], 0)
+            self.collector.add([Contents(unit, window, [], ServerUnavailable("it is down"), 3)], 0)
             self._stage(unit, window, failed=True)
             return
         parts = [
-            Contents(unit, part, self._items(unit.profile, part), None, 1) for part in self.gathering.cut(window, None)
+            Contents(unit, part, self._items(unit.profile, part), None, 1) for part in self.collector.cut(window, None)
         ]
-        self.gathering.add(parts, 100)
+        self.collector.add(parts, 100)
         self._stage(unit, window, failed=False)
 
     @precondition(lambda self: self.session is not None)
     @rule(fuse=FUSES)
     def commit(self, fuse):
         """What was fetched gets into sink and ledger, or the process dies over it."""
-        gathered, staged, self.staged = self.gathering.take(), self.staged, {}
-        if not gathered.records and not gathered.rests:
+        pending, staged, self.staged = self.collector.take(), self.staged, {}
+        if not pending.records and not pending.rests:
             return
         before = dict(self.model)
         after = {**self.model, **staged}
-        self.model = after if self._survives(fuse, self.session.commit, gathered) else (before, after)
+        self.model = after if self._survives(fuse, self.session.commit, pending) else (before, after)
 
     @precondition(lambda self: self.session is not None and not self.todo)
     @rule(fuse=FUSES)
@@ -191,15 +191,15 @@ class JobMachine(RuleBasedStateMachine):
     @rule(how=st.sampled_from(("stopped", "killed", "failed")))
     def end(self, how):
         """The run is stopped or killed between two operations, or its ledger fails when the sink has the rows."""
-        gathered = self.gathering.take()
+        pending = self.collector.take()
         if how == "killed":
             self._die()
             return
-        if how == "failed" and (gathered.records or gathered.rests):
+        if how == "failed" and (pending.records or pending.rests):
             # It makes SQLite give up whatever statement comes next.
             self.session.ledger.connection.set_progress_handler(lambda: 1, 1)
             with pytest.raises(LedgerError):
-                self.session.commit(gathered)
+                self.session.commit(pending)
         self.session.close()
         self._forget()
 
@@ -313,13 +313,13 @@ class JobMachine(RuleBasedStateMachine):
         self._forget()
 
     def _forget(self):
-        self.session = self.gathering = None
+        self.session = self.collector = None
         self.staged, self.whole, self.todo = {}, {}, []
 
     def _take_up(self):
         ledger = self.session.ledger
         clock = steady(self.served.today, LOOKBACK)
-        self.gathering = UnitCollector(ledger.next_number, clock, Order.NEWEST, self.session.sink.lane)
+        self.collector = UnitCollector(ledger.next_number, clock, Order.NEWEST, self.session.sink.lane)
         self.todo = [(unit, unit.window) for unit in ledger.pending(0, 1000)]
         self.staged, self.whole = {}, {}
 

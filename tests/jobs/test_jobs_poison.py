@@ -80,7 +80,7 @@ def test_what_is_gathered_is_split_by_profiles_with_all_that_belongs_to_each():
         PendingUnit(profiles[0], whole, 1, 1),
         PendingUnit(profiles[1], whole, 2, 2, replaces=(Stored(3, 1, 0, 4),)),
     ]
-    gathered = PendingCommit(
+    pending = PendingCommit(
         rows=[UnitRows(4, str(profiles[0]), raw=[b"{}"])],
         records=[UnitRecord(4, 1, day, Status.DONE), UnitRecord(2, 2, whole, Status.EMPTY, planned=True)],
         rests={1: Window(dt.date(2024, 1, 1), dt.date(2024, 1, 1))},
@@ -88,11 +88,11 @@ def test_what_is_gathered_is_split_by_profiles_with_all_that_belongs_to_each():
         quarantined=[QuarantineRecord(4, "odd", b"{"), QuarantineRecord(2, "odd", b"}")],
         planned={unit.number: unit for unit in planned},
     )
-    first, second = gathered.split()
-    assert (first.rows, first.records, first.rests) == (gathered.rows, gathered.records[:1], gathered.rests)
-    assert (first.replaced, first.quarantined) == ([], gathered.quarantined[:1])
-    assert (second.rows, second.records, second.rests) == ([], gathered.records[1:], {})
-    assert (second.replaced, second.quarantined) == (gathered.replaced, gathered.quarantined[1:])
+    first, second = pending.split()
+    assert (first.rows, first.records, first.rests) == (pending.rows, pending.records[:1], pending.rests)
+    assert (first.replaced, first.quarantined) == ([], pending.quarantined[:1])
+    assert (second.rows, second.records, second.rests) == ([], pending.records[1:], {})
+    assert (second.replaced, second.quarantined) == (pending.replaced, pending.quarantined[1:])
     failed = second.failed("no")
     assert (failed.replaced, [record.window for record in failed.records]) == ([], [whole])
 
@@ -102,7 +102,7 @@ def test_a_unit_beside_one_that_replaces_fails_as_well_and_does_not_stay_pending
     profile = Profile.email("john@example.com")
     early, recent = Window(FIRST, dt.date(2023, 6, 30)), Window(dt.date(2024, 12, 29), LAST)
     planned = [PendingUnit(profile, early, 1, 1), PendingUnit(profile, recent, 2, 1, replaces=(Stored(3, 1, 0, 4),))]
-    gathered = PendingCommit(
+    pending = PendingCommit(
         records=[
             UnitRecord(1, 1, early, Status.DONE, planned=True),
             UnitRecord(5, 1, Window(dt.date(2024, 12, 31), LAST), Status.PROVISIONAL),
@@ -110,7 +110,7 @@ def test_a_unit_beside_one_that_replaces_fails_as_well_and_does_not_stay_pending
         ],
         planned={unit.number: unit for unit in planned},
     )
-    failed = gathered.failed("no").records
+    failed = pending.failed("no").records
     assert [(record.number, record.window, record.planned) for record in failed] == [
         (2, recent, True),
         (1, early, True),

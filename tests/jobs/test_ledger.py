@@ -29,7 +29,7 @@ from profile_history.jobs.plan import Plan
 from profile_history.jobs.planner import PlanningStopped, digest_of, extend_job, plan_job
 from profile_history.jobs.records import LedgerWrite, QuarantineRecord, Status, UnitRecord
 from profile_history.jobs.reject_files import quarantine_beside, rejects_beside, write_lists
-from profile_history.jobs.schema import failure
+from profile_history.jobs.schema import ledger_error
 from profile_history.jobs.session import JobSession
 from profile_history.jobs.sources import Line, MemorySource
 from profile_history.jobs.sources.counted import CountingSource
@@ -68,13 +68,13 @@ def keeper_of(path, sink=None):
     return session
 
 
-def gathered(session, rows=3, units=2, **more):
+def pending(session, rows=3, units=2, **more):
     """Some units with rows, as the fetching would gather them."""
-    gathering = UnitCollector(session.ledger.next_number, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
+    collector = UnitCollector(session.ledger.next_number, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
     for unit in session.ledger.pending(0, units):
         items = [b'{"action":"open","datetime":"2024-01-05T00:00:00Z"}'] * rows
-        gathering.add([Contents(unit, unit.window, items, attempts=1, **more)], 100)
-    return gathering.take()
+        collector.add([Contents(unit, unit.window, items, attempts=1, **more)], 100)
+    return collector.take()
 
 
 def test_units_are_pending_in_the_order_of_the_profiles(path):
@@ -105,7 +105,7 @@ def test_what_a_database_was_given_before_a_crash_is_written_down_at_the_next_st
     plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
     session = keeper_of(path)
     entry = LedgerWrite(1, [UnitRecord(1, 1, WHOLE, Status.DONE, rows=2, planned=True)])
-    session.ledger.intend(entry)
+    session.ledger.record_intent(entry)
     session.ledger.recover(0)
     assert session.ledger.totals.done == 0
     session.ledger.recover(1)
@@ -119,7 +119,7 @@ def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tm
     """Also where the process died after they were."""
     for died in ("before", "after"):
         session = keeper_of(path)
-        work = gathered(session)
+        work = pending(session)
         session.commit(work)
         receipt = session.sink.finish()
         session.ledger.intend_to_publish(receipt)
@@ -163,7 +163,7 @@ def test_rows_move_up_by_those_that_are_gone_before_them(batches):
                         expected[number] = moved
                         moved += rows
                     place += rows
-            ledger.published(Receipt())
+            ledger.record_published(Receipt())
             query = "SELECT number, place FROM units WHERE number >= 10"
             assert dict(ledger.connection.execute(query)) == expected
             assert list(ledger.dead()) == []
@@ -181,12 +181,12 @@ def test_taking_note_of_the_final_files_is_interrupted_as_a_whole(path):
     before = session.ledger.connection.execute("SELECT number, place FROM units").fetchall()
     session.stop.set()
     with pytest.raises(PlanningStopped, match="was interrupted; run the same command again"):
-        session.ledger.published(Receipt())
+        session.ledger.record_published(Receipt())
     with pytest.raises(PlanningStopped, match="was interrupted; run the same command again"):
         session.ledger.check_stop()
     session.stop.clear()
     assert session.ledger.connection.execute("SELECT number, place FROM units").fetchall() == before
-    session.ledger.published(Receipt())
+    session.ledger.record_published(Receipt())
     assert session.ledger.connection.execute("SELECT max(place) FROM units").fetchall() == [(60_099,)]
     session.close()
 
@@ -194,7 +194,7 @@ def test_taking_note_of_the_final_files_is_interrupted_as_a_whole(path):
 def test_a_sink_that_is_not_its_own_any_more_is_refused_and_the_ledger_stays(path, tmp_path):
     """Only a ledger that stands for nothing yet is deleted."""
     session = keeper_of(path)
-    session.commit(gathered(session))
+    session.commit(pending(session))
     session.finish()
     session.close()
     with pytest.raises(SinkError):
@@ -260,7 +260,7 @@ def test_how_a_job_stands_can_be_asked_at_any_time(path, tmp_path):
     stood = status_of(path)
     assert (stood.plan.date_to, stood.totals.units, stood.holder, stood.publishing) == (LAST, 5, None, False)
     session = keeper_of(path)
-    session.commit(gathered(session, rows=0, units=1, error=DecodeError("nonsense")))
+    session.commit(pending(session, rows=0, units=1, error=DecodeError("nonsense")))
     stood = status_of(path)
     assert (stood.holder.pid, stood.totals.failed) == (os.getpid(), 1)
     assert str(stood.holder).startswith(f"process {os.getpid()} on ")
@@ -301,7 +301,7 @@ def test_a_ledger_needs_its_directory(tmp_path):
 def test_files_that_are_not_there_any_more_differ_from_the_ledger(path, tmp_path):
     """That is what verifying is for, and no error."""
     session = keeper_of(path)
-    session.commit(gathered(session))
+    session.commit(pending(session))
     session.finish()
     session.close()
     (tmp_path / "history.ndjson.partial").unlink()
@@ -344,13 +344,13 @@ def fetched_day_by_day(path, today, *, until=None, dead=(), retried=False, order
         session.retry_failed()
     if until is not None:
         session.extend(until, None)
-    gathering = UnitCollector(session.ledger.next_number, steady(today, 2), order, "raw")
+    collector = UnitCollector(session.ledger.next_number, steady(today, 2), order, "raw")
     for unit in session.ledger.pending(0, 100):
         for window in list(unit.window.tiles(1, order, today))[:most]:
             row = b'{"action":"open","datetime":"%bT00:00:00Z"}' % str(window.date_from).encode()
             bad = DecodeError("nonsense") if window.date_from in dead else None
-            gathering.add([Contents(unit, window, [] if bad else [row], bad, attempts=1)], 100)
-    session.commit(gathering.take())
+            collector.add([Contents(unit, window, [] if bad else [row], bad, attempts=1)], 100)
+    session.commit(collector.take())
     session.finish()
     session.close()
 
@@ -437,7 +437,7 @@ def test_odd_rows_go_with_their_unit(path):
     """A row that cannot be read is listed under the unit that was fetched."""
     session = keeper_of(path)
     odd = OddRow("no action", b"{}", 0, None)
-    session.commit(gathered(session, rows=0, units=1, quarantined=(odd,)))
+    session.commit(pending(session, rows=0, units=1, quarantined=(odd,)))
     assert session.ledger.totals.quarantined == 1
     assert [row[3] for row in session.ledger.quarantine()] == ["no action"]
     session.close()
@@ -488,8 +488,8 @@ def test_what_sqlite_says_comes_with_what_to_do(tmp_path, name, words):
     """By the name of its error."""
     error = sqlite3.OperationalError("it says so")
     error.sqlite_errorname = name
-    assert words in str(failure(tmp_path / "job.ledger", error))
-    assert "it says so" in str(failure(tmp_path / "job.ledger", error))
+    assert words in str(ledger_error(tmp_path / "job.ledger", error))
+    assert "it says so" in str(ledger_error(tmp_path / "job.ledger", error))
 
 
 def test_the_time_that_is_left_follows_from_this_runs_speed():
@@ -500,8 +500,8 @@ def test_the_time_that_is_left_follows_from_this_runs_speed():
 
 def flusher(commit, size=100):
     """Commits of units that are all alike."""
-    gathering = UnitCollector(10, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
-    made = Flusher(gathering, commit, size, 60.0)
+    collector = UnitCollector(10, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
+    made = Flusher(collector, commit, size, 60.0)
     made.start()
     return made
 
@@ -548,7 +548,7 @@ async def test_a_commit_that_fails_ends_the_fetching(path, size):
             await made.add(contents(path), 100)
             await asyncio.sleep(0)
         await made.end()
-    made.gathering.take()
+    made.collector.take()
     with pytest.raises(SinkError, match="full"):
         await made.add(contents(path), size)
 
@@ -594,7 +594,7 @@ async def test_a_job_that_is_cancelled_twice_still_ends_in_order(path, tmp_path)
 def test_a_failed_window_keeps_its_reason(path):
     """As the error says it."""
     session = keeper_of(path)
-    session.commit(gathered(session, rows=0, units=1, error=DecodeError("nonsense", path="$.data")))
+    session.commit(pending(session, rows=0, units=1, error=DecodeError("nonsense", path="$.data")))
     (failed,) = session.ledger.failures()
     assert failed == ("email:0@example.com", WHOLE, "nonsense (at $.data)")
     session.close()

@@ -15,7 +15,7 @@ from profile_history import ConfigurationError, Matching, Profile
 from profile_history.jobs import profile_text
 from profile_history.jobs.profile_cells import clean_text
 from profile_history.jobs.profile_text import (
-    built,
+    build_profile,
     profile_of,
     profile_of_words,
     read_printed,
@@ -249,23 +249,23 @@ def test_words_without_a_mode_take_the_one_that_is_given():
 def test_values_of_a_database_are_written_out():
     """A number of a phone column, an id of type UUID and bytes in UTF-8 are texts all the same."""
     some = uuid.UUID(int=5)
-    assert built(Matching.PHONE, 79000000000) == Profile.phone("79000000000")
-    assert built(Matching.PROFILE_ID, some) == Profile.profile_id(str(some))
-    assert built(Matching.EMAIL, JOHN.encode()) == Profile.email(JOHN)
-    assert built(Matching.EMAIL_PHONE, None, PHONE) == Profile.email_phone(phone=PHONE)
-    assert built(Matching.CUSTOM, "CRM_ID", some) == Profile.custom("CRM_ID", str(some))
-    assert built(Matching.PHONE, 79991234567.0) == Profile.phone("79991234567")
-    assert built(Matching.PHONE, Decimal("79991234567.00")) == Profile.phone("79991234567")
-    assert built(Matching.PROFILE_ID, Decimal(10**19)) == Profile.profile_id("1" + "0" * 19)
-    assert built(Matching.PROFILE_ID, memoryview(b" 0012 ")) == Profile.profile_id("0012")
-    assert built(Matching.EMAIL, bytearray(f"{JOHN}      ".encode())) == Profile.email(JOHN)
+    assert build_profile(Matching.PHONE, 79000000000) == Profile.phone("79000000000")
+    assert build_profile(Matching.PROFILE_ID, some) == Profile.profile_id(str(some))
+    assert build_profile(Matching.EMAIL, JOHN.encode()) == Profile.email(JOHN)
+    assert build_profile(Matching.EMAIL_PHONE, None, PHONE) == Profile.email_phone(phone=PHONE)
+    assert build_profile(Matching.CUSTOM, "CRM_ID", some) == Profile.custom("CRM_ID", str(some))
+    assert build_profile(Matching.PHONE, 79991234567.0) == Profile.phone("79991234567")
+    assert build_profile(Matching.PHONE, Decimal("79991234567.00")) == Profile.phone("79991234567")
+    assert build_profile(Matching.PROFILE_ID, Decimal(10**19)) == Profile.profile_id("1" + "0" * 19)
+    assert build_profile(Matching.PROFILE_ID, memoryview(b" 0012 ")) == Profile.profile_id("0012")
+    assert build_profile(Matching.EMAIL, bytearray(f"{JOHN}      ".encode())) == Profile.email(JOHN)
     for nothing in (float("nan"), Decimal("nan"), Decimal("sNaN"), " ", None):
-        assert built(Matching.EMAIL_PHONE, JOHN, nothing) == Profile.email_phone(JOHN)
+        assert build_profile(Matching.EMAIL_PHONE, JOHN, nothing) == Profile.email_phone(JOHN)
     for number in (5.0, Decimal(5), 5):
-        assert built(Matching.CUSTOM, "A", number).body()["field_value"] == 5
-    assert built(Matching.CUSTOM, "A", " 5.0 ") == Profile.custom("A", " 5.0 ")
+        assert build_profile(Matching.CUSTOM, "A", number).body()["field_value"] == 5
+    assert build_profile(Matching.CUSTOM, "A", " 5.0 ") == Profile.custom("A", " 5.0 ")
     with pytest.raises(ConfigurationError, match=r"email is no UTF-8: b'\\xff@"):
-        built(Matching.EMAIL, b"\xff@example.com")
+        build_profile(Matching.EMAIL, b"\xff@example.com")
 
 
 @pytest.mark.parametrize(
@@ -286,5 +286,5 @@ def test_values_of_a_database_are_written_out():
 def test_a_typed_value_that_is_neither_text_nor_whole_number_is_refused(value, complaint):
     """And so is one that has lost digits."""
     with pytest.raises(ConfigurationError) as refused:
-        built(Matching.PHONE, value)
+        build_profile(Matching.PHONE, value)
     assert str(refused.value).startswith(complaint)

@@ -36,7 +36,7 @@ from profile_history.jobs.sources import (
     source_of,
 )
 from profile_history.jobs.sources import parquet as parquet_source
-from profile_history.jobs.sources.base import bad
+from profile_history.jobs.sources.base import reject_line
 from profile_history.jobs.sources.files import LINE_LIMIT
 
 JANE = "jane@example.com"
@@ -185,7 +185,7 @@ def test_whole_floats_decimals_and_padded_text_read_like_those_of_a_text(tmp_pat
 def test_text_that_cannot_be_stored_is_a_bad_entry_that_can():
     """Half of a surrogate pair, and bytes that are no UTF-8, are shown as escapes."""
     half = [Line(1, None, "x \\ud83d", '["\\ud83d@x.ru", null]')]
-    assert [bad(1, ["\ud83d@x.ru", None], "x \ud83d")] == half
+    assert [reject_line(1, ["\ud83d@x.ru", None], "x \ud83d")] == half
     content = b'"\\ud83d@x.ru"\n"j\xff@x.ru"\n'
     for line in NdjsonSource(io.BytesIO(content), "email").lines():
         assert line.profile is None

@@ -202,7 +202,7 @@ async def test_a_run_that_ended_between_the_sink_and_the_ledger_is_told_from_a_d
 
     with Ledger(ledger) as books:
         number = books.last_batch + 1
-        books.intend(LedgerWrite(number, [UnitRecord(99, 1, Window(FIRST, LAST), Status.DONE, rows=1)]))
+        books.record_intent(LedgerWrite(number, [UnitRecord(99, 1, Window(FIRST, LAST), Status.DONE, rows=1)]))
         with duckdb.connect("history.duckdb") as connection:
             connection.execute("UPDATE history_job SET last_batch = ?", [number])
         assert verify(ledger) == ["the last run ended between the sink and the ledger; `resume` brings them in step"]

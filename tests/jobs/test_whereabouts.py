@@ -15,7 +15,14 @@ from support.jobs import FIRST, LAST, job_of, lines, ran, truth
 from profile_history import ConfigurationError, Profile
 from profile_history.jobs import HistoryJob, status_of, verify
 from profile_history.jobs.ledger import Ledger
-from profile_history.jobs.whereabouts import Whereabouts, check_fits, is_same_place, located, misplaced, portable
+from profile_history.jobs.whereabouts import (
+    Whereabouts,
+    check_fits,
+    find_misplaced,
+    is_same_place,
+    locate_sink,
+    relativize_sink,
+)
 from profile_history.sinks import SinkError, sink_of
 from profile_history.testing import HistoryServer
 
@@ -325,8 +332,8 @@ class TestCommands:
 )
 def test_a_place_inside_the_ledgers_directory_is_kept_relative(sink, home, kept):
     """And comes back as it was."""
-    assert portable(sink, Path(home)) == kept
-    assert located(kept, Path(home)) == sink
+    assert relativize_sink(sink, Path(home)) == kept
+    assert locate_sink(kept, Path(home)) == sink
 
 
 def test_sinks_that_this_program_does_not_know_are_compared_as_text():
@@ -335,7 +342,7 @@ def test_sinks_that_this_program_does_not_know_are_compared_as_text():
     assert not is_same_place("mine:a", "mine:b")
     assert not is_same_place("postgresql://h/d?table=a", "postgresql://h/d?table=b")
     assert is_same_place("postgresql://h/d?table=a%2Eb", "postgresql://h/d?table=a.b")
-    assert list(misplaced("mine:a", [], lambda: None)) == []
+    assert list(find_misplaced("mine:a", [], lambda: None)) == []
     check_fits("mine:a", "mine:a")
     with pytest.raises(ConfigurationError, match="the job fills mine:a, not mine:b"):
         check_fits("mine:a", "mine:b")

@@ -63,15 +63,15 @@ class Source(Protocol):
         """
 
 
-def entry(number: int, raw: bytes | Sequence[object], build: Callable[..., Profile], *values: object) -> Line:
+def parse_line(number: int, raw: bytes | Sequence[object], build: Callable[..., Profile], *values: object) -> Line:
     """The entry that `build` makes of some values, or a bad one that shows the raw text."""
     try:
         return Line(number, build(*values))
     except ConfigurationError as error:
-        return bad(number, raw, str(error))
+        return reject_line(number, raw, str(error))
 
 
-def bad(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
+def reject_line(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
     """Return an entry that is no profile; the cells of a table are shown as JSON, and all of it can be stored."""
     if isinstance(raw, bytes):
         # No character has more than four bytes.
@@ -82,7 +82,7 @@ def bad(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
     return Line(number, None, escape_surrogates(reason)[:_EXCERPT], text[:_EXCERPT])
 
 
-def address(place: str, **options: object) -> str:
+def format_url(place: str, **options: object) -> str:
     """The `url` of a source: the place, and the options that decide which profiles it gives."""
     given = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
     return f"{place} ({given})" if given else place

@@ -10,7 +10,7 @@ import attrs
 
 from profile_history._profile_fields import check_name, strip_marks
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.profile_text import built, plain, read_value
+from profile_history.jobs.profile_text import as_text, build_profile, read_value
 from profile_history.profiles import CUSTOM, WORDS, Matching, Profile, matching_of
 
 # Such as 66f66973096b3b454bbbccec or 1024, and no word.
@@ -38,8 +38,8 @@ class Mode:
             ConfigurationError: It does not fit, or cannot be right.
         """
         if self.field_name is not None:
-            return built(self.matching, self.field_name, value)
-        return read_value(self.matching, plain(self.matching, value))
+            return build_profile(self.matching, self.field_name, value)
+        return read_value(self.matching, as_text(self.matching, value))
 
     def __str__(self) -> str:
         return self.matching if self.field_name is None else f"{self.matching}:{self.field_name}"
@@ -93,27 +93,27 @@ def cells_of(columns: Sequence[str], mode: Mode | None, column: str | None) -> C
         if modes is None or value is None:
             raise ConfigurationError(
                 f"pass a matching mode, one of {', '.join(Matching)}, or name it in each row in a column matching, "
-                f"with its value in a column {column or 'value'}; {_there_are(columns)}"
+                f"with its value in a column {column or 'value'}; {_list_columns(columns)}"
             )
-        return Cells((modes, value), _by_row)
+        return Cells((modes, value), _build_by_row)
     if column is not None:
         place = _find(columns, column)
         if place is None:
-            raise ConfigurationError(f"no column {column!r}; {_there_are(columns)}")
+            raise ConfigurationError(f"no column {column!r}; {_list_columns(columns)}")
         return Cells((place,), mode.profile)
-    return _guessed(columns, mode)
+    return _guess_cells(columns, mode)
 
 
-def _guessed(columns: Sequence[str], mode: Mode) -> Cells:
+def _guess_cells(columns: Sequence[str], mode: Mode) -> Cells:
     place = _find(columns, mode.field_name or mode.matching)
     if place is not None:
         return Cells((place,), mode.profile)
     words = [_find(columns, word) for word in WORDS[mode.matching]]
     places = tuple(place for place in words if place is not None)
     if mode.field_name is None and len(places) == len(words):
-        return Cells(places, partial(built, mode.matching))
+        return Cells(places, partial(build_profile, mode.matching))
     if len(columns) != 1:
-        raise ConfigurationError(f"pass column=, the one that holds the {mode}; {_there_are(columns)}")
+        raise ConfigurationError(f"pass column=, the one that holds the {mode}; {_list_columns(columns)}")
     if _is_value(columns[0], mode):
         raise ConfigurationError(
             f"the first line, {columns[0]!r}, looks like a profile where the names of the columns belong; "
@@ -132,8 +132,8 @@ def _is_value(column: str, mode: Mode) -> bool:
     return True
 
 
-def _by_row(matching: object, value: object) -> Profile:
-    return mode_of(strip_marks(plain("matching", matching))).profile(value)
+def _build_by_row(matching: object, value: object) -> Profile:
+    return mode_of(strip_marks(as_text("matching", matching))).profile(value)
 
 
 def _find(columns: Sequence[str], name: str) -> int | None:
@@ -145,5 +145,5 @@ def _find(columns: Sequence[str], name: str) -> int | None:
     return None
 
 
-def _there_are(columns: Iterable[str]) -> str:
+def _list_columns(columns: Iterable[str]) -> str:
     return f"the columns are {', '.join(columns)}"

@@ -9,10 +9,10 @@ import attrs
 from profile_history._profile_fields import inside_quotes, strip_marks
 from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.sources.base import Line, address, bad, entry
+from profile_history.jobs.sources.base import Line, format_url, parse_line, reject_line
 from profile_history.jobs.sources.columns import Cells, Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.csv_rows import CsvRowError, CsvRows, delimiter_or_none, foreign_marks
-from profile_history.jobs.sources.files import Place, numbered, place_of
+from profile_history.jobs.sources.files import Place, number_lines, place_of
 from profile_history.profiles import CUSTOM, EITHER, Matching, Profile
 
 _NO_UTF8 = "the line is no UTF-8"
@@ -46,7 +46,7 @@ class CsvSource:
     def url(self) -> str:
         """The file, and how it is read."""
         delimiter = repr(self.delimiter) if self.delimiter else None
-        return address(str(self.place), matching=self.mode, column=self.column, delimiter=delimiter)
+        return format_url(str(self.place), matching=self.mode, column=self.column, delimiter=delimiter)
 
     @property
     def repeatable(self) -> bool:
@@ -60,18 +60,18 @@ class CsvSource:
             ConfigurationError: Those that are needed are not among them.
         """
         with self.place.open() as stream:
-            self._header(CsvRows(numbered(stream, str(self.place)), self.delimiter))
+            self._header(CsvRows(number_lines(stream, str(self.place)), self.delimiter))
 
     def lines(self) -> Iterator[Line]:
         """Yield the entries by the number of the line where their row begins."""
         with self.place.open() as stream:
-            rows = CsvRows(numbered(stream, str(self.place)), self.delimiter)
+            rows = CsvRows(number_lines(stream, str(self.place)), self.delimiter)
             table = self._header(rows)
             while (number := rows.begin()) is not None:
                 try:
                     row = rows.read()
                 except CsvRowError as error:
-                    yield bad(number, rows.give_back(), f"the row is no CSV: {error}")
+                    yield reject_line(number, rows.give_back(), f"the row is no CSV: {error}")
                     continue
                 inner = table.row_inside(rows, row) if rows.lines > 1 else None
                 if inner is not None:
@@ -79,11 +79,11 @@ class CsvSource:
                     # An address or a hash is no chance find: what the quote took in is read, row by row.
                     surely = profile.matching is Matching.XXH or "email" in dict(profile.fields)
                     reason = f"the quote that opens here takes in line {line}, which looks like a row; close the quote"
-                    yield bad(number, rows.give_back() if surely else rows.taken(), reason)
+                    yield reject_line(number, rows.give_back() if surely else rows.take(), reason)
                     continue
-                raw = rows.taken()
+                raw = rows.take()
                 if row:
-                    yield table.entry(number, raw, row)
+                    yield table.parse_row(number, raw, row)
 
     def _header(self, rows: CsvRows) -> _Table:
         try:
@@ -104,7 +104,7 @@ class CsvSource:
             raise ConfigurationError(f"{self.place}: {error}") from None
         if cells is None:
             raise ConfigurationError(f"{self.place} is empty; its first line has to name the columns")
-        return _Table(cells, len(columns), rows.delimiter, marks, rows.told or len(columns) > 1)
+        return _Table(cells, len(columns), rows.delimiter, marks, rows.is_given or len(columns) > 1)
 
 
 @attrs.frozen
@@ -125,22 +125,24 @@ class _Table:
     marks: str
     sure: bool
 
-    def entry(self, number: int, raw: bytes, row: Sequence[str]) -> Line:
+    def parse_row(self, number: int, raw: bytes, row: Sequence[str]) -> Line:
         """Return the entry of a row."""
         if len(row) != self.width:
             reason = f"the row has {len(row)} cells, and the first line {self.width}"
-            return bad(number, raw, f"{reason}; {_CUT_BY.format(self.delimiter)}" if self.width == 1 else reason)
+            return reject_line(
+                number, raw, f"{reason}; {_CUT_BY.format(self.delimiter)}" if self.width == 1 else reason
+            )
         values = [row[place] for place in self.cells.places]
         if any(map(_is_no_utf8, values)):
-            return bad(number, raw, _NO_UTF8)
-        line = entry(number, raw, self.cells.build, *values)
+            return reject_line(number, raw, _NO_UTF8)
+        line = parse_line(number, raw, self.cells.build, *values)
         if line.profile is None:
-            held = self._held(values)
+            held = self._find_mark(values)
             hint = f"; it holds {held!r}, and {_CUT_BY.format(self.delimiter)}" if held else ""
             return attrs.evolve(line, reason=f"{(line.reason or '')[: 500 - len(hint)]}{hint}")
-        held = self._held_wrongly(line.profile)
+        held = self._find_foreign_mark(line.profile)
         if held is not None:
-            return bad(number, raw, f"the cell holds {held!r}, and {_CUT_BY.format(self.delimiter)}")
+            return reject_line(number, raw, f"the cell holds {held!r}, and {_CUT_BY.format(self.delimiter)}")
         return line
 
     def row_inside(self, rows: CsvRows, row: Sequence[str]) -> tuple[int, Profile] | None:
@@ -157,15 +159,15 @@ class _Table:
     def _profile(self, row: Sequence[str]) -> Profile | None:
         if len(row) != self.width:
             return None
-        return entry(0, b"", self.cells.build, *(row[place] for place in self.cells.places)).profile
+        return parse_line(0, b"", self.cells.build, *(row[place] for place in self.cells.places)).profile
 
-    def _held_wrongly(self, profile: Profile) -> str | None:
+    def _find_foreign_mark(self, profile: Profile) -> str | None:
         """Return what a value holds that it can only hold if the file is cut wrongly."""
         if profile.matching in EITHER or (self.sure and profile.matching in CUSTOM):
             return None
-        return self._held([value for _, value in profile.fields])
+        return self._find_mark([value for _, value in profile.fields])
 
-    def _held(self, values: Sequence[object]) -> str | None:
+    def _find_mark(self, values: Sequence[object]) -> str | None:
         return next((mark for value in values for mark in self.marks if mark in str(value)), None)
 
 
@@ -174,7 +176,7 @@ def _columns(rows: CsvRows) -> list[str]:
     columns: list[str] = []
     while not columns and rows.begin() is not None:
         columns = [_column(name) for name in rows.header()]
-        rows.taken()
+        rows.take()
     return columns
 
 

@@ -58,7 +58,7 @@ class CsvRows:
         self._read_by(delimiter or ",")
 
     @property
-    def told(self) -> bool:
+    def is_given(self) -> bool:
         """Whether the delimiter was given, or a line `sep=;` told it."""
         return self._given is not None
 
@@ -118,7 +118,7 @@ class CsvRows:
         for number, line in self._row[1:]:
             yield number, _cells(line.decode("utf-8", "surrogateescape"), self._delimiter)
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         """Go on to the next row; return the bytes of this one."""
         raw = self._bytes()
         self._row.clear()

@@ -71,42 +71,42 @@ def source_of(
         raise ConfigurationError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
     text = hidden(text)
     if is_server(text) or text.startswith(_DUCKDB) or text.endswith(".duckdb"):
-        _in_vain("a database", format=format, delimiter=delimiter)
+        _forbid("a database", format=format, delimiter=delimiter)
         return _database(text, query, matching, column)
     check_path(text, "source")
-    _in_vain("a file", query=query)
+    _forbid("a file", query=query)
     place = _place(text, stdin)
     suffix = "" if isinstance(place, Stream) else _suffix(text)
     kind = format or _format_of(suffix)
     if kind != "csv":
-        _in_vain(kind, delimiter=delimiter)
+        _forbid(kind, delimiter=delimiter)
     if kind == "csv":
         mark = "tab" if delimiter is None and suffix == ".tsv" else delimiter
-        return _checked(CsvSource(place, matching, column, mark))
+        return _check_source(CsvSource(place, matching, column, mark))
     if kind == "parquet":
-        return _checked(ParquetSource(place, matching, column))
-    _in_vain(kind, column=column)
+        return _check_source(ParquetSource(place, matching, column))
+    _forbid(kind, column=column)
     if kind == "ndjson":
-        return _checked(NdjsonSource(place, matching))
+        return _check_source(NdjsonSource(place, matching))
     if matching is None:
         raise ConfigurationError(
             f"text needs a matching mode (--matching on the command line), one of {', '.join(Matching)}"
         )
-    return _checked(TextSource(place, matching))
+    return _check_source(TextSource(place, matching))
 
 
 def _database(text: str, query: str | None, matching: Matching | str | None, column: str | None) -> Source:
     if query is None:
         raise ConfigurationError("a database needs a query; pass a SELECT whose rows are the profiles")
     if is_server(text):
-        return _checked(PostgresSource(text, query, matching, column))
-    return _checked(DuckdbSource(text.removeprefix(_DUCKDB), query, matching, column))
+        return _check_source(PostgresSource(text, query, matching, column))
+    return _check_source(DuckdbSource(text.removeprefix(_DUCKDB), query, matching, column))
 
 
 def _place(text: str, stdin: BinaryIO | None) -> Place:
     if text != "-":
         file = File(Path(text))
-        file.found()
+        file.check_exists()
         return file
     if stdin is None:
         raise ConfigurationError("- means stdin, and there is none; pass stdin=, a stream of bytes")
@@ -128,13 +128,15 @@ def _format_of(suffix: str) -> Format:
     return _FORMATS[suffix]
 
 
-def _in_vain(what: str, **options: str | None) -> None:
+def _forbid(what: str, **options: str | None) -> None:
     for name, value in options.items():
         if value is not None:
             raise ConfigurationError(f"{what} takes no {name}; leave it out")
 
 
-def _checked(source: CsvSource | NdjsonSource | TextSource | ParquetSource | DuckdbSource | PostgresSource) -> Source:
+def _check_source(
+    source: CsvSource | NdjsonSource | TextSource | ParquetSource | DuckdbSource | PostgresSource,
+) -> Source:
     # What a look takes out of a pipe is gone.
     if source.repeatable:
         source.check()

@@ -45,7 +45,7 @@ class File:
         """Whether it is more than a pipe."""
         return self.path.is_file()
 
-    def found(self) -> None:
+    def check_exists(self) -> None:
         """Looks for it.
 
         Raises:
@@ -70,14 +70,14 @@ class File:
             ConfigurationError: It is not there or may not be read.
             SourceError: It breaks off.
         """
-        self.found()
+        self.check_exists()
         try:
             file = self.path.open("rb")
         except OSError as error:
             raise ConfigurationError(
                 f"{self.path} cannot be read ({error.strerror}); look at its permissions"
             ) from None
-        with file, unpacked(file, str(self.path)) as stream:
+        with file, unpack(file, str(self.path)) as stream:
             yield stream
 
 
@@ -110,7 +110,7 @@ class Stream:
         if self._used:
             raise ConfigurationError(f"{self.name} was read already and cannot be read again; pass a file")
         self._used = True
-        with unpacked(self.stream, self.name) as stream:
+        with unpack(self.stream, self.name) as stream:
             yield stream
 
 
@@ -139,7 +139,7 @@ def file_of(place: str | os.PathLike[str] | BinaryIO | Place) -> File:
 
 
 @contextmanager
-def unpacked(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
+def unpack(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
     """A stream without its gzip or zstd packing, which its first bytes tell.
 
     Raises:
@@ -159,7 +159,7 @@ def unpacked(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
         raise SourceError(f"{name} cannot be read to its end ({error}); mend or replace it, and begin again") from None
 
 
-def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
+def number_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
     """Yield the lines and their numbers from 1; a line that is too long is cut to `LINE_LIMIT`.
 
     A byte order mark is dropped from the beginning of each line: that is where files which were joined had theirs.
@@ -178,7 +178,7 @@ def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]
         yield number, raw.removeprefix(_BOM) if len(raw) < LINE_LIMIT else raw
 
 
-def look(place: Place) -> None:
+def peek(place: Place) -> None:
     """Reads the first line of a place.
 
     Raises:
@@ -186,7 +186,7 @@ def look(place: Place) -> None:
         SourceError: It is damaged.
     """
     with place.open() as stream:
-        next(numbered(stream, str(place)), None)
+        next(number_lines(stream, str(place)), None)
 
 
 class _Joined(io.RawIOBase):

@@ -8,9 +8,9 @@ import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.profile_text import profile_of_words, read_printed, words_of
-from profile_history.jobs.sources.base import Line, address, bad, entry
+from profile_history.jobs.sources.base import Line, format_url, parse_line, reject_line
 from profile_history.jobs.sources.columns import Mode, mode_of, mode_or_none
-from profile_history.jobs.sources.files import LINE_LIMIT, Place, look, numbered, place_of
+from profile_history.jobs.sources.files import LINE_LIMIT, Place, number_lines, peek, place_of
 from profile_history.profiles import Profile
 
 _TOO_LONG = f"the line is longer than {LINE_LIMIT} bytes"
@@ -31,7 +31,7 @@ class TextSource:
     @property
     def url(self) -> str:
         """The file and the mode."""
-        return address(str(self.place), matching=self.mode)
+        return format_url(str(self.place), matching=self.mode)
 
     @property
     def repeatable(self) -> bool:
@@ -45,16 +45,16 @@ class TextSource:
             ConfigurationError: It is no text, or cannot be opened.
             SourceError: It is damaged.
         """
-        look(self.place)
+        peek(self.place)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their line."""
         with self.place.open() as stream:
-            for number, raw in numbered(stream, str(self.place)):
+            for number, raw in number_lines(stream, str(self.place)):
                 if len(raw) >= LINE_LIMIT:
-                    yield bad(number, raw, _TOO_LONG)
+                    yield reject_line(number, raw, _TOO_LONG)
                 elif raw.strip():
-                    yield entry(number, raw, self._profile, raw.removesuffix(b"\n").removesuffix(b"\r"))
+                    yield parse_line(number, raw, self._profile, raw.removesuffix(b"\n").removesuffix(b"\r"))
 
     def _profile(self, value: bytes) -> Profile:
         try:
@@ -82,7 +82,7 @@ class NdjsonSource:
     @property
     def url(self) -> str:
         """The file and the mode."""
-        return address(str(self.place), matching=self.mode)
+        return format_url(str(self.place), matching=self.mode)
 
     @property
     def repeatable(self) -> bool:
@@ -96,16 +96,16 @@ class NdjsonSource:
             ConfigurationError: It is no text, or cannot be opened.
             SourceError: It is damaged.
         """
-        look(self.place)
+        peek(self.place)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their line."""
         with self.place.open() as stream:
-            for number, raw in numbered(stream, str(self.place)):
+            for number, raw in number_lines(stream, str(self.place)):
                 if len(raw) >= LINE_LIMIT:
-                    yield bad(number, raw, _TOO_LONG)
+                    yield reject_line(number, raw, _TOO_LONG)
                 elif raw.strip():
-                    yield entry(number, raw, self._profile, raw)
+                    yield parse_line(number, raw, self._profile, raw)
 
     def _profile(self, raw: bytes) -> Profile:
         words = words_of(raw)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-from profile_history.jobs.sources.base import Line, bad
+from profile_history.jobs.sources.base import Line, reject_line
 from profile_history.profiles import Profile
 
 
@@ -34,4 +34,6 @@ class MemorySource:
             if isinstance(profile, Profile):
                 yield Line(number, profile)
             else:
-                yield bad(number, [profile], "it is no Profile; build it with Profile.email or a constructor like that")
+                yield reject_line(
+                    number, [profile], "it is no Profile; build it with Profile.email or a constructor like that"
+                )

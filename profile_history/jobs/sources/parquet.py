@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.sources.base import Line, SourceError, address, entry
+from profile_history.jobs.sources.base import Line, SourceError, format_url, parse_line
 from profile_history.jobs.sources.columns import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
 
@@ -37,7 +37,7 @@ class ParquetSource:
     @property
     def url(self) -> str:
         """The file, and how it is read."""
-        return address(str(self.place), matching=self.mode, column=self.column)
+        return format_url(str(self.place), matching=self.mode, column=self.column)
 
     def check(self) -> None:
         """Reads the names of the columns.
@@ -45,22 +45,22 @@ class ParquetSource:
         Raises:
             ConfigurationError: Those that are needed are not among them.
         """
-        with self._opened() as file:
+        with self._open() as file:
             cells_of(file.schema_arrow.names, self.mode, self.column)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their row."""
-        with self._opened() as file:
+        with self._open() as file:
             names = file.schema_arrow.names
             cells = cells_of(names, self.mode, self.column)
             wanted = [names[place] for place in cells.places]
             batches = file.iter_batches(_ROWS, columns=wanted)
             rows = chain.from_iterable(zip(*map(_values, map(batch.column, wanted)), strict=True) for batch in batches)
             for number, row in enumerate(rows, 1):
-                yield entry(number, row, cells.build, *row)
+                yield parse_line(number, row, cells.build, *row)
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _open(self) -> Iterator[Any]:
         try:
             import pyarrow as pa  # noqa: PLC0415 (it comes with an extra)
             import pyarrow.parquet as pq  # noqa: PLC0415
@@ -68,7 +68,7 @@ class ParquetSource:
             raise ConfigurationError(
                 'Parquet files need pyarrow: python -m pip install "profile-history[arrow]"'
             ) from None
-        self.place.found()
+        self.place.check_exists()
         try:
             # pyarrow does not open a path that is no UTF-8, and takes some for addresses.
             with self.place.path.open("rb") as opened, pq.ParquetFile(opened) as file:

@@ -11,7 +11,7 @@ import attrs
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.profile_cells import check_storable
-from profile_history.jobs.sources.base import Line, SourceError, address, entry
+from profile_history.jobs.sources.base import Line, SourceError, format_url, parse_line
 from profile_history.jobs.sources.columns import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
 from profile_history.sinks.postgres_address import bare, read_address
@@ -46,7 +46,7 @@ class DuckdbSource:
     @property
     def url(self) -> str:
         """The file, the query, and how its rows are read."""
-        return address(f"duckdb:{self.place}", matching=self.mode, column=self.column, query=self.query)
+        return format_url(f"duckdb:{self.place}", matching=self.mode, column=self.column, query=self.query)
 
     def check(self) -> None:
         """Looks at the columns of the query.
@@ -55,28 +55,28 @@ class DuckdbSource:
             ConfigurationError: It is wrong, or the columns that are needed are not there.
             SourceError: The file cannot be opened.
         """
-        with self._opened() as connection:
+        with self._open() as connection:
             cells_of(self._columns(connection), self.mode, self.column)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their row."""
-        with self._opened() as connection:
+        with self._open() as connection:
             columns = self._columns(connection)
-            yield from _entries(columns, _fetched(connection.execute(self.query)), self.mode, self.column)
+            yield from _entries(columns, _fetch_rows(connection.execute(self.query)), self.mode, self.column)
 
     def _columns(self, connection: Any) -> list[str]:
         # Of statements, DESCRIBE takes queries only, and runs none.
         return [row[0] for row in connection.execute(f"DESCRIBE {self.query}").fetchall()]
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _open(self) -> Iterator[Any]:
         try:
             import duckdb  # noqa: PLC0415 (it comes with an extra)
         except ModuleNotFoundError:
             raise ConfigurationError(
                 'DuckDB files need duckdb: python -m pip install "profile-history[duckdb]"'
             ) from None
-        self.place.found()
+        self.place.check_exists()
         check_storable(**{"the path of the DuckDB file": str(self.place.path)})
         try:
             with closing(duckdb.connect(self.place.path, read_only=True)) as connection:
@@ -117,7 +117,7 @@ class PostgresSource:
     @property
     def url(self) -> str:
         """The database without its password, the query, and how its rows are read."""
-        return address(self._place(), matching=self.mode, column=self.column, query=self.query)
+        return format_url(self._place(), matching=self.mode, column=self.column, query=self.query)
 
     def check(self) -> None:
         """Looks at the columns of the query.
@@ -126,16 +126,16 @@ class PostgresSource:
             ConfigurationError: It is wrong, or the columns that are needed are not there.
             SourceError: The database cannot be reached.
         """
-        with self._asked() as cursor:
+        with self._run_query() as cursor:
             cells_of(_names(cursor), self.mode, self.column)
 
     def lines(self) -> Iterator[Line]:
         """The entries by the number of their row."""
-        with self._asked() as cursor:
-            yield from _entries(_names(cursor), _fetched(cursor), self.mode, self.column)
+        with self._run_query() as cursor:
+            yield from _entries(_names(cursor), _fetch_rows(cursor), self.mode, self.column)
 
     @contextmanager
-    def _asked(self) -> Iterator[Any]:
+    def _run_query(self) -> Iterator[Any]:
         psycopg = _psycopg()
         place = self._place()
         try:
@@ -184,7 +184,7 @@ def _names(cursor: Any) -> list[str]:
     return [column.name for column in cursor.description]
 
 
-def _fetched(result: Any) -> Rows:
+def _fetch_rows(result: Any) -> Rows:
     while rows := result.fetchmany(_ROWS):
         yield from rows
 
@@ -193,4 +193,4 @@ def _entries(columns: Sequence[str], rows: Rows, mode: Mode | None, column: str 
     cells = cells_of(columns, mode, column)
     for number, row in enumerate(rows, 1):
         values = [row[place] for place in cells.places]
-        yield entry(number, values, cells.build, *values)
+        yield parse_line(number, values, cells.build, *values)
