@@ -39,7 +39,7 @@ class _Kind:
 
 
 _NDJSON = _Kind("ndjson", "NdjsonSink", extra="", is_file=True)
-_CSV = _Kind("csvfile", "CsvSink", options=("formulas",), is_file=True)
+_CSV = _Kind("csv_file", "CsvSink", options=("formulas",), is_file=True)
 _PARQUET = _Kind("parquet", "ParquetSink", options=("partition",))
 _DUCKDB = _Kind("duckdb", "DuckDBSink", "duckdb", options=("table",))
 _POSTGRESQL = _Kind("postgresql", "PostgresSink", "postgres", options=("table",))
