@@ -141,7 +141,7 @@ async def test_a_sink_of_ones_own_is_filled_and_its_units_replaced(documented_se
             job = HistoryJob(
                 client,
                 documented_server.profiles() if options else None,
-                names["OneFileABatch"](directory),
+                names["OneFilePerBatch"](directory),
                 ledger=tmp_path / "job.ledger",
                 today=lambda options=options: dt.date(2024, 6, 30) if options else day,
                 commit_seconds=0.05,

@@ -10,7 +10,7 @@ from pyarrow import table
 from pyarrow.parquet import write_table
 from support.commands import OPTIONS
 from support.pages import PAGES, anchors, documented_server, examples, links, text_of  # noqa: F401 (one is a fixture)
-from support.paths import ROOT
+from support.paths import ROOT, TESTS
 
 import profile_history
 from profile_history.cli import main
@@ -129,3 +129,10 @@ def test_every_error_class_has_its_row_and_every_row_its_class():
         if isinstance(value := getattr(profile_history, name), type) and issubclass(value, Exception)
     }
     assert named == classes - {"HistoryError", "TransportError"}
+
+
+def test_every_test_that_a_page_names_is_there():
+    """Under that name, in one of the folders."""
+    named = {name for page in PAGES if page != "CHANGELOG.md" for name in re.findall(r"test_\w+\.py", text_of(page))}
+    assert named - {path.name for path in TESTS.rglob("test_*.py")} == set()
+    assert named
