@@ -15,6 +15,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from profile_history._extras import missing_extra
+
 try:
     import pyarrow as pa
 
@@ -22,7 +24,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "pyarrow":
         raise
-    raise ImportError('record batches need pyarrow: python -m pip install "profile-history[arrow]"') from error
+    raise missing_extra("record batches need pyarrow", "arrow") from error
 
 from profile_history._aio import Turns, in_thread
 from profile_history._decoding.arrow_decoder import decode_columns

@@ -1,6 +1,6 @@
 """Checksums of the content of units, which do not depend on the order in which their rows are read. No I/O.
 
-A row is a line of bytes: in files of lines the line itself, elsewhere the text that `rowtext` makes of its values. The
+A row is a line of bytes: in files of lines the line itself, elsewhere the text that `row_text` makes of its values. The
 checksum of a unit is the sum of the BLAKE2b digests of its lines, in 64 bits. So rows that are added, deleted, changed
 or doubled change it, and rows that are read in another order do not.
 """

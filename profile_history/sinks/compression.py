@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from profile_history.sinks.extras import needed
+from profile_history._extras import require
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ def packing_of(path: Path) -> Packing:
                 lambda data: gzip.compress(data, 6, mtime=0), gzip.decompress, (OSError, EOFError, zlib.error)
             )
         case ".zst":
-            zstd = needed("zstandard", "zstd")
+            zstd = require("zstandard", "zstd")
             return Packing(zstd.compress, zstd.decompress, (zstd.ZstdError,))
         case _:
             return Packing(bytes, bytes)

@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 import attrs
 
+from profile_history._extras import missing_extra
+
 try:
     import dlt
     import pyarrow as pa
@@ -24,7 +26,7 @@ try:
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.pipeline.exceptions import PipelineStepFailed
 except ModuleNotFoundError as error:
-    raise ImportError('a dlt pipeline needs dlt and pyarrow: python -m pip install "profile-history[dlt]"') from error
+    raise missing_extra("a dlt pipeline needs dlt and pyarrow", "dlt") from error
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW, UNIT

@@ -12,11 +12,13 @@ from urllib.parse import quote
 
 import attrs
 
+from profile_history._extras import missing_extra
+
 try:
     import duckdb
     import pyarrow as pa
 except ModuleNotFoundError as error:
-    raise ImportError('DuckDB needs duckdb and pyarrow: python -m pip install "profile-history[duckdb]"') from error
+    raise missing_extra("DuckDB needs duckdb and pyarrow", "duckdb") from error
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.arrow_table import ROW, UNIT

@@ -12,12 +12,14 @@ from urllib.parse import quote
 
 import attrs
 
+from profile_history._extras import missing_extra
+
 try:
     import psycopg
     import pyarrow as pa
     from psycopg import sql
 except ModuleNotFoundError as error:
-    raise ImportError('PostgreSQL needs psycopg, pyarrow: python -m pip install "profile-history[postgres]"') from error
+    raise missing_extra("PostgreSQL needs psycopg and pyarrow", "postgres") from error
 
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, HistoryError

@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 
+from profile_history._extras import require
 from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.base import Sink, concerned
-from profile_history.sinks.extras import needed
 from profile_history.sinks.postgres_address import hidden, holds_secret, is_server, read_address
 from profile_history.sinks.schemes import check_path
 
@@ -34,7 +34,7 @@ class _Kind:
         if unknown := sorted(options.keys() - set(self.options)):
             there = f"there is {' and '.join(self.options)}" if self.options else "it has none"
             raise ConfigurationError(f"{place}: unknown option {concerned(unknown)}; {there}")
-        module = needed(f"profile_history.sinks.{self.module}", self.extra)
+        module = require(f"profile_history.sinks.{self.module}", self.extra)
         return cast("Sink", getattr(module, self.name)(place, **options))
 
 

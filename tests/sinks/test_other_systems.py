@@ -8,9 +8,9 @@ import sys
 import pytest
 from support.commands import EMAILS, TOKEN, read_ndjson, truth
 
-from profile_history import jobs
+from profile_history import _extras, jobs
 from profile_history.errors import UnsupportedSystem
-from profile_history.sinks import disk, extras, lock
+from profile_history.sinks import disk, lock
 from profile_history.testing import HistoryServer
 
 # Only imports of our own: asyncio on this system needs some of them.
@@ -140,6 +140,6 @@ def test_a_sink_that_needs_locks_is_not_taken_for_one_that_lacks_a_library(monke
     def fails(_):
         raise UnsupportedSystem("no locks")
 
-    monkeypatch.setattr(extras.importlib, "import_module", fails)
+    monkeypatch.setattr(_extras.importlib, "import_module", fails)
     with pytest.raises(UnsupportedSystem, match=r"^no locks$"):
-        extras.needed("profile_history.sinks.duckdb", "duckdb")
+        _extras.require("profile_history.sinks.duckdb", "duckdb")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from profile_history._extras import require
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.csv_file import CsvSink
-from profile_history.sinks.extras import needed
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
 from profile_history.sinks.urls import ledger_beside, sink_of
@@ -116,7 +116,7 @@ def test_a_server_with_unreadable_options_is_refused_without_its_password():
     ("url", "library", "extra", "modules"),
     [
         ("lake/", "pyarrow", "arrow", ["parquet"]),
-        ("history.csv", "pyarrow", "arrow", ["csvfile"]),
+        ("history.csv", "pyarrow", "arrow", ["csv_file"]),
         ("history.ndjson.zst", "zstandard", "zstd", []),
         ("history.duckdb", "duckdb", "duckdb", ["duckdb"]),
         ("postgresql://h/d", "psycopg", "postgres", ["postgresql"]),
@@ -158,4 +158,4 @@ def test_what_a_module_says_of_its_own_libraries_is_told_as_it_is(monkeypatch, l
 def test_another_missing_module_is_no_missing_extra():
     """It is a mistake, and stays visible."""
     with pytest.raises(ModuleNotFoundError):
-        needed("profile_history.sinks.nowhere", "arrow")
+        require("profile_history.sinks.nowhere", "arrow")
