@@ -12,8 +12,8 @@ import attrs
 from profile_history.jobs.clock import JobClock
 from profile_history.jobs.records import PendingUnit, QuarantineRecord, Status, UnitRecord, bounds_of
 from profile_history.results import Contents
-from profile_history.sinks.base import Lane
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import RowFormat
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.unit_rows import Refused, Stored, UnitRows
 from profile_history.windows import Order, Window
 
@@ -42,10 +42,10 @@ class PendingCommit:
     planned: dict[int, PendingUnit] = attrs.field(factory=dict)
     size: int = 0
 
-    def batch(self, number: int) -> Batch | None:
+    def batch(self, number: int) -> SinkBatch | None:
         """The rows as a batch for the sink, or None where there is nothing to write."""
         replaced = [unit for unit in self.replaced if unit.rows]
-        return Batch(number, self.rows, replaced) if self.rows or replaced else None
+        return SinkBatch(number, self.rows, replaced) if self.rows or replaced else None
 
     def split(self) -> list[PendingCommit]:
         """Return the same in parts that can be committed apart: one per profile."""
@@ -90,7 +90,9 @@ class PendingCommit:
         return PendingCommit(records=records, rests=self.rests, planned=self.planned)
 
 
-def place_rows(records: Sequence[UnitRecord], batch: Batch | None, checksums: Mapping[int, int]) -> list[UnitRecord]:
+def place_rows(
+    records: Sequence[UnitRecord], batch: SinkBatch | None, checksums: Mapping[int, int]
+) -> list[UnitRecord]:
     """Return the records with the rows that a batch holds of them, their places in it, and their checksums.
 
     Args:
@@ -106,7 +108,7 @@ def place_rows(records: Sequence[UnitRecord], batch: Batch | None, checksums: Ma
     return [
         attrs.evolve(
             record,
-            place=held[record.number][0],
+            row_offset=held[record.number][0],
             rows=held[record.number][1],
             checksum=checksums.get(record.number),
         )
@@ -129,13 +131,13 @@ class UnitCollector:
         next_number: The number of the next unit that is not planned: a part of a planned one.
         clock: Says which days of a response are provisional.
         order: Which end of a planned unit comes first.
-        lane: What the rows are.
+        row_format: What the rows are.
     """
 
     next_number: int
     clock: JobClock
     order: Order
-    lane: Lane
+    row_format: RowFormat
     pending: PendingCommit = attrs.field(factory=PendingCommit, init=False)
     _held: dict[int, list[tuple[Contents[Any], Status, int]]] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(init=False)
@@ -207,7 +209,7 @@ class UnitCollector:
         pending.planned[unit.number] = unit
         if part.error is None and part.items:
             text = str(part.unit.profile)
-            raw, pieces = (part.items, ()) if self.lane == "raw" else ((), part.items)
+            raw, pieces = (part.items, ()) if self.row_format == "raw" else ((), part.items)
             pending.rows.append(UnitRows(number, text, raw=raw, pieces=pieces))
         pending.quarantined += [QuarantineRecord(number, row.reason, row.raw) for row in part.quarantined]
         reason = "" if part.error is None else str(part.error)

@@ -142,7 +142,7 @@ def decode_write(text: str | bytes) -> LedgerWrite:
         raise ValueError("a unit lacks a day")
     counts = [write.batch or 0, *(number for number, _ in write.rests), *(row.unit for row in write.quarantined)]
     for record in write.records:
-        counts += [record.number, record.ordinal, record.rows, record.attempts, record.place]
+        counts += [record.number, record.ordinal, record.rows, record.attempts, record.row_offset]
         as_type([record.checksum or 0, record.fetched_at or 0], list[_Integer])
     as_type(counts, list[Count])
     as_type([attrs.astuple(stored) for stored in write.replaced], list[StoredRow])

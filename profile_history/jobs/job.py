@@ -39,7 +39,7 @@ from profile_history.jobs.verification import verify
 from profile_history.jobs.whereabouts import ledger_file
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Sink
-from profile_history.sinks.postgres_address import hidden
+from profile_history.sinks.postgres_address import hide_secrets
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
 from profile_history.windows import Order, asked_window, day_of
@@ -106,7 +106,7 @@ class HistoryJob:
         self._client = client
         if not isinstance(ledger, (str, Path)):
             raise ConfigurationError(f"ledger is the path of a file, not {shown(ledger)}")
-        sink = hidden(str(sink)) if isinstance(sink, (str, Path)) else sink
+        sink = hide_secrets(str(sink)) if isinstance(sink, (str, Path)) else sink
         self._sink = sink_of(sink) if isinstance(sink, str) else sink
         self._ledger = ledger_file(ledger)
         source = _source(profiles)
@@ -266,7 +266,7 @@ class HistoryJob:
             return
         self._phase = "fetching"
         order = Order(self._client.terms["order"])
-        collector = UnitCollector(session.ledger.next_number, clock, order, session.sink.lane)
+        collector = UnitCollector(session.ledger.next_number, clock, order, session.sink.row_format)
 
         async def commit(pending: PendingCommit) -> None:
             await in_writer(session.commit, pending)
@@ -285,7 +285,7 @@ class HistoryJob:
                 await flusher.end()
 
     def _reader(self, sink: Sink, reader: Reader[Any]) -> Reader[Any]:
-        if sink.lane == "raw":
+        if sink.row_format == "raw":
             return reader.to(RAW)
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
 

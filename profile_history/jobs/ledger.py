@@ -360,8 +360,8 @@ class Ledger:
         """Return the names of the files that hold parts."""
         return list(dict.fromkeys(part.name for part in self.parts()))
 
-    def dead(self) -> Iterator[Stored]:
-        """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`."""
+    def tombstones(self) -> Iterator[Stored]:
+        """Rows that were replaced and still stand in the files of a sink with `compacts_on_finish`."""
         query = "SELECT unit, batch, place, rows FROM dead ORDER BY batch, place"
         for row in self._rows("the replaced rows", StoredRow, query):
             yield Stored(*row)
@@ -490,18 +490,18 @@ class Ledger:
             write = None if text is None else decode_write(text)
         return write if write is not None and write.batch == last_batch == self.last_batch + 1 else None
 
-    def apply(self, write: LedgerWrite, receipt: Receipt = Receipt(), *, keep_dead: bool = False) -> None:
+    def apply(self, write: LedgerWrite, receipt: Receipt = Receipt(), *, keep_tombstones: bool = False) -> None:
         """Writes down what the sink holds now, all of it or nothing.
 
         Args:
             write: What was settled.
             receipt: What has become of the sink's files.
-            keep_dead: Whether replaced rows still stand in the files.
+            keep_tombstones: Whether replaced rows still stand in the files.
         """
         totals = attrs.evolve(self.totals)
         with self.transaction() as connection:
             if write.replaced:
-                self._forget(connection, write.replaced, totals, keep_dead=keep_dead)
+                self._forget(connection, write.replaced, totals, keep_tombstones=keep_tombstones)
             connection.executemany(
                 "UPDATE units SET date_from = ?, date_to = ? WHERE number = ?",
                 [(*_day_numbers(window), number) for number, window in write.rests],
@@ -617,14 +617,14 @@ class Ledger:
         return older
 
     def _forget(
-        self, connection: sqlite3.Connection, replaced: Sequence[Stored], totals: Totals, *, keep_dead: bool
+        self, connection: sqlite3.Connection, replaced: Sequence[Stored], totals: Totals, *, keep_tombstones: bool
     ) -> None:
         numbers = [(unit.unit,) for unit in replaced]
         connection.executemany("DELETE FROM units WHERE number = ?", numbers)
         totals.quarantined -= connection.executemany("DELETE FROM quarantine WHERE unit = ?", numbers).rowcount
         totals.provisional -= len(replaced)
         totals.rows -= sum(unit.rows for unit in replaced)
-        if keep_dead:
+        if keep_tombstones:
             connection.executemany(
                 "INSERT INTO dead VALUES (?, ?, ?, ?)", [attrs.astuple(unit) for unit in replaced if unit.rows]
             )
@@ -700,7 +700,7 @@ def _day_numbers(window: Window) -> tuple[int, int]:
 
 def _unit_values(write: LedgerWrite) -> Iterator[tuple[Any, ...]]:
     for record in write.records:
-        held = (write.batch, record.place) if record.rows else (None, None)
+        held = (write.batch, record.row_offset) if record.rows else (None, None)
         yield (
             record.number,
             record.ordinal,

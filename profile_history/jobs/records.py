@@ -67,7 +67,7 @@ class UnitRecord:
         attempts: How many requests it took.
         reason: Why it failed, or "".
         planned: Whether the number is that of a pending unit, which this is the rest of.
-        place: The number of its first row within its batch, from 0.
+        row_offset: The number of its first row within its batch, from 0.
         checksum: Of the content of its rows as the sink holds them; None if the sink has no checksums.
         fetched_at: When it was fetched, in seconds since 1970, by the earlier of the server's clock and this
             machine's; None if that is not known.
@@ -81,7 +81,7 @@ class UnitRecord:
     attempts: int = 0
     reason: str = attrs.field(default="", converter=escape_surrogates)
     planned: bool = False
-    place: int = 0
+    row_offset: int = 0
     checksum: int | None = None
     fetched_at: int | None = None
 

@@ -213,7 +213,7 @@ class JobSession:
         """Open the sink anew, so that it holds what the ledger knows and nothing else."""
         self.sink.close()
         last = self.sink.open(self.ledger, new=False)
-        if self.sink.keeps_books:
+        if self.sink.transactional:
             self.ledger.recover(last)
 
     def _commit(self, pending: PendingCommit) -> None:
@@ -234,10 +234,10 @@ class JobSession:
         if batch is None:
             ledger.apply(write)
             return
-        if sink.keeps_books:
+        if sink.transactional:
             ledger.record_intent(write)
         receipt = sink.write(batch)
-        ledger.apply(write, receipt, keep_dead=sink.replaces_at_finish)
+        ledger.apply(write, receipt, keep_tombstones=sink.compacts_on_finish)
         sink.drop(receipt)
 
     def finish(self) -> None:
@@ -310,14 +310,14 @@ class JobSession:
             self._check_content(sink, ledger)
         if ledger.publishing is not None:
             self._publish()
-        nothing_there = elsewhere and not sink.keeps_books and next(ledger.parts(), None) is None
+        nothing_there = elsewhere and not sink.transactional and next(ledger.parts(), None) is None
         # A job that has stored nothing yet must not clear away what another has begun at its place since.
         passed_on = lock is not None and not ledger.last_batch and lock.belongs_to_another()
         last = sink.open(ledger, new=not ledger.begun or nothing_there or passed_on)
         if lock is not None:
             lock.claim()
         ledger.begin()
-        if sink.keeps_books:
+        if sink.transactional:
             ledger.recover(last)
         if elsewhere or (pointed and parameters_of(sink) != ledger.sink_parameters):
             ledger.settle(attrs.evolve(plan, sink=sink.url), parameters_of(sink))

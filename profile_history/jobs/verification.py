@@ -15,7 +15,7 @@ from profile_history.jobs.schema import LedgerError, draft_of
 from profile_history.jobs.session import recall_parameters
 from profile_history.jobs.whereabouts import check_fits, ledger_file
 from profile_history.sinks.base import Sink, SinkError, open_to_read
-from profile_history.sinks.postgres_address import hidden
+from profile_history.sinks.postgres_address import hide_secrets
 from profile_history.sinks.urls import sink_of
 
 # Profiles and rejects that a run has read which was interrupted stand in the tables until the next run counts them.
@@ -64,7 +64,7 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
         LedgerError: The ledger cannot be used.
         SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
     """
-    sink = hidden(sink) if isinstance(sink, str) else sink
+    sink = hide_secrets(sink) if isinstance(sink, str) else sink
     return verification_of(ledger, sink).differences
 
 
@@ -82,7 +82,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
         SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
     """
     path = ledger_file(ledger)
-    sink = hidden(sink) if isinstance(sink, str) else sink
+    sink = hide_secrets(sink) if isinstance(sink, str) else sink
     if not path.exists():
         raise ConfigurationError(
             f"the job of {path} was stopped before it knew its profiles; run the same `export` again"
@@ -121,7 +121,7 @@ def _compare_sink(sink: Sink, books: Ledger) -> list[str]:
         return ["the last run ended before the final files were in place; `resume` puts them there"]
     try:
         last = open_to_read(sink, books)
-        if sink.keeps_books:
+        if sink.transactional:
             if books.lags_behind(last):
                 return ["the last run ended between the sink and the ledger; `resume` brings them in step"]
             books.check_in_step(last)
@@ -129,7 +129,7 @@ def _compare_sink(sink: Sink, books: Ledger) -> list[str]:
     except LedgerError as error:
         return [str(error)]
     except (ConfigurationError, SinkError) as error:
-        if sink.keeps_books and isinstance(error, SinkError):
+        if sink.transactional and isinstance(error, SinkError):
             # A database that cannot be reached says nothing of what it holds.
             raise
         return [str(error)]

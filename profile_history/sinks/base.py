@@ -2,7 +2,7 @@
 
 A job hands a sink one batch at a time, from one thread, and goes on when the batch cannot be lost any more. Then it
 writes down in its ledger what the batch holds. When the process dies in between, the next run either finds that the
-batch is there, which only a sink that keeps its own books can tell, or fetches its units again and writes another
+batch is there, which only a sink that keeps its own ledger can tell, or fetches its units again and writes another
 batch under the same number. So a sink has one duty: whatever it holds of batches that the ledger does not know has to
 go, at the latest when the next batch of that number is written.
 """
@@ -15,10 +15,10 @@ from typing import Any, Literal, Protocol, TypeAlias
 import attrs
 
 from profile_history.errors import HistoryError
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.unit_rows import Refused, Stored
 
-Lane: TypeAlias = Literal["raw", "arrow"]
+RowFormat: TypeAlias = Literal["raw", "arrow"]
 
 
 class SinkError(HistoryError):
@@ -66,7 +66,7 @@ class Receipt:
     removed: Sequence[Part] = ()
 
 
-class Books(Protocol):
+class LedgerView(Protocol):
     """What the ledger tells a sink."""
 
     @property
@@ -84,8 +84,8 @@ class Books(Protocol):
     def parts(self, batches: Iterable[int] | None = None) -> Iterator[Part]:
         """All parts by name and offset, or those that hold rows of certain batches."""
 
-    def dead(self) -> Iterator[Stored]:
-        """Rows that were replaced and still stand in the files of a sink with `replaces_at_finish`.
+    def tombstones(self) -> Iterator[Stored]:
+        """Rows that were replaced and still stand in the files of a sink with `compacts_on_finish`.
 
         By batch and place.
         """
@@ -116,44 +116,44 @@ class Sink(Protocol):
     A sink may have some things besides. `lock_path` is a file that only one job at a time holds locked, before anything
     else is done with the sink; `None` if another lock keeps two jobs apart. `checksums(batch)` returns, by the numbers
     of the units of a batch, a checksum of their rows as the sink will hold them, in 64 bits with a sign; the ledger
-    keeps them for `verify`. `open_to_read(books)` opens for `verify` alone, without writing anything, and returns what
+    keeps them for `verify`. `open_to_read(ledger)` opens for `verify` alone, without writing anything, and returns what
     `open` does; a sink without it is opened by `open`. One that is reached by an address with `parameters` that are no
     secrets has a method `recall(kept)`, which takes those that the ledger has kept where the address leaves them out.
-    `discard(books, publishing)` deletes what the job of these books has written and nothing else, and refuses with a
+    `discard(ledger, publishing)` deletes what the job of these ledger has written and nothing else, and refuses with a
     `ConfigurationError` before it deletes anything if it cannot tell; only a sink that has it can be begun anew.
 
     Attributes:
         url: The place as text, without a password. It is part of the plan of a job.
         lane: What it takes: rows as the server wrote them ("raw"), or tables ("arrow").
-        keeps_books: Whether it writes the number of each batch together with the rows, in one transaction, so that it
+        transactional: Whether it writes the number of each batch together with the rows, in one transaction, so that it
             can tell which was the last. A database does.
-        replaces_at_finish: Whether rows of replaced units stay until `finish`, and not only until `write`.
+        compacts_on_finish: Whether rows of replaced units stay until `finish`, and not only until `write`.
     """
 
     url: str
-    lane: Lane
-    keeps_books: bool
-    replaces_at_finish: bool
+    row_format: RowFormat
+    transactional: bool
+    compacts_on_finish: bool
 
-    def open(self, books: Books, *, new: bool) -> int:
+    def open(self, ledger: LedgerView, *, new: bool) -> int:
         """Makes ready, and clears away what batches that the ledger does not know have left behind.
 
         Args:
-            books: What the ledger tells.
+            ledger: What the ledger tells.
             new: Whether the job has not begun yet: the place must then be empty or not be there.
 
         Returns:
-            The number of the last batch that it holds; the ledger's own where it keeps no books.
+            The number of the last batch that it holds; the ledger's own where it keeps no ledger.
 
         Raises:
             ConfigurationError: The place holds something that is not this job's. Nothing was written.
             SinkError: It cannot be opened.
         """
 
-    def check(self, batch: Batch) -> list[Refused]:
+    def check(self, batch: SinkBatch) -> list[Refused]:
         """The rows of a batch that this sink cannot hold. Nothing is written yet."""
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: SinkBatch) -> Receipt:
         """Writes a batch that holds only rows that `check` let pass; when this returns, nothing can lose it.
 
         Raises:
@@ -187,7 +187,7 @@ class Sink(Protocol):
         """Lets go of everything; again is harmless."""
 
 
-def checksums_of(sink: Sink, batch: Batch) -> dict[int, int]:
+def checksums_of(sink: Sink, batch: SinkBatch) -> dict[int, int]:
     """Return the checksum of each unit's content as a sink will hold it; nothing if the sink has no `checksums`.
 
     Args:
@@ -198,12 +198,12 @@ def checksums_of(sink: Sink, batch: Batch) -> dict[int, int]:
     return {} if compute is None else compute(batch)
 
 
-def open_to_read(sink: Sink, books: Books) -> int:
+def open_to_read(sink: Sink, ledger: LedgerView) -> int:
     """Open a sink for `verify` alone, without writing anything if the sink can do that.
 
     Args:
         sink: The sink.
-        books: What the ledger of a job tells that has opened the sink before.
+        ledger: What the ledger of a job tells that has opened the sink before.
 
     Returns:
         The number of the last batch that it holds.
@@ -213,10 +213,10 @@ def open_to_read(sink: Sink, books: Books) -> int:
         SinkError: It cannot be opened.
     """
     reading = getattr(sink, "open_to_read", None)
-    return int(sink.open(books, new=False) if reading is None else reading(books))
+    return int(sink.open(ledger, new=False) if reading is None else reading(ledger))
 
 
-def concerned(values: Iterable[Any]) -> str:
+def list_some(values: Iterable[Any]) -> str:
     """Some values for a message, at most three of them."""
     listed = list(values)
     return ", ".join(map(str, listed[:3])) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False, slots=False)
-class Batch:
+class SinkBatch:
     """Some whole units on their way into a sink; all of them get there or none.
 
     Attributes:
@@ -45,10 +45,10 @@ class Batch:
 
         return table_of(self.units)
 
-    def without(self, refused: Iterable[Refused]) -> Batch:
+    def without(self, refused: Iterable[Refused]) -> SinkBatch:
         """The same batch without some rows."""
         places: dict[int, set[int]] = {}
         for row in refused:
-            places.setdefault(row.unit, set()).add(row.place)
+            places.setdefault(row.unit, set()).add(row.row_offset)
         kept = (unit.without(places[unit.unit]) if unit.unit in places else unit for unit in self.units)
-        return Batch(self.number, [unit for unit in kept if len(unit)], self.replaced)
+        return SinkBatch(self.number, [unit for unit in kept if len(unit)], self.replaced)

@@ -12,7 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from profile_history.sinks.base import Books
+from profile_history.sinks.base import LedgerView
 from profile_history.sinks.unit_rows import UnitRows
 
 _ROUND = 2**64
@@ -32,7 +32,7 @@ def digests_of(lines: Iterable[bytes]) -> array[int]:
     return digests
 
 
-def signed(total: int) -> int:
+def to_signed(total: int) -> int:
     """Return a sum of digests as a ledger keeps it, in 64 bits with a sign.
 
     Args:
@@ -54,7 +54,7 @@ def unit_checksums(units: Sequence[UnitRows], lines: Sequence[bytes]) -> dict[in
     start = 0
     for unit in units:
         end = start + len(unit)
-        checksums[unit.unit] = signed(sum(digests[start:end]))
+        checksums[unit.unit] = to_signed(sum(digests[start:end]))
         start = end
     return checksums
 
@@ -63,17 +63,17 @@ class Tally:
     """What a ledger says of the units of a sink, compared with the rows that are found in it, in whatever order.
 
     Args:
-        books: What the ledger says.
+        ledger: What the ledger says.
 
     Attributes:
         knows_content: Whether the ledger has the checksum of any unit.
     """
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, ledger: LedgerView) -> None:
         # By the number of the unit: what is still to be found of it. A list of objects would take ten times as much.
         self._rows, self._sums, self._known = array("q"), array("Q"), bytearray()
         self._strangers: Counter[int] = Counter()
-        for number, rows, checksum in books.unit_checksums():
+        for number, rows, checksum in ledger.unit_checksums():
             gap = number + 1 - len(self._rows)
             self._rows.frombytes(bytes(gap * _BYTES))
             self._sums.frombytes(bytes(gap * _BYTES))

@@ -21,8 +21,8 @@ from pyarrow import csv
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.arrow_table import FIRST_SCHEMA, FULL_SCHEMA
-from profile_history.sinks.base import Lane
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import RowFormat
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.row_text import split_quoted
 from profile_history.sinks.single_file import Appending
@@ -47,9 +47,9 @@ class CsvSink(Appending):
         ConfigurationError: A library is missing, the path names no file, or there is no such option.
     """
 
-    lane: Lane = "arrow"
-    keeps_books = False
-    replaces_at_finish = True
+    row_format: RowFormat = "arrow"
+    transactional = False
+    compacts_on_finish = True
 
     def __init__(self, path: str | Path, *, formulas: Formulas = "defuse", disk: Disk = DISK) -> None:
         if formulas not in get_args(Formulas):
@@ -57,7 +57,7 @@ class CsvSink(Appending):
         self.url = Path(path).absolute().as_posix() + ("?formulas=keep" if formulas == "keep" else "")
         super().__init__(Path(path), _Cells(defused=formulas == "defuse"), disk)
 
-    def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (any text has its place between quotes)
+    def check(self, batch: SinkBatch) -> list[Refused]:  # noqa: ARG002 (any text has its place between quotes)
         """See `Sink.check`."""
         return []
 
@@ -80,7 +80,7 @@ class _Cells:
     def adopt(self, heading: bytes) -> None:
         self._names = {_heading(schema.names): schema.names for schema in (FULL_SCHEMA, FIRST_SCHEMA)}[heading]
 
-    def encode(self, batch: Batch) -> list[bytes]:
+    def encode(self, batch: SinkBatch) -> list[bytes]:
         columns = [self._column(batch.table[name]) for name in self._names]
         target = io.BytesIO()
         csv.write_csv(pa.table(columns, self._names), target, csv.WriteOptions(include_header=False))

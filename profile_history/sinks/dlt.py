@@ -30,8 +30,8 @@ except ModuleNotFoundError as error:
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW, UNIT
-from profile_history.sinks.base import Books, Lane, Receipt, SinkError, concerned
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import LedgerView, Receipt, RowFormat, SinkError, list_some
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.nul_check import with_nul, without_nul
 from profile_history.sinks.row_text import READ_COLUMNS, lines_of, table_of_rows
@@ -81,11 +81,11 @@ class DltSink:
     pipeline: dlt.Pipeline
     table: str = "history"
     url: str = attrs.field(init=False)
-    lane: Lane = attrs.field(default="arrow", init=False)
-    keeps_books: bool = attrs.field(default=True, init=False)
-    replaces_at_finish: bool = attrs.field(default=False, init=False)
+    row_format: RowFormat = attrs.field(default="arrow", init=False)
+    transactional: bool = attrs.field(default=True, init=False)
+    compacts_on_finish: bool = attrs.field(default=False, init=False)
     _job_table: str = attrs.field(init=False)
-    _books: Books | None = attrs.field(default=None, init=False, repr=False)
+    _ledger: LedgerView | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         job_table(self.table)
@@ -109,7 +109,7 @@ class DltSink:
         key = hashlib.sha256("\n".join([self.url, client.config.fingerprint(), *place]).encode()).hexdigest()
         return Path(self.pipeline.pipelines_dir, f".profile_history.{key[:16]}.lock")
 
-    def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
+    def open(self, ledger: LedgerView, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
         """Aborts what a run that died left undone, and makes the table that says whose the rows are.
 
         Raises:
@@ -120,40 +120,40 @@ class DltSink:
         with self._failing():
             self._check_destination()
             self._abort_pending()
-            last = self._place().admit(books)
+            last = self._place().admit(ledger)
             if last is None:
-                row = pa.Table.from_pylist([job_values(books)])
+                row = pa.Table.from_pylist([job_values(ledger)])
                 self._run(self._job_table, row, write_disposition="replace")
             held = max(last or 0, self._newest())
-        self._books = books
+        self._ledger = ledger
         return held
 
-    def open_to_read(self, books: Books) -> int:
+    def open_to_read(self, ledger: LedgerView) -> int:
         """See `Sink`: nothing is written to the destination."""
         with self._failing():
-            held = max(self._place().admit(books) or 0, self._newest())
-        self._books = books
+            held = max(self._place().admit(ledger) or 0, self._newest())
+        self._ledger = ledger
         return held
 
-    def check(self, batch: Batch) -> list[Refused]:
+    def check(self, batch: SinkBatch) -> list[Refused]:
         """The rows whose profile the destination cannot hold: PostgreSQL and Redshift know no character 0."""
         return with_nul(batch) if self._lacks_nul else []
 
-    def checksums(self, batch: Batch) -> dict[int, int]:
+    def checksums(self, batch: SinkBatch) -> dict[int, int]:
         """See `Sink`: of the values in the columns."""
         return unit_checksums(batch.units, lines_of(self._held(batch)))
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: SinkBatch) -> Receipt:
         """Loads one package, which replaces and adds rows.
 
         Raises:
             ConfigurationError: Another job has made the table its own meanwhile.
             SinkError: It cannot be loaded; all of it is there or nothing, and `open` tells which.
         """
-        assert self._books is not None
+        assert self._ledger is not None
         with self._failing():
             # No lock keeps off a job on another machine that began at the same moment.
-            self._place().admit(self._books)
+            self._place().admit(self._ledger)
             if batch.units:
                 self._load(batch)
             else:
@@ -175,12 +175,12 @@ class DltSink:
         Raises:
             SinkError: The destination cannot be read.
         """
-        if self._books is None:
+        if self._ledger is None:
             raise UsageError(f"{self.url} is not open")
-        tally = Tally(self._books)
+        tally = Tally(self._ledger)
         with self._failing():
             if there := self._there(self.table):
-                self._compare(tally, there, self._books)
+                self._compare(tally, there, self._ledger)
         yield from tally.differences()
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class DltSink:
         others = {name for name in tables - {self.table, self._job_table} if not name.startswith("_dlt")}
         if others:
             raise ConfigurationError(
-                f"the pipeline {pipeline.pipeline_name} has yet to load {concerned(sorted(others))}: "
+                f"the pipeline {pipeline.pipeline_name} has yet to load {list_some(sorted(others))}: "
                 "load or abort its packages first, or make another pipeline for the job"
             )
         if pending:
@@ -234,11 +234,11 @@ class DltSink:
             return 0
         return int(self._asked(f"SELECT max({self._columns('batch')}) FROM {self._qualified(self.table)}")[0][0] or 0)
 
-    def _held(self, batch: Batch) -> pa.Table:
+    def _held(self, batch: SinkBatch) -> pa.Table:
         """Return the rows of a batch as the destination can hold them."""
         return without_nul(batch.table) if self._lacks_nul else batch.table
 
-    def _load(self, batch: Batch) -> None:
+    def _load(self, batch: SinkBatch) -> None:
         rows = _rows_of(batch, self._held(batch))
         for _ in range(2):
             self._run(self.table, rows, write_disposition=_MERGE, merge_key="unit", columns=_HINTS)
@@ -273,7 +273,7 @@ class DltSink:
         where = f"{self._columns('batch')} = {number}"
         return int(self._asked(f"SELECT count(*) FROM {self._qualified(self.table)} WHERE {where}")[0][0])
 
-    def _compare(self, tally: Tally, there: Collection[str], books: Books) -> None:
+    def _compare(self, tally: Tally, there: Collection[str], ledger: LedgerView) -> None:
         if not tally.knows_content:
             unit = self._columns("unit")
             for some in self._selected(f"{unit}, count(*)", f"GROUP BY {unit}"):
@@ -282,7 +282,7 @@ class DltSink:
             return
         names = [name for name in READ_COLUMNS if name in there or name != ROW.name]
         for some in self._selected(self._columns(*names)):
-            books.check_stop()
+            ledger.check_stop()
             table = table_of_rows(names, some)
             tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
 
@@ -334,7 +334,7 @@ class DltSink:
             raise failed from error
 
 
-def _rows_of(batch: Batch, table: pa.Table) -> pa.Table:
+def _rows_of(batch: SinkBatch, table: pa.Table) -> pa.Table:
     """The rows of a batch, as the destination can hold them, and one for each unit that it replaces."""
     number = pa.scalar(batch.number, pa.int64())
     rows = table.append_column("batch", pa.repeat(number, batch.rows))

@@ -22,8 +22,8 @@ except ModuleNotFoundError as error:
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.arrow_table import ROW, UNIT
-from profile_history.sinks.base import Books, Lane, Receipt, SinkError
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import LedgerView, Receipt, RowFormat, SinkError
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import lock_beside, sync
 from profile_history.sinks.lock import JobHeld
@@ -70,12 +70,12 @@ class DuckDBSink:
     path: Path = attrs.field(converter=_absolute)
     table: str = "history"
     url: str = attrs.field(init=False)
-    lane: Lane = attrs.field(default="arrow", init=False)
-    keeps_books: bool = attrs.field(default=True, init=False)
-    replaces_at_finish: bool = attrs.field(default=False, init=False)
+    row_format: RowFormat = attrs.field(default="arrow", init=False)
+    transactional: bool = attrs.field(default=True, init=False)
+    compacts_on_finish: bool = attrs.field(default=False, init=False)
     _job_table: str = attrs.field(init=False)
     _connection: duckdb.DuckDBPyConnection | None = attrs.field(default=None, init=False, repr=False)
-    _books: Books | None = attrs.field(default=None, init=False, repr=False)
+    _ledger: LedgerView | None = attrs.field(default=None, init=False, repr=False)
     _last: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -87,7 +87,7 @@ class DuckDBSink:
         """The file that one job at a time holds locked: beside the database, wherever links to it are."""
         return lock_beside(self.path.resolve())
 
-    def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
+    def open(self, ledger: LedgerView, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
         """Opens the file, and makes the tables where there are none.
 
         Raises:
@@ -97,32 +97,32 @@ class DuckDBSink:
         """
         if self.path.exists() and not self.path.is_file():
             raise ConfigurationError(f"{self.path} is no regular file; name another one")
-        return self._open(books, read_only=False)
+        return self._open(ledger, read_only=False)
 
-    def open_to_read(self, books: Books) -> int:
+    def open_to_read(self, ledger: LedgerView) -> int:
         """See `Sink`: nothing is written."""
         if not self.path.exists():
             raise ConfigurationError(f"{self.path} is gone; bring it back, or begin a new job")
-        return self._open(books, read_only=True)
+        return self._open(ledger, read_only=True)
 
-    def _open(self, books: Books, *, read_only: bool) -> int:
+    def _open(self, ledger: LedgerView, *, read_only: bool) -> int:
         with self._failing():
             self._connection = duckdb.connect(str(self.path), read_only=read_only)
         try:
             place = self._place()
-            last = place.admit(books)
+            last = place.admit(ledger)
             if not read_only:
-                self._make_tables(place, last, books)
+                self._make_tables(place, last, ledger)
         except BaseException:
             self.close()
             raise
-        self._books, self._last = books, last or 0
+        self._ledger, self._last = ledger, last or 0
         return self._last
 
-    def _make_tables(self, place: Place, last: int | None, books: Books) -> None:
+    def _make_tables(self, place: Place, last: int | None, ledger: LedgerView) -> None:
         """Make the tables, or give them the columns that they lack, and say where the ledger is."""
         table, jobs = _quoted(self.table), _quoted(self._job_table)
-        values = job_values(books)
+        values = job_values(ledger)
         with self._transaction() as connection:
             if last is None:
                 connection.execute(f"CREATE TABLE {table} ({_columns(COLUMNS)})")
@@ -138,15 +138,15 @@ class DuckDBSink:
             mine = [values["layout"], values["ledger"], values["host"]]
             connection.execute(f"UPDATE {jobs} SET {said} WHERE NOT ({known})", [*mine, *mine])
 
-    def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (any row will do)
+    def check(self, batch: SinkBatch) -> list[Refused]:  # noqa: ARG002 (any row will do)
         """Nothing: DuckDB holds whatever the Arrow lane brings."""
         return []
 
-    def checksums(self, batch: Batch) -> dict[int, int]:
+    def checksums(self, batch: SinkBatch) -> dict[int, int]:
         """See `Sink`: of the values in the columns."""
         return unit_checksums(batch.units, lines_of(batch.table))
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: SinkBatch) -> Receipt:
         """Replaces and adds rows, and notes the number of the batch, in one transaction.
 
         Raises:
@@ -190,8 +190,8 @@ class DuckDBSink:
         Raises:
             SinkError: The file cannot be read.
         """
-        assert self._books is not None
-        tally = Tally(self._books)
+        assert self._ledger is not None
+        tally = Tally(self._ledger)
         with self._failing():
             if tally.knows_content:
                 self._compare(tally)
@@ -200,11 +200,11 @@ class DuckDBSink:
                     tally.count(unit, rows)
         yield from tally.differences()
 
-    def discard(self, books: Books, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
+    def discard(self, ledger: LedgerView, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
         """Drop the tables of a job.
 
         Args:
-            books: What the ledger tells.
+            ledger: What the ledger tells.
             publishing: Of no concern here.
 
         Raises:
@@ -217,7 +217,7 @@ class DuckDBSink:
             self._connection = duckdb.connect(str(self.path))
         try:
             found = self._place()
-            found.check_owner(books)
+            found.check_owner(ledger)
             with self._transaction() as connection:
                 for table in (self.table, self._job_table):
                     connection.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
@@ -255,7 +255,7 @@ class DuckDBSink:
             )
 
     def _compare(self, tally: Tally) -> None:
-        assert self._books is not None
+        assert self._ledger is not None
         cursor = self._connected().cursor()
         there = {name for name, *_ in cursor.execute(f"DESCRIBE {_quoted(self.table)}").fetchall()}
         names = [name for name in READ_COLUMNS if name in there or name != ROW.name]
@@ -264,7 +264,7 @@ class DuckDBSink:
         # Versions before 1.4 have it by the other name, which is gone in 2.0.
         reader = getattr(found, "to_arrow_reader", None) or found.fetch_arrow_reader
         for batch in reader(_AT_ONCE):
-            self._books.check_stop()
+            self._ledger.check_stop()
             table = pa.Table.from_batches([batch])
             tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from profile_history._decoding.ndjson_lines import encode_lines
-from profile_history.sinks.base import Lane
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import RowFormat
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.single_file import Appending
 from profile_history.sinks.unit_rows import Refused, UnitRows
@@ -30,15 +30,15 @@ class NdjsonSink(Appending):
         ConfigurationError: A library is missing, or the path names no file.
     """
 
-    lane: Lane = "raw"
-    keeps_books = False
-    replaces_at_finish = True
+    row_format: RowFormat = "raw"
+    transactional = False
+    compacts_on_finish = True
 
     def __init__(self, path: str | Path, *, disk: Disk = DISK) -> None:
         self.url = Path(path).absolute().as_posix()
         super().__init__(Path(path), _Lines(), disk)
 
-    def check(self, batch: Batch) -> list[Refused]:
+    def check(self, batch: SinkBatch) -> list[Refused]:
         """See `Sink.check`."""
         everything = b" ".join(row for unit in batch.units for row in unit.raw)
         if _is_utf8(everything) and not _NOT_BLANK.search(everything):
@@ -53,7 +53,7 @@ class _Lines:
     def adopt(self, heading: bytes) -> None:
         """There are no columns."""
 
-    def encode(self, batch: Batch) -> list[bytes]:
+    def encode(self, batch: SinkBatch) -> list[bytes]:
         return [line for unit in batch.units for line in self.split(encode_lines(unit.profile, unit.raw))]
 
     def split(self, data: bytes) -> list[bytes]:

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.unit_rows import Refused
 
 
-def with_nul(batch: Batch) -> list[Refused]:
+def with_nul(batch: SinkBatch) -> list[Refused]:
     """Return the rows of a batch whose profile holds the character 0, which is no text to many databases."""
     places = _places(batch.table.column("profile"))
     return _refused(batch, dict.fromkeys(places, "the text of profile holds the character 0"))
@@ -69,7 +69,7 @@ def _places(column: pa.ChunkedArray) -> list[int]:
     return places
 
 
-def _refused(batch: Batch, reasons: dict[int, str]) -> list[Refused]:
+def _refused(batch: SinkBatch, reasons: dict[int, str]) -> list[Refused]:
     """The rows at certain places of the batch's table, from 0, and why each cannot be held."""
     refused = []
     start = 0

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks import parquet_file
-from profile_history.sinks.base import Books, Lane, Part, Receipt, SinkError, concerned
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import LedgerView, Part, Receipt, RowFormat, SinkError, list_some
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.partitions import Partitioning
@@ -48,9 +48,9 @@ class ParquetSink:
         ConfigurationError: There is no such partitioning.
     """
 
-    lane: Lane = "arrow"
-    keeps_books = False
-    replaces_at_finish = False
+    row_format: RowFormat = "arrow"
+    transactional = False
+    compacts_on_finish = False
 
     def __init__(
         self, directory: str | Path, *, partition: str = "none", part_bytes: int = _PART_BYTES, disk: Disk = DISK
@@ -60,48 +60,50 @@ class ParquetSink:
         self._partitioning = Partitioning(partition)
         self._part_bytes = part_bytes
         self._disk = disk
-        self._books: Books | None = None
+        self._ledger: LedgerView | None = None
         self._schema: pa.Schema | None = None
         path = self._directory.absolute().as_posix()
         self.url = path if path.endswith(".parquet") else f"{path}/"
         if partition != "none":
             self.url += f"?partition={partition}"
 
-    def open(self, books: Books, *, new: bool) -> int:
+    def open(self, ledger: LedgerView, *, new: bool) -> int:
         """See `Sink.open`."""
         if self._directory.exists() and not self._directory.is_dir():
             raise ConfigurationError(f"{self._directory} is a file; a Parquet dataset is a directory")
         there = [name for name in self._files(self._directory) if name != _LOCK]
         if new and there:
             raise ConfigurationError(
-                f"{self._directory} is not empty: it holds {concerned(there)}; empty it, or choose another directory"
+                f"{self._directory} is not empty: it holds {list_some(there)}; empty it, or choose another directory"
             )
-        known = {part.name: part.size for part in books.parts()}
+        known = {part.name: part.size for part in ledger.parts()}
         for name, size in known.items():
             if (found := self._disk.size(self._directory / name)) != size:
                 raise SinkError(f"{_sized(self._directory / name, found, size)}; put it back, and resume the job")
         for name in there:
             if name not in known and self._is_ours(name):
                 self._disk.remove(self._directory / name)
-        self._begin(books)
-        return books.last_batch
+        self._begin(ledger)
+        return ledger.last_batch
 
-    def open_to_read(self, books: Books) -> int:
+    def open_to_read(self, ledger: LedgerView) -> int:
         """See `Sink`: nothing is written."""
-        self._begin(books)
-        return books.last_batch
+        self._begin(ledger)
+        return ledger.last_batch
 
-    def _begin(self, books: Books) -> None:
+    def _begin(self, ledger: LedgerView) -> None:
         """Go on with the columns of the files that are there; all have the same."""
-        self._books = books
-        first = next((part for part in books.parts() if self._disk.size(self._directory / part.name) is not None), None)
+        self._ledger = ledger
+        first = next(
+            (part for part in ledger.parts() if self._disk.size(self._directory / part.name) is not None), None
+        )
         self._schema = None if first is None else parquet_file.schema_of(self._disk, self._directory / first.name)
 
     @property
     def _columns(self) -> tuple[pa.Schema, ...]:
         return () if self._schema is None else (self._schema,)
 
-    def _table(self, batch: Batch) -> pa.Table:
+    def _table(self, batch: SinkBatch) -> pa.Table:
         return batch.table if self._schema is None else batch.table.select(self._schema.names)
 
     def _files(self, directory: Path) -> Iterator[str]:
@@ -118,15 +120,15 @@ class ParquetSink:
             and (_NAME.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name))
         )
 
-    def check(self, batch: Batch) -> list[Refused]:  # noqa: ARG002 (the columns of any row have a place)
+    def check(self, batch: SinkBatch) -> list[Refused]:  # noqa: ARG002 (the columns of any row have a place)
         """See `Sink.check`."""
         return []
 
-    def checksums(self, batch: Batch) -> dict[int, int]:
+    def checksums(self, batch: SinkBatch) -> dict[int, int]:
         """See `Sink`: of the values in the columns."""
         return unit_checksums(batch.units, lines_of(self._table(batch)))
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: SinkBatch) -> Receipt:
         """See `Sink.write`."""
         added: list[Part] = []
         removed: list[Part] = []
@@ -155,8 +157,8 @@ class ParquetSink:
                 raise SinkError(f"{path} is there already, and is not this job's; move it away, and resume the job")
 
     def _parts(self, batches: Iterable[int] | None = None) -> list[Part]:
-        assert self._books is not None
-        return list(self._books.parts(batches))
+        assert self._ledger is not None
+        return list(self._ledger.parts(batches))
 
     def _prepared(self, name: str, first: int, last: int, tables: Iterable[pa.Table]) -> Part:
         temporary = _temporary(self._directory / name)
@@ -173,21 +175,21 @@ class ParquetSink:
 
     def finish(self) -> Receipt | None:
         """See `Sink.finish`."""
-        assert self._books is not None
+        assert self._ledger is not None
         added: list[Part] = []
         removed: list[Part] = []
         for run in self._small_neighbours():
             rows = (table for part in run for table in self._read(part))
-            name = _next_name(run[0], self._books.last_batch)
+            name = _next_name(run[0], self._ledger.last_batch)
             added.append(self._prepared(name, run[0].first, max(part.last for part in run), rows))
             removed += run
         self._sync(added)
         return Receipt(added, removed) if added else None
 
     def _read(self, part: Part) -> Iterator[pa.Table]:
-        assert self._books is not None
+        assert self._ledger is not None
         for table in parquet_file.read(self._disk, self._directory / part.name, *self._columns):
-            self._books.check_stop()
+            self._ledger.check_stop()
             yield table
 
     def _small_neighbours(self) -> Iterator[list[Part]]:
@@ -230,9 +232,9 @@ class ParquetSink:
 
     def verify(self) -> Iterator[str]:
         """See `Sink.verify`."""
-        books = self._books
-        assert books is not None
-        tally = Tally(books)
+        ledger = self._ledger
+        assert ledger is not None
+        tally = Tally(ledger)
         known: set[str] = set()
         for part in self._parts():
             known.add(part.name)
@@ -277,24 +279,24 @@ class ParquetSink:
             return True
         return path.is_file() and self._disk.read(path, 0, len(_MAGIC)) == _MAGIC
 
-    def discard(self, books: Books, publishing: Receipt | None) -> None:
+    def discard(self, ledger: LedgerView, publishing: Receipt | None) -> None:
         """Delete the files of a job, also those that it was writing when it ended; others stay.
 
         Args:
-            books: What the ledger tells.
+            ledger: What the ledger tells.
             publishing: The final files that were being put in place, or None.
 
         Raises:
             ConfigurationError: A file is not as the job left it. Nothing was deleted.
         """
-        known = {part.name: part.size for part in (*books.parts(), *(publishing.added if publishing else ()))}
+        known = {part.name: part.size for part in (*ledger.parts(), *(publishing.added if publishing else ()))}
         for name, size in known.items():
             if (there := self._disk.size(self._directory / name)) not in {None, size}:
                 raise ConfigurationError(
                     f"{_sized(self._directory / name, there, size)}; move it away, and run the same again"
                 )
         for name in list(self._files(self._directory)):
-            if name in known or (self._is_ours(name) and _is_unfinished(name, books.last_batch)):
+            if name in known or (self._is_ours(name) and _is_unfinished(name, ledger.last_batch)):
                 self._disk.remove(self._directory / name)
         for directory in self._disk.list(self._directory):
             if self._partitioning.directories.fullmatch(directory.name) and not self._disk.list(directory):

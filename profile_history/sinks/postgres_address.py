@@ -74,7 +74,7 @@ def is_server(text: str) -> bool:
     return text.partition("://")[0].lower() in _SCHEMES and "://" in text
 
 
-def hidden(text: str) -> str:
+def hide_secrets(text: str) -> str:
     """Return a text that prints as nothing if it may hold a password: a traceback shows local variables.
 
     Args:
@@ -118,7 +118,7 @@ def holds_secret(text: str) -> bool:
     return _PARAMETERS.match(text) is not None and _SECRET_PARAMETER.search(text) is not None
 
 
-def bare(error: BaseException) -> BaseException:
+def without_secrets(error: BaseException) -> BaseException:
     """Return an error of psycopg without the frames that it came through: their local variables hold the password.
 
     Args:

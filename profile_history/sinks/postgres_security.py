@@ -30,7 +30,9 @@ _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile")
 _NO_FILES = ("", "system")
 
 
-def joined(kept: Mapping[str, str], given: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+def join_parameters(
+    kept: Mapping[str, str], given: Mapping[str, str], environment: Mapping[str, str]
+) -> dict[str, str]:
     """Return the parameters that a job connects with from now on.
 
     What the environment says of security counts as well, or a run without it would be less safe; it never makes a
@@ -52,7 +54,7 @@ def joined(kept: Mapping[str, str], given: Mapping[str, str], environment: Mappi
     }
 
 
-def weakened(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+def find_weakened(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for each parameter that protects a connection less than before.
 
     Args:

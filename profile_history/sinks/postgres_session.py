@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.postgres_address import ServerAddress
-from profile_history.sinks.postgres_settings import WRITING, settle
+from profile_history.sinks.postgres_settings import WRITING, apply_settings
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -150,7 +150,7 @@ class Session:
 
     def _settle(self, connection: _Connection) -> None:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        settle(connection, WRITING)
+        apply_settings(connection, WRITING)
         connection.execute(_DURABLE)
         # Neither old servers know it, nor those on every system.
         with contextlib.suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):

@@ -39,7 +39,7 @@ _SET = """
 """
 
 
-def settle(connection: Any, settings: Mapping[str, str]) -> None:
+def apply_settings(connection: Any, settings: Mapping[str, str]) -> None:
     """Give a session these settings, as far as its server knows them.
 
     Args:

@@ -24,13 +24,13 @@ except ModuleNotFoundError as error:
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.sinks.arrow_table import ROW, UNIT
-from profile_history.sinks.base import Books, Lane, Receipt, SinkError
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import LedgerView, Receipt, RowFormat, SinkError
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.nul_check import with_nul, without_nul
-from profile_history.sinks.postgres_address import ServerAddress, bare, read_address
-from profile_history.sinks.postgres_security import joined, weakened
+from profile_history.sinks.postgres_address import ServerAddress, read_address, without_secrets
+from profile_history.sinks.postgres_security import find_weakened, join_parameters
 from profile_history.sinks.postgres_session import Held, Session, conninfo
 from profile_history.sinks.row_text import READ_COLUMNS, lines_of, table_of_rows
 from profile_history.sinks.sql_tables import (
@@ -84,12 +84,12 @@ class PostgresSink:
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True, repr=False)
     url: str = attrs.field(init=False)
     parameters: Mapping[str, str] = attrs.field(init=False)
-    lane: Lane = attrs.field(default="arrow", init=False)
-    keeps_books: bool = attrs.field(default=True, init=False)
-    replaces_at_finish: bool = attrs.field(default=False, init=False)
+    row_format: RowFormat = attrs.field(default="arrow", init=False)
+    transactional: bool = attrs.field(default=True, init=False)
+    compacts_on_finish: bool = attrs.field(default=False, init=False)
     _session: Session = attrs.field(init=False, repr=False)
     _job_table: str = attrs.field(init=False, repr=False)
-    _books: Books | None = attrs.field(default=None, init=False, repr=False)
+    _ledger: LedgerView | None = attrs.field(default=None, init=False, repr=False)
     _last: int = attrs.field(default=0, init=False, repr=False)
 
     def __init__(self, dsn: str, table: str = "history", patience: float = 60.0, **clock: Any) -> None:
@@ -120,11 +120,11 @@ class PostgresSink:
         Returns:
             A sentence for each by which the connection is protected less than before.
         """
-        self.parameters = joined(kept, self._address.parameters, os.environ)
+        self.parameters = join_parameters(kept, self._address.parameters, os.environ)
         self._session.conninfo = conninfo(self._address, self.parameters)
-        return list(weakened(kept, self.parameters))
+        return list(find_weakened(kept, self.parameters))
 
-    def open(self, books: Books, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
+    def open(self, ledger: LedgerView, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
         """Connects, and makes the tables where there are none.
 
         Raises:
@@ -135,18 +135,18 @@ class PostgresSink:
         with self._closing_on_failure():
             self._connect()
             place = self._place()
-            last = place.admit(books)
-            self._make_tables(place, last, books)
+            last = place.admit(ledger)
+            self._make_tables(place, last, ledger)
             self._make_staging()
-        self._books, self._last = books, last or 0
+        self._ledger, self._last = ledger, last or 0
         return self._last
 
-    def open_to_read(self, books: Books) -> int:
+    def open_to_read(self, ledger: LedgerView) -> int:
         """See `Sink`: nothing is written, and no lock is taken."""
         with self._closing_on_failure():
             self._session.connect_to_read()
-            last = self._place().admit(books)
-        self._books, self._last = books, last or 0
+            last = self._place().admit(ledger)
+        self._ledger, self._last = ledger, last or 0
         return self._last
 
     def _connect(self) -> None:
@@ -169,15 +169,15 @@ class PostgresSink:
             self.close()
             raise
 
-    def check(self, batch: Batch) -> list[Refused]:
+    def check(self, batch: SinkBatch) -> list[Refused]:
         """The rows whose profile holds the character 0."""
         return with_nul(batch)
 
-    def checksums(self, batch: Batch) -> dict[int, int]:
+    def checksums(self, batch: SinkBatch) -> dict[int, int]:
         """See `Sink`: of the values in the columns."""
         return unit_checksums(batch.units, lines_of(without_nul(batch.table)))
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: SinkBatch) -> Receipt:
         """Replaces and adds rows, and notes the number of the batch, in one transaction.
 
         Raises:
@@ -214,8 +214,8 @@ class PostgresSink:
         Raises:
             SinkError: The table cannot be read.
         """
-        assert self._books is not None
-        tally = Tally(self._books)
+        assert self._ledger is not None
+        tally = Tally(self._ledger)
         try:
             with self._session.connection.transaction():
                 if tally.knows_content:
@@ -227,11 +227,11 @@ class PostgresSink:
             raise self._failed(error) from error
         yield from tally.differences()
 
-    def discard(self, books: Books, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
+    def discard(self, ledger: LedgerView, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
         """Drop the tables of a job.
 
         Args:
-            books: What the ledger tells.
+            ledger: What the ledger tells.
             publishing: Of no concern here.
 
         Raises:
@@ -241,7 +241,7 @@ class PostgresSink:
         with self._closing_on_failure():
             self._connect()
             session = self._session
-            self._place().check_owner(books)
+            self._place().check_owner(ledger)
             with session.connection.transaction():
                 for table in (session.table, self._job_table):
                     session.connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(session.identifier(table)))
@@ -265,11 +265,11 @@ class PostgresSink:
         name = f"the table {session.schema}.{session.table}"
         return Place(name, session.is_there(session.table), owners)
 
-    def _make_tables(self, place: Place, last: int | None, books: Books) -> None:
+    def _make_tables(self, place: Place, last: int | None, ledger: LedgerView) -> None:
         """Make the tables, or give them the columns that they lack, and say where the ledger is."""
         session, connection = self._session, self._session.connection
         table, jobs = session.identifier(session.table), session.identifier(self._job_table)
-        values = job_values(books)
+        values = job_values(ledger)
         with connection.transaction():
             if last is None:
                 connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, _columns(COLUMNS)))
@@ -304,7 +304,7 @@ class PostgresSink:
         query = sql.SQL("SELECT FROM {} WHERE job = %s AND last_batch = %s").format(jobs)
         return bool(self._session.connection.execute(query, [self._job, number]).fetchall())
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, batch: SinkBatch) -> None:
         connection, session = self._session.connection, self._session
         table, jobs = session.identifier(session.table), session.identifier(self._job_table)
         replaced = [stored.unit for stored in batch.replaced]
@@ -346,7 +346,7 @@ class PostgresSink:
         ((there, hidden),) = self._session.connection.execute(query, [units, name]).fetchall()
         return int(there or (max(0, missing) if hidden else 0))
 
-    def _stage(self, batch: Batch) -> None:
+    def _stage(self, batch: SinkBatch) -> None:
         query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGING, _NAMES)
         with self._session.connection.cursor() as cursor, cursor.copy(query) as copy:
             copy.set_types(list(COLUMNS.values()))
@@ -356,7 +356,7 @@ class PostgresSink:
                         copy.write_row(row)
 
     def _compare(self, tally: Tally) -> None:
-        assert self._books is not None
+        assert self._ledger is not None
         session = self._session
         query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
         name = session.identifier(session.table).as_string(session.connection)
@@ -365,7 +365,7 @@ class PostgresSink:
         columns = ", ".join(f'"{name}"' for name in names)
         rows = self._selected(columns)
         while some := list(islice(rows, _AT_ONCE)):
-            self._books.check_stop()
+            self._ledger.check_stop()
             table = table_of_rows(names, some)
             tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
 
@@ -378,8 +378,8 @@ class PostgresSink:
 
     @property
     def _job(self) -> str:
-        assert self._books is not None
-        return self._books.job
+        assert self._ledger is not None
+        return self._ledger.job
 
     def _pauses(self, patience: float) -> Iterator[float]:
         deadline, pause = self._clock() + patience, _FIRST_PAUSE
@@ -394,7 +394,7 @@ class PostgresSink:
         self._sleep(pause)
 
     def _failed(self, error: Exception) -> SinkError:
-        failed = SinkError(f"{self.url}: {' '.join(str(bare(error)).split())}")
+        failed = SinkError(f"{self.url}: {' '.join(str(without_secrets(error)).split())}")
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             failed.hint = "the server is a standby, or read only: name one that can be written, or resume the job later"
             return failed

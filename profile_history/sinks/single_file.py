@@ -21,8 +21,8 @@ from typing import Protocol, TypeVar
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.base import Books, Part, Receipt, SinkError
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import LedgerView, Part, Receipt, SinkError
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.compression import packing_of
 from profile_history.sinks.disk import DISK, Disk, File, lock_beside
@@ -52,7 +52,7 @@ class Format(Protocol):
             heading: What stands before its first row, one of `headings`.
         """
 
-    def encode(self, batch: Batch) -> list[bytes]:
+    def encode(self, batch: SinkBatch) -> list[bytes]:
         """Return the rows of a batch as they stand in the file, each with what ends it."""
 
     def split(self, data: bytes) -> list[bytes]:
@@ -80,14 +80,14 @@ class Appending:
         self._format = format
         self._packing = packing_of(path)
         self._disk = disk
-        self._books: Books | None = None
+        self._ledger: LedgerView | None = None
         self._length = 0
         self._only_reads = False
-        self._encoded: tuple[Batch, list[bytes]] | None = None
+        self._encoded: tuple[SinkBatch, list[bytes]] | None = None
 
-    def open(self, books: Books, *, new: bool) -> int:
+    def open(self, ledger: LedgerView, *, new: bool) -> int:
         """See `Sink.open`."""
-        sizes = _sizes(books.parts())
+        sizes = _sizes(ledger.parts())
         committed = sizes.pop(self._partial.name, 0)
         final = sizes.pop(self._path.name, None)
         there, partial = self._disk.size(self._path), self._disk.size(self._partial)
@@ -101,20 +101,20 @@ class Appending:
                 "the file back as it was, or begin a new job with a new ledger"
             )
         else:
-            self._adopt_heading(books)
+            self._adopt_heading(ledger)
             if partial is not None:
                 self._cut(committed)
         self._sweep()
-        self._books, self._length = books, committed
-        return books.last_batch
+        self._ledger, self._length = ledger, committed
+        return ledger.last_batch
 
-    def open_to_read(self, books: Books) -> int:
+    def open_to_read(self, ledger: LedgerView) -> int:
         """See `Sink`: nothing is written."""
-        self._books, self._only_reads = books, True
-        return books.last_batch
+        self._ledger, self._only_reads = ledger, True
+        return ledger.last_batch
 
-    def _adopt_heading(self, books: Books) -> None:
-        part = next(iter(books.parts()), None)
+    def _adopt_heading(self, ledger: LedgerView) -> None:
+        part = next(iter(ledger.parts()), None)
         if part is not None:
             if (heading := self._heading_before(self._path.with_name(part.name), part)) is None:
                 raise SinkError(f"the heading of {self._path.with_name(part.name)} {_CHANGED}; {_PUT_BACK}")
@@ -155,7 +155,7 @@ class Appending:
             if stale.fullmatch(path.name):
                 self._disk.remove(path)
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: SinkBatch) -> Receipt:
         """See `Sink.write`."""
         if not batch.rows:
             return Receipt()
@@ -171,11 +171,11 @@ class Appending:
         name = self._partial.name
         return Receipt([Part(name, batch.number, batch.number, offset, len(data), batch.rows, _digest(data))])
 
-    def checksums(self, batch: Batch) -> dict[int, int]:
+    def checksums(self, batch: SinkBatch) -> dict[int, int]:
         """See `Sink`: of the lines as they stand in the unpacked file."""
         return unit_checksums(batch.units, self._lines(batch))
 
-    def _lines(self, batch: Batch) -> list[bytes]:
+    def _lines(self, batch: SinkBatch) -> list[bytes]:
         # Encoded once for the checksums and the file.
         if self._encoded is None or self._encoded[0] is not batch:
             self._encoded = batch, self._format.encode(batch)
@@ -198,9 +198,9 @@ class Appending:
 
     def finish(self) -> Receipt | None:
         """See `Sink.finish`."""
-        assert self._books is not None
-        old = sorted(self._books.parts(), key=attrgetter("first"))
-        dead = next(self._books.dead(), None)
+        assert self._ledger is not None
+        old = sorted(self._ledger.parts(), key=attrgetter("first"))
+        dead = next(self._ledger.tombstones(), None)
         if dead is None and all(part.name == self._path.name for part in old):
             return None
         moved = self._moved(old)
@@ -213,13 +213,13 @@ class Appending:
         return [attrs.evolve(part, name=self._path.name) for part in old]
 
     def _rewritten(self, old: Sequence[Part]) -> list[Part]:
-        assert self._books is not None
+        assert self._ledger is not None
         temporary = self._temporary(old)
         new: list[Part] = []
         with self._disk.create(temporary) as file:
             offset = self._begin(file)
-            for part, dead in _by_batch(old, self._books.dead(), attrgetter("batch")):
-                self._books.check_stop()
+            for part, dead in _by_batch(old, self._ledger.tombstones(), attrgetter("batch")):
+                self._ledger.check_stop()
                 data, rows = self._living(part, dead)
                 if rows:
                     file.write(data)
@@ -245,8 +245,8 @@ class Appending:
         living: list[bytes] = []
         place = 0
         for stretch in dead:
-            living += rows[place : stretch.place]
-            place = stretch.place + stretch.rows
+            living += rows[place : stretch.row_offset]
+            place = stretch.row_offset + stretch.rows
         living += rows[place:]
         return self._packing.pack(b"".join(living)), len(living)
 
@@ -290,8 +290,8 @@ class Appending:
             raise SinkError(f"{fault}; {_PUT_BACK}")
 
     def _difference(self, path: Path, part: Part) -> str | None:
-        if self._books is not None:
-            self._books.check_stop()
+        if self._ledger is not None:
+            self._ledger.check_stop()
         data = self._disk.read(path, part.offset, part.size)
         return None if _digest(data) == part.checksum else f"{_where(path, part)} {_CHANGED}"
 
@@ -312,9 +312,9 @@ class Appending:
 
     def verify(self) -> Iterator[str]:
         """See `Sink.verify`."""
-        books = self._books
-        assert books is not None
-        parts = sorted(books.parts(), key=attrgetter("first"))
+        ledger = self._ledger
+        assert ledger is not None
+        parts = sorted(ledger.parts(), key=attrgetter("first"))
         sizes = _sizes(parts)
         if not sizes[self._path.name] and self._disk.size(self._path) is not None:
             yield f"{self._path} is there, and the ledger knows nothing of it"
@@ -322,11 +322,11 @@ class Appending:
         for name, size in sizes.items():
             if fault := self._file_fault(self._path.with_name(name), size, parts):
                 yield fault
-        tally = Tally(books)
-        stored = _by_batch(parts, books.stored(), lambda found: found[0].batch)
-        dead = _by_batch(parts, books.dead(), attrgetter("batch"))
+        tally = Tally(ledger)
+        stored = _by_batch(parts, ledger.stored(), lambda found: found[0].batch)
+        dead = _by_batch(parts, ledger.tombstones(), attrgetter("batch"))
         for (part, units), (_, gone) in zip(stored, dead, strict=True):
-            books.check_stop()
+            ledger.check_stop()
             path = self._path.with_name(part.name)
             if (rows := self._rows_of(part)) is None:
                 if self._disk.size(path) is not None:
@@ -362,20 +362,20 @@ class Appending:
             yield f"{there}, and the units of the ledger have {known}"
         digests = digests_of(rows)
         for unit in units:
-            found = digests[unit.place : unit.place + unit.rows]
+            found = digests[unit.row_offset : unit.row_offset + unit.rows]
             tally.add([unit.unit] * len(found), found)
 
-    def discard(self, books: Books, publishing: Receipt | None) -> None:
+    def discard(self, ledger: LedgerView, publishing: Receipt | None) -> None:
         """Delete the files of a job; one that is not as the job left it may be somebody else's.
 
         Args:
-            books: What the ledger tells.
+            ledger: What the ledger tells.
             publishing: The final files that were being put in place, or None.
 
         Raises:
             ConfigurationError: The final file is not as the job left it. Nothing was deleted.
         """
-        left = {_sizes(books.parts()).get(self._path.name)}
+        left = {_sizes(ledger.parts()).get(self._path.name)}
         if publishing is not None:
             left.add(_sizes(publishing.added).get(self._path.name))
         if (there := self._disk.size(self._path)) not in {None, *left}:

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW
-from profile_history.sinks.base import Books, SinkError
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.base import LedgerView, SinkError
+from profile_history.sinks.batch import SinkBatch
 from profile_history.version import __version__
 
 LAYOUT = 2
@@ -61,20 +61,20 @@ def job_table(table: str) -> str:
     return f"{table}_job"
 
 
-def job_values(books: Books, last_batch: int = 0) -> dict[str, Any]:
+def job_values(ledger: LedgerView, last_batch: int = 0) -> dict[str, Any]:
     """Return what the table of the job says, by the names of its columns.
 
     Args:
-        books: What the ledger tells.
+        ledger: What the ledger tells.
         last_batch: The number of the last batch in the table.
     """
     layout = {"layout": LAYOUT, "written_by": WRITER}
     return {
-        "job": books.job,
+        "job": ledger.job,
         "last_batch": last_batch,
         **layout,
         # The path may be no UTF-8, and a database holds nothing else.
-        "ledger": books.location.encode("utf-8", "replace").decode(),
+        "ledger": ledger.location.encode("utf-8", "replace").decode(),
         "host": socket.gethostname(),
     }
 
@@ -129,27 +129,27 @@ class Place:
         """Whether the tables are of an earlier layout, and lack columns."""
         return self.owners is not None and any(owner.layout < LAYOUT for owner in self.owners)
 
-    def admit(self, books: Books) -> int | None:
+    def admit(self, ledger: LedgerView) -> int | None:
         """The last batch of this job that is there; None where the tables have yet to be made.
 
         Raises:
             ConfigurationError: The place is not this job's, or what the job had written is gone.
         """
-        if self.owners is None and not self.filled and not books.last_batch:
+        if self.owners is None and not self.filled and not ledger.last_batch:
             return None
         if self.owners is None:
-            raise self._nobodys() if self.filled else self._gone(books)
+            raise self._nobodys() if self.filled else self._gone(ledger)
         if len(self.owners) != 1:
             raise self._nobodys()
         owner = self.owners[0]
-        self._check_job(owner, books)
+        self._check_job(owner, ledger)
         if owner.layout > LAYOUT:
             raise ConfigurationError(f"{self.name} was begun by a newer version of this program: update this one")
         if not self.filled:
-            raise self._gone(books)
+            raise self._gone(ledger)
         return owner.last_batch
 
-    def check_owner(self, books: Books) -> None:
+    def check_owner(self, ledger: LedgerView) -> None:
         """Return if there is nothing, or only what this job has made.
 
         Raises:
@@ -159,10 +159,10 @@ class Place:
             return
         if self.owners is None or len(self.owners) != 1:
             raise self._nobodys()
-        self._check_job(self.owners[0], books)
+        self._check_job(self.owners[0], ledger)
 
-    def _check_job(self, owner: Owner, books: Books) -> None:
-        if owner.job != books.job:
+    def _check_job(self, owner: Owner, ledger: LedgerView) -> None:
+        if owner.job != ledger.job:
             known = f", begun on {owner.host}; its ledger is {owner.ledger}" if owner.ledger else ""
             there = shlex.quote(owner.ledger or "")
             advice = f"to go on with that one pass --ledger {there}" if owner.ledger else "resume that one"
@@ -173,13 +173,13 @@ class Place:
     def _nobodys(self) -> ConfigurationError:
         return ConfigurationError(f"{self.name} is there already and belongs to no job: name another table")
 
-    def _gone(self, books: Books) -> ConfigurationError:
+    def _gone(self, ledger: LedgerView) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.name} is gone, and {books.last_batch} batches with it: bring it back, or begin a new job"
+            f"{self.name} is gone, and {ledger.last_batch} batches with it: bring it back, or begin a new job"
         )
 
 
-def check_counts(place: str, batch: Batch, *, inserted: int, kept: int = 0, swallows: str = "") -> None:
+def check_counts(place: str, batch: SinkBatch, *, inserted: int, kept: int = 0, swallows: str = "") -> None:
     """Compare what a database did with what it was told to do, before the transaction is committed.
 
     Args:

@@ -53,15 +53,15 @@ class Stored:
     Attributes:
         unit: The unit's number.
         batch: The batch that brought them.
-        place: The number of its first row among those of the batch that the sink holds, from 0. When the ledger applies
-            the receipt of `Sink.finish`, it forgets which rows are dead, and takes from the place of every unit behind
-            them how many they were.
+        row_offset: The number of its first row among those of the batch that the sink holds, from 0. When the ledger
+            applies the receipt of `Sink.finish`, it forgets the tombstones, and subtracts the number of their rows from
+            the offset of every unit behind them.
         rows: How many there are.
     """
 
     unit: int
     batch: int
-    place: int
+    row_offset: int
     rows: int
 
 
@@ -71,12 +71,12 @@ class Refused:
 
     Attributes:
         unit: The unit's number.
-        place: The number of the row within the unit, from 0.
+        row_offset: The number of the row within the unit, from 0.
         reason: Why not.
         raw: The row: its bytes where the sink takes those, else its columns as JSON.
     """
 
     unit: int
-    place: int
+    row_offset: int
     reason: str
     raw: bytes

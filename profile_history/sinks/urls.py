@@ -13,8 +13,8 @@ import attrs
 from profile_history._extras import require
 from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.base import Sink, concerned
-from profile_history.sinks.postgres_address import hidden, holds_secret, is_server, read_address
+from profile_history.sinks.base import Sink, list_some
+from profile_history.sinks.postgres_address import hide_secrets, holds_secret, is_server, read_address
 from profile_history.sinks.schemes import check_path
 
 _TABLE = "history"
@@ -33,7 +33,7 @@ class _Kind:
     def made(self, place: str, options: Mapping[str, str]) -> Sink:
         if unknown := sorted(options.keys() - set(self.options)):
             there = f"there is {' and '.join(self.options)}" if self.options else "it has none"
-            raise ConfigurationError(f"{place}: unknown option {concerned(unknown)}; {there}")
+            raise ConfigurationError(f"{place}: unknown option {list_some(unknown)}; {there}")
         module = require(f"profile_history.sinks.{self.module}", self.extra)
         return cast("Sink", getattr(module, self.name)(place, **options))
 
@@ -71,7 +71,7 @@ def sink_of(url: str) -> Sink:
     Raises:
         ConfigurationError: It names no sink, an option is unknown, or a library is missing.
     """
-    url = hidden(url)
+    url = hide_secrets(url)
     if is_server(url):
         dsn, table = table_on_server(url)
         _check_utf8("table", table)
@@ -187,7 +187,7 @@ def table_on_server(url: str) -> tuple[str, str]:
     options = [option.partition("=") for option in query.split("&") if option]
     tables = [unquote_plus(value) for name, mark, value in options if name == "table" and mark]
     rest = "&".join(name + mark + value for name, mark, value in options if name != "table" or not mark)
-    return hidden(f"{place}?{rest}" if rest else place), (tables or [_TABLE])[-1]
+    return hide_secrets(f"{place}?{rest}" if rest else place), (tables or [_TABLE])[-1]
 
 
 def _options(query: str, place: str) -> dict[str, str]:

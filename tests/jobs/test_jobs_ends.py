@@ -46,7 +46,7 @@ def replaced_job(directory, sink, units):
     profiles = MemorySource([Profile.email(f"{number}@example.com") for number in range(units)])
     plan_job(path, plan, profiles, threading.Event())
     session = opened(path)
-    lane = session.sink.lane
+    lane = session.sink.row_format
     for start in range(1, units + 1, BATCH):
         numbers = range(start, min(start + BATCH, units + 1))
         records = [UnitRecord(number, number, WHOLE, Status.PROVISIONAL, planned=True) for number in numbers]

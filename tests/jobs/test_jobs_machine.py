@@ -319,7 +319,7 @@ class JobMachine(RuleBasedStateMachine):
     def _take_up(self):
         ledger = self.session.ledger
         clock = steady(self.served.today, LOOKBACK)
-        self.collector = UnitCollector(ledger.next_number, clock, Order.NEWEST, self.session.sink.lane)
+        self.collector = UnitCollector(ledger.next_number, clock, Order.NEWEST, self.session.sink.row_format)
         self.todo = [(unit, unit.window) for unit in ledger.pending(0, 1000)]
         self.staged, self.whole = {}, {}
 
@@ -344,7 +344,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def _items(self, profile, window):
         texts = [text_of(number, day) for day in days_of(window) for number in self.served.rows(profile, day)]
-        return texts if self.session.sink.lane == "raw" else pieces_of(texts)[0]
+        return texts if self.session.sink.row_format == "raw" else pieces_of(texts)[0]
 
     def _plan(self, last):
         return Plan("memory", "", FIRST, last, TERMS, self._sink().url)
@@ -387,8 +387,8 @@ class NdjsonMachine(JobMachine):
         for part in ledger.parts():
             data = (self.directory / part.name).read_bytes()[part.offset : part.offset + part.size]
             batches[part.first] = data.splitlines()
-        for stored in sorted(ledger.dead(), key=lambda stored: -stored.place):
-            del batches[stored.batch][stored.place : stored.place + stored.rows]
+        for stored in sorted(ledger.tombstones(), key=lambda stored: -stored.row_offset):
+            del batches[stored.batch][stored.row_offset : stored.row_offset + stored.rows]
         return Counter(map(_number, (line for lines in batches.values() for line in lines)))
 
     def _read_back(self):

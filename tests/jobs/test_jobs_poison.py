@@ -175,8 +175,8 @@ async def test_a_sink_that_stumbles_when_all_is_written_doubles_nothing(server, 
         job = job_of(client, tmp_path, server.profiles(), sink)
         progress = await ran(job)
         assert await job.verify() == []
-    assert progress.failed == (0 if sink.keeps_books else 1)
-    there = [number for number in range(30) if sink.keeps_books or number != dead]
+    assert progress.failed == (0 if sink.transactional else 1)
+    there = [number for number in range(30) if sink.transactional or number != dead]
     assert rows_in(str(tmp_path / kind)) == truth_of(server.histories, there, FIRST, LAST)
 
 

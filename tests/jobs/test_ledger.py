@@ -166,7 +166,7 @@ def test_rows_move_up_by_those_that_are_gone_before_them(batches):
             ledger.record_published(Receipt())
             query = "SELECT number, place FROM units WHERE number >= 10"
             assert dict(ledger.connection.execute(query)) == expected
-            assert list(ledger.dead()) == []
+            assert list(ledger.tombstones()) == []
 
 
 def test_taking_note_of_the_final_files_is_interrupted_as_a_whole(path):

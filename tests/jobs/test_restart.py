@@ -223,7 +223,7 @@ async def test_what_a_run_was_writing_when_it_was_killed_goes_too(server, tmp_pa
     assert not [found for found in tmp_path.rglob("*") if found.is_file() and found.read_bytes() == b"torn"]
 
 
-class Books:
+class LedgerView:
     """What a ledger tells a sink."""
 
     def __init__(self, *parts, job="mine", last_batch=1):
@@ -240,37 +240,37 @@ def test_a_file_that_was_being_put_in_place_is_known_by_both_of_its_sizes(tmp_pa
     path = tmp_path / "x.ndjson"
     path.write_text(there)
     old, new = (Part("x.ndjson", 1, 1, 0, len(text), 1, "") for text in ("old", "new size"))
-    NdjsonSink(path).discard(Books(old), Receipt([new], [old]))
+    NdjsonSink(path).discard(LedgerView(old), Receipt([new], [old]))
     assert not path.exists()
     lake = tmp_path / "lake"
     lake.mkdir()
     (lake / "part-00000001-1.parquet").write_bytes(b"old")
     (lake / "part-00000001-2.parquet").write_bytes(b"new size")
     parts = [Part("part-00000001-1.parquet", 1, 1, 0, 3, 1, ""), Part("part-00000001-2.parquet", 1, 1, 0, 8, 1, "")]
-    ParquetSink(lake).discard(Books(parts[0]), Receipt(parts[1:], parts[:1]))
+    ParquetSink(lake).discard(LedgerView(parts[0]), Receipt(parts[1:], parts[:1]))
     assert list(lake.glob("*.parquet")) == []
-    ParquetSink(tmp_path / "none").discard(Books(), None)
+    ParquetSink(tmp_path / "none").discard(LedgerView(), None)
 
 
 def test_a_table_of_another_job_is_never_dropped(tmp_path, postgres):
     """Nor one of nobody; where there is none there is nothing to do."""
     duck, server = DuckDBSink(tmp_path / "x.duckdb"), PostgresSink(postgres.dsn, "restarted")
-    duck.discard(Books(), None)
-    server.discard(Books(), None)
+    duck.discard(LedgerView(), None)
+    server.discard(LedgerView(), None)
     for sink in (duck, server):
-        sink.open(Books(last_batch=0), new=True)
+        sink.open(LedgerView(last_batch=0), new=True)
         sink.close()
         with pytest.raises(ConfigurationError, match=r"belongs to another job \(mine\)"):
-            sink.discard(Books(job="theirs"), None)
-        sink.discard(Books(), None)
-        sink.discard(Books(), None)
+            sink.discard(LedgerView(job="theirs"), None)
+        sink.discard(LedgerView(), None)
+        sink.discard(LedgerView(), None)
     postgres.execute("CREATE TABLE restarted ()")
     with pytest.raises(ConfigurationError, match="belongs to no job"):
-        server.discard(Books(), None)
+        server.discard(LedgerView(), None)
     postgres.execute("DROP TABLE restarted")
     (tmp_path / "bad.duckdb").write_bytes(b"no database at all")
     with pytest.raises(SinkError):
-        DuckDBSink(tmp_path / "bad.duckdb").discard(Books(), None)
+        DuckDBSink(tmp_path / "bad.duckdb").discard(LedgerView(), None)
 
 
 async def test_what_cannot_be_begun_anew_says_why(server, tmp_path):

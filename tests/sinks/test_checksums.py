@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.sink_books import FakeBooks, unit_of
+from support.sink_books import FakeLedger, unit_of
 
 from profile_history.arrow import SCHEMA
 from profile_history.sinks.arrow_table import FIRST_SCHEMA
 from profile_history.sinks.base import SinkError
-from profile_history.sinks.batch import Batch
-from profile_history.sinks.checksums import Tally, digests_of, signed, unit_checksums
+from profile_history.sinks.batch import SinkBatch
+from profile_history.sinks.checksums import Tally, digests_of, to_signed, unit_checksums
 from profile_history.sinks.row_text import READ_COLUMNS, lines_of, split_quoted, table_of_rows
 from profile_history.sinks.unit_rows import Stored, UnitRows
 
@@ -41,7 +41,7 @@ def test_the_order_of_reading_does_not_matter(lines, chance):
     """And the checksum has 64 bits with a sign, as a database stores them."""
     shuffled = list(lines)
     chance.shuffle(shuffled)
-    assert checksum_of(shuffled) == checksum_of(lines) == signed(sum(digests_of(lines)))
+    assert checksum_of(shuffled) == checksum_of(lines) == to_signed(sum(digests_of(lines)))
     assert -(2**63) <= checksum_of(lines) < 2**63
 
 
@@ -113,7 +113,7 @@ COUNTS = st.dictionaries(st.integers(0, 9), st.integers(1, 3))
 
 def books_of(counts, checksums=None):
     live = {unit: Stored(unit, 1, 0, rows) for unit, rows in counts.items()}
-    return FakeBooks(live=live, checksums=checksums or {})
+    return FakeLedger(live=live, checksums=checksums or {})
 
 
 @given(COUNTS, COUNTS)
@@ -159,7 +159,7 @@ def test_a_checksum_that_does_not_fit_is_a_difference_and_an_unknown_one_is_none
     """Units are compared one by one."""
     texts = [b'{"action":"send","datetime":"2024-03-10T12:00:00Z"}'] * 3
     units = [unit_of(number, "email:a@b.c", texts, "arrow") for number in (1, 2, 3)]
-    lines = lines_of(Batch(1, units).table)
+    lines = lines_of(SinkBatch(1, units).table)
     checksums = unit_checksums(units, lines)
     assert checksums[1] == checksums[2]
     tally = Tally(books_of(dict.fromkeys((1, 2, 3), 3), {1: checksums[1], 2: checksums[2] + 1, 3: None}))

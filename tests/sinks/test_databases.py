@@ -53,7 +53,7 @@ from support.postgres import USER
 
 from profile_history import ConfigurationError, UsageError
 from profile_history.sinks.base import SinkError
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.duckdb import DuckDBSink
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.postgres_session import Session
@@ -79,7 +79,7 @@ def test_what_is_written_is_read_back(database, shape):
     with opened(sink, ledger, new=True) as last:
         assert last == 0
         for number, some in enumerate((units[:1], units[1:10], units[10:]), 1):
-            batch = Batch(number, some)
+            batch = SinkBatch(number, some)
             assert sink.check(batch) == []
             ledger.checksums |= sink.checksums(batch)
             receipt = sink.write(batch)
@@ -103,10 +103,10 @@ def test_a_replaced_unit_vanishes_with_the_batch_that_replaces_it(database):
     ledger, sink = Ledger(), database.sink()
     with opened(sink, ledger, new=True):
         for batch in (
-            Batch(1, [simple(1), simple(2), simple(3), simple(4)]),
-            Batch(2, [simple(1, 5), simple(5)], replaced(1, 2)),
-            Batch(3, [], replaced(3)),
-            Batch(4, []),
+            SinkBatch(1, [simple(1), simple(2), simple(3), simple(4)]),
+            SinkBatch(2, [simple(1, 5), simple(5)], replaced(1, 2)),
+            SinkBatch(3, [], replaced(3)),
+            SinkBatch(4, []),
         ):
             sink.write(batch)
             ledger.apply(batch)
@@ -119,13 +119,13 @@ def test_an_error_between_the_rows_and_the_commit_leaves_nothing(database):
     """Here somebody has changed the row that says which batch is the last; when that is mended, the sink goes on."""
     ledger, sink = Ledger(), database.sink()
     with opened(sink, ledger, new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
         database.execute(f"UPDATE {database.table}_job SET last_batch = 7")
         with pytest.raises(SinkError, match=r"was changed by somebody else; nothing was written"):
-            sink.write(Batch(2, [simple(1, 9), simple(2)], replaced(1)))
+            sink.write(SinkBatch(2, [simple(1, 9), simple(2)], replaced(1)))
         assert (found(database), noted(database)[0][1]) == (rows_in(simple(1)), 7)
         database.execute(f"UPDATE {database.table}_job SET last_batch = 1")
-        sink.write(Batch(2, [simple(2)], replaced(1)))
+        sink.write(SinkBatch(2, [simple(2)], replaced(1)))
     assert found(database) == rows_in(simple(2))
 
 
@@ -150,7 +150,7 @@ def test_the_database_tells_which_batch_was_the_last(database):
 def test_the_table_of_another_job_is_refused(database):
     """And nothing in it was changed."""
     with opened(sink := database.sink(), Ledger("theirs"), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
     before = found(database), noted(database)
     refused(database, Ledger("mine"), r"belongs to another job \(theirs\), begun on .*, or name another table")
     assert (found(database), noted(database)) == before
@@ -169,7 +169,7 @@ def test_a_place_that_is_not_as_the_job_left_it_is_refused(database):
     """No owner, two owners, a newer layout, rows or all of it gone: each is told apart from a new place."""
     ledger = Ledger(last_batch=1)
     with opened(sink := database.sink(), Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
     jobs = f"{database.table}_job"
     database.execute(f"INSERT INTO {jobs} (job, last_batch, layout) VALUES ('other', 1, 1)")
     refused(database, ledger, "belongs to no job")
@@ -193,7 +193,7 @@ def test_a_place_that_is_not_as_the_job_left_it_is_refused(database):
 def test_any_row_is_held(database):
     """Nothing that the Arrow lane brings is changed on the way, and no row stops the others."""
     sink = database.sink()
-    last = Batch(0, [])
+    last = SinkBatch(0, [])
 
     @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.lists(ODD, min_size=1, max_size=4), max_size=3))
@@ -203,7 +203,7 @@ def test_any_row_is_held(database):
             unit_of(place, [json.dumps(one, ensure_ascii=False).encode() for one in rows])
             for place, rows in enumerate(lists)
         ]
-        batch = Batch(last.number + 1, units, replaced(*last.units))
+        batch = SinkBatch(last.number + 1, units, replaced(*last.units))
         assert sink.check(batch) == []
         sink.write(batch)
         last = batch
@@ -221,7 +221,7 @@ def test_a_text_that_the_server_lacks_is_null_and_stands_in_extra(elephant):
         row(email="a\0b", campaign_name="\0", count=2),
         row(channel="\0é", action="\0", new=1.50),
     ]
-    sink, batch = elephant.sink(), Batch(1, [unit_of(7, rows)])
+    sink, batch = elephant.sink(), SinkBatch(1, [unit_of(7, rows)])
     with opened(sink, Ledger(), new=True):
         assert sink.check(batch) == []
         sink.write(batch)
@@ -239,8 +239,8 @@ def test_a_text_that_the_server_lacks_is_null_and_stands_in_extra(elephant):
 def test_a_refused_row_is_named_with_its_reason_and_its_columns(elephant):
     """The quarantine needs its unit, its place in there, why, and what was in it."""
     units = [simple(1), UnitRows(9, "c\0d", pieces=unit_of(9, [row(email="a\0b", count=2), row()]).pieces), simple(10)]
-    refused = elephant.sink().check(Batch(1, units))
-    assert [(one.unit, one.place) for one in refused] == [(9, 0), (9, 1)]
+    refused = elephant.sink().check(SinkBatch(1, units))
+    assert [(one.unit, one.row_offset) for one in refused] == [(9, 0), (9, 1)]
     assert {one.reason for one in refused} == {"the text of profile holds the character 0"}
     assert json.loads(refused[0].raw) == {
         "profile": "c\0d",
@@ -257,15 +257,15 @@ def test_rows_that_the_table_swallows_are_not_counted_as_stored(elephant, how):
     """The transaction is rolled back, and when the table takes rows again, the job goes on."""
     sink = elephant.sink()
     with opened(sink, Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
         stop = swallowed(elephant, "INSERT", how)
         with pytest.raises(
             SinkError, match=r"took \d of the 6 rows of batch 2: a trigger, a rule or row-level security"
         ):
-            sink.write(Batch(2, [simple(2), simple(3)]))
+            sink.write(SinkBatch(2, [simple(2), simple(3)]))
         assert (found(elephant), noted(elephant)[0][1]) == (rows_in(simple(1)), 1)
         stop()
-        sink.write(Batch(2, [simple(2), simple(3)]))
+        sink.write(SinkBatch(2, [simple(2), simple(3)]))
     assert found(elephant) == rows_in(simple(1), simple(2), simple(3))
 
 
@@ -274,13 +274,13 @@ def test_rows_that_the_table_does_not_let_go_are_noticed(elephant, how):
     """They would stand beside those that replace them."""
     sink = elephant.sink()
     with opened(sink, Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
         stop = swallowed(elephant, "DELETE", how)
         with pytest.raises(SinkError, match=r"(keeps \d rows of the units that batch 2 replaces|took 6 of the 3 rows)"):
-            sink.write(Batch(2, [simple(1)], replaced(1)))
+            sink.write(SinkBatch(2, [simple(1)], replaced(1)))
         assert (found(elephant), noted(elephant)[0][1]) == (rows_in(simple(1)), 1)
         stop()
-        sink.write(Batch(2, [simple(1)], replaced(1)))
+        sink.write(SinkBatch(2, [simple(1)], replaced(1)))
     assert found(elephant) == rows_in(simple(1))
 
 
@@ -289,7 +289,7 @@ def test_rows_that_row_level_security_hides_are_noticed(elephant):
     sink, table = elephant.sink(), elephant.table
     elephant.execute(f"CREATE ROLE {table} LOGIN PASSWORD 'open sesame'")
     with opened(sink, Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
     elephant.execute(f"GRANT ALL ON {table}, {table}_job TO {table}")
     elephant.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     elephant.execute(f"CREATE POLICY writes ON {table} FOR INSERT WITH CHECK (true)")
@@ -298,9 +298,9 @@ def test_rows_that_row_level_security_hides_are_noticed(elephant):
     theirs = PostgresSink(elephant.server.dsn.replace(USER, table), table)
     with opened(theirs, Ledger(last_batch=1)):
         with pytest.raises(SinkError, match=r"keeps 3 rows .* batch 2 replaces: a trigger, a rule or row-level"):
-            theirs.write(Batch(2, [], replaced(1)))
+            theirs.write(SinkBatch(2, [], replaced(1)))
         with pytest.raises(SinkError, match=r"took 0 of the 3 rows"):
-            theirs.write(Batch(2, [simple(1)]))
+            theirs.write(SinkBatch(2, [simple(1)]))
     assert found(elephant) == rows_in(simple(1))
 
 
@@ -309,9 +309,9 @@ def test_units_of_which_somebody_has_changed_rows_are_replaced_as_a_whole(databa
     """Rows that were deleted by hand, as of a person who asked for it, or added, do not stop the next night."""
     sink = database.sink()
     with opened(sink, Ledger(), new=True):
-        sink.write(Batch(1, [simple(1), simple(2)]))
+        sink.write(SinkBatch(1, [simple(1), simple(2)]))
         database.execute(change.format(database.table) + (" WHERE unit = 1" if "INSERT" in change else " AND unit = 1"))
-        sink.write(Batch(2, [simple(1)], replaced(1)))
+        sink.write(SinkBatch(2, [simple(1)], replaced(1)))
     assert found(database) == rows_in(simple(1), simple(2))
 
 
@@ -322,7 +322,7 @@ def test_verify_finds_what_differs(database):
     """A row deleted, a row doubled, a unit gone, a unit of nobody; and nothing of what is right."""
     ledger, sink = Ledger(), database.sink()
     with opened(sink, ledger, new=True):
-        batch = Batch(1, [simple(number) for number in (1, 2, 3, 4, 12)])
+        batch = SinkBatch(1, [simple(number) for number in (1, 2, 3, 4, 12)])
         sink.write(batch)
         ledger.apply(batch)
         assert list(sink.verify()) == []
@@ -351,7 +351,7 @@ def test_verify_finds_values_that_somebody_has_changed(database, change):
         unit_of(number, [row(message_id=at, email=f"{number}@x.com") for at in range(3)]) for number in range(1, 5)
     ]
     with opened(sink, ledger, new=True):
-        batch = Batch(1, units)
+        batch = SinkBatch(1, units)
         ledger.checksums |= sink.checksums(batch)
         sink.write(batch)
         ledger.apply(batch)
@@ -369,7 +369,7 @@ def test_where_nothing_may_be_written_a_table_can_be_verified(elephant):
     """By somebody who may only read; whoever opens it so cannot write."""
     ledger = Ledger()
     with opened(sink := elephant.sink(), ledger, new=True):
-        batch = Batch(1, [simple(1)])
+        batch = SinkBatch(1, [simple(1)])
         sink.write(batch)
         ledger.apply(batch)
         name = f"reader_{elephant.table}"
@@ -386,7 +386,7 @@ def test_a_file_that_cannot_be_written_can_be_verified(duck):
     """And one that is gone is no new one."""
     ledger = Ledger()
     with opened(sink := duck.sink(), ledger, new=True):
-        batch = Batch(1, [simple(1)])
+        batch = SinkBatch(1, [simple(1)])
         sink.write(batch)
         ledger.apply(batch)
     before = duck.path.read_bytes(), sorted(duck.path.parent.iterdir())
@@ -403,7 +403,7 @@ def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(database):
     """When they are first opened for writing; what an old row does not know is null."""
     ledger = Ledger()
     with opened(sink := database.sink(), ledger, new=True):
-        batch = Batch(1, [simple(1), simple(2)])
+        batch = SinkBatch(1, [simple(1), simple(2)])
         sink.write(batch)
         ledger.apply(batch)
     aged(database)
@@ -416,7 +416,7 @@ def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(database):
             assert last == 1
     assert noted(database)[0][4:] == (ledger.location, socket.gethostname())
     with opened(sink := database.sink(), ledger):
-        batch = Batch(2, [simple(1, 2), simple(3)], replaced(1))
+        batch = SinkBatch(2, [simple(1, 2), simple(3)], replaced(1))
         ledger.checksums |= sink.checksums(batch)
         sink.write(batch)
         ledger.apply(batch)
@@ -442,7 +442,7 @@ def test_a_sink_that_is_not_open_says_so(database):
     """Before it is opened, and after it was closed, which may be said twice."""
     sink = database.sink()
     with pytest.raises(UsageError, match="is not open"):
-        sink.write(Batch(1, [])) if isinstance(database, Duck) else sink._session.connection
+        sink.write(SinkBatch(1, [])) if isinstance(database, Duck) else sink._session.connection
     with opened(sink, Ledger(), new=True):
         pass
     sink.close()
@@ -474,7 +474,7 @@ def test_any_name_of_a_table_is_quoted(tmp_path):
     """Blanks, quotes and reserved words are names as well, and case makes no other table, as in DuckDB."""
     path = tmp_path / "a.db"
     with opened(sink := DuckDBSink(path, 'My "select" table'), Ledger("theirs"), new=True):
-        sink.write(Batch(1, [simple(1)], [Stored(1, 1, 0, 0)]))
+        sink.write(SinkBatch(1, [simple(1)], [Stored(1, 1, 0, 0)]))
         assert list(sink.verify()) == ["unit 1 has 3 rows here and none in the ledger"]
     with pytest.raises(ConfigurationError, match="another job"):
         DuckDBSink(path, 'my "SELECT" table').open(Ledger("mine"), new=True)
@@ -526,13 +526,13 @@ def test_a_full_disk_ends_the_run_and_spoils_nothing(duck, room):
     units = [unit_from(number) for number in range(60)]
     log = Path(f"{duck.path}.wal")
     with opened(sink, ledger, new=True):
-        sink.write(Batch(1, [simple(1000)]))
+        sink.write(SinkBatch(1, [simple(1000)]))
         with files_no_larger_than(log.stat().st_size + room), pytest.raises(SinkError, match="see that the disk"):
-            sink.write(Batch(2, units))
+            sink.write(SinkBatch(2, units))
     with opened(sink, ledger) as last:
         assert last in {1, 2}
         if last == 1:
-            sink.write(Batch(2, units))
+            sink.write(SinkBatch(2, units))
     assert found(duck) == rows_in(simple(1000), *units)
 
 
@@ -543,7 +543,7 @@ def test_the_directory_of_the_log_is_synced_before_a_write_returns(duck, monkeyp
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino) or real(handle))
     with opened(sink := duck.sink(), Ledger(), new=True):
         synced.clear()
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
         assert synced == [duck.path.parent.stat().st_ino]
 
 
@@ -555,7 +555,7 @@ def test_where_a_directory_cannot_be_synced_it_is_not(duck, monkeypatch):
 
     monkeypatch.setattr(os, "open", denied)
     with opened(sink := duck.sink(), Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
     monkeypatch.undo()
     assert found(duck) == rows_in(simple(1))
 
@@ -603,7 +603,7 @@ def test_a_schema_and_odd_names_are_quoted(postgres):
     """A name before the point is the schema, and case matters, as in PostgreSQL."""
     postgres.execute('CREATE SCHEMA "My ""schema"""')
     with opened(sink := PostgresSink(postgres.dsn, 'My "schema".The "table" {}'), Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)], [Stored(1, 1, 0, 0)]))
+        sink.write(SinkBatch(1, [simple(1)], [Stored(1, 1, 0, 0)]))
         assert list(sink.verify()) == ["unit 1 has 3 rows here and none in the ledger"]
     tables = postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'My \"schema\"' ORDER BY 1")
     assert tables == [('The "table" {}',), ('The "table" {}_job',)]
@@ -645,7 +645,7 @@ def test_a_second_job_on_a_table_is_refused_by_name(elephant):
             with pytest.raises(JobHeld, match=match):
                 PostgresSink(dsn, table, **clock.options).open(Ledger("other"), new=True)
         assert clock.now < 4
-        first.write(Batch(1, [simple(1)]))
+        first.write(SinkBatch(1, [simple(1)]))
     with opened(elephant.sink(), Ledger()) as last:
         assert last == 1
 
@@ -664,7 +664,7 @@ def test_commits_are_on_disk_whatever_the_server_is_set_to(elephant):
     try:
         with opened(sink := elephant.sink(), Ledger(), new=True):
             assert sink._session.connection.execute("SHOW synchronous_commit").fetchall() == [("on",)]
-            sink.write(Batch(1, [simple(1)]))
+            sink.write(SinkBatch(1, [simple(1)]))
     finally:
         elephant.execute(f"ALTER ROLE {USER} RESET synchronous_commit")
     assert found(elephant) == rows_in(simple(1))
@@ -683,10 +683,10 @@ def test_an_error_at_the_commit_itself_leaves_nothing(elephant):
             f" FOR EACH ROW EXECUTE FUNCTION {table}_no()"
         )
         with pytest.raises(SinkError, match=r"not today.*then resume the job"):
-            sink.write(Batch(1, [simple(1)]))
+            sink.write(SinkBatch(1, [simple(1)]))
         assert (found(elephant), noted(elephant)[0][1]) == (Counter(), 0)
         elephant.execute(f"DROP TRIGGER no ON {table}")
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
     assert found(elephant) == rows_in(simple(1))
 
 
@@ -701,7 +701,7 @@ def test_a_server_that_comes_back_between_batches_is_written_on(elephant, how):
             ledger.apply(batch)
             elephant.server.restart(how)
         assert clock.now < 1
-        batch = Batch(3, [simple(99)])
+        batch = SinkBatch(3, [simple(99)])
         sink.write(batch)
         ledger.apply(batch)
         with pytest.raises(JobHeld, match=f"another job .*process {os.getpid()} on ") as caught:
@@ -716,9 +716,9 @@ def test_a_server_that_stays_away_for_a_while_is_waited_for(elephant):
     clock = Clock(*(lambda: None for _ in range(6)), server.start)
     sink = elephant.sink(**clock.options)
     with opened(sink, Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
         server.stop()
-        sink.write(Batch(2, [simple(2)]))
+        sink.write(SinkBatch(2, [simple(2)]))
     assert 3 < clock.now < 20
     assert found(elephant) == rows_in(simple(1), simple(2))
 
@@ -728,10 +728,10 @@ def test_a_server_that_stays_away_for_good_ends_the_run(elephant):
     clock = Clock()
     sink = elephant.sink(patience=30, **clock.options)
     with opened(sink, Ledger(), new=True):
-        sink.write(Batch(1, [simple(1)]))
+        sink.write(SinkBatch(1, [simple(1)]))
         elephant.server.stop()
         with pytest.raises(SinkError, match=r"refused.*see to the server"):
-            sink.write(Batch(2, [simple(2)]))
+            sink.write(SinkBatch(2, [simple(2)]))
         assert clock.now == pytest.approx(30)
         elephant.server.start()
     with opened(elephant.sink(), Ledger(last_batch=1)) as last:
@@ -748,7 +748,12 @@ def test_a_connection_torn_anywhere_loses_nothing_and_doubles_nothing(elephant, 
     torn = unit_of(50, [row(email="here it tears", message_id=number) for number in range(2)])
     with opened(sink, ledger, new=True):
         for number, batch in enumerate(
-            [Batch(1, units[:6]), Batch(2, [*units[6:], torn], replaced(*units[:2])), Batch(3, [simple(51)])], 1
+            [
+                SinkBatch(1, units[:6]),
+                SinkBatch(2, [*units[6:], torn], replaced(*units[:2])),
+                SinkBatch(3, [simple(51)]),
+            ],
+            1,
         ):
             if number == 2:
                 proxy.tear_at(word, tear)
@@ -764,13 +769,13 @@ def test_a_server_that_crashes_while_rows_flow_is_written_again(elephant):
     """The rows come from a batch that is in the middle of its way."""
     sink = elephant.sink(**Clock().options)
 
-    class Crashing(Batch):
+    class Crashing(SinkBatch):
         @property
         def table(self):
             return self
 
         def to_batches(self, most):
-            for number, some in enumerate(Batch(1, self.units).table.to_batches(100)):
+            for number, some in enumerate(SinkBatch(1, self.units).table.to_batches(100)):
                 if number == 3 and crashes:
                     crashes.pop()()
                 yield some
@@ -778,7 +783,7 @@ def test_a_server_that_crashes_while_rows_flow_is_written_again(elephant):
     units = [unit_from(number) for number in range(20)]
     crashes = [lambda: elephant.server.restart(signal.SIGQUIT), elephant.server.restart]
     with opened(sink, Ledger(), new=True):
-        sink.write(Batch(1, [simple(100)]))
+        sink.write(SinkBatch(1, [simple(100)]))
         sink.write(Crashing(2, units))
     assert crashes == []
     assert found(elephant) == rows_in(simple(100), *units)
@@ -790,7 +795,7 @@ def test_when_the_table_has_changed_hands_meanwhile_nothing_is_written(elephant)
     with opened(sink, Ledger(), new=True):
         elephant.server.restart()
         with opened(other, Ledger()), pytest.raises(JobHeld, match="another job is writing"):
-            sink.write(Batch(1, [simple(1)]))
+            sink.write(SinkBatch(1, [simple(1)]))
     assert found(elephant) == Counter()
 
 

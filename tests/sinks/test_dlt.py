@@ -17,7 +17,7 @@ from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
 from support.dlt_crash import HELD, HISTORIES, MOMENTS, first, pipeline_in, postgres_pipeline_in, second
 from support.paths import SUPPORT, TESTS
 from support.postgres import Postgres
-from support.sink_books import FakeBooks, fill, finish, pieces_of, real_units, unit_of
+from support.sink_books import FakeLedger, fill, finish, pieces_of, real_units, unit_of
 
 from profile_history import ConfigurationError, Profile, UsageError
 from profile_history.jobs import HistoryJob
@@ -50,8 +50,8 @@ def template(tmp_path_factory):
         for name, value in QUIET.items():
             patch.setenv(name, value)
         sink = DltSink(pipeline_in(directory))
-        assert sink.open(FakeBooks(), new=True) == 0
-        sink.write(first(FakeBooks()))
+        assert sink.open(FakeLedger(), new=True) == 0
+        sink.write(first(FakeLedger()))
     return directory / "history.duckdb"
 
 
@@ -59,7 +59,7 @@ def template(tmp_path_factory):
 def begun(tmp_path, template):
     """A sink with one batch in it, as another machine has left it, and the books."""
     shutil.copy(template, tmp_path)
-    books, sink = FakeBooks(), DltSink(pipeline_in(tmp_path))
+    books, sink = FakeLedger(), DltSink(pipeline_in(tmp_path))
     books.apply(Receipt(), first(books))
     assert sink.open(books, new=False) == 1
     return sink, books
@@ -152,7 +152,7 @@ def test_killed_while_it_loads_a_batch_is_there_whole_or_not_at_all(tmp_path, mo
     """And written again, with other units in it, it takes the place of what was there."""
     died = subprocess.run([sys.executable, CRASH, tmp_path, moment], check=False, timeout=60, env=CHILD_ENVIRONMENT)
     assert died.returncode == -signal.SIGKILL
-    books = FakeBooks()
+    books = FakeLedger()
     books.apply(Receipt(), first(books))
     sink = DltSink(pipeline_in(tmp_path))
     held = sink.open(books, new=False)
@@ -228,7 +228,7 @@ def test_the_same_holds_for_postgresql(tmp_path, server, moment):
     dataset = f"crm_{moment}"
     crash = [sys.executable, CRASH, tmp_path, moment, server.dsn, dataset]
     assert subprocess.run(crash, check=False, timeout=60, env=CHILD_ENVIRONMENT).returncode == -signal.SIGKILL
-    books = FakeBooks()
+    books = FakeLedger()
     books.apply(Receipt(), first(books))
     sink = DltSink(postgres_pipeline_in(tmp_path, server.dsn, dataset))
     held = sink.open(books, new=False)
@@ -331,7 +331,7 @@ def test_destinations_that_cannot_keep_the_promise_are_refused(tmp_path):
     ):
         pipeline = dlt.pipeline("refused", destination=destination, pipelines_dir=str(tmp_path / "pipelines"))
         with pytest.raises(ConfigurationError, match=reason):
-            DltSink(pipeline).open(FakeBooks(), new=True)
+            DltSink(pipeline).open(FakeLedger(), new=True)
     assert not (tmp_path / "lake").exists()
 
 
@@ -346,17 +346,17 @@ def test_a_pipeline_needs_a_destination_and_a_table_a_name(tmp_path):
 def test_a_table_of_another_job_or_of_nobody_is_refused(begun, tmp_path):
     """As it is by all databases."""
     with pytest.raises(ConfigurationError, match=r"belongs to another job \(job\)"):
-        DltSink(pipeline_in(tmp_path)).open(FakeBooks(job="other"), new=True)
+        DltSink(pipeline_in(tmp_path)).open(FakeLedger(job="other"), new=True)
     change(tmp_path, "CREATE TABLE crm.theirs (unit BIGINT)")
     with pytest.raises(ConfigurationError, match="belongs to no job"):
-        DltSink(pipeline_in(tmp_path), "theirs").open(FakeBooks(), new=True)
+        DltSink(pipeline_in(tmp_path), "theirs").open(FakeLedger(), new=True)
 
 
 def test_a_job_that_has_begun_and_written_nothing_is_opened_again(tmp_path):
     """There is no table of rows yet."""
     for _ in range(2):
         sink = DltSink(pipeline_in(tmp_path))
-        assert sink.open(FakeBooks(), new=False) == 0
+        assert sink.open(FakeLedger(), new=False) == 0
         assert list(sink.verify()) == []
 
 
@@ -373,7 +373,7 @@ def test_a_destination_that_cannot_be_used_is_a_sink_error(tmp_path):
     """It names the place, and says what to do."""
     (tmp_path / "history.duckdb").write_text("no database" * 1000)
     with pytest.raises(SinkError, match=r"dlt:duckdb/crm\?table=history: ") as caught:
-        DltSink(pipeline_in(tmp_path)).open(FakeBooks(), new=True)
+        DltSink(pipeline_in(tmp_path)).open(FakeLedger(), new=True)
     assert "resume" in caught.value.hint
 
 
@@ -393,10 +393,10 @@ def test_a_text_that_postgresql_cannot_hold_is_null_and_stands_in_extra(tmp_path
         (DltSink(postgres_pipeline_in(tmp_path, server.dsn, "nul")), [(2, 0)]),
         (DltSink(pipeline_in(duck)), []),
     ):
-        books = FakeBooks()
+        books = FakeLedger()
         sink.open(books, new=True)
         batch = books.batch(units)
-        assert [(row.unit, row.place) for row in sink.check(batch)] == refused
+        assert [(row.unit, row.row_offset) for row in sink.check(batch)] == refused
         fill(sink, books, batch)
     assert server.execute("SELECT campaign_name, smid, extra FROM nul.history") == [
         (None, "s", r'{"campaign_name": "\"\\u0000\""}')

@@ -5,7 +5,7 @@ import os
 import attrs
 import pyarrow.parquet as pq
 import pytest
-from support.sink_books import FINISH, FakeBooks, FakeJob, fill, finish, real_units
+from support.sink_books import FINISH, FakeJob, FakeLedger, fill, finish, real_units
 from support.sink_files import (
     DATASETS,
     HISTORIES,
@@ -44,7 +44,7 @@ def opened(directory, kind, books, **options):
 
 def filled(directory, kind, **options):
     """A sink with two batches that are not in their final form, and its books."""
-    books = FakeBooks()
+    books = FakeLedger()
     sink = opened(directory, kind, books, **options)
     fill(sink, books, books.batch(units(kind, 0, 4)))
     fill(sink, books, books.batch(units(kind, 4, 8)))
@@ -102,7 +102,7 @@ def test_a_new_job_touches_nothing_that_is_there(kind, tmp_path):
     for _ in range(2):
         before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
         with pytest.raises(ConfigurationError, match=r"(move it away|empty it), or choose another"):
-            sink_at(tmp_path, kind).open(FakeBooks(), new=True)
+            sink_at(tmp_path, kind).open(FakeLedger(), new=True)
         assert {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)} == before
         finish(sink, books)
 
@@ -161,7 +161,7 @@ def test_a_final_file_that_somebody_changed_is_not_built_upon(kind, tmp_path):
 @pytest.mark.parametrize("emptied", [(), (1, 2)])
 def test_no_stranger_is_replaced_or_deleted_at_the_end(emptied, tmp_path):
     """Where somebody put a file under the final name meanwhile, whether rows are left for it or not."""
-    books = FakeBooks()
+    books = FakeLedger()
     sink = opened(tmp_path, "history.ndjson", books)
     fill(sink, books, books.batch(units("history.ndjson", 0, 2)))
     fill(sink, books, books.batch([], emptied))
@@ -229,7 +229,7 @@ def test_what_is_published_is_compared_with_the_ledger_first(kind, replaced, spo
     path.write_bytes(whole)
     sink.publish(receipt)
     sink.publish(receipt)
-    books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+    books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
     sink.drop(receipt)
     assert list(sink.verify()) == []
 
@@ -275,7 +275,7 @@ def test_publishing_and_dropping_again_is_harmless(kind, tmp_path):
         content = {name: (directory / name).read_bytes() for name in files_in(directory)}
         sink.publish(receipt)
         assert {name: (directory / name).read_bytes() for name in files_in(directory)} == content
-        books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+        books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
         sink.drop(receipt)
         sink.drop(receipt)
         sink.close()
@@ -383,7 +383,7 @@ def test_a_job_that_was_begun_and_has_stored_nothing_is_opened_again(kind, tmp_p
     """There are no columns yet to go on with."""
     sink = sink_at(tmp_path, kind)
     for new in (True, False):
-        assert sink.open(FakeBooks(), new=new) == 0
+        assert sink.open(FakeLedger(), new=new) == 0
     assert list(sink.verify()) == []
 
 
@@ -466,12 +466,12 @@ def test_a_dataset_is_no_file(tmp_path):
     """And the file stays."""
     (tmp_path / "lake").write_text("mine")
     with pytest.raises(ConfigurationError, match="is a file"):
-        sink_at(tmp_path, "none").open(FakeBooks(), new=True)
+        sink_at(tmp_path, "none").open(FakeLedger(), new=True)
 
 
 def test_small_files_are_put_together_up_to_a_size(tmp_path):
     """Big ones are left alone, and so are neighbours that would be too big together."""
-    books = FakeBooks()
+    books = FakeLedger()
     sink = opened(tmp_path, "none", books)
     for number in range(6):
         fill(sink, books, books.batch(units("none", 2 * number, 2 * number + 2)))
@@ -493,7 +493,7 @@ def test_small_files_are_put_together_up_to_a_size(tmp_path):
 
 def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path):
     """However small the batches were that they came in."""
-    books = FakeBooks()
+    books = FakeLedger()
     sink = opened(tmp_path, "none", books)
     for number in range(4):
         fill(sink, books, books.batch(units("none", 4 * number, 4 * number + 4)))

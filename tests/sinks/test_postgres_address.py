@@ -21,7 +21,7 @@ from profile_history.jobs import HistoryJob, source_of, verify
 from profile_history.jobs.sources import PostgresSource
 from profile_history.sinks import sink_of
 from profile_history.sinks.postgres_address import holds_secret, is_server, read_address
-from profile_history.sinks.postgres_security import is_weaker, joined, weakened
+from profile_history.sinks.postgres_security import find_weakened, is_weaker, join_parameters
 from profile_history.sinks.postgresql import PostgresSink
 
 DAYS = {"date_from": "2024-01-01", "date_to": "2024-12-31"}
@@ -242,16 +242,16 @@ def test_what_protects_less_is_known(name, old, new, weaker):
 def test_parameters_that_are_kept_are_used_again_unless_others_are_given():
     """And the environment makes no connection weaker, but safer."""
     kept = {"sslmode": "require", "application_name": "a"}
-    assert joined(kept, {}, {}) == kept
-    assert joined(kept, {"sslmode": "disable"}, {"PGSSLMODE": "verify-full"}) == {**kept, "sslmode": "disable"}
-    assert joined(kept, {}, {"PGSSLMODE": "verify-full"})["sslmode"] == "verify-full"
-    assert joined(kept, {}, {"PGSSLMODE": "disable"})["sslmode"] == "require"
-    assert joined({}, {}, {"PGSSLROOTCERT": "ca.pem"}) == {"sslrootcert": str(Path("ca.pem").absolute())}
-    assert joined({}, {"sslrootcert": "system"}, {}) == {"sslrootcert": "system"}
-    assert list(weakened({}, {"sslmode": "disable"})) == [
+    assert join_parameters(kept, {}, {}) == kept
+    assert join_parameters(kept, {"sslmode": "disable"}, {"PGSSLMODE": "verify-full"}) == {**kept, "sslmode": "disable"}
+    assert join_parameters(kept, {}, {"PGSSLMODE": "verify-full"})["sslmode"] == "verify-full"
+    assert join_parameters(kept, {}, {"PGSSLMODE": "disable"})["sslmode"] == "require"
+    assert join_parameters({}, {}, {"PGSSLROOTCERT": "ca.pem"}) == {"sslrootcert": str(Path("ca.pem").absolute())}
+    assert join_parameters({}, {"sslrootcert": "system"}, {}) == {"sslrootcert": "system"}
+    assert list(find_weakened({}, {"sslmode": "disable"})) == [
         "the connection to the database is protected less than before: sslmode was prefer, and is disable"
     ]
-    assert list(weakened({"require_auth": "md5"}, {})) == [
+    assert list(find_weakened({"require_auth": "md5"}, {})) == [
         "the connection to the database is protected less than before: require_auth was md5, and is -"
     ]
 

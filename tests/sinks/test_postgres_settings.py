@@ -97,13 +97,13 @@ def test_a_server_that_cannot_be_written_is_said(postgres, odd, monkeypatch):
     }
     monkeypatch.setattr("profile_history.sinks.postgres_session.WRITING", writing)
 
-    class Books:
+    class LedgerView:
         """A job that has just begun."""
 
         job, last_batch, location = "j", 0, "job.ledger"
 
     with pytest.raises(SinkError, match="read-only transaction; the server is a standby, or read only: name one that"):
-        PostgresSink(odd, "history").open(Books(), new=True)
+        PostgresSink(odd, "history").open(LedgerView(), new=True)
 
 
 def test_a_query_that_writes_is_refused_still(odd):

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.odd_rows import ANY_TEXT, DOCUMENTED, ROWS, TAME, WILD, odd_rows
-from support.sink_books import FakeBooks, fill, pieces_of, unit_of
+from support.sink_books import FakeLedger, fill, pieces_of, unit_of
 from support.sink_files import text_of
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.csv_file import CsvSink
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
@@ -48,7 +48,7 @@ def spellings(draw):
 def lines_of(units, name="history.ndjson"):
     """What stands in a file of some units, line by line, and what was refused."""
     with tempfile.TemporaryDirectory() as directory:
-        sink, books = NdjsonSink(Path(directory) / name), FakeBooks()
+        sink, books = NdjsonSink(Path(directory) / name), FakeLedger()
         sink.open(books, new=True)
         batch = books.batch(units)
         refused = sink.check(batch)
@@ -64,8 +64,8 @@ def lines_of(units, name="history.ndjson"):
 def test_a_row_stands_on_one_line_unchanged_or_is_refused(rows, profile):
     """Only a line break between its tokens becomes a blank, and a control character in a text its escape."""
     lines, refused = lines_of([UnitRows(1, profile, raw=rows)])
-    assert all(one.reason and one.raw == rows[one.place] for one in refused)
-    places = {one.place for one in refused}
+    assert all(one.reason and one.raw == rows[one.row_offset] for one in refused)
+    places = {one.row_offset for one in refused}
     kept = [row for place, row in enumerate(rows) if place not in places]
     assert len(lines) == len(kept)
     for line, row in zip(lines, kept, strict=True):
@@ -96,7 +96,7 @@ def test_the_reason_says_why_a_row_cannot_stand_on_a_line(row, reason):
     """And its neighbours stay."""
     good = b'{"a":1}'
     lines, refused = lines_of([UnitRows(3, "p", raw=[good, row, good])])
-    assert [(one.unit, one.place, one.raw) for one in refused] == ([(3, 1, row)] if reason else [])
+    assert [(one.unit, one.row_offset, one.raw) for one in refused] == ([(3, 1, row)] if reason else [])
     assert all(reason in one.reason for one in refused)
     assert len(lines) == 3 - len(refused)
 
@@ -114,7 +114,7 @@ def rows_of(texts):
 def cells_of(units, **options):
     """The cells of a CSV file of some units, and the file."""
     with tempfile.TemporaryDirectory() as directory:
-        sink, books = CsvSink(Path(directory) / "history.csv", **options), FakeBooks()
+        sink, books = CsvSink(Path(directory) / "history.csv", **options), FakeLedger()
         sink.open(books, new=True)
         fill(sink, books, books.batch(units))
         assert list(sink.verify()) == []
@@ -123,7 +123,7 @@ def cells_of(units, **options):
 
 
 def columns_of(units):
-    return Batch(1, units).table.to_pylist()
+    return SinkBatch(1, units).table.to_pylist()
 
 
 def written(value):
@@ -205,7 +205,7 @@ def test_parquet_holds_every_row_that_has_columns(data, partition):
     texts = [json.dumps(row).encode() for row in rows]
     units = [unit_of(5, "p\0ж", texts, "arrow"), unit_of(7, "q", texts, "arrow")] if pieces_of(texts)[0] else []
     with tempfile.TemporaryDirectory() as directory:
-        sink, books = ParquetSink(directory, partition=partition), FakeBooks()
+        sink, books = ParquetSink(directory, partition=partition), FakeLedger()
         sink.open(books, new=True)
         batch = books.batch(units)
         assert sink.check(batch) == []
@@ -230,13 +230,13 @@ def test_a_batch_without_some_rows_holds_all_others(texts, data):
     kept = [
         [row for place, row in enumerate(some) if (number, place) not in places] for number, some in enumerate(rows, 1)
     ]
-    raw = Batch(1, [unit_of(number, "p", some, "raw") for number, some in enumerate(rows, 1)]).without(refused)
+    raw = SinkBatch(1, [unit_of(number, "p", some, "raw") for number, some in enumerate(rows, 1)]).without(refused)
     assert [(unit.unit, list(unit.raw)) for unit in raw.units] == [(n, some) for n, some in enumerate(kept, 1) if some]
     halves = [
         unit_of(n, "p", some[:1], "arrow").pieces + unit_of(n, "p", some[1:], "arrow").pieces
         for n, some in enumerate(rows, 1)
     ]
-    batch = Batch(1, [UnitRows(number, "p", pieces=some) for number, some in enumerate(halves, 1)]).without(refused)
+    batch = SinkBatch(1, [UnitRows(number, "p", pieces=some) for number, some in enumerate(halves, 1)]).without(refused)
     known = [(number, json.loads(row)["smid"]) for number, some in enumerate(kept, 1) for row in some]
     assert batch.rows == raw.rows == len(known)
     if known:

@@ -19,7 +19,7 @@ from profile_history._decoding.flat_decoder import FLAT
 from profile_history._decoding.response_decoder import ResponseDecoder
 from profile_history._protocol.chunking import verify_chunk
 from profile_history._protocol.envelope import Rows
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.duckdb import DuckDBSink
 from profile_history.sinks.postgresql import PostgresSink
 from profile_history.sinks.sql_tables import COLUMNS
@@ -49,7 +49,7 @@ class Ledger:
     def parts(self, batches=None):
         return iter(())
 
-    def dead(self):
+    def tombstones(self):
         return iter(())
 
     def unit_checksums(self):
@@ -97,13 +97,13 @@ def replaced(*units):
 
 def rows_in(*units):
     """The rows of some units as they should be found."""
-    return Counter(tuple(row.values()) for row in Batch(1, list(units)).table.to_pylist())
+    return Counter(tuple(row.values()) for row in SinkBatch(1, list(units)).table.to_pylist())
 
 
 def batches(*, start=1, count, size=4):
     """Batches of units that no other batch has."""
     numbers = itertools.count((start - 1) * size)
-    return [Batch(number, [simple(next(numbers)) for _ in range(size)]) for number in range(start, start + count)]
+    return [SinkBatch(number, [simple(next(numbers)) for _ in range(size)]) for number in range(start, start + count)]
 
 
 class Duck:

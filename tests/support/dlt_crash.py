@@ -14,7 +14,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.destinations.job_client_impl import SqlLoadJob
 from dlt.destinations.sql_jobs import SqlMergeFollowupJob
-from support.sink_books import FakeBooks, fill, real_units
+from support.sink_books import FakeLedger, fill, real_units
 
 from profile_history.sinks.dlt import DltSink
 from profile_history.testing.histories import Histories
@@ -105,7 +105,7 @@ def arm(moment):
 
 if __name__ == "__main__":
     directory, moment, *server = sys.argv[1:]
-    books = FakeBooks()
+    books = FakeLedger()
     sink = DltSink(postgres_pipeline_in(Path(directory), *server) if server else pipeline_in(Path(directory)))
     sink.open(books, new=True)
     fill(sink, books, first(books))

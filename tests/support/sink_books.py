@@ -8,14 +8,14 @@ from profile_history._decoding.response_decoder import ResponseDecoder
 from profile_history._protocol.chunking import verify_chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.sinks.base import checksums_of
-from profile_history.sinks.batch import Batch
+from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.unit_rows import Stored, UnitRows
 from profile_history.testing.histories import Histories
 from profile_history.windows import Order, Window
 
 
 @attrs.define
-class FakeBooks:
+class FakeLedger:
     """A ledger without a disk: it applies receipts as the ledger would."""
 
     job: str = "job"
@@ -32,8 +32,8 @@ class FakeBooks:
             if wanted is None or wanted & set(range(part.first, part.last + 1)):
                 yield part
 
-    def dead(self):
-        yield from sorted(self.gone, key=lambda stored: (stored.batch, stored.place))
+    def tombstones(self):
+        yield from sorted(self.gone, key=lambda stored: (stored.batch, stored.row_offset))
 
     def units(self):
         for unit, stored in sorted(self.live.items()):
@@ -44,7 +44,7 @@ class FakeBooks:
             yield unit, rows, self.checksums.get(unit)
 
     def stored(self):
-        for stored in sorted(self.live.values(), key=lambda stored: (stored.batch, stored.place)):
+        for stored in sorted(self.live.values(), key=lambda stored: (stored.batch, stored.row_offset)):
             yield stored, self.checksums.get(stored.unit)
 
     def check_stop(self):
@@ -53,22 +53,22 @@ class FakeBooks:
     def batch(self, units, replaced=()):
         """The next batch, of some units, and without what is there of others."""
         there = [self.live[number] for number in (*replaced, *(unit.unit for unit in units)) if number in self.live]
-        return Batch(self.last_batch + 1, list(units), there)
+        return SinkBatch(self.last_batch + 1, list(units), there)
 
-    def apply(self, receipt, batch=None, *, replaces_at_finish=False):
+    def apply(self, receipt, batch=None, *, compacts_on_finish=False):
         """Takes note of what a sink did."""
         for part in receipt.removed:
             self.known.remove(part)
         self.known += receipt.added
         if batch is None:
-            if replaces_at_finish:
+            if compacts_on_finish:
                 self.live = {unit: self._moved_up(stored) for unit, stored in self.live.items()}
                 self.gone = []
             return
         self.last_batch = batch.number
         for stored in batch.replaced:
             del self.live[stored.unit]
-            if replaces_at_finish:
+            if compacts_on_finish:
                 self.gone.append(stored)
         place = 0
         for unit in batch.units:
@@ -76,8 +76,8 @@ class FakeBooks:
             place += len(unit)
 
     def _moved_up(self, stored):
-        before = [dead for dead in self.gone if dead.batch == stored.batch and dead.place < stored.place]
-        return attrs.evolve(stored, place=stored.place - sum(dead.rows for dead in before))
+        before = [dead for dead in self.gone if dead.batch == stored.batch and dead.row_offset < stored.row_offset]
+        return attrs.evolve(stored, row_offset=stored.row_offset - sum(dead.rows for dead in before))
 
 
 def fill(sink, books, batch):
@@ -85,7 +85,7 @@ def fill(sink, books, batch):
     batch = batch.without(sink.check(batch))
     books.checksums |= checksums_of(sink, batch)
     receipt = sink.write(batch)
-    books.apply(receipt, batch, replaces_at_finish=sink.replaces_at_finish)
+    books.apply(receipt, batch, compacts_on_finish=sink.compacts_on_finish)
     sink.drop(receipt)
 
 
@@ -94,7 +94,7 @@ def finish(sink, books):
     receipt = sink.finish()
     if receipt is not None:
         sink.publish(receipt)
-        books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+        books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
         sink.drop(receipt)
 
 
@@ -136,7 +136,7 @@ class FakeJob:
     """
 
     plan: list
-    books: FakeBooks = attrs.field(factory=FakeBooks)
+    books: FakeLedger = attrs.field(factory=FakeLedger)
     done: int = 0
     begun: bool = False
     intended: object = None
@@ -165,7 +165,7 @@ class FakeJob:
         receipt = sink.write(batch)
         disk.before("note", None)
         self.books.checksums |= checksums
-        self.books.apply(receipt, batch, replaces_at_finish=sink.replaces_at_finish)
+        self.books.apply(receipt, batch, compacts_on_finish=sink.compacts_on_finish)
         self.done += 1
         disk.before("note", None)
         sink.drop(receipt)
@@ -184,7 +184,7 @@ class FakeJob:
         receipt = self.intended
         sink.publish(receipt)
         disk.before("note", None)
-        self.books.apply(receipt, replaces_at_finish=sink.replaces_at_finish)
+        self.books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
         self.intended, self.done = None, self.done + 1
         disk.before("note", None)
         sink.drop(receipt)

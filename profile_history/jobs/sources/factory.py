@@ -14,7 +14,7 @@ from profile_history.jobs.sources.lines import NdjsonSource, TextSource
 from profile_history.jobs.sources.parquet import ParquetSource
 from profile_history.jobs.sources.sql import DuckdbSource, PostgresSource
 from profile_history.profiles import Matching
-from profile_history.sinks.postgres_address import hidden, is_server
+from profile_history.sinks.postgres_address import hide_secrets, is_server
 from profile_history.sinks.schemes import check_path
 
 Format: TypeAlias = Literal["text", "csv", "ndjson", "parquet"]
@@ -69,7 +69,7 @@ def source_of(
     check_storable(matching=matching, column=column, query=query)
     if format not in (None, *get_args(Format)):
         raise ConfigurationError(f"no format {format!r}; there are {', '.join(get_args(Format))}")
-    text = hidden(text)
+    text = hide_secrets(text)
     if is_server(text) or text.startswith(_DUCKDB) or text.endswith(".duckdb"):
         _forbid("a database", format=format, delimiter=delimiter)
         return _database(text, query, matching, column)

@@ -14,8 +14,8 @@ from profile_history.jobs.profile_cells import check_storable
 from profile_history.jobs.sources.base import Line, SourceError, format_url, parse_line
 from profile_history.jobs.sources.columns import Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.files import File, file_of
-from profile_history.sinks.postgres_address import bare, read_address
-from profile_history.sinks.postgres_settings import READING, settle
+from profile_history.sinks.postgres_address import read_address, without_secrets
+from profile_history.sinks.postgres_settings import READING, apply_settings
 
 _ROWS = 1 << 13
 _SECONDS_TO_CONNECT = 10
@@ -141,7 +141,7 @@ class PostgresSource:
         try:
             given = {**self._patience(), **read_address(self.dsn).settings(), "client_encoding": "utf8"}
             with closing(psycopg.connect(**given, autocommit=True)) as connection:
-                settle(connection, READING)
+                apply_settings(connection, READING)
                 connection.autocommit = False
                 connection.read_only = True
                 for kind in _TIMES:
@@ -177,7 +177,7 @@ def _psycopg() -> Any:
 
 def _on_one_line(error: Exception) -> str:
     # Databases show the place in the query by lines of their own, each version in another form.
-    return " ".join(str(bare(error)).split())
+    return " ".join(str(without_secrets(error)).split())
 
 
 def _names(cursor: Any) -> list[str]:
