@@ -1,7 +1,7 @@
-"""Downloads the action histories of many marketing profiles: completely, fast, without blocking its host.
+"""Download the action histories of many marketing profiles: completely, fast, without blocking its host.
 
-The names are in `profile_history._public`, and are imported when the first of them is asked for: the command line,
-which is a part of this package, has to listen to signals before that has taken its time.
+The names are in `profile_history._public`, and are imported when the first of them is used: the command line, which is
+a part of this package, has to listen to signals before that has taken its time.
 """
 
 from profile_history.version import __version__ as __version__
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):  # noqa: ANN001, ANN202 (a type checker does not see it)
-        """Import a module of the core, or all public names, and return what was asked for."""
+        """Import a module of the core, or all public names, and return it by its name."""
         from importlib import import_module  # noqa: PLC0415 (it takes time)
         from importlib.util import find_spec  # noqa: PLC0415
 
@@ -27,7 +27,7 @@ else:
                 # The core asks for its own modules in this way, while the public names are being imported.
                 return import_module(home.name)
         if name not in names:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return import_module(f"{__name__}._public").get_deprecated(name)
         return names[name]
 
     def __dir__():  # noqa: ANN202 (likewise)

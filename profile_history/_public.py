@@ -1,6 +1,7 @@
 """The public names of the package, and where each comes from; `profile_history` hands them out."""
 
 from profile_history._decoding.event_decoder import unstructure
+from profile_history._deprecated import deprecated_names
 from profile_history.actions import Action, Channel
 from profile_history.client import HistoryClient
 from profile_history.errors import (
@@ -41,6 +42,9 @@ from profile_history.stats import Stats
 from profile_history.streams import HistoryStream
 from profile_history.version import __version__
 from profile_history.windows import Window
+
+# Old name: the module of the new one, and the new name. `profile_history.__getattr__` stands between.
+get_deprecated = deprecated_names("profile_history", {}, frames=1)
 
 __all__ = [
     "Action",

@@ -1,13 +1,7 @@
-"""Deprecated: these names are in `profile_history` itself, and this module goes in 1.0."""
+"""Deprecated names of values that `profile_history` itself has; this module goes in 1.0."""
 
-import warnings
+from profile_history._deprecated import deprecated_names
 
-from profile_history.results import OnError, QuarantinedRow, WindowFailure, WindowResult
+_MOVED = {name: ("profile_history", name) for name in ("QuarantinedRow", "WindowFailure", "WindowResult")}
 
-__all__ = ["OnError", "QuarantinedRow", "WindowFailure", "WindowResult"]
-
-warnings.warn(
-    "profile_history.reading goes in 1.0; import its names from profile_history",
-    DeprecationWarning,
-    stacklevel=2,
-)
+__getattr__ = deprecated_names(__name__, {**_MOVED, "OnError": ("profile_history.results", "OnError")})

@@ -1,8 +1,43 @@
-"""Old public names work, and say what took their place and when they go."""
+"""Old public names: they work until 1.0, warn at the user's own line, and name their successor."""
+
+import importlib
+from pathlib import Path
 
 import pytest
 
+import profile_history
 from profile_history.testing import Fault, FaultPlan
+
+# Module, old name, and where the same thing is now. Whoever renames something public adds a line here.
+RENAMED = [
+    ("profile_history.reading", "OnError", "profile_history.results.OnError"),
+    ("profile_history.reading", "QuarantinedRow", "profile_history.QuarantinedRow"),
+    ("profile_history.reading", "WindowFailure", "profile_history.WindowFailure"),
+    ("profile_history.reading", "WindowResult", "profile_history.WindowResult"),
+]
+
+
+@pytest.mark.parametrize(("module", "old", "new"), RENAMED, ids=[f"{module}.{old}" for module, old, _ in RENAMED])
+def test_an_old_name_is_its_successor_and_says_so(module, old, new):
+    """The warning stands at the line of whoever uses the name, and says when it goes."""
+    home, _, name = new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=rf"{old} goes in 1\.0; use ") as warned:
+        found = getattr(importlib.import_module(module), old)
+    assert found is getattr(importlib.import_module(home), name)
+    assert [Path(warning.filename) for warning in warned] == [Path(__file__)]
+    assert new in str(warned[0].message)
+
+
+@pytest.mark.parametrize("module", sorted({module for module, *_ in RENAMED}))
+def test_a_name_that_never_was_there_is_an_attribute_error(module):
+    """What is not renamed is not there."""
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        importlib.import_module(module).nothing  # noqa: B018
+
+
+def test_old_names_are_not_listed():
+    """Completion and `import *` show the successors alone."""
+    assert not {old for module, old, _ in RENAMED if module == "profile_history"} & set(dir(profile_history))
 
 
 class TestFaults:
