@@ -39,6 +39,7 @@ from profile_history.jobs.verification import verify
 from profile_history.jobs.whereabouts import ledger_file
 from profile_history.profiles import Profile
 from profile_history.sinks.base import Sink
+from profile_history.sinks.old_names import with_current_names
 from profile_history.sinks.postgres_address import hide_secrets
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
@@ -107,7 +108,7 @@ class HistoryJob:
         if not isinstance(ledger, (str, Path)):
             raise ConfigurationError(f"ledger is the path of a file, not {shown(ledger)}")
         sink = hide_secrets(str(sink)) if isinstance(sink, (str, Path)) else sink
-        self._sink = sink_of(sink) if isinstance(sink, str) else sink
+        self._sink = sink_of(sink) if isinstance(sink, str) else sink and with_current_names(sink)
         self._ledger = ledger_file(ledger)
         source = _source(profiles)
         self._source = None if source is None else CountingSource(source)

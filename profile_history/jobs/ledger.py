@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import attrs
 import msgspec
 
+from profile_history._deprecated import warn_deprecated
 from profile_history.jobs.clock import LONGEST_LOOKBACK
 from profile_history.jobs.column_types import (
     ChecksumRow,
@@ -365,6 +366,11 @@ class Ledger:
         query = "SELECT unit, batch, place, rows FROM dead ORDER BY batch, place"
         for row in self._rows("the replaced rows", StoredRow, query):
             yield Stored(*row)
+
+    def dead(self) -> Iterator[Stored]:
+        """Yield the same, for sinks that were written for version 0.5."""
+        warn_deprecated("LedgerView.dead", "LedgerView.tombstones")
+        return self.tombstones()
 
     def units(self) -> Iterator[tuple[int, int]]:
         """The number of each unit that has rows, in order, and how many it has."""

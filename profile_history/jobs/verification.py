@@ -15,6 +15,7 @@ from profile_history.jobs.schema import LedgerError, draft_of
 from profile_history.jobs.session import recall_parameters
 from profile_history.jobs.whereabouts import check_fits, ledger_file
 from profile_history.sinks.base import Sink, SinkError, open_to_read
+from profile_history.sinks.old_names import with_current_names
 from profile_history.sinks.postgres_address import hide_secrets
 from profile_history.sinks.urls import sink_of
 
@@ -91,7 +92,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
         )
     with JobLock(path).shared(), Ledger.reading(path) as books:
         kept = books.plan.sink
-        there = sink_of(sink or kept) if sink is None or isinstance(sink, str) else sink
+        there = sink_of(sink or kept) if sink is None or isinstance(sink, str) else with_current_names(sink)
         check_fits(kept, there.url)
         warnings = recall_parameters(books, there, pointed=sink is not None)
         totals = books.count()

@@ -34,6 +34,7 @@ from profile_history.sinks.base import LedgerView, Receipt, RowFormat, SinkError
 from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.nul_check import with_nul, without_nul
+from profile_history.sinks.old_names import OldSinkNames
 from profile_history.sinks.row_text import READ_COLUMNS, lines_of, table_of_rows
 from profile_history.sinks.sql_tables import Owner, Place, job_table, job_values
 from profile_history.sinks.unit_rows import Refused, Stored
@@ -55,7 +56,7 @@ _UNITS_A_STATEMENT = 1000
 
 
 @attrs.define(eq=False)
-class DltSink:
+class DltSink(OldSinkNames):
     """A table that a dlt pipeline loads, in a destination that deletes and inserts in one transaction.
 
     A batch is one load package of dlt, merged by delete-insert on the column `unit`: dlt copies the rows into its

@@ -27,6 +27,7 @@ from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import lock_beside, sync
 from profile_history.sinks.lock import JobHeld
+from profile_history.sinks.old_names import OldSinkNames
 from profile_history.sinks.row_text import READ_COLUMNS, lines_of
 from profile_history.sinks.sql_tables import (
     COLUMNS,
@@ -52,7 +53,7 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 
 @attrs.define(eq=False)
-class DuckDBSink:
+class DuckDBSink(OldSinkNames):
     """A table in a DuckDB file, which nobody else can open while the job runs.
 
     A batch is one transaction. DuckDB syncs its log before a commit returns (so does the system call trace of version

@@ -20,6 +20,7 @@ from profile_history.sinks.base import LedgerView, Part, Receipt, RowFormat, Sin
 from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.disk import DISK, Disk
+from profile_history.sinks.old_names import OldSinkNames
 from profile_history.sinks.partitions import Partitioning
 from profile_history.sinks.row_text import lines_of
 from profile_history.sinks.unit_rows import Refused
@@ -34,7 +35,7 @@ _SUFFIXES, _MAGIC = (".parquet", ".parq", ".pq"), b"PAR1"
 _PART_BYTES = 128 * 1024 * 1024
 
 
-class ParquetSink:
+class ParquetSink(OldSinkNames):
     """A dataset of Parquet files.
 
     Args:

@@ -29,6 +29,7 @@ from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.lock import JobHeld
 from profile_history.sinks.nul_check import with_nul, without_nul
+from profile_history.sinks.old_names import OldSinkNames
 from profile_history.sinks.postgres_address import ServerAddress, read_address, without_secrets
 from profile_history.sinks.postgres_security import find_weakened, join_parameters
 from profile_history.sinks.postgres_session import Held, Session, conninfo
@@ -60,7 +61,7 @@ _SWALLOWS = "a trigger, a rule or row-level security"
 
 
 @attrs.define(eq=False)
-class PostgresSink:
+class PostgresSink(OldSinkNames):
     """A table in a PostgreSQL database, which one job at a time writes to and anybody may read.
 
     A batch is one transaction, and it is on the server's disk when the commit returns, whatever `synchronous_commit`

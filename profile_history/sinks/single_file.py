@@ -26,6 +26,7 @@ from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.compression import packing_of
 from profile_history.sinks.disk import DISK, Disk, File, lock_beside
+from profile_history.sinks.old_names import OldSinkNames
 from profile_history.sinks.unit_rows import Stored
 
 _T = TypeVar("_T")
@@ -59,7 +60,7 @@ class Format(Protocol):
         """Return the same of what stands in a file."""
 
 
-class Appending:
+class Appending(OldSinkNames):
     """The file work of a sink of one file.
 
     Args:

@@ -14,6 +14,8 @@ RENAMED = [
     ("profile_history.reading", "QuarantinedRow", "profile_history.QuarantinedRow"),
     ("profile_history.reading", "WindowFailure", "profile_history.WindowFailure"),
     ("profile_history.reading", "WindowResult", "profile_history.WindowResult"),
+    ("profile_history.sinks", "Batch", "profile_history.sinks.SinkBatch"),
+    ("profile_history.sinks", "Books", "profile_history.sinks.LedgerView"),
 ]
 
 
