@@ -27,8 +27,8 @@ from profile_history.events import Event
 from profile_history.observing import (
     AttemptEnded,
     AttemptStarted,
-    GateClosed,
-    GateOpened,
+    CircuitClosed,
+    CircuitOpened,
     Observation,
     RetryPlanned,
     RowCapSuspected,
@@ -44,7 +44,14 @@ from profile_history.version import __version__
 from profile_history.windows import Window
 
 # Old name: the module of the new one, and the new name. `profile_history.__getattr__` stands between.
-get_deprecated = deprecated_names("profile_history", {}, frames=1)
+get_deprecated = deprecated_names(
+    "profile_history",
+    {
+        "GateClosed": ("profile_history", "CircuitClosed"),
+        "GateOpened": ("profile_history", "CircuitOpened"),
+    },
+    frames=1,
+)
 
 __all__ = [
     "Action",
@@ -54,13 +61,13 @@ __all__ = [
     "AttemptTimeout",
     "AuthenticationError",
     "Channel",
+    "CircuitClosed",
+    "CircuitOpened",
     "ConfigurationError",
     "ConnectionFailed",
     "DeadlineExceeded",
     "DecodeError",
     "Event",
-    "GateClosed",
-    "GateOpened",
     "HistoryClient",
     "HistoryError",
     "HistoryStream",

@@ -21,6 +21,7 @@ from profile_history import _config
 from profile_history._checks import check_flag, check_number, choice, expect
 from profile_history._config import Options
 from profile_history._decoding.event_decoder import EVENTS
+from profile_history._deprecated import warn_deprecated
 from profile_history._protocol.requests import Requests
 from profile_history._scheduling.reader import Reader
 from profile_history._scheduling.scheduler import Outcome, Schedule
@@ -29,7 +30,7 @@ from profile_history._scheduling.worker_pool import Profiles, Run, Units
 from profile_history._secrets import SecretText
 from profile_history._sending.fetcher import Fetcher
 from profile_history._sending.memory_budget import Allowance
-from profile_history._sending.pacer import Pace, Pacer
+from profile_history._sending.pacer import Pacer, PacingState
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.transport import Transport
 from profile_history._shared import Shared
@@ -81,9 +82,9 @@ class HistoryClient:
         timeouts: How long one attempt may take.
         limits: How much is held in memory.
         allow_http: Whether plain http may be used with a host that is not this machine.
-        on_event: A plain function that is told what the client does, such as `GateOpened` or `WindowDone` (the module
-            `profile_history.observing` has them all). It is called on the event loop, so it must not block; what it
-            raises is logged and does no harm.
+        on_event: A plain function that is told what the client does, such as `CircuitOpened` or `WindowDone` (the
+            module `profile_history.observing` has them all). It is called on the event loop, so it must not
+            block; what it raises is logged and does no harm.
 
     Raises:
         ConfigurationError: An argument is missing or wrong. Nothing was sent.
@@ -367,9 +368,15 @@ class HistoryClient:
         return self._reader_of(self._run(units, _checked_unit, None), "collect", single=False, strict=False)
 
     @property
-    def pace(self) -> Pace:
+    def pacing_state(self) -> PacingState:
         """How this client sends just now, for a display: requests in flight, how many may be, and the next probe."""
-        return self._shared.pacer.pace
+        return self._shared.pacer.state
+
+    @property
+    def pace(self) -> PacingState:
+        """Return `pacing_state`, by its old name."""
+        warn_deprecated("HistoryClient.pace", "HistoryClient.pacing_state")
+        return self.pacing_state
 
     @property
     def terms(self) -> dict[str, Any]:

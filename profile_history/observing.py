@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from profile_history._checks import shown
+from profile_history._deprecated import deprecated_names
 from profile_history.errors import ApiError, ConfigurationError, HistoryError
 from profile_history.profiles import Profile
 from profile_history.windows import Window
@@ -118,7 +119,7 @@ class Throttled:
 
 
 @attrs.frozen
-class GateOpened:
+class CircuitOpened:
     """The server fails for everyone: nothing is sent any more but one probe at a time.
 
     Attributes:
@@ -134,11 +135,11 @@ class GateOpened:
 
 
 @attrs.frozen
-class GateClosed:
+class CircuitClosed:
     """A probe succeeded, and the work goes on.
 
     Attributes:
-        seconds: How long the gate was open.
+        seconds: How long the circuit was open.
     """
 
     level: ClassVar[int] = logging.WARNING
@@ -198,8 +199,20 @@ class WindowDone:
 
 
 Observation = (
-    AttemptStarted | AttemptEnded | RetryPlanned | Throttled | GateOpened | GateClosed | RowCapSuspected | WindowDone
+    AttemptStarted
+    | AttemptEnded
+    | RetryPlanned
+    | Throttled
+    | CircuitOpened
+    | CircuitClosed
+    | RowCapSuspected
+    | WindowDone
 )
+
+
+if not TYPE_CHECKING:
+    _RENAMED = {"GateOpened": (__name__, "CircuitOpened"), "GateClosed": (__name__, "CircuitClosed")}
+    __getattr__ = deprecated_names(__name__, _RENAMED)
 
 
 class Observer:

@@ -1,7 +1,7 @@
-"""Does the server fail for everyone? Then the gate opens: nothing is sent but one probe at a time. No I/O, no clock.
+"""Does the server fail for everyone? Then the circuit opens: nothing is sent but one probe at a time. No I/O, no clock.
 
 The retry rules of one request lose data in a large job: a minute's outage fails thousands of windows, each after its
-few attempts. While the gate is open no failure is charged to a window.
+few attempts. While the circuit is open no failure is charged to a window.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Second:
     windows: set[str] = attrs.field(factory=set)
 
 
-class Gate:
+class CircuitBreaker:
     """Opens after ten failures in a row, or where half of at least twenty results in thirty seconds are failures.
 
     Until the first answer both rules ask for failures of three different windows: a profile that nobody can fetch is no
@@ -55,7 +55,7 @@ class Gate:
         self.probe_at = 0.0
 
     def succeeded(self, now: float) -> float | None:
-        """Takes note of an answer that shows the server at work; if that closes the gate, says after how long."""
+        """Takes note of an answer that shows the server at work; if that closes the circuit, says after how long."""
         self._row = 0
         self._row_windows.clear()
         if not self.open:
@@ -67,7 +67,7 @@ class Gate:
         return now - self.opened_at
 
     def failed(self, window: str, now: float) -> str | None:
-        """Takes note of a failure; if that opens the gate, says why.
+        """Takes note of a failure; if that opens the circuit, says why.
 
         Args:
             window: What tells one window from another, such as its request id.

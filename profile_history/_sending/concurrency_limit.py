@@ -9,11 +9,11 @@ _CUT = 0.7
 _ANSWERS_HELD = 200
 _ROUNDS_HELD = 20
 _ROUNDS_TRUSTED = 3
-_STRAIN_WATCHED = 32
-_STRAIN_BORNE = 4
+_RESULTS_WATCHED = 32
+_OVERLOADS_TOLERATED = 4
 
 
-class Ceiling:
+class ConcurrencyLimit:
     """Additive increase, multiplicative decrease, and a long rest at what the server bears.
 
     It starts at 4 and grows by one with every success, until the server first refuses. A refusal cuts it to 0.7, at
@@ -32,12 +32,12 @@ class Ceiling:
         self._most = most
         self._adaptive = adaptive
         self._limit = min(_START, most) if adaptive else float(most)
-        self._borne: int | None = None
+        self._last_good: int | None = None
         self._held = 0
         self._trying = False
-        self._era = 0
-        self._strain: deque[bool] = deque(maxlen=_STRAIN_WATCHED)
-        self._delay = Delay()
+        self._epoch = 0
+        self._overloads: deque[bool] = deque(maxlen=_RESULTS_WATCHED)
+        self._latency = LatencyGradient()
 
     @property
     def limit(self) -> int:
@@ -45,14 +45,14 @@ class Ceiling:
         return int(self._limit)
 
     @property
-    def at_bottom(self) -> bool:
+    def at_minimum(self) -> bool:
         """Whether a refusal can lower it no further."""
         return not self._adaptive or self._limit < 2
 
     @property
-    def era(self) -> int:
+    def epoch(self) -> int:
         """How often it was lowered; a request remembers the number at which it was sent."""
-        return self._era
+        return self._epoch
 
     def succeeded(self, in_use: int, first_byte: float) -> None:
         """Takes note of a success.
@@ -63,52 +63,52 @@ class Ceiling:
         """
         if not self._adaptive:
             return
-        self._strain.append(False)
-        self._delay.note(first_byte)
-        if self._delay.rising or (self._borne is not None and in_use < self._limit / 2):
+        self._overloads.append(False)
+        self._latency.observe(first_byte)
+        if self._latency.increasing or (self._last_good is not None and in_use < self._limit / 2):
             return
         self._limit = min(self._most, self._grown())
 
-    def refused(self, era: int) -> None:
-        """Takes note that the server refused a request that was sent in that era."""
-        if not self._adaptive or era != self._era:
+    def on_throttle(self, epoch: int) -> None:
+        """Takes note that the server refused a request that was sent in that epoch."""
+        if not self._adaptive or epoch != self._epoch:
             return
-        trusted = self._borne == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
+        trusted = self._last_good == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
         if not trusted:
-            self._borne = max(1, self.limit - 1)
+            self._last_good = max(1, self.limit - 1)
         self._lower(max(1.0, self._limit * _CUT))
 
-    def strained(self, era: int) -> None:
+    def on_overload(self, epoch: int) -> None:
         """Takes note of a failure that may come from too much work, a 503 or a timeout, or from anything else.
 
         Scattered ones say nothing about concurrency; five within the last 32 results cut it, and what was borne stays
         borne.
         """
-        if not self._adaptive or era != self._era:
+        if not self._adaptive or epoch != self._epoch:
             return
-        self._strain.append(True)
-        if sum(self._strain) > _STRAIN_BORNE:
+        self._overloads.append(True)
+        if sum(self._overloads) > _OVERLOADS_TOLERATED:
             self._lower(max(1.0, self._limit * _CUT))
 
     def restart(self) -> None:
         """Begins again at one, after the server was away; what it bore before may be no more."""
         if self._adaptive:
             self._lower(1.0)
-            self._borne = None
-            self._delay = Delay()
+            self._last_good = None
+            self._latency = LatencyGradient()
 
     def _lower(self, limit: float) -> None:
         self._limit = limit
         self._held = 0
         self._trying = False
-        self._era += 1
-        self._strain.clear()
+        self._epoch += 1
+        self._overloads.clear()
 
     def _grown(self) -> float:
-        if self._borne is None:
+        if self._last_good is None:
             return self._limit + 1
-        if self._limit < self._borne:
-            return min(self._borne, self._limit + 1)
+        if self._limit < self._last_good:
+            return min(self._last_good, self._limit + 1)
         if self._trying:
             return self._limit + 1 / self._limit
         self._held += 1
@@ -116,7 +116,7 @@ class Ceiling:
         return self._limit
 
 
-class Delay:
+class LatencyGradient:
     """Whether answers begin later than they used to: a short mean against a base that follows slowly upwards.
 
     Source of the rule and its figures: the Gradient2 limit of Netflix' concurrency-limits, tolerance 1.5, window 600.
@@ -133,11 +133,11 @@ class Delay:
         self._base = 0.0
 
     @property
-    def rising(self) -> bool:
+    def increasing(self) -> bool:
         """Whether the mean is clearly above the base."""
         return self._mean is not None and self._mean > self._base * self._TOLERANCE + self._LEAST_SECONDS
 
-    def note(self, seconds: float) -> None:
+    def observe(self, seconds: float) -> None:
         """Takes in one more delay."""
         if self._mean is None:
             self._mean = self._base = seconds

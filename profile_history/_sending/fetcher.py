@@ -17,7 +17,7 @@ from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, reading
 from profile_history._secrets import SecretBytes, Token
 from profile_history._sending.memory_budget import Lease
-from profile_history._sending.pacer import Pacer, Ticket, Verdict
+from profile_history._sending.pacer import Pacer, Permit, Signal
 from profile_history._sending.retrier import Effort, Retrier
 from profile_history._sending.row_cap import RowCounts
 from profile_history._sending.transport import Transport
@@ -185,25 +185,25 @@ class Fetcher:
         fresh = False
         since = _now()
         while True:
-            ticket = await self.pacer.acquire(self.retrier.patience, since, probes_first=self.canary.known)
-            if ticket.probe and (known := self.canary.request()) is not None:
-                await self._probe(*known, ticket, stats)
+            permit = await self.pacer.acquire(self.retrier.patience, since, probes_first=self.canary.known)
+            if permit.probe and (known := self.canary.request()) is not None:
+                await self._probe(*known, permit, stats)
                 continue
             lease.restart()
             started = _now()
             generation = self.token.generation
-            verdict, reply, failure = Verdict.NOTHING, None, None
+            signal, reply, failure = Signal.NEUTRAL, None, None
             try:
                 reply, rows = await self._send(write(), task, stats, lease.grow, fresh=fresh)
-                verdict = Verdict.GOOD
+                signal = Signal.SUCCESS
                 task.date = reply.headers.get("date", "")
             except HistoryError as error:
                 failure = error
-                verdict = self._verdict(error, task.effort)
+                signal = self._signal(error, task.effort)
             finally:
                 counts = self.pacer.release(
-                    ticket,
-                    verdict,
+                    permit,
+                    signal,
                     window=task.request_id,
                     failure=failure,
                     first_byte=reply.first_byte if reply else 0.0,
@@ -230,21 +230,21 @@ class Fetcher:
             failure.hint = f"it was not replaced: {error.summary()}"
             return False
 
-    async def _probe(self, canary: Task, write: WriteBody, ticket: Ticket, stats: Stats) -> None:
+    async def _probe(self, canary: Task, write: WriteBody, permit: Permit, stats: Stats) -> None:
         """Asks once more for what was answered before: a window that fails may be ill itself."""
-        verdict, failure = Verdict.NOTHING, None
+        signal, failure = Signal.NEUTRAL, None
         stats.retries += 1
         try:
             await self._send(write(), canary, stats, lambda _: None, fresh=False)
-            verdict = Verdict.GOOD
+            signal = Signal.SUCCESS
         except HistoryError as error:
             failure = error
-            verdict = _verdict_on(error)
+            signal = _signal_of(error)
         finally:
             self.pacer.release(
-                ticket, verdict, window=canary.request_id, failure=failure, retry_after=self._pause(failure)
+                permit, signal, window=canary.request_id, failure=failure, retry_after=self._pause(failure)
             )
-        if verdict in (Verdict.GOOD, Verdict.ALIVE):
+        if signal in (Signal.SUCCESS, Signal.RESPONSIVE):
             self.canary.answered()
         if failure is not None and failure.fatal and failure.kind is Kind.THROTTLED:
             raise failure
@@ -284,18 +284,18 @@ class Fetcher:
                 )
         return reply, rows
 
-    def _verdict(self, error: HistoryError, effort: Effort) -> Verdict:
+    def _signal(self, error: HistoryError, effort: Effort) -> Signal:
         if _is_free(error, effort):
-            return Verdict.NOTHING
-        answers = self.pacer.answers
-        verdict = _verdict_on(error)
+            return Signal.NEUTRAL
+        answers = self.pacer.successes
+        signal = _signal_of(error)
         effort.overtaken = effort.answers is not None and effort.answers < answers
-        if verdict is Verdict.THROTTLED:
-            effort.overtaken = effort.overtaken or self.pacer.answers_others()
+        if signal is Signal.THROTTLED:
+            effort.overtaken = effort.overtaken or self.pacer.has_recent_success()
         effort.answers = answers
         # The server answered others since it last failed: the fault lies with this window, and is no sign of an outage.
-        failed = verdict in (Verdict.FAILED, Verdict.OVERLOADED)
-        return Verdict.NOTHING if failed and effort.overtaken else verdict
+        failed = signal in (Signal.FAILED, Signal.OVERLOADED)
+        return Signal.NEUTRAL if failed and effort.overtaken else signal
 
     def _timeouts(self, effort: Effort) -> Timeouts:
         left = self.retrier.seconds_left(effort)
@@ -322,17 +322,17 @@ class Fetcher:
             raise error
 
 
-def _verdict_on(error: HistoryError) -> Verdict:
+def _signal_of(error: HistoryError) -> Signal:
     answered = isinstance(error, (ApiError, ResponseError))
     if error.fatal and not answered:
-        return Verdict.NOTHING
+        return Signal.NEUTRAL
     if error.kind is Kind.THROTTLED:
-        return Verdict.THROTTLED
+        return Signal.THROTTLED
     if isinstance(error, AttemptTimeout) or (isinstance(error, ApiError) and error.http_status == 503):
-        return Verdict.OVERLOADED
+        return Signal.OVERLOADED
     if error.kind in (Kind.TRANSIENT, Kind.SUSPECT):
-        return Verdict.FAILED
-    return Verdict.ALIVE if answered else Verdict.NOTHING
+        return Signal.FAILED
+    return Signal.RESPONSIVE if answered else Signal.NEUTRAL
 
 
 def _is_free(error: HistoryError, effort: Effort) -> bool:

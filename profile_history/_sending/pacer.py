@@ -10,10 +10,10 @@ from enum import Enum, auto
 
 import attrs
 
-from profile_history._sending.circuit_breaker import Gate
-from profile_history._sending.concurrency_limit import Ceiling
+from profile_history._sending.circuit_breaker import CircuitBreaker
+from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history.errors import HistoryError, ServerUnavailable
-from profile_history.observing import GateClosed, GateOpened, Observer, Throttled
+from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
 from profile_history.options import Pacing
 
 _PAUSE_JITTER = 0.1
@@ -23,36 +23,36 @@ _TICK = 0.001
 _SILENCE = 2.0
 
 
-class Verdict(Enum):
+class Signal(Enum):
     """What the end of a request says about the server.
 
     Attributes:
-        GOOD: It answered.
-        ALIVE: It answered with an error that lies in the request.
+        SUCCESS: It answered.
+        RESPONSIVE: It answered with an error that lies in the request.
         FAILED: It failed.
         OVERLOADED: It failed as servers do that have too much to do.
         THROTTLED: It says that there are too many requests.
-        NOTHING: Nothing, as when the request was cancelled, or failed again while others are answered.
+        NEUTRAL: Nothing, as when the request was cancelled, or failed again while others are answered.
     """
 
-    GOOD = auto()
-    ALIVE = auto()
+    SUCCESS = auto()
+    RESPONSIVE = auto()
     FAILED = auto()
     OVERLOADED = auto()
     THROTTLED = auto()
-    NOTHING = auto()
+    NEUTRAL = auto()
 
 
 @attrs.frozen
-class Ticket:
+class Permit:
     """The right to send one request; `release` wants it back."""
 
-    era: int
+    epoch: int
     probe: bool
 
 
 @attrs.frozen
-class Pace:
+class PacingState:
     """How a client sends just now.
 
     Attributes:
@@ -69,7 +69,7 @@ class Pace:
 
 @attrs.define(eq=False)
 class _Waiter:
-    turn: asyncio.Future[Ticket]
+    permit: asyncio.Future[Permit]
     patience: float
     since: float
     probes: int
@@ -89,8 +89,8 @@ class Pacer:
         observer: Observer | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._ceiling = Ceiling(pacing.concurrency, adaptive=pacing.adaptive)
-        self._gate = Gate(uniform)
+        self._concurrency = ConcurrencyLimit(pacing.concurrency, adaptive=pacing.adaptive)
+        self._breaker = CircuitBreaker(uniform)
         self._gap = _GAP_MARGIN / pacing.requests_per_second if pacing.requests_per_second else 0.0
         self._observer = observer or Observer()
         self._uniform = uniform
@@ -99,7 +99,7 @@ class Pacer:
         self._patient_since = float("-inf")
         self._extended = False
         self._in_use = 0
-        self._answers = 0
+        self._successes = 0
         self._probes = 0
         self._probes_at_opening = 0
         self._last_good = float("-inf")
@@ -115,33 +115,35 @@ class Pacer:
     @property
     def limit(self) -> int:
         """How many may be."""
-        return self._ceiling.limit
+        return self._concurrency.limit
 
     @property
-    def answers(self) -> int:
+    def successes(self) -> int:
         """How many requests were answered well so far."""
-        return self._answers
+        return self._successes
 
-    def answers_others(self) -> bool:
+    def has_recent_success(self) -> bool:
         """Whether any request was answered well within the last two seconds."""
         return _now() - self._last_good < _SILENCE
 
     @property
-    def gate_open(self) -> bool:
+    def circuit_open(self) -> bool:
         """Whether the server fails for everyone, so that nothing but probes is sent."""
-        return self._gate.open
+        return self._breaker.open
 
     @property
-    def pace(self) -> Pace:
+    def state(self) -> PacingState:
         """How requests are sent just now; to be asked for on the event loop."""
-        probe = max(0.0, self._earliest() - _now()) if self._gate.open else None
-        return Pace(self._in_use, 1 if self._gate.open else self.limit, 0.0 if self._gate.probing else probe)
+        if not self._breaker.open:
+            return PacingState(self._in_use, self.limit, None)
+        wait = 0.0 if self._breaker.probing else max(0.0, self._earliest() - _now())
+        return PacingState(self._in_use, 1, wait)
 
-    async def acquire(self, patience: float, since: float | None = None, *, probes_first: bool = False) -> Ticket:
+    async def acquire(self, patience: float, since: float | None = None, *, probes_first: bool = False) -> Permit:
         """Waits until a request may be sent.
 
         Args:
-            patience: Seconds after the opening of the gate, or the end of a pause, until which it waits. Who comes
+            patience: Seconds after the opening of the circuit, or the end of a pause, until which it waits. Who comes
                 later waits for the next probe.
             since: When the caller first asked, where it asks again for the same window; else now.
             probes_first: Whether to wait for the first probe after the opening in any case, since a request is known
@@ -163,18 +165,18 @@ class Pacer:
         self._waiters.append(waiter)
         self._let_in(now)
         try:
-            return await waiter.turn
+            return await waiter.permit
         except asyncio.CancelledError:
-            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                self.release(waiter.turn.result(), Verdict.NOTHING)
+            if waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.exception() is None:
+                self.release(waiter.permit.result(), Signal.NEUTRAL)
             else:
                 self._leave(waiter)
             raise
 
     def release(
         self,
-        ticket: Ticket,
-        verdict: Verdict,
+        permit: Permit,
+        signal: Signal,
         *,
         window: str = "",
         failure: HistoryError | None = None,
@@ -184,40 +186,40 @@ class Pacer:
         """Ends a request.
 
         Args:
-            ticket: What `acquire` gave for it.
-            verdict: How it ended.
+            permit: What `acquire` gave for it.
+            signal: How it ended.
             window: What tells its window from others.
             failure: Why it failed, if it did.
             first_byte: Seconds until the answer began.
             retry_after: Seconds for which the server asks all of the client to pause.
 
         Returns:
-            Whether a failure counts against its window; it does not while the gate is open.
+            Whether a failure counts against its window; it does not while the circuit is open.
         """
         now = _now()
-        was_open = self._gate.open
+        was_open = self._breaker.open
         if failure is not None:
             self._last_failure = failure.summary()
-        if verdict is Verdict.GOOD:
-            self._answers += 1
+        if signal is Signal.SUCCESS:
+            self._successes += 1
             self._last_good = now
-            self._gate.certain = True
-            self._ceiling.succeeded(self._in_use, first_byte)
-        elif verdict is Verdict.THROTTLED and not was_open:
-            self._ceiling.refused(ticket.era)
-        elif verdict is Verdict.OVERLOADED and not was_open:
-            self._ceiling.strained(ticket.era)
+            self._breaker.certain = True
+            self._concurrency.succeeded(self._in_use, first_byte)
+        elif signal is Signal.THROTTLED and not was_open:
+            self._concurrency.on_throttle(permit.epoch)
+        elif signal is Signal.OVERLOADED and not was_open:
+            self._concurrency.on_overload(permit.epoch)
         self._in_use -= 1
         if retry_after:
             self._pause(retry_after, now)
-        told = self._tell_gate(verdict, window, now)
-        if ticket.probe:
-            self._gate.probed()
+        told = self._inform_breaker(signal, window, now)
+        if permit.probe:
+            self._breaker.probed()
             self._probes += 1
         if self._waiters:
             self._let_in(now)
-        if verdict is Verdict.THROTTLED:
-            self._observer.note(Throttled(retry_after, self._ceiling.limit))
+        if signal is Signal.THROTTLED:
+            self._observer.note(Throttled(retry_after, self._concurrency.limit))
         if told is not None:
             self._observer.note(told)
         return not was_open
@@ -225,61 +227,61 @@ class Pacer:
     def _pause(self, retry_after: float, now: float) -> None:
         pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
         self._paused_until = max(self._paused_until, now + pause)
-        if self._gate.open and not self._extended:
+        if self._breaker.open and not self._extended:
             self._patient_since, self._extended = self._paused_until, True
 
-    def _tell_gate(self, verdict: Verdict, window: str, now: float) -> GateOpened | GateClosed | None:
-        if verdict in (Verdict.GOOD, Verdict.ALIVE):
-            open_for = self._gate.succeeded(now)
+    def _inform_breaker(self, signal: Signal, window: str, now: float) -> CircuitOpened | CircuitClosed | None:
+        if signal in (Signal.SUCCESS, Signal.RESPONSIVE):
+            open_for = self._breaker.succeeded(now)
             if open_for is None:
                 return None
-            self._ceiling.restart()
-            return GateClosed(open_for)
+            self._concurrency.restart()
+            return CircuitClosed(open_for)
         # A throttle is no outage as long as others are answered, or fewer requests can be tried.
-        throttled = verdict is Verdict.THROTTLED and self._ceiling.at_bottom and not self.answers_others()
-        if not throttled and verdict not in (Verdict.FAILED, Verdict.OVERLOADED):
+        throttled = signal is Signal.THROTTLED and self._concurrency.at_minimum and not self.has_recent_success()
+        if not throttled and signal not in (Signal.FAILED, Signal.OVERLOADED):
             return None
-        reason = self._gate.failed(window, now)
+        reason = self._breaker.failed(window, now)
         if reason is None:
             return None
         self._patient_since, self._extended = max(now, self._paused_until), False
         self._probes_at_opening = self._probes
-        return GateOpened(reason)
+        return CircuitOpened(reason)
 
     def _may_start(self, now: float) -> bool:
         return self._has_place() and self._earliest() <= now
 
     def _has_place(self) -> bool:
-        return not self._gate.probing if self._gate.open else self._in_use < self._ceiling.limit
+        return not self._breaker.probing if self._breaker.open else self._in_use < self._concurrency.limit
 
     def _earliest(self) -> float:
         earliest = max(self._paused_until, self._next_start)
-        return max(earliest, self._gate.probe_at) if self._gate.open else earliest
+        return max(earliest, self._breaker.probe_at) if self._breaker.open else earliest
 
-    def _admitted(self, now: float) -> Ticket:
+    def _admitted(self, now: float) -> Permit:
         self._in_use += 1
         if self._gap:
             self._next_start = now + self._gap
-        if self._gate.open:
-            self._gate.probe(now)
-        return Ticket(self._ceiling.era, self._gate.open)
+        if self._breaker.open:
+            self._breaker.probe(now)
+        return Permit(self._concurrency.epoch, self._breaker.open)
 
     def _let_in(self, now: float, least: float = 0.0) -> None:
         while self._waiters and self._may_start(now):
             waiter = self._waiters.popleft()
-            if not waiter.turn.done():
-                waiter.turn.set_result(self._admitted(now))
-        if self._gate.open:
+            if not waiter.permit.done():
+                waiter.permit.set_result(self._admitted(now))
+        if self._breaker.open:
             self._lose_patience(now)
         self._set_timer(least)
 
     def _lose_patience(self, now: float) -> None:
         for waiter in [waiter for waiter in self._waiters if self._end_of_patience(waiter) <= now]:
             self._waiters.remove(waiter)
-            if not waiter.turn.done():
-                waiter.turn.set_exception(
+            if not waiter.permit.done():
+                waiter.permit.set_exception(
                     ServerUnavailable(
-                        f"the server has failed for every request for {now - self._gate.opened_at:.0f} s, and "
+                        f"the server has failed for every request for {now - self._breaker.opened_at:.0f} s, and "
                         f"RetryPolicy.patience is {waiter.patience:g} s. What was fetched is good; try again later. "
                         f"The last failure: {self._last_failure}"
                     )
@@ -303,7 +305,7 @@ class Pacer:
         if not self._waiters:
             return
         moments = [self._earliest()] if self._has_place() else []
-        if self._gate.open:
+        if self._breaker.open:
             moments += [self._end_of_patience(waiter) for waiter in self._waiters]
         if moments and min(moments) < float("inf"):
             self._timer = asyncio.get_running_loop().call_at(max(min(moments), _now() + least), self._ring)

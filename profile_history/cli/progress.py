@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from profile_history.cli.event_text import visible
-from profile_history.observing import GateClosed, GateOpened, Throttled
+from profile_history.observing import CircuitClosed, CircuitOpened, Throttled
 from profile_history.stats import Stats
 
 _LIVE_INTERVAL = 0.1
@@ -57,9 +57,9 @@ class Health:
     def note(self, observation: object) -> None:
         """Takes note of what the client tells."""
         match observation:
-            case GateOpened(reason=reason):
+            case CircuitOpened(reason=reason):
                 self._down_since, self._reason = self._clock(), visible(reason)
-            case GateClosed():
+            case CircuitClosed():
                 self._down_since = None
             case Throttled(retry_after=float() | int() as seconds):
                 self._paused_until = max(self._paused_until, self._clock() + seconds)

@@ -133,7 +133,7 @@ class HistoryJob:
                 self._phase,
                 ledger.totals,
                 self._stats,
-                self._client.pace,
+                self._client.pacing_state,
                 ledger.settled_here,
                 ledger.brought_here,
             )

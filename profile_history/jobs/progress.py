@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from profile_history._sending.pacer import Pace
+from profile_history._sending.pacer import PacingState
 from profile_history.jobs.records import Totals
 from profile_history.stats import Stats
 
@@ -76,7 +76,7 @@ class Progress:
 
 
 def progress_of(
-    phase: str, totals: Totals, stats: Sequence[Stats], pace: Pace, settled_here: int, brought_here: int
+    phase: str, totals: Totals, stats: Sequence[Stats], pace: PacingState, settled_here: int, brought_here: int
 ) -> Progress:
     """How far a job has come, by its ledger, the streams of this run, and its client."""
     return Progress(

@@ -8,8 +8,8 @@ from opentelemetry.trace import TracerProvider, get_tracer
 from profile_history.observing import (
     AttemptEnded,
     AttemptStarted,
-    GateClosed,
-    GateOpened,
+    CircuitClosed,
+    CircuitOpened,
     Observation,
     WindowDone,
 )
@@ -79,7 +79,7 @@ class Telemetry:
             case WindowDone():
                 self._metrics.window_done(observation)
                 self._spans.window_done(observation)
-            case GateOpened():
+            case CircuitOpened():
                 self._metrics.gate_opened()
-            case GateClosed():
+            case CircuitClosed():
                 self._metrics.gate_closed()

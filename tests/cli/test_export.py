@@ -989,10 +989,10 @@ class TestDisplay:
         """Away from a terminal each line has its time."""
         from rich.console import Console
 
-        from profile_history.observing import GateOpened
+        from profile_history.observing import CircuitOpened
 
         health = Health(900.0, clock=lambda: 0.0)
-        health.note(GateOpened("10 failures in a row"))
+        health.note(CircuitOpened("10 failures in a row"))
         now = Progress("fetching", pending=1, done=1, next_probe=11.2)
         line = view_of(lambda: now, health, Console(force_terminal=True)).line()
         assert line.startswith("server down, next try in 12 s, waiting 0 s of 900 s (10 failures in a row) · 1/2 units")

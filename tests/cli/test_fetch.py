@@ -39,7 +39,7 @@ from support.commands import (  # noqa: F401
 from profile_history import Action, Channel, Profile, __version__
 from profile_history.cli import event_text, output
 from profile_history.cli.progress import Health
-from profile_history.observing import GateClosed, GateOpened, Throttled
+from profile_history.observing import CircuitClosed, CircuitOpened, Throttled
 from profile_history.profiles import Matching
 from profile_history.sinks import disk
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
@@ -783,10 +783,10 @@ class TestOutage:
         health.note(Throttled(10.0, 2))
         now[0] += 5
         assert str(health) == "the server asks for a pause, 25 s left"
-        health.note(GateOpened("10 failures\x1b in a row"))
+        health.note(CircuitOpened("10 failures\x1b in a row"))
         now[0] += 12
         assert str(health) == "server down, waiting 12 s of 900 s (10 failures\\x1b in a row)"
-        health.note(GateClosed(12.0))
+        health.note(CircuitClosed(12.0))
         assert str(health) == "the server asks for a pause, 13 s left"
         now[0] += 13
         assert str(health) == ""

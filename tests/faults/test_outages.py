@@ -375,7 +375,7 @@ def test_without_adaptation_a_server_that_refuses_most_requests_costs_no_window(
             result = await fetched(server, pacing=Pacing(concurrency=64, adaptive=False))
             good, refused = server.answered(0, now() + 1)
             print(f"capacity {capacity}, fixed 64: {refused} of {good + refused} answers 429, {result.seconds:.1f} s")
-            print(f"{len(result.failures)} lost, the gate opened {len(result.opened)} times")
+            print(f"{len(result.failures)} lost, the circuit opened {len(result.opened)} times")
             assert refused > 100
             assert_whole(server, result)
 

@@ -9,8 +9,8 @@ from support.virtual_clock import run_virtually
 
 from profile_history import (
     AuthenticationError,
-    GateClosed,
-    GateOpened,
+    CircuitClosed,
+    CircuitOpened,
     HistoryError,
     Pacing,
     RateLimited,
@@ -174,4 +174,4 @@ def test_throttles_of_a_client_that_does_not_adapt_are_no_outage_while_others_ar
 
     stream = run_virtually(run())
     assert stream.failures == []
-    assert not [value for value in told if isinstance(value, (GateOpened, GateClosed))]
+    assert not [value for value in told if isinstance(value, (CircuitOpened, CircuitClosed))]

@@ -31,11 +31,11 @@ from profile_history import (
     AttemptStarted,
     AttemptTimeout,
     AuthenticationError,
+    CircuitClosed,
+    CircuitOpened,
     ConfigurationError,
     ConnectionFailed,
     DecodeError,
-    GateClosed,
-    GateOpened,
     HistoryClient,
     HistoryError,
     Limits,
@@ -157,7 +157,7 @@ async def test_the_same_request_is_sent_again_and_not_another():
 
 
 async def test_a_server_that_closes_every_kept_connection_looks_healthy():
-    """Forty windows lose their connection one after the other: no failure, no retry, no gate, and nobody slows down."""
+    """Forty windows lose their connection one after the other: no retry, no open circuit, and nobody slows down."""
     told = []
 
     class Closing(Script):
@@ -177,11 +177,11 @@ async def test_a_server_that_closes_every_kept_connection_looks_healthy():
         assert client._shared.budget.tokens == 100
         assert client._shared.pacer.limit == 4
     assert len(those(told, AttemptEnded)) > 50
-    assert not those(told, (RetryPlanned, GateOpened, Throttled))
+    assert not those(told, (RetryPlanned, CircuitOpened, Throttled))
 
 
 async def test_a_server_that_drops_all_kept_connections_at_once_has_not_failed():
-    """As one does that restarts: twelve requests die together, and are sent again without a gate or a wait."""
+    """As one does that restarts: twelve requests die together, and are sent again without an open circuit or a wait."""
     told, all_connected = [], asyncio.Event()
 
     class Restarting(Script):
@@ -203,7 +203,7 @@ async def test_a_server_that_drops_all_kept_connections_at_once_has_not_failed()
         assert len(await client.histories(PROFILES[12:24]).collect()) == 12
     assert len(server.writers) == 24
     assert len([event for event in those(told, AttemptEnded) if event.error]) == 12
-    assert not those(told, (RetryPlanned, GateOpened, Throttled))
+    assert not those(told, (RetryPlanned, CircuitOpened, Throttled))
 
 
 async def test_only_one_such_request_a_window_is_free():
@@ -883,7 +883,7 @@ def test_an_outage_costs_no_window_and_hardly_a_request():
     in_the_outage, events, failures = run_virtually(main())
     assert 24 < in_the_outage < 60
     assert (events, failures) == (12, [])
-    assert len(those(told, GateOpened)) == len(those(told, GateClosed)) == 1
+    assert len(those(told, CircuitOpened)) == len(those(told, CircuitClosed)) == 1
     failed = [event.error for event in those(told, AttemptEnded) if event.error]
     assert len(failed) == in_the_outage
     # Whoever keeps them does not keep the answers that their frames hold.
@@ -908,7 +908,7 @@ def test_a_probe_that_is_answered_with_a_fact_opens_the_way_for_the_others():
     events, failures, times = run_virtually(main())
     assert events == 11
     assert [failure.error.http_status for failure in failures] == [400]
-    assert len(those(told, GateOpened)) == len(those(told, GateClosed)) == 1
+    assert len(those(told, CircuitOpened)) == len(those(told, CircuitClosed)) == 1
     assert times[10] - times[9] >= 1
     assert times[11] - times[10] < 0.1
 
@@ -949,7 +949,7 @@ def test_profiles_that_nobody_can_fetch_are_no_outage():
     assert len(failures) == 3
     assert all(isinstance(failure.error, ApiError) for failure in failures)
     assert all(12 <= count <= 14 for count in asked)
-    assert len(those(told, GateOpened)) == len(those(told, GateClosed))
+    assert len(those(told, CircuitOpened)) == len(those(told, CircuitClosed))
 
 
 # ---- What is told ----------------------------------------------------------------------------------------------------

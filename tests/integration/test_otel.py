@@ -30,7 +30,7 @@ from profile_history import (
     Window,
     errors,
 )
-from profile_history.observing import AttemptEnded, AttemptStarted, GateClosed, GateOpened, WindowDone
+from profile_history.observing import AttemptEnded, AttemptStarted, CircuitClosed, CircuitOpened, WindowDone
 from profile_history.otel import Telemetry
 from profile_history.otel.spans import MOST_FAILURES, MOST_WINDOWS
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
@@ -375,7 +375,7 @@ def test_an_outage_is_seen_while_it_lasts():
 
     def hook(observation):
         recording.telemetry(observation)
-        if isinstance(observation, GateOpened | GateClosed):
+        if isinstance(observation, CircuitOpened | CircuitClosed):
             open_gates.append(recording.sum("open_gates"))
 
     async def fetch():

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.virtual_clock import run_virtually
 
 from profile_history import ConnectionFailed, Pacing, ServerUnavailable
-from profile_history._sending.pacer import Pace, Pacer, Verdict
-from profile_history.observing import GateClosed, GateOpened, Observer, Throttled
+from profile_history._sending.pacer import Pacer, PacingState, Signal
+from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
 
 PATIENCE = 60.0
 
@@ -50,28 +50,28 @@ class Server:
         self.told = []
         self.pacer = Pacer(Pacing(**pacing), observer=Observer(self.told.append), uniform=uniform)
         self.starts = []
-        self.tickets = []
+        self.permits = []
 
     async def start(self, patience=PATIENCE, since=None):
         """Waits for the right to send."""
-        ticket = await self.pacer.acquire(patience, since)
+        permit = await self.pacer.acquire(patience, since)
         self.starts.append(now())
-        self.tickets.append(ticket)
-        return ticket
+        self.permits.append(permit)
+        return permit
 
     def starting(self, count, patience=PATIENCE):
         """So many that begin to wait, in order."""
         return [asyncio.create_task(self.start(patience)) for _ in range(count)]
 
-    def end(self, verdict=Verdict.GOOD, **more):
+    def end(self, signal=Signal.SUCCESS, **more):
         """Ends the oldest request on its way."""
-        return self.pacer.release(self.tickets.pop(0), verdict, **more)
+        return self.pacer.release(self.permits.pop(0), signal, **more)
 
-    async def fail(self, times=10, verdict=Verdict.FAILED, **more):
+    async def fail(self, times=10, signal=Signal.FAILED, **more):
         """So many failures in a row, of three windows."""
         for number in range(times):
             await self.start()
-            self.end(verdict, window="abc"[number % 3], **more)
+            self.end(signal, window="abc"[number % 3], **more)
 
     async def grow(self, limit):
         """Succeeds until so many may be on their way."""
@@ -181,15 +181,15 @@ async def test_the_limit_grows_with_good_answers_and_falls_with_refusals():
     """A dead connection is no throttle, nor is an error that lies in the request."""
     server = Server(concurrency=16)
     await server.grow(9)
-    assert server.pacer.answers == 5
-    for verdict in (Verdict.FAILED, Verdict.ALIVE, Verdict.NOTHING):
+    assert server.pacer.successes == 5
+    for signal in (Signal.FAILED, Signal.RESPONSIVE, Signal.NEUTRAL):
         await server.start()
-        server.end(verdict)
+        server.end(signal)
         assert server.pacer.limit == 9
     await server.start()
-    server.end(Verdict.THROTTLED)
+    server.end(Signal.THROTTLED)
     assert server.pacer.limit == 6
-    assert server.pacer.answers == 5
+    assert server.pacer.successes == 5
 
 
 @virtual
@@ -199,27 +199,27 @@ async def test_many_answers_of_a_server_that_has_too_much_to_do_lower_the_limit_
     await server.grow(16)
     for limit in (16, 16, 16, 16, 11):
         await server.start()
-        server.end(Verdict.OVERLOADED, window="a")
+        server.end(Signal.OVERLOADED, window="a")
         assert server.pacer.limit == limit
     await server.grow(16)
 
 
-@pytest.mark.parametrize("verdict", [Verdict.THROTTLED, Verdict.OVERLOADED])
+@pytest.mark.parametrize("signal", [Signal.THROTTLED, Signal.OVERLOADED])
 @virtual
-async def test_one_burst_of_refusals_is_one_piece_of_news(verdict):
+async def test_one_burst_of_refusals_is_one_piece_of_news(signal):
     """Those sent before a cut are not held against the number that was found since."""
     server = Server(concurrency=16)
     await server.grow(10)
     for _ in range(10):
         await server.start()
-    while server.tickets:
-        server.end(verdict)
+    while server.permits:
+        server.end(signal)
     assert server.pacer.limit == 7
 
 
-@pytest.mark.parametrize("verdict", [Verdict.THROTTLED, Verdict.OVERLOADED])
+@pytest.mark.parametrize("signal", [Signal.THROTTLED, Signal.OVERLOADED])
 @virtual
-async def test_nothing_lowers_the_limit_while_the_gate_is_open(verdict):
+async def test_nothing_lowers_the_limit_while_the_gate_is_open(signal):
     """Only one probe at a time is sent, so no answer to it says that there were too many."""
     server = Server(concurrency=16)
     await server.grow(16)
@@ -228,33 +228,33 @@ async def test_nothing_lowers_the_limit_while_the_gate_is_open(verdict):
     before = server.pacer.limit
     for _ in range(6):
         waiting = server.starting(1, patience=900)
-        server.end(verdict, window="a")
+        server.end(signal, window="a")
         await waiting[0]
     assert server.pacer.limit == before == 16
-    server.end(verdict)
+    server.end(signal)
     server.check_idle()
 
 
-@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.OVERLOADED, Verdict.THROTTLED])
+@pytest.mark.parametrize("signal", [Signal.FAILED, Signal.OVERLOADED, Signal.THROTTLED])
 @virtual
-async def test_after_an_outage_the_limit_comes_back_as_fast_as_at_the_start(verdict):
+async def test_after_an_outage_the_limit_comes_back_as_fast_as_at_the_start(signal):
     """What the failures of the outage were has left no trace."""
     server = Server(concurrency=16)
     await server.grow(16)
     await asyncio.sleep(2)
     for number in range(99):
-        if not server.pacer.gate_open:
+        if not server.pacer.circuit_open:
             await server.start()
-            server.end(verdict, window="abc"[number % 3])
+            server.end(signal, window="abc"[number % 3])
     for _ in range(8):
         await server.start(patience=900)
-        server.end(verdict, window="a")
+        server.end(signal, window="a")
     await server.start(patience=900)
     server.end()
     assert server.pacer.limit == 1
-    before = server.pacer.answers
+    before = server.pacer.successes
     await server.grow(16)
-    assert server.pacer.answers - before == 15
+    assert server.pacer.successes - before == 15
 
 
 @virtual
@@ -263,15 +263,15 @@ async def test_a_refusal_of_a_request_sent_before_the_outage_is_old_news():
     server = Server(concurrency=16)
     await server.grow(12)
     old = [await server.start() for _ in range(2)]
-    server.tickets.clear()
+    server.permits.clear()
     await server.fail(10)
     await server.start()
     server.end()
-    for ticket, verdict in zip(old, (Verdict.THROTTLED, Verdict.OVERLOADED), strict=True):
-        server.pacer.release(ticket, verdict)
-    before = server.pacer.answers
+    for permit, signal in zip(old, (Signal.THROTTLED, Signal.OVERLOADED), strict=True):
+        server.pacer.release(permit, signal)
+    before = server.pacer.successes
     await server.grow(9)
-    assert server.pacer.answers - before == 8
+    assert server.pacer.successes - before == 8
     server.check_idle()
 
 
@@ -280,9 +280,9 @@ async def test_a_throttle_is_told_of_with_what_it_changes():
     """How long all of the client pauses, and how many requests there may be afterwards."""
     server = Server(concurrency=16)
     await server.start()
-    server.end(Verdict.THROTTLED)
+    server.end(Signal.THROTTLED)
     await server.start()
-    server.end(Verdict.THROTTLED, retry_after=3)
+    server.end(Signal.THROTTLED, retry_after=3)
     assert server.told == [Throttled(None, 2), Throttled(3, 1)]
 
 
@@ -323,10 +323,10 @@ async def test_the_rate_holds_after_a_pause_and_after_an_outage_too():
     server = Server(concurrency=50, adaptive=False, requests_per_second=10)
     waiting = server.starting(30)
     await waiting[0]
-    server.end(Verdict.THROTTLED, retry_after=20)
+    server.end(Signal.THROTTLED, retry_after=20)
     await asyncio.gather(*waiting)
     assert server.starts[1] == pytest.approx(22)
-    while server.tickets:
+    while server.permits:
         server.end()
     await server.fail(10)
     waiting = server.starting(30)
@@ -343,23 +343,23 @@ async def test_a_retry_after_holds_all_of_the_client():
     for _ in range(3):
         await server.start()
     waiting = server.starting(2)
-    server.end(Verdict.THROTTLED, retry_after=30)
+    server.end(Signal.THROTTLED, retry_after=30)
     server.end()
     later = server.starting(1)
     await asyncio.gather(*waiting, *later)
     assert server.starts[3:] == [33.0] * 3
 
 
-@pytest.mark.parametrize("verdict", [Verdict.OVERLOADED, Verdict.FAILED])
+@pytest.mark.parametrize("signal", [Signal.OVERLOADED, Signal.FAILED])
 @virtual
-async def test_any_failure_may_ask_for_a_pause(verdict):
+async def test_any_failure_may_ask_for_a_pause(signal):
     """A 503 with a Retry-After says the same as a 429."""
     server = Server(uniform=lambda low, high: low)
     await server.start()
-    server.end(verdict, retry_after=7)
+    server.end(signal, retry_after=7)
     await server.start()
     assert now() == 7
-    server.end(verdict, retry_after=0)
+    server.end(signal, retry_after=0)
     await server.start()
     assert now() == 7
 
@@ -370,9 +370,9 @@ async def test_of_several_pauses_the_one_that_ends_last_counts():
     server = Server(concurrency=4, adaptive=False)
     for _ in range(3):
         await server.start()
-    server.end(Verdict.THROTTLED, retry_after=10)
-    server.end(Verdict.THROTTLED, retry_after=20)
-    server.end(Verdict.THROTTLED, retry_after=5)
+    server.end(Signal.THROTTLED, retry_after=10)
+    server.end(Signal.THROTTLED, retry_after=20)
+    server.end(Signal.THROTTLED, retry_after=5)
     await server.start()
     assert now() == 22
 
@@ -383,19 +383,19 @@ async def test_a_pause_that_comes_while_others_wait_for_their_second_holds_them_
     server = Server(concurrency=9, adaptive=False, requests_per_second=1)
     waiting = server.starting(3)
     await asyncio.sleep(1.5)
-    server.end(Verdict.THROTTLED, retry_after=100)
+    server.end(Signal.THROTTLED, retry_after=100)
     await asyncio.gather(*waiting)
     assert [round(start, 6) for start in server.starts] == [0, 1, 111.5]
 
 
-@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.OVERLOADED])
+@pytest.mark.parametrize("signal", [Signal.FAILED, Signal.OVERLOADED])
 @virtual
-async def test_after_ten_failures_of_three_windows_nothing_is_sent_but_one_probe_at_a_time(verdict):
+async def test_after_ten_failures_of_three_windows_nothing_is_sent_but_one_probe_at_a_time(signal):
     """After 2 s, 4, 8 and so on up to 30, each since the last one was sent; and the first success ends that."""
     server = Server()
-    await server.fail(10, verdict)
-    assert server.pacer.gate_open
-    assert server.told == [GateOpened("10 failures in a row")]
+    await server.fail(10, signal)
+    assert server.pacer.circuit_open
+    assert server.told == [CircuitOpened("10 failures in a row")]
     waiting = server.starting(8, patience=900)
     sent = now()
     for place, wait in enumerate((2, 4, 8, 16, 30, 30)):
@@ -404,11 +404,11 @@ async def test_after_ten_failures_of_three_windows_nothing_is_sent_but_one_probe
         sent = now()
         await asyncio.sleep(1)
         assert server.pacer.in_use == 1
-        server.end(verdict, window="a")
+        server.end(signal, window="a")
     await waiting[6]
-    server.end(Verdict.GOOD)
-    assert not server.pacer.gate_open
-    assert server.told[1:] == [GateClosed(now())]
+    server.end(Signal.SUCCESS)
+    assert not server.pacer.circuit_open
+    assert server.told[1:] == [CircuitClosed(now())]
     await waiting[7]
 
 
@@ -416,15 +416,15 @@ async def test_after_ten_failures_of_three_windows_nothing_is_sent_but_one_probe
 async def test_a_display_can_ask_how_requests_are_sent_just_now():
     """How many are on their way, how many may be, and when a server that is down is tried again."""
     server = Server()
-    assert server.pacer.pace == Pace(in_flight=0, limit=server.pacer.limit, next_probe=None)
+    assert server.pacer.state == PacingState(in_flight=0, limit=server.pacer.limit, next_probe=None)
     await server.fail(10)
     waiting = server.starting(1, patience=900)
     await asyncio.sleep(0.5)
-    assert server.pacer.pace == Pace(in_flight=0, limit=1, next_probe=pytest.approx(1.5))
+    assert server.pacer.state == PacingState(in_flight=0, limit=1, next_probe=pytest.approx(1.5))
     await waiting[0]
-    assert server.pacer.pace == Pace(in_flight=1, limit=1, next_probe=0.0)
-    server.end(Verdict.GOOD)
-    assert server.pacer.pace.next_probe is None
+    assert server.pacer.state == PacingState(in_flight=1, limit=1, next_probe=0.0)
+    server.end(Signal.SUCCESS)
+    assert server.pacer.state.next_probe is None
 
 
 @virtual
@@ -436,10 +436,10 @@ async def test_a_probe_that_hangs_for_long_is_followed_by_the_next_at_once():
     await waiting[0]
     await asyncio.sleep(120)
     assert server.pacer.in_use == 1
-    server.end(Verdict.OVERLOADED, window="a")
+    server.end(Signal.OVERLOADED, window="a")
     await waiting[1]
     assert now() == 122
-    server.end(Verdict.FAILED, window="a")
+    server.end(Signal.FAILED, window="a")
     await waiting[2]
     assert now() == 130
     server.end()
@@ -469,31 +469,31 @@ async def test_half_of_twenty_results_is_an_outage_as_well():
     server = Server()
     for number in range(20):
         await server.start()
-        server.end(Verdict.FAILED if number % 2 else Verdict.GOOD, window="abc"[number // 2 % 3])
-    assert server.told == [GateOpened("10 failures in 20 results within 30 s")]
+        server.end(Signal.FAILED if number % 2 else Signal.SUCCESS, window="abc"[number // 2 % 3])
+    assert server.told == [CircuitOpened("10 failures in 20 results within 30 s")]
 
 
 @virtual
 async def test_once_somebody_was_answered_one_window_is_enough_to_see_an_outage():
-    """Perhaps only one is left; a probe then repeats what was answered, so an ill window opens the gate for no long."""
+    """Perhaps only one is left; a probe then repeats what was answered, so an ill window opens it for no long."""
     server = Server()
     await server.start()
-    server.end(Verdict.GOOD)
+    server.end(Signal.SUCCESS)
     for _ in range(10):
-        assert not server.pacer.gate_open
+        assert not server.pacer.circuit_open
         await server.start()
-        server.end(Verdict.FAILED, window="a")
-    assert server.pacer.gate_open
+        server.end(Signal.FAILED, window="a")
+    assert server.pacer.circuit_open
 
 
 @virtual
 async def test_an_error_that_lies_in_the_request_is_no_answer_to_probe_with():
     """Until a good one, a window that fails for ever is no outage."""
     server = Server()
-    for verdict in [Verdict.ALIVE] + [Verdict.FAILED] * 30:
+    for signal in [Signal.RESPONSIVE] + [Signal.FAILED] * 30:
         await server.start()
-        server.end(verdict, window="a")
-    assert not server.pacer.gate_open
+        server.end(signal, window="a")
+    assert not server.pacer.circuit_open
 
 
 @virtual
@@ -502,8 +502,8 @@ async def test_a_window_that_nobody_can_fetch_is_no_outage_where_nobody_was_answ
     server = Server()
     for _ in range(100):
         await server.start()
-        assert server.end(Verdict.FAILED, window="a")
-    assert not server.pacer.gate_open
+        assert server.end(Signal.FAILED, window="a")
+    assert not server.pacer.circuit_open
 
 
 @virtual
@@ -512,32 +512,32 @@ async def test_a_failure_while_the_gate_is_open_is_not_charged_to_its_window():
     server = Server(concurrency=16, adaptive=False)
     for _ in range(12):
         await server.start()
-    charged = [server.end(Verdict.FAILED, window="abc"[number % 3]) for number in range(12)]
+    charged = [server.end(Signal.FAILED, window="abc"[number % 3]) for number in range(12)]
     assert charged == [True] * 10 + [False] * 2
     await server.start()
-    assert server.end(Verdict.FAILED, window="a") is False
+    assert server.end(Signal.FAILED, window="a") is False
     await server.start()
-    assert server.end(Verdict.GOOD) is False
+    assert server.end(Signal.SUCCESS) is False
     await server.start()
-    assert server.end(Verdict.FAILED, window="a") is True
+    assert server.end(Signal.FAILED, window="a") is True
 
 
-@pytest.mark.parametrize("verdict", [Verdict.GOOD, Verdict.ALIVE])
+@pytest.mark.parametrize("signal", [Signal.SUCCESS, Signal.RESPONSIVE])
 @virtual
-async def test_any_answer_closes_the_gate_that_of_a_request_sent_before_as_well(verdict):
+async def test_any_answer_closes_the_gate_that_of_a_request_sent_before_as_well(signal):
     """An error that lies in the request shows the server at work; those who wait go on at once."""
     server = Server(concurrency=16, adaptive=False)
     for _ in range(11):
         await server.start()
     for number in range(10):
-        server.end(Verdict.FAILED, window="abc"[number % 3])
+        server.end(Signal.FAILED, window="abc"[number % 3])
     waiting = server.starting(3)
     await asyncio.sleep(1)
-    server.end(verdict)
+    server.end(signal)
     await asyncio.gather(*waiting)
     assert now() == 1
-    assert server.told[1:] == [GateClosed(1.0)]
-    assert server.pacer.answers == (verdict is Verdict.GOOD)
+    assert server.told[1:] == [CircuitClosed(1.0)]
+    assert server.pacer.successes == (signal is Signal.SUCCESS)
 
 
 @virtual
@@ -546,12 +546,12 @@ async def test_a_request_that_says_nothing_neither_opens_nor_closes_the_gate():
     server = Server()
     for _ in range(50):
         await server.start()
-        server.end(Verdict.NOTHING, window="abc"[_ % 3])
-    assert not server.pacer.gate_open
+        server.end(Signal.NEUTRAL, window="abc"[_ % 3])
+    assert not server.pacer.circuit_open
     await server.fail(10)
     await server.start()
-    server.end(Verdict.NOTHING)
-    assert server.pacer.gate_open
+    server.end(Signal.NEUTRAL)
+    assert server.pacer.circuit_open
     await server.start()
     assert now() == 6
 
@@ -563,11 +563,11 @@ async def test_throttles_are_an_outage_only_when_fewer_requests_cannot_be_tried(
     await server.grow(64)
     throttles = 0
     await asyncio.sleep(2)
-    while not server.pacer.gate_open:
+    while not server.pacer.circuit_open:
         await server.start()
-        server.end(Verdict.THROTTLED, window="abc"[throttles % 3])
+        server.end(Signal.THROTTLED, window="abc"[throttles % 3])
         throttles += 1
-        assert server.pacer.limit == 1 or not server.pacer.gate_open
+        assert server.pacer.limit == 1 or not server.pacer.circuit_open
     # 64 becomes 44, 31, 21, 15, 10, 7, 5, 3, 2 and 1, and the tenth there opens it.
     assert throttles == 10 + 9
 
@@ -576,8 +576,8 @@ async def test_throttles_are_an_outage_only_when_fewer_requests_cannot_be_tried(
 async def test_throttles_of_a_client_that_does_not_adapt_are_an_outage():
     """It cannot try fewer."""
     server = Server(concurrency=4, adaptive=False)
-    await server.fail(10, Verdict.THROTTLED)
-    assert server.pacer.gate_open
+    await server.fail(10, Signal.THROTTLED)
+    assert server.pacer.circuit_open
 
 
 @virtual
@@ -601,7 +601,7 @@ async def test_patience_ends_so_many_seconds_after_the_opening_for_all_who_wait(
     tasks.append(asyncio.create_task(wait("late", 60)))
     await asyncio.gather(*tasks)
     assert ends == {"short": 10, "long": 60, "late": 60}
-    server.end(Verdict.FAILED)
+    server.end(Signal.FAILED)
     server.check_idle()
 
 
@@ -614,7 +614,7 @@ async def test_probes_go_on_until_patience_ends():
         while True:
             await server.start(since=0)
             probes.append(now())
-            server.end(Verdict.FAILED)
+            server.end(Signal.FAILED)
 
     await server.fail(10)
     with pytest.raises(ServerUnavailable):
@@ -635,7 +635,7 @@ async def test_who_comes_after_patience_has_passed_waits_for_the_probe_that_is_o
     assert now() == 600
     await asyncio.sleep(0.3)
     assert not any(task.done() for task in others)
-    server.end(Verdict.GOOD)
+    server.end(Signal.SUCCESS)
     for task in others:
         await task
         server.end()
@@ -652,14 +652,14 @@ async def test_who_comes_late_fails_with_the_probe_that_fails():
     probe, *others = server.starting(3)
     await probe
     await asyncio.sleep(1)
-    server.end(Verdict.FAILED, failure=ConnectionFailed("the door is still shut"))
+    server.end(Signal.FAILED, failure=ConnectionFailed("the door is still shut"))
     for task in others:
         with pytest.raises(ServerUnavailable, match=r"for 601 s, and .* the door is still shut"):
             await task
     assert now() == 601
     await server.start()
     assert now() == 604
-    server.end(Verdict.FAILED)
+    server.end(Signal.FAILED)
     with pytest.raises(ServerUnavailable):
         await server.start(since=0)
     assert now() == 604
@@ -675,7 +675,7 @@ async def test_who_comes_late_behind_a_probe_that_took_long_sends_the_next():
     probe, second, third = server.starting(3)
     await probe
     await asyncio.sleep(120)
-    server.end(Verdict.FAILED)
+    server.end(Signal.FAILED)
     await second
     with pytest.raises(ServerUnavailable):
         await third
@@ -704,14 +704,14 @@ async def test_who_waited_since_before_patience_ended_does_not_wait_for_a_probe_
 @pytest.mark.parametrize("pacing", [{"adaptive": False}, {"concurrency": 1}])
 @virtual
 async def test_a_server_that_asks_for_a_minute_is_asked_again_after_it(pacing):
-    """Patience counts from the end of a pause that was asked for before the gate opened, or in that moment."""
+    """Patience counts from the end of a pause that was asked for before the circuit opened, or in that moment."""
     server = Server(**pacing)
     for _ in range(min(10, server.pacer.limit)):
         await server.start()
-    while server.tickets:
-        server.end(Verdict.THROTTLED, window="abc"[len(server.tickets) % 3], retry_after=60)
-    if not server.pacer.gate_open:
-        await server.fail(9, Verdict.THROTTLED, retry_after=60)
+    while server.permits:
+        server.end(Signal.THROTTLED, window="abc"[len(server.permits) % 3], retry_after=60)
+    if not server.pacer.circuit_open:
+        await server.fail(9, Signal.THROTTLED, retry_after=60)
     ends = now() + 66
     hanging, waiting = server.starting(2)
     await hanging
@@ -729,12 +729,12 @@ async def test_a_pause_that_is_asked_for_during_an_outage_lengthens_patience_onc
     server = Server()
     await server.fail(10)
     await server.start()
-    server.end(Verdict.OVERLOADED, retry_after=50)
+    server.end(Signal.OVERLOADED, retry_after=50)
     waiting = server.starting(3)
     for probe, moment in zip(waiting[:2], (2 + 55, 2 + 55 + 55), strict=True):
         await probe
         assert now() == moment
-        server.end(Verdict.OVERLOADED, retry_after=50)
+        server.end(Signal.OVERLOADED, retry_after=50)
     with pytest.raises(ServerUnavailable):
         await waiting[2]
     assert now() == 2 + 55 + PATIENCE
@@ -763,7 +763,7 @@ async def test_a_second_outage_is_waited_for_as_long_as_the_first():
         await server.start()
         server.end()
         assert now() == opened + 50
-    assert [type(one) for one in server.told] == [GateOpened, GateClosed] * 3
+    assert [type(one) for one in server.told] == [CircuitOpened, CircuitClosed] * 3
 
 
 @virtual
@@ -773,7 +773,7 @@ async def test_a_probe_that_is_cancelled_gives_its_right_to_the_next_who_waits()
     await server.fail(10)
     first, second, third = server.starting(3)
     await first
-    server.end(Verdict.NOTHING)
+    server.end(Signal.NEUTRAL)
     await settle()
     asyncio.get_running_loop().call_at(2 + 4, second.cancel)
     await third
@@ -785,16 +785,16 @@ async def test_a_probe_that_is_cancelled_gives_its_right_to_the_next_who_waits()
 
 @virtual
 async def test_a_probe_that_outlives_the_outage_is_an_ordinary_request():
-    """The gate was closed by another, and its end plans nothing."""
+    """The circuit was closed by another, and its end plans nothing."""
     server = Server(concurrency=16, adaptive=False)
     for _ in range(11):
         await server.start()
     for number in range(10):
-        server.end(Verdict.FAILED, window="abc"[number % 3])
+        server.end(Signal.FAILED, window="abc"[number % 3])
     await server.start()
-    server.end(Verdict.GOOD)
-    assert not server.pacer.gate_open
-    assert server.end(Verdict.FAILED, window="a")
+    server.end(Signal.SUCCESS)
+    assert not server.pacer.circuit_open
+    assert server.end(Signal.FAILED, window="a")
     await asyncio.gather(*server.starting(16))
     assert now() == 2
 
@@ -813,7 +813,7 @@ async def test_a_waiter_that_is_cancelled_leaves_no_timer_and_takes_nobodys_plac
         waiting = server.starting(3)
         await settle()
         await cancel(*waiting)
-        while server.tickets:
+        while server.permits:
             server.end()
         server.check_idle()
 
@@ -831,7 +831,7 @@ async def test_cancelling_those_in_front_lets_the_others_in_at_their_time():
 
 @virtual
 async def test_a_request_cancelled_in_the_moment_it_was_let_in_gives_its_place_back():
-    """It holds a ticket, and never learns of it."""
+    """It holds a permit, and never learns of it."""
     server = Server(concurrency=1)
     await server.start()
     first, second = server.starting(2)
@@ -851,7 +851,7 @@ async def test_one_cancelled_in_the_moment_its_patience_ends_is_cancelled(cancel
     server = Server()
     await server.fail(10)
     await server.start()
-    opened = server.pacer._gate.opened_at
+    opened = server.pacer._breaker.opened_at
     [waiting] = server.starting(1)
     if not cancelled_first:
         await settle()
@@ -919,7 +919,7 @@ async def test_a_hook_that_ends_the_program_leaves_the_pacer_in_order(step):
 
     def hook(observation):
         told.append(observation)
-        if isinstance(observation, {"throttled": Throttled, "opened": GateOpened, "closed": GateClosed}[step]):
+        if isinstance(observation, {"throttled": Throttled, "opened": CircuitOpened, "closed": CircuitClosed}[step]):
             raise asyncio.CancelledError
 
     server = Server(concurrency=1)
@@ -928,39 +928,39 @@ async def test_a_hook_that_ends_the_program_leaves_the_pacer_in_order(step):
         await server.fail(9)
     await server.start()
     if step == "closed":
-        server.end(Verdict.FAILED)
+        server.end(Signal.FAILED)
         await server.start()
     waiting = server.starting(1)
     await settle()
-    verdict = {"throttled": Verdict.THROTTLED, "opened": Verdict.FAILED, "closed": Verdict.GOOD}[step]
+    signal = {"throttled": Signal.THROTTLED, "opened": Signal.FAILED, "closed": Signal.SUCCESS}[step]
     with pytest.raises(asyncio.CancelledError):
-        server.end(verdict)
+        server.end(signal)
     await waiting[0]
     assert server.pacer.in_use == 1
     assert len(told) == (2 if step == "closed" else 1)
-    server.end(Verdict.NOTHING)
+    server.end(Signal.NEUTRAL)
     server.check_idle()
 
 
 @virtual
 async def test_a_hook_may_look_at_the_pacer_and_finds_what_it_is_told():
-    """The limit that a throttle left, the gate as it is now, and the place of who was let in."""
+    """The limit that a throttle left, the circuit as it is now, and the place of who was let in."""
     server, seen = Server(concurrency=16), []
     pacer = server.pacer
-    pacer._observer = Observer(lambda told: seen.append((type(told), pacer.limit, pacer.gate_open, pacer.in_use)))
+    pacer._observer = Observer(lambda told: seen.append((type(told), pacer.limit, pacer.circuit_open, pacer.in_use)))
     waiting = server.starting(6)
     await settle()
-    server.end(Verdict.THROTTLED)
-    while server.tickets:
-        server.end(Verdict.NOTHING)
+    server.end(Signal.THROTTLED)
+    while server.permits:
+        server.end(Signal.NEUTRAL)
     await settle()
-    while server.tickets:
-        server.end(Verdict.NOTHING)
+    while server.permits:
+        server.end(Signal.NEUTRAL)
     await server.fail(10)
     await server.start()
     waiting += server.starting(3)
     server.end()
-    assert seen == [(Throttled, 2, False, 3), (GateOpened, 2, True, 0), (GateClosed, 1, False, 0)]
+    assert seen == [(Throttled, 2, False, 3), (CircuitOpened, 2, True, 0), (CircuitClosed, 1, False, 0)]
     await waiting[-3]
     await cancel(*waiting[-2:])
 
@@ -971,11 +971,11 @@ async def test_cancelling_waiting_requests_at_any_moment_loses_no_place():
     server, draw = Server(concurrency=3, adaptive=False), random.Random(5)
 
     async def one():
-        ticket = await server.pacer.acquire(PATIENCE)
+        permit = await server.pacer.acquire(PATIENCE)
         try:
             await asyncio.sleep(0)
         finally:
-            server.pacer.release(ticket, Verdict.GOOD)
+            server.pacer.release(permit, Signal.SUCCESS)
 
     tasks = [asyncio.create_task(one()) for _ in range(2000)]
     for task in draw.sample(tasks, 1300):
@@ -992,7 +992,7 @@ VISITS = st.tuples(
     st.lists(
         st.tuples(
             st.sampled_from([0.0, 0.05, 0.3, 5.0]),
-            st.sampled_from(Verdict),
+            st.sampled_from(Signal),
             st.sampled_from([None, None, None, 0, 2, 50]),
         ),
         min_size=1,
@@ -1025,26 +1025,26 @@ def test_whatever_happens_everybody_is_let_in_or_told_and_no_rule_is_broken(paci
     async def visit(number, arrival, requests):
         nonlocal on_their_way, probes
         await asyncio.sleep(arrival)
-        for seconds, verdict, retry_after in requests:
-            ticket = await pacer.acquire(PATIENCE)
+        for seconds, signal, retry_after in requests:
+            permit = await pacer.acquire(PATIENCE)
             starts.append(now())
             on_their_way += 1
-            probes += ticket.probe
-            ended, pause = Verdict.NOTHING, None
+            probes += permit.probe
+            ended, pause = Signal.NEUTRAL, None
             try:
                 assert on_their_way <= pacing.concurrency
                 assert probes <= 1
                 # One that was let in in the very moment of the opening learns it too late.
-                assert ticket.probe or not pacer.gate_open or now() == pacer._gate.opened_at
+                assert permit.probe or not pacer.circuit_open or now() == pacer._breaker.opened_at
                 await asyncio.sleep(seconds)
-                ended, pause = (Verdict.FAILED, None) if outage and now() < 30 else (verdict, retry_after)
+                ended, pause = (Signal.FAILED, None) if outage and now() < 30 else (signal, retry_after)
             finally:
                 on_their_way -= 1
-                probes -= ticket.probe
-                was_open, limit = pacer.gate_open, pacer.limit
-                charged = pacer.release(ticket, ended, window=str(number), retry_after=pause)
+                probes -= permit.probe
+                was_open, limit = pacer.circuit_open, pacer.limit
+                charged = pacer.release(permit, ended, window=str(number), retry_after=pause)
                 assert charged is not was_open
-                assert pacer.limit >= limit or not was_open or not pacer.gate_open
+                assert pacer.limit >= limit or not was_open or not pacer.circuit_open
 
     async def work():
         if late:
@@ -1057,7 +1057,7 @@ def test_whatever_happens_everybody_is_let_in_or_told_and_no_rule_is_broken(paci
                 asyncio.get_running_loop().call_later(patience, task.cancel)
         for end in await asyncio.gather(*tasks, return_exceptions=True):
             assert end is None or isinstance(end, (asyncio.CancelledError, ServerUnavailable))
-            assert pacer.gate_open or not isinstance(end, ServerUnavailable) or GateClosed in map(type, told)
+            assert pacer.circuit_open or not isinstance(end, ServerUnavailable) or CircuitClosed in map(type, told)
 
     run_virtually(work(), limit=1e5, patience=1.0)
     assert (pacer.in_use, list(pacer._waiters), pacer._timer) == (0, [], None)
@@ -1065,4 +1065,4 @@ def test_whatever_happens_everybody_is_let_in_or_told_and_no_rule_is_broken(paci
     if rate is not None and starts:
         assert most_in_a_second(starts) <= max(1, math.ceil(rate))
     kinds = [type(one) for one in told if not isinstance(one, Throttled)]
-    assert kinds == [GateOpened, GateClosed] * (len(kinds) // 2) + [GateOpened] * (len(kinds) % 2)
+    assert kinds == [CircuitOpened, CircuitClosed] * (len(kinds) // 2) + [CircuitOpened] * (len(kinds) % 2)

@@ -17,7 +17,7 @@ from support.suspensions import Suspensions, watching
 from support.virtual_clock import run_virtually
 
 from profile_history import DeadlineExceeded, Limits, Pacing, Timeouts, UsageError, _aio
-from profile_history.observing import GateOpened, RetryPlanned, Throttled
+from profile_history.observing import CircuitOpened, RetryPlanned, Throttled
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 FILE_DESCRIPTORS = Path("/proc/self/fd")
@@ -85,10 +85,10 @@ SCENARIOS = (
         proof=noted(RetryPlanned),
     ),
     Scenario(
-        name="an open gate",
+        name="an open circuit",
         faults=FaultPlan(script=[Fault.ERROR_503] * 4),
         options={"pacing": Pacing(concurrency=4, adaptive=False)},
-        proof=noted(GateOpened),
+        proof=noted(CircuitOpened),
     ),
     Scenario(
         name="a pause of all",
@@ -134,7 +134,7 @@ SCENARIOS = (
 
 
 def noted_wait(note):
-    return isinstance(note, (RetryPlanned, GateOpened, Throttled))
+    return isinstance(note, (RetryPlanned, CircuitOpened, Throttled))
 
 
 NOTHING = {"places": 0, "waiters": 0, "timer": None, "bytes": 0, "connections": 0}

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from profile_history import Event, HistoryError, Pacing, Profile, RetryPolicy, Stats, WindowFailure
-from profile_history.observing import AttemptEnded, AttemptStarted, GateClosed, GateOpened
+from profile_history.observing import AttemptEnded, AttemptStarted, CircuitClosed, CircuitOpened
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 FROM, TO = "2024-05-01", "2024-05-30"
@@ -117,7 +117,7 @@ class Fetched:
         good: When good answers were complete.
         delays: Seconds from the sending to the good answer, one for each of `good`.
         bad: Seconds from the sending to the failure of each request that failed.
-        opened: When the gate opened.
+        opened: When the circuit opened.
         closed: When it closed.
         seconds: How long it all took.
     """
@@ -168,9 +168,9 @@ class Fetched:
                 self.delays.append(seconds)
             case AttemptEnded(seconds=seconds):
                 self.bad.append(seconds)
-            case GateOpened():
+            case CircuitOpened():
                 self.opened.append(now())
-            case GateClosed():
+            case CircuitClosed():
                 self.closed.append(now())
 
 

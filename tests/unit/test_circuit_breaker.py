@@ -7,24 +7,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from profile_history._sending.circuit_breaker import Gate
+from profile_history._sending.circuit_breaker import CircuitBreaker
 
 
 def highest(low, high):
     return high
 
 
-def gate_after(course, *, step=0.0, start=0.0, certain=False):
-    """A gate, and why it opened: `+` is a success, a letter is a failure of that window, `step` seconds apart."""
-    gate, reason = Gate(highest), None
-    gate.certain = certain
+def breaker_after(course, *, step=0.0, start=0.0, certain=False):
+    """A breaker, and why it opened: `+` is a success, a letter is a failure of that window, `step` seconds apart."""
+    breaker, reason = CircuitBreaker(highest), None
+    breaker.certain = certain
     for place, what in enumerate(course):
         now = start + place * step
         if what == "+":
-            gate.succeeded(now)
+            breaker.succeeded(now)
         else:
-            reason = gate.failed(what, now) or reason
-    return gate, reason
+            reason = breaker.failed(what, now) or reason
+    return breaker, reason
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def gate_after(course, *, step=0.0, start=0.0, certain=False):
 )
 def test_it_opens_after_ten_failures_in_a_row_or_where_half_of_twenty_results_are_failures(course, opens):
     """And only where three different windows failed: a profile that nobody can fetch is no outage."""
-    gate, reason = gate_after(course)
-    assert gate.open is opens
+    breaker, reason = breaker_after(course)
+    assert breaker.open is opens
     assert (reason is not None) is opens
 
 
@@ -65,97 +65,97 @@ def test_it_opens_after_ten_failures_in_a_row_or_where_half_of_twenty_results_ar
 )
 def test_once_a_request_was_answered_well_the_failures_of_one_window_are_enough(course, opens):
     """The probes repeat what was answered before, so they tell an ill window from a dead server by themselves."""
-    gate, reason = gate_after(course, certain=True)
-    assert gate.open is opens
+    breaker, reason = breaker_after(course, certain=True)
+    assert breaker.open is opens
     assert (reason is not None) is opens
-    assert not gate_after(course)[0].open
+    assert not breaker_after(course)[0].open
 
 
 def test_what_was_seen_before_it_was_certain_counts_from_then_on():
     """The first good answer may come in the midst of it, from a window that fails otherwise."""
-    gate, _ = gate_after("a" * 15)
-    gate.certain = True
-    assert gate.failed("a", 0.0) == "16 failures in a row"
+    breaker, _ = breaker_after("a" * 15)
+    breaker.certain = True
+    assert breaker.failed("a", 0.0) == "16 failures in a row"
 
 
 def test_it_is_not_certain_by_itself():
     """An error that lies in the request shows the server at work, and is nothing that a probe could repeat."""
-    assert not Gate(highest).certain
-    assert not gate_after("+++")[0].certain
+    assert not CircuitBreaker(highest).certain
+    assert not breaker_after("+++")[0].certain
 
 
 def test_what_it_says_of_its_opening_names_the_rule():
     """Whoever reads the log learns what was seen."""
-    _, row = gate_after("abcabcabca")
+    _, row = breaker_after("abcabcabca")
     assert row == "10 failures in a row"
-    _, share = gate_after("+ab+cd" * 3 + "+a")
+    _, share = breaker_after("+ab+cd" * 3 + "+a")
     assert share == "13 failures in 20 results within 30 s"
 
 
 def test_half_of_the_results_is_enough_and_less_is_not():
     """Nineteen results say nothing, whatever they are."""
-    assert not gate_after("+a+b+c+a+b+c+a+b+c+")[0].open
-    assert gate_after("+a+b+c+a+b+c+a+b+c+a")[0].open
-    assert not gate_after("++a+b+c+a+b+c+a+b+c+a")[0].open
+    assert not breaker_after("+a+b+c+a+b+c+a+b+c+")[0].open
+    assert breaker_after("+a+b+c+a+b+c+a+b+c+a")[0].open
+    assert not breaker_after("++a+b+c+a+b+c+a+b+c+a")[0].open
 
 
 def test_old_results_fade_so_that_a_fault_now_and_then_is_no_outage():
     """Twenty results within half a minute are wanted; the same ones over a minute are none."""
     course = "+abc" * 8
-    assert gate_after(course, step=1.0)[1]
-    assert gate_after(course, step=2.0)[1] is None
+    assert breaker_after(course, step=1.0)[1]
+    assert breaker_after(course, step=2.0)[1] is None
 
 
 @pytest.mark.parametrize(("now", "opens"), [(129.9, True), (130.0, False)])
 def test_results_of_thirty_seconds_count_together(now, opens):
     """By whole seconds."""
-    gate, _ = gate_after("+a+b+c+a+b+c+a+b+c+", start=100.0)
-    assert (gate.failed("a", now) is not None) is opens
+    breaker, _ = breaker_after("+a+b+c+a+b+c+a+b+c+", start=100.0)
+    assert (breaker.failed("a", now) is not None) is opens
 
 
 def test_long_good_times_do_not_hide_an_outage():
     """What was answered more than half a minute ago does not count."""
-    gate, _ = gate_after("+" * 5000)
+    breaker, _ = breaker_after("+" * 5000)
     reasons = []
     for place in range(20):
         now = 35.0 + place * 0.1
-        reasons.append(gate.failed("abc"[place // 2 % 3], now) if place % 2 else gate.succeeded(now))
+        reasons.append(breaker.failed("abc"[place // 2 % 3], now) if place % 2 else breaker.succeeded(now))
     assert reasons[:-1] == [None] * 19
     assert reasons[-1] == "10 failures in 20 results within 30 s"
 
 
 def test_the_windows_of_failures_that_faded_do_not_count_either():
     """Three different ones must have failed within the half minute, where the share is what opens it."""
-    gate, _ = gate_after("c+c+")
+    breaker, _ = breaker_after("c+c+")
     for place in range(60):
         if place % 2:
-            gate.failed("ab"[place % 4 // 2], 40.0 + place * 0.1)
+            breaker.failed("ab"[place % 4 // 2], 40.0 + place * 0.1)
         else:
-            gate.succeeded(40.0 + place * 0.1)
-    assert not gate.open
+            breaker.succeeded(40.0 + place * 0.1)
+    assert not breaker.open
 
 
 def test_the_probes_are_sent_after_waits_that_double_from_two_seconds_to_thirty():
     """With the jitter at its upper end; where a probe ends soon, the next one is as late as where it takes long."""
-    gate, _ = gate_after("abcabcabca", start=100.0)
-    moments = [gate.opened_at]
+    breaker, _ = breaker_after("abcabcabca", start=100.0)
+    moments = [breaker.opened_at]
     for _ in range(6):
-        moments.append(gate.probe_at)
-        gate.probe(gate.probe_at)
-        assert gate.probing
-        gate.probed()
-        assert not gate.probing
+        moments.append(breaker.probe_at)
+        breaker.probe(breaker.probe_at)
+        assert breaker.probing
+        breaker.probed()
+        assert not breaker.probing
     assert moments[0] == 100.0
     assert [after - before for before, after in pairwise(moments)] == [2, 4, 8, 16, 30, 30]
 
 
 def test_the_wait_for_the_next_probe_begins_when_one_is_sent_and_its_end_changes_nothing():
     """A probe may hang for two minutes before it fails; the next one is then due at once."""
-    gate, _ = gate_after("abcabcabca", start=100.0)
-    gate.probe(150.0)
-    assert gate.probe_at == 154.0
-    gate.probed()
-    assert gate.probe_at == 154.0
+    breaker, _ = breaker_after("abcabcabca", start=100.0)
+    breaker.probe(150.0)
+    assert breaker.probe_at == 154.0
+    breaker.probed()
+    assert breaker.probe_at == 154.0
 
 
 def test_each_wait_is_drawn_from_two_thirds_to_its_whole():
@@ -166,76 +166,76 @@ def test_each_wait_is_drawn_from_two_thirds_to_its_whole():
         drawn.append((low, high))
         return low
 
-    gate = Gate(uniform)
+    breaker = CircuitBreaker(uniform)
     for place in range(10):
-        gate.failed("abc"[place % 3], 50.0)
-    assert gate.probe_at == pytest.approx(50 + 2 * 2 / 3)
-    gate.probe(60.0)
-    assert gate.probe_at == pytest.approx(60 + 4 * 2 / 3)
+        breaker.failed("abc"[place % 3], 50.0)
+    assert breaker.probe_at == pytest.approx(50 + 2 * 2 / 3)
+    breaker.probe(60.0)
+    assert breaker.probe_at == pytest.approx(60 + 4 * 2 / 3)
     assert drawn == [(2 / 3, 1.0)] * 2
 
 
 def test_any_success_closes_it_and_tells_how_long_it_was_open():
     """A request that was sent before is as good as a probe."""
-    gate, _ = gate_after("abcabcabca", start=10.0)
-    assert gate.succeeded(73.5) == 63.5
-    assert not gate.open
-    assert gate.succeeded(74.0) is None
+    breaker, _ = breaker_after("abcabcabca", start=10.0)
+    assert breaker.succeeded(73.5) == 63.5
+    assert not breaker.open
+    assert breaker.succeeded(74.0) is None
 
 
 def test_once_closed_it_asks_for_all_of_its_evidence_anew_and_waits_two_seconds_again():
     """Neither the failures from before nor the doubled waits are held against the server."""
-    gate, _ = gate_after("abcabcabca")
+    breaker, _ = breaker_after("abcabcabca")
     for _ in range(5):
-        gate.probe(gate.probe_at)
-        gate.probed()
-    gate.succeeded(100.0)
+        breaker.probe(breaker.probe_at)
+        breaker.probed()
+    breaker.succeeded(100.0)
     for place in range(9):
-        assert gate.failed("abc"[place % 3], 100.0) is None
-    assert gate.failed("a", 100.0)
-    assert gate.probe_at == 102.0
+        assert breaker.failed("abc"[place % 3], 100.0) is None
+    assert breaker.failed("a", 100.0)
+    assert breaker.probe_at == 102.0
 
 
 def test_failures_while_it_is_open_change_nothing():
     """They are expected; the next probe's moment stays."""
-    gate, _ = gate_after("abcabcabca")
-    before = gate.probe_at
+    breaker, _ = breaker_after("abcabcabca")
+    before = breaker.probe_at
     for _ in range(50):
-        assert gate.failed("d", 1.0) is None
-    assert (gate.probe_at, gate.opened_at) == (before, 0.0)
+        assert breaker.failed("d", 1.0) is None
+    assert (breaker.probe_at, breaker.opened_at) == (before, 0.0)
 
 
 def test_a_probe_that_outlives_the_outage_is_still_the_only_one_of_the_next():
     """Another request's success came first; the first probe of the next outage waits for two seconds and for it."""
-    gate, _ = gate_after("abcabcabca")
-    gate.probe(2.0)
-    gate.succeeded(3.0)
+    breaker, _ = breaker_after("abcabcabca")
+    breaker.probe(2.0)
+    breaker.succeeded(3.0)
     for place in range(10):
-        gate.failed("abc"[place % 3], 10.0)
-    assert gate.open
-    assert gate.probing
-    assert gate.probe_at == 12.0
-    gate.probed()
-    assert not gate.probing
-    assert gate.probe_at == 12.0
+        breaker.failed("abc"[place % 3], 10.0)
+    assert breaker.open
+    assert breaker.probing
+    assert breaker.probe_at == 12.0
+    breaker.probed()
+    assert not breaker.probing
+    assert breaker.probe_at == 12.0
 
 
 class Outages(RuleBasedStateMachine):
-    """The gate against a plain list of everything that happened since it last closed."""
+    """The circuit against a plain list of everything that happened since it last closed."""
 
     @initialize(start=st.floats(0, 1e6), jitter=st.floats(0, 1))
     def begin(self, start, jitter):
-        self.gate = Gate(lambda low, high: low + (high - low) * jitter)
+        self.breaker = CircuitBreaker(lambda low, high: low + (high - low) * jitter)
         self.now = start
         self.results = []
         self.row = []
         self.wait = 2.0
         self.planned = None
 
-    @precondition(lambda self: not self.gate.certain)
+    @precondition(lambda self: not self.breaker.certain)
     @rule()
     def becomes_certain(self):
-        self.gate.certain = True
+        self.breaker.certain = True
 
     @rule(seconds=st.sampled_from([0.01, 0.3, 1.0, 3.0, 10.0, 29.0, 31.0]))
     def time_passes(self, seconds):
@@ -244,13 +244,13 @@ class Outages(RuleBasedStateMachine):
     @rule(times=st.integers(1, 12))
     def succeeds(self, times):
         for _ in range(times):
-            was_open = self.gate.open
-            open_for = self.gate.succeeded(self.now)
+            was_open = self.breaker.open
+            open_for = self.breaker.succeeded(self.now)
             assert (open_for is not None) is was_open
-            assert not self.gate.open
+            assert not self.breaker.open
             self.row = []
             if was_open:
-                assert open_for == self.now - self.gate.opened_at
+                assert open_for == self.now - self.breaker.opened_at
                 self.results, self.wait = [], 2.0
             else:
                 self.results.append((int(self.now), None))
@@ -258,46 +258,46 @@ class Outages(RuleBasedStateMachine):
     @rule(windows=st.lists(st.sampled_from("aaabcd"), min_size=1, max_size=9))
     def fails(self, windows):
         for window in windows:
-            if self.gate.open:
-                assert self.gate.failed(window, self.now) is None
+            if self.breaker.open:
+                assert self.breaker.failed(window, self.now) is None
                 continue
             self.results.append((int(self.now), window))
             self.row.append(window)
             recent = [failed for second, failed in self.results if second > int(self.now) - 30]
             failures = [failed for failed in recent if failed]
-            needed = 1 if self.gate.certain else 3
+            needed = 1 if self.breaker.certain else 3
             in_a_row = len(self.row) >= 10 and len(set(self.row)) >= needed
             share = len(recent) >= 20 and 2 * len(failures) >= len(recent) and len(set(failures)) >= needed
-            reason = self.gate.failed(window, self.now)
-            assert (reason is not None) is self.gate.open is (in_a_row or share)
+            reason = self.breaker.failed(window, self.now)
+            assert (reason is not None) is self.breaker.open is (in_a_row or share)
             if reason:
-                assert self.gate.opened_at == self.now
+                assert self.breaker.opened_at == self.now
                 self.check_plan()
 
-    @precondition(lambda self: self.gate.open and not self.gate.probing)
+    @precondition(lambda self: self.breaker.open and not self.breaker.probing)
     @rule(seconds=st.floats(0, 40))
     def probes(self, seconds):
-        self.now = max(self.now, self.gate.probe_at)
-        self.gate.probe(self.now)
+        self.now = max(self.now, self.breaker.probe_at)
+        self.breaker.probe(self.now)
         self.check_plan()
         self.now += seconds
 
-    @precondition(lambda self: self.gate.probing)
+    @precondition(lambda self: self.breaker.probing)
     @rule()
     def probe_ends(self):
-        self.gate.probed()
-        assert not self.gate.probing
+        self.breaker.probed()
+        assert not self.breaker.probing
 
     def check_plan(self):
-        assert self.now + self.wait * 2 / 3 - 1e-9 <= self.gate.probe_at <= self.now + self.wait
-        self.planned = self.gate.probe_at
+        assert self.now + self.wait * 2 / 3 - 1e-9 <= self.breaker.probe_at <= self.now + self.wait
+        self.planned = self.breaker.probe_at
         self.wait = min(30.0, 2 * self.wait)
 
     @invariant()
     def a_probe_is_planned_when_it_opens_and_when_one_is_sent_and_never_else(self):
-        if self.gate.open:
-            assert self.gate.probe_at == self.planned
-            assert self.gate.opened_at + 4 / 3 - 1e-9 <= self.gate.probe_at <= self.now + 30
+        if self.breaker.open:
+            assert self.breaker.probe_at == self.planned
+            assert self.breaker.opened_at + 4 / 3 - 1e-9 <= self.breaker.probe_at <= self.now + 30
 
 
 TestOutages = Outages.TestCase

@@ -6,30 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history._sending.concurrency_limit import Ceiling, Delay
+from profile_history._sending.concurrency_limit import ConcurrencyLimit, LatencyGradient
 
 
 def grown(successes, *, most=64):
-    """A ceiling after so many successes of a server that bears everything."""
-    ceiling = Ceiling(most, adaptive=True)
-    succeed(ceiling, successes)
-    return ceiling
+    """A concurrency after so many successes of a server that bears everything."""
+    concurrency = ConcurrencyLimit(most, adaptive=True)
+    succeed(concurrency, successes)
+    return concurrency
 
 
-def succeed(ceiling, times, first_byte=0.1):
+def succeed(concurrency, times, first_byte=0.1):
     """Every request that may be on its way is; gives the highest limit that was seen."""
-    limits = [ceiling.limit]
+    limits = [concurrency.limit]
     for _ in range(times):
-        ceiling.succeeded(ceiling.limit, first_byte)
-        limits.append(ceiling.limit)
+        concurrency.succeeded(concurrency.limit, first_byte)
+        limits.append(concurrency.limit)
     return max(limits)
 
 
-def strain(ceiling, times):
+def strain(concurrency, times):
     """So many 503s or timeouts of requests that were just sent; gives the limit after them."""
     for _ in range(times):
-        ceiling.strained(ceiling.era)
-    return ceiling.limit
+        concurrency.on_overload(concurrency.epoch)
+    return concurrency.limit
 
 
 def lowered(limit):
@@ -37,332 +37,332 @@ def lowered(limit):
     return limit - 1 if limit > 2 else limit
 
 
-def meet(ceiling, answers, *, bears=10**6, first_byte=lambda in_use: 0.1):
+def meet(concurrency, answers, *, bears=10**6, first_byte=lambda in_use: 0.1):
     """A server that refuses what is beyond the number it bears; gives the share refused, and the mean number borne."""
     on_their_way, refused, used = deque(), 0, 0
     for _ in range(answers):
-        while len(on_their_way) < ceiling.limit:
-            on_their_way.append((ceiling.era, sum(good for _, good in on_their_way) < bears))
+        while len(on_their_way) < concurrency.limit:
+            on_their_way.append((concurrency.epoch, sum(good for _, good in on_their_way) < bears))
         in_use = len(on_their_way)
         used += sum(good for _, good in on_their_way)
-        era, good = on_their_way.popleft()
+        epoch, good = on_their_way.popleft()
         if good:
-            ceiling.succeeded(in_use, first_byte(in_use))
+            concurrency.succeeded(in_use, first_byte(in_use))
         else:
-            ceiling.refused(era)
+            concurrency.on_throttle(epoch)
         refused += not good
     return refused / answers, used / answers
 
 
 def test_it_starts_at_four_and_grows_by_one_a_success_up_to_the_most():
     """Slow start, until the server first refuses."""
-    ceiling = Ceiling(16, adaptive=True)
+    concurrency = ConcurrencyLimit(16, adaptive=True)
     seen = []
     for _ in range(20):
-        seen.append(ceiling.limit)
-        ceiling.succeeded(in_use=1, first_byte=0.1)
+        seen.append(concurrency.limit)
+        concurrency.succeeded(in_use=1, first_byte=0.1)
     assert seen == [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16, 16, 16, 16, 16]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_a_small_most_is_never_exceeded_at_the_start(most):
     """concurrency=2 means two."""
-    ceiling = Ceiling(most, adaptive=True)
-    assert ceiling.limit == most
-    assert succeed(ceiling, 10) == most
+    concurrency = ConcurrencyLimit(most, adaptive=True)
+    assert concurrency.limit == most
+    assert succeed(concurrency, 10) == most
 
 
 def test_a_refusal_cuts_it_to_seven_tenths_once_for_all_requests_sent_before_the_cut():
     """Sixteen refusals of one burst are one piece of news."""
-    ceiling = grown(12)
-    assert ceiling.limit == 16
+    concurrency = grown(12)
+    assert concurrency.limit == 16
     for _ in range(16):
-        ceiling.refused(era=0)
-    assert (ceiling.limit, ceiling.era) == (11, 1)
-    ceiling.refused(era=1)
-    assert (ceiling.limit, ceiling.era) == (7, 2)
+        concurrency.on_throttle(epoch=0)
+    assert (concurrency.limit, concurrency.epoch) == (11, 1)
+    concurrency.on_throttle(epoch=1)
+    assert (concurrency.limit, concurrency.epoch) == (7, 2)
 
 
 def test_after_a_cut_it_returns_by_one_a_success_to_what_was_borne_and_rests_there():
     """For 200 answers; what was borne is one less than what was refused."""
-    ceiling = grown(6)
-    assert ceiling.limit == 10
-    ceiling.refused(0)
-    assert ceiling.limit == 7
-    succeed(ceiling, 2)
-    assert ceiling.limit == 9
-    assert succeed(ceiling, 200) == 9
+    concurrency = grown(6)
+    assert concurrency.limit == 10
+    concurrency.on_throttle(0)
+    assert concurrency.limit == 7
+    succeed(concurrency, 2)
+    assert concurrency.limit == 9
+    assert succeed(concurrency, 200) == 9
 
 
 def test_the_rest_lasts_for_two_hundred_answers_where_the_ceiling_is_low():
     """And the next one more takes a round."""
-    ceiling = grown(2)
-    ceiling.refused(0)
-    succeed(ceiling, 1)
-    assert ceiling.limit == 5
-    assert succeed(ceiling, 200 + 5) == 5
-    assert succeed(ceiling, 1) == 6
+    concurrency = grown(2)
+    concurrency.on_throttle(0)
+    succeed(concurrency, 1)
+    assert concurrency.limit == 5
+    assert succeed(concurrency, 200 + 5) == 5
+    assert succeed(concurrency, 1) == 6
 
 
 def test_the_rest_lasts_for_twenty_rounds_where_these_are_more_than_two_hundred_answers():
-    """A wide ceiling proves itself over as many rounds as a low one."""
-    ceiling = grown(27)
-    assert ceiling.limit == 31
-    ceiling.refused(0)
-    succeed(ceiling, 9)
-    assert ceiling.limit == 30
-    assert succeed(ceiling, 600 + 29) == 30
-    assert succeed(ceiling, 2) == 31
+    """A wide concurrency proves itself over as many rounds as a low one."""
+    concurrency = grown(27)
+    assert concurrency.limit == 31
+    concurrency.on_throttle(0)
+    succeed(concurrency, 9)
+    assert concurrency.limit == 30
+    assert succeed(concurrency, 600 + 29) == 30
+    assert succeed(concurrency, 2) == 31
 
 
 def test_after_the_rest_it_tries_one_more_a_round_until_the_next_cut():
     """A server that has grown is found out in some rounds, and need not be rested at on every step."""
-    ceiling = grown(6)
-    ceiling.refused(0)
-    succeed(ceiling, 2 + 200)
-    assert succeed(ceiling, 8) == 9
-    assert succeed(ceiling, 2) == 10
-    assert succeed(ceiling, 9) == 10
-    assert succeed(ceiling, 2) == 11
-    assert succeed(ceiling, 10) == 11
-    assert succeed(ceiling, 2) == 12
-    for cut in (ceiling.refused, lambda era: strain(ceiling, 5)):
-        cut(ceiling.era)
-        succeed(ceiling, 10)
-        before = ceiling.limit
-        assert succeed(ceiling, 190) == before
-        succeed(ceiling, 200)
+    concurrency = grown(6)
+    concurrency.on_throttle(0)
+    succeed(concurrency, 2 + 200)
+    assert succeed(concurrency, 8) == 9
+    assert succeed(concurrency, 2) == 10
+    assert succeed(concurrency, 9) == 10
+    assert succeed(concurrency, 2) == 11
+    assert succeed(concurrency, 10) == 11
+    assert succeed(concurrency, 2) == 12
+    for cut in (concurrency.on_throttle, lambda epoch: strain(concurrency, 5)):
+        cut(concurrency.epoch)
+        succeed(concurrency, 10)
+        before = concurrency.limit
+        assert succeed(concurrency, 190) == before
+        succeed(concurrency, 200)
 
 
 def test_a_number_that_was_borne_for_three_rounds_is_returned_to_after_a_refusal():
     """A single refusal there is a hiccup; one that comes earlier shows that it was too much."""
     for rounds, returned_to in ((3, 9), (2, 8)):
-        ceiling = grown(6)
-        ceiling.refused(0)
-        succeed(ceiling, 2 + rounds * 9)
-        ceiling.refused(1)
-        assert ceiling.limit == 6
-        assert succeed(ceiling, 100) == returned_to
+        concurrency = grown(6)
+        concurrency.on_throttle(0)
+        succeed(concurrency, 2 + rounds * 9)
+        concurrency.on_throttle(1)
+        assert concurrency.limit == 6
+        assert succeed(concurrency, 100) == returned_to
 
 
 def test_a_refusal_of_what_was_tried_beyond_leads_back_to_what_was_borne():
     """The try costs one refusal, and the rest begins anew."""
-    ceiling = grown(6)
-    ceiling.refused(0)
-    succeed(ceiling, 2 + 200 + 10)
-    assert ceiling.limit == 10
-    ceiling.refused(1)
-    assert ceiling.limit == 7
-    assert succeed(ceiling, 202) == 9
-    assert succeed(ceiling, 10) == 10
+    concurrency = grown(6)
+    concurrency.on_throttle(0)
+    succeed(concurrency, 2 + 200 + 10)
+    assert concurrency.limit == 10
+    concurrency.on_throttle(1)
+    assert concurrency.limit == 7
+    assert succeed(concurrency, 202) == 9
+    assert succeed(concurrency, 10) == 10
 
 
 def test_room_that_is_not_used_proves_nothing():
     """After a cut it grows only while at least half of it is on its way."""
-    ceiling = grown(12)
-    ceiling.refused(0)
-    assert ceiling.limit == 11
+    concurrency = grown(12)
+    concurrency.on_throttle(0)
+    assert concurrency.limit == 11
     for _ in range(100):
-        ceiling.succeeded(in_use=5, first_byte=0.1)
-    assert ceiling.limit == 11
-    ceiling.succeeded(in_use=6, first_byte=0.1)
-    assert ceiling.limit == 12
+        concurrency.succeeded(in_use=5, first_byte=0.1)
+    assert concurrency.limit == 11
+    concurrency.succeeded(in_use=6, first_byte=0.1)
+    assert concurrency.limit == 12
 
 
 def test_it_never_falls_below_one_and_says_when_it_is_at_its_bottom():
     """From there a refusal is no news about how many are too many."""
-    ceiling, limits = grown(4), []
-    while not ceiling.at_bottom:
-        limits.append(ceiling.limit)
-        ceiling.refused(ceiling.era)
+    concurrency, limits = grown(4), []
+    while not concurrency.at_minimum:
+        limits.append(concurrency.limit)
+        concurrency.on_throttle(concurrency.epoch)
     assert limits == [8, 5, 3, 2]
-    assert ceiling.limit == 1
-    ceiling.refused(ceiling.era)
-    assert ceiling.limit == 1
+    assert concurrency.limit == 1
+    concurrency.on_throttle(concurrency.epoch)
+    assert concurrency.limit == 1
 
 
 def test_after_an_outage_it_begins_at_one_and_forgets_what_was_borne():
     """The server has just come back, perhaps with more behind it: it grows by one a success until a new refusal."""
-    ceiling = grown(6)
-    ceiling.refused(0)
-    succeed(ceiling, 2 + 200)
-    ceiling.restart()
-    assert ceiling.limit == 1
-    assert ceiling.at_bottom
+    concurrency = grown(6)
+    concurrency.on_throttle(0)
+    succeed(concurrency, 2 + 200)
+    concurrency.restart()
+    assert concurrency.limit == 1
+    assert concurrency.at_minimum
     for limit in range(2, 31):
-        ceiling.succeeded(in_use=1, first_byte=0.1)
-        assert ceiling.limit == limit
+        concurrency.succeeded(in_use=1, first_byte=0.1)
+        assert concurrency.limit == limit
 
 
 def test_a_refusal_or_a_strain_of_a_request_sent_before_the_outage_is_old_news():
-    """The end of an outage is a new era, as a cut is."""
-    ceiling = grown(12)
-    sent = ceiling.era
-    ceiling.restart()
-    assert ceiling.era == sent + 1
-    ceiling.refused(sent)
+    """The end of an outage is a new epoch, as a cut is."""
+    concurrency = grown(12)
+    sent = concurrency.epoch
+    concurrency.restart()
+    assert concurrency.epoch == sent + 1
+    concurrency.on_throttle(sent)
     for _ in range(9):
-        ceiling.strained(sent)
+        concurrency.on_overload(sent)
     for limit in (2, 3):
-        ceiling.succeeded(in_use=1, first_byte=0.1)
-        assert ceiling.limit == limit
-    assert ceiling.era == sent + 1
+        concurrency.succeeded(in_use=1, first_byte=0.1)
+        assert concurrency.limit == limit
+    assert concurrency.epoch == sent + 1
 
 
 def test_five_strained_answers_among_thirty_two_cut_it_to_seven_tenths():
     """Four 503s or timeouts among as many results say nothing about how many are too many."""
-    ceiling = grown(12, most=16)
-    assert strain(ceiling, 4) == 16
-    succeed(ceiling, 28)
-    assert strain(ceiling, 1) == 16
-    succeed(ceiling, 27)
-    assert strain(ceiling, 3) == 16
-    assert ceiling.era == 0
-    assert strain(ceiling, 1) == 11
-    assert ceiling.era == 1
+    concurrency = grown(12, most=16)
+    assert strain(concurrency, 4) == 16
+    succeed(concurrency, 28)
+    assert strain(concurrency, 1) == 16
+    succeed(concurrency, 27)
+    assert strain(concurrency, 3) == 16
+    assert concurrency.epoch == 0
+    assert strain(concurrency, 1) == 11
+    assert concurrency.epoch == 1
 
 
 def test_a_fault_now_and_then_never_cuts_it():
     """One in ten, for hours."""
-    ceiling = grown(12, most=16)
+    concurrency = grown(12, most=16)
     for _ in range(500):
-        strain(ceiling, 1)
-        succeed(ceiling, 9)
-    assert (ceiling.limit, ceiling.era) == (16, 0)
+        strain(concurrency, 1)
+        succeed(concurrency, 9)
+    assert (concurrency.limit, concurrency.epoch) == (16, 0)
 
 
 def test_after_a_cut_the_strained_answers_are_counted_anew_and_those_sent_before_it_not_at_all():
     """A burst of timeouts is one piece of news, as a burst of refusals is."""
-    ceiling = grown(12)
+    concurrency = grown(12)
     for _ in range(16):
-        ceiling.strained(era=0)
-    assert (ceiling.limit, ceiling.era) == (11, 1)
-    assert strain(ceiling, 4) == 11
-    assert strain(ceiling, 1) == 7
+        concurrency.on_overload(epoch=0)
+    assert (concurrency.limit, concurrency.epoch) == (11, 1)
+    assert strain(concurrency, 4) == 11
+    assert strain(concurrency, 1) == 7
     for count in (4, 4):
-        strain(ceiling, count)
-        ceiling.refused(ceiling.era)
-    assert ceiling.limit == 3
-    strain(ceiling, 4)
-    ceiling.restart()
-    succeed(ceiling, 4)
-    assert strain(ceiling, 4) == 5
+        strain(concurrency, count)
+        concurrency.on_throttle(concurrency.epoch)
+    assert concurrency.limit == 3
+    strain(concurrency, 4)
+    concurrency.restart()
+    succeed(concurrency, 4)
+    assert strain(concurrency, 4) == 5
 
 
 def test_what_was_borne_stays_borne_after_a_strain():
     """It returns there by one a success, and rests; where nothing was refused yet, it goes on growing."""
-    ceiling = grown(6)
-    ceiling.refused(0)
-    succeed(ceiling, 2)
-    assert strain(ceiling, 5) == 6
-    assert succeed(ceiling, 3) == 9
-    assert succeed(ceiling, 200) == 9
-    ceiling = grown(6)
-    assert strain(ceiling, 5) == 7
-    assert succeed(ceiling, 40) == 47
+    concurrency = grown(6)
+    concurrency.on_throttle(0)
+    succeed(concurrency, 2)
+    assert strain(concurrency, 5) == 6
+    assert succeed(concurrency, 3) == 9
+    assert succeed(concurrency, 200) == 9
+    concurrency = grown(6)
+    assert strain(concurrency, 5) == 7
+    assert succeed(concurrency, 40) == 47
 
 
 def test_a_number_that_was_held_before_a_strain_has_to_be_held_anew():
     """Otherwise a refusal right after it would be taken for a hiccup."""
-    ceiling = grown(6)
-    ceiling.refused(0)
-    succeed(ceiling, 2 + 199)
-    strain(ceiling, 5)
-    succeed(ceiling, 3)
-    ceiling.refused(ceiling.era)
-    assert succeed(ceiling, 100) == 8
+    concurrency = grown(6)
+    concurrency.on_throttle(0)
+    succeed(concurrency, 2 + 199)
+    strain(concurrency, 5)
+    succeed(concurrency, 3)
+    concurrency.on_throttle(concurrency.epoch)
+    assert succeed(concurrency, 100) == 8
 
 
 def test_a_strain_never_lowers_it_below_one():
     """The last one stays, so that there is always something to find out with."""
-    ceiling = grown(4)
-    strain(ceiling, 100)
-    assert ceiling.limit == 1
-    assert ceiling.at_bottom
+    concurrency = grown(4)
+    strain(concurrency, 100)
+    assert concurrency.limit == 1
+    assert concurrency.at_minimum
 
 
 def test_after_an_outage_answers_may_take_longer_than_before():
     """The server is a new one, perhaps with cold caches."""
-    ceiling = grown(6)
-    ceiling.restart()
-    succeed(ceiling, 5, first_byte=2.0)
-    assert ceiling.limit == 6
+    concurrency = grown(6)
+    concurrency.restart()
+    succeed(concurrency, 5, first_byte=2.0)
+    assert concurrency.limit == 6
 
 
 @pytest.mark.parametrize(("bears", "most"), [(5, 16), (10, 16), (25, 64)])
 def test_a_server_that_refuses_loses_hardly_any_of_its_capacity_and_refuses_hardly_anything(bears, most):
     """One answer in two hundred is what the rest is made for; a saw-tooth would leave a seventh unused."""
-    ceiling = Ceiling(most, adaptive=True)
-    meet(ceiling, 1000, bears=bears)
-    refused, used = meet(ceiling, 20_000, bears=bears)
+    concurrency = ConcurrencyLimit(most, adaptive=True)
+    meet(concurrency, 1000, bears=bears)
+    refused, used = meet(concurrency, 20_000, bears=bears)
     assert 0 < refused < 1 / 150
     assert used > 0.95 * bears
 
 
 def test_a_server_that_bears_all_that_is_allowed_gets_it():
     """Not one refusal, and sixteen on their way nearly from the start."""
-    refused, used = meet(Ceiling(16, adaptive=True), 1000)
+    refused, used = meet(ConcurrencyLimit(16, adaptive=True), 1000)
     assert refused == 0
     assert used > 15.5
 
 
 def test_it_does_not_grow_to_the_most_at_a_server_that_queues_instead_of_refusing():
     """Eight are served at a time; beyond that each one only makes the others wait for their first byte."""
-    ceiling = Ceiling(64, adaptive=True)
-    meet(ceiling, 300, first_byte=lambda in_use: 0.1 * max(1, in_use / 8))
-    assert 8 <= ceiling.limit <= 20
+    concurrency = ConcurrencyLimit(64, adaptive=True)
+    meet(concurrency, 300, first_byte=lambda in_use: 0.1 * max(1, in_use / 8))
+    assert 8 <= concurrency.limit <= 20
 
 
 def test_growth_goes_on_when_answers_begin_as_early_as_before():
     """A queue that has passed is forgotten after some answers."""
-    ceiling = grown(6)
-    succeed(ceiling, 3, first_byte=3.0)
-    assert ceiling.limit == 10
-    assert succeed(ceiling, 40) > 10
+    concurrency = grown(6)
+    succeed(concurrency, 3, first_byte=3.0)
+    assert concurrency.limit == 10
+    assert succeed(concurrency, 40) > 10
 
 
 def test_a_quick_server_may_be_noisy():
     """Two hundredths of a second more prove nothing on a local network."""
-    ceiling = Ceiling(64, adaptive=True)
-    succeed(ceiling, 5, first_byte=0.0005)
-    succeed(ceiling, 55, first_byte=0.02)
-    assert ceiling.limit == 64
+    concurrency = ConcurrencyLimit(64, adaptive=True)
+    succeed(concurrency, 5, first_byte=0.0005)
+    succeed(concurrency, 55, first_byte=0.02)
+    assert concurrency.limit == 64
 
 
 def test_a_server_that_is_slower_for_good_is_the_new_normal_after_some_hundred_answers():
     """The base follows slowly upwards, and at once downwards."""
-    delay = Delay()
-    delay.note(0.1)
+    delay = LatencyGradient()
+    delay.observe(0.1)
     for _ in range(100):
-        delay.note(0.2)
-    assert delay.rising
+        delay.observe(0.2)
+    assert delay.increasing
     for _ in range(600):
-        delay.note(0.2)
-    assert not delay.rising
+        delay.observe(0.2)
+    assert not delay.increasing
     for _ in range(40):
-        delay.note(0.1)
+        delay.observe(0.1)
     for _ in range(10):
-        delay.note(0.2)
-    assert delay.rising
+        delay.observe(0.2)
+    assert delay.increasing
 
 
 def test_nothing_is_said_of_delays_before_there_is_one():
     """Nor by the first one, which is the base."""
-    delay = Delay()
-    assert not delay.rising
-    delay.note(5.0)
-    assert not delay.rising
+    delay = LatencyGradient()
+    assert not delay.increasing
+    delay.observe(5.0)
+    assert not delay.increasing
 
 
 def test_without_adaptation_it_is_the_concurrency_whatever_happens():
     """adaptive=False is a fixed number, which no refusal can lower."""
-    ceiling = Ceiling(16, adaptive=False)
-    assert ceiling.at_bottom
-    ceiling.refused(0)
-    ceiling.succeeded(16, 0.1)
-    strain(ceiling, 40)
-    ceiling.restart()
-    assert (ceiling.limit, ceiling.era) == (16, 0)
+    concurrency = ConcurrencyLimit(16, adaptive=False)
+    assert concurrency.at_minimum
+    concurrency.on_throttle(0)
+    concurrency.succeeded(16, 0.1)
+    strain(concurrency, 40)
+    concurrency.restart()
+    assert (concurrency.limit, concurrency.epoch) == (16, 0)
 
 
 @given(
@@ -378,37 +378,37 @@ def test_without_adaptation_it_is_the_concurrency_whatever_happens():
 )
 def test_it_stays_between_one_and_the_most_whatever_the_server_answers(most, course):
     """And only a refusal, five strained answers in 32, of requests sent after the last cut, or a restart lower it."""
-    ceiling, results = Ceiling(most, adaptive=True), []
+    concurrency, results = ConcurrencyLimit(most, adaptive=True), []
     for step, times, first_byte in course:
-        before = ceiling.limit
+        before = concurrency.limit
         match step:
             case "success":
                 for _ in range(times):
-                    ceiling.succeeded(ceiling.limit, first_byte)
-                    assert before <= ceiling.limit <= before + 1
-                    before = ceiling.limit
+                    concurrency.succeeded(concurrency.limit, first_byte)
+                    assert before <= concurrency.limit <= before + 1
+                    before = concurrency.limit
                 results += [0] * times
             case "refusal":
-                era = ceiling.era
-                ceiling.refused(era)
-                assert max(1, int(before * 0.7)) <= ceiling.limit <= lowered(before)
-                assert ceiling.era == era + 1
+                epoch = concurrency.epoch
+                concurrency.on_throttle(epoch)
+                assert max(1, int(before * 0.7)) <= concurrency.limit <= lowered(before)
+                assert concurrency.epoch == epoch + 1
                 results = []
             case "strain":
-                era = ceiling.era
-                ceiling.strained(era)
+                epoch = concurrency.epoch
+                concurrency.on_overload(epoch)
                 results.append(1)
                 cut = sum(results[-32:]) == 5
-                assert ceiling.era == era + cut
-                assert max(1, int(before * 0.7)) <= ceiling.limit <= (lowered(before) if cut else before)
+                assert concurrency.epoch == epoch + cut
+                assert max(1, int(before * 0.7)) <= concurrency.limit <= (lowered(before) if cut else before)
                 results = [] if cut else results
             case "old news":
-                ceiling.refused(ceiling.era - 1)
-                ceiling.strained(ceiling.era - 1)
-                assert ceiling.limit == before
+                concurrency.on_throttle(concurrency.epoch - 1)
+                concurrency.on_overload(concurrency.epoch - 1)
+                assert concurrency.limit == before
             case "restart":
-                era = ceiling.era
-                ceiling.restart()
-                assert (ceiling.limit, ceiling.era) == (1, era + 1)
+                epoch = concurrency.epoch
+                concurrency.restart()
+                assert (concurrency.limit, concurrency.epoch) == (1, epoch + 1)
                 results = []
-        assert 1 <= ceiling.limit <= most
+        assert 1 <= concurrency.limit <= most

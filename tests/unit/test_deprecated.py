@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 import profile_history
+from profile_history import HistoryClient
 from profile_history.testing import Fault, FaultPlan
 
 # Module, old name, and where the same thing is now. Whoever renames something public adds a line here.
 RENAMED = [
+    ("profile_history", "CircuitClosed", "profile_history.CircuitClosed"),
+    ("profile_history", "CircuitOpened", "profile_history.CircuitOpened"),
+    ("profile_history.observing", "CircuitClosed", "profile_history.observing.CircuitClosed"),
+    ("profile_history.observing", "CircuitOpened", "profile_history.observing.CircuitOpened"),
     ("profile_history.reading", "OnError", "profile_history.results.OnError"),
     ("profile_history.reading", "QuarantinedRow", "profile_history.QuarantinedRow"),
     ("profile_history.reading", "WindowFailure", "profile_history.WindowFailure"),
@@ -75,3 +80,10 @@ class TestFaults:
         ]
 
         assert [round(chance.random.random(), 6) for chance in chances] == [0.221354, 0.360633]
+
+
+async def test_an_old_attribute_of_a_client_is_its_successor_and_says_so():
+    """The warning stands at the line of whoever uses it."""
+    async with HistoryClient("https://history.example", token="secret", list_id=20) as client:
+        with pytest.warns(DeprecationWarning, match=r"HistoryClient\.pace goes in 1\.0; use .*pacing_state"):
+            assert client.pacing_state == client.pacing_state

@@ -12,8 +12,8 @@ from profile_history import ApiError, ConfigurationError, ConnectionFailed, Prof
 from profile_history.observing import (
     AttemptEnded,
     AttemptStarted,
-    GateClosed,
-    GateOpened,
+    CircuitClosed,
+    CircuitOpened,
     Observation,
     Observer,
     RetryPlanned,
@@ -41,11 +41,11 @@ LINES = [
     (Throttled(None, 11), "INFO", "throttled: 11 requests at once from now on"),
     (Throttled(2.5, 1), "INFO", "throttled: 1 requests at once from now on, pausing for 2.5 s"),
     (
-        GateOpened("10 failures in a row"),
+        CircuitOpened("10 failures in a row"),
         "WARNING",
         "the server fails for everyone (10 failures in a row): waiting, with one probe at a time",
     ),
-    (GateClosed(61.0), "WARNING", "the server answers again after 61 s"),
+    (CircuitClosed(61.0), "WARNING", "the server answers again after 61 s"),
     (
         RowCapSuspected(1000),
         "WARNING",

@@ -16,7 +16,7 @@ from support.matrix.seen import Seen
 from support.secrecy import parts, printed
 from support.virtual_clock import run_virtually
 
-from profile_history import AttemptEnded, AttemptStarted, ConfigurationError, GateOpened, RetryPlanned, UsageError
+from profile_history import AttemptEnded, AttemptStarted, CircuitOpened, ConfigurationError, RetryPlanned, UsageError
 from profile_history.testing import Fault
 
 
@@ -97,7 +97,7 @@ class Judge:
             assert (len(self.log), self.bad) == (ended, len(self.failed))
         charged = len(self.stage.told(RetryPlanned)) + split - capped
         assert charged <= len(self.failed)
-        if not self.stage.told(GateOpened):
+        if not self.stage.told(CircuitOpened):
             assert charged + self.freed == len(self.failed)
 
     def _judge_F(self) -> None:  # noqa: N802
