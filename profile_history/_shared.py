@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 
 from profile_history._aio import Turns
-from profile_history._scheduling.worker_pool import Run
-from profile_history._sending.fetcher import Canary
-from profile_history._sending.memory_budget import Memory
+from profile_history._scheduling.worker_pool import WorkerPool
+from profile_history._sending.fetcher import HealthProbe
+from profile_history._sending.memory_budget import MemoryBudget
 from profile_history._sending.pacer import Pacer
-from profile_history._sending.retry_budget import Budget
-from profile_history._sending.row_cap import RowCounts
+from profile_history._sending.retry_budget import RetryBudget
+from profile_history._sending.row_cap import RowCapDetector
 from profile_history._sending.transport import Transport
 from profile_history.observing import Observer
 
@@ -25,10 +25,10 @@ class Shared:
     transport: Transport
     pacer: Pacer
     observer: Observer
-    budget: Budget = attrs.field(factory=Budget)
-    memory: Memory = attrs.field(factory=Memory)
-    row_counts: RowCounts = attrs.field(factory=RowCounts)
-    canary: Canary = attrs.field(factory=Canary)
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
+    memory: MemoryBudget = attrs.field(factory=MemoryBudget)
+    row_cap_detector: RowCapDetector = attrs.field(factory=RowCapDetector)
+    health_probe: HealthProbe = attrs.field(factory=HealthProbe)
     turns: Turns = attrs.field(factory=Turns)
-    runs: weakref.WeakSet[Run] = attrs.field(factory=weakref.WeakSet)
+    runs: weakref.WeakSet[WorkerPool] = attrs.field(factory=weakref.WeakSet)
     clients: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)

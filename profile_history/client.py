@@ -26,10 +26,10 @@ from profile_history._protocol.requests import Requests
 from profile_history._scheduling.reader import Reader
 from profile_history._scheduling.scheduler import Outcome, Schedule
 from profile_history._scheduling.window_plan import Walk
-from profile_history._scheduling.worker_pool import Profiles, Run, Units
+from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
 from profile_history._secrets import SecretText
 from profile_history._sending.fetcher import Fetcher
-from profile_history._sending.memory_budget import Allowance
+from profile_history._sending.memory_budget import StreamBudget
 from profile_history._sending.pacer import Pacer, PacingState
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.transport import Transport
@@ -137,7 +137,7 @@ class HistoryClient:
             Pacer(pacing, observer=observer),
             observer,
         )
-        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        self._runs: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
         self._fetcher = self._make_fetcher()
         self._shared.clients.add(self)
         self._closed = False
@@ -319,8 +319,8 @@ class HistoryClient:
             pacer=shared.pacer,
             retrier=Retrier(options.retry, shared.budget, window=options.timeouts.window),
             observer=shared.observer,
-            row_counts=shared.row_counts,
-            canary=shared.canary,
+            row_cap_detector=shared.row_cap_detector,
+            health_probe=shared.health_probe,
             turns=shared.turns,
             border=options.border,
             timeouts=options.timeouts,
@@ -394,25 +394,25 @@ class HistoryClient:
         rule, order, today = self._options.window, self._options.order, dt.date.today()
         return lambda window: Walk(window, rule=rule, order=order, today=today)
 
-    def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> Run:
+    def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> WorkerPool:
         self._check_open()
         prefix, numbers = os.urandom(8).hex(), itertools.count(1)
         concurrency = self._pacing.concurrency
         schedule = Schedule(
             make_walk=self._walker(),
             make_request_id=lambda: f"{prefix}{next(numbers):016x}",
-            allowance=Allowance(self._shared.memory, self._options.limits.in_flight),
+            stream_budget=StreamBudget(self._shared.memory, self._options.limits.in_flight),
             windows_ahead=_AHEAD_A_REQUEST * concurrency,
             parked_ahead=_PARKED_A_REQUEST * concurrency,
             profiles_ahead=_AHEAD_A_REQUEST * concurrency,
         )
         workers = max(concurrency, min(_WORKERS_A_REQUEST * concurrency, _MANY_WORKERS))
-        run = Run(wanted, make_unit, schedule, self._fetcher, workers, deadline)
+        run = WorkerPool(wanted, make_unit, schedule, self._fetcher, workers, deadline)
         self._runs.add(run)
         self._shared.runs.add(run)
         return run
 
-    def _reader_of(self, run: Run, on_error: OnError, *, single: bool, strict: bool) -> Reader[Event]:
+    def _reader_of(self, run: WorkerPool, on_error: OnError, *, single: bool, strict: bool) -> Reader[Event]:
         return Reader(run, EVENTS, single, self._options.border, self._options.order, on_error, strict)
 
     def _check_open(self) -> None:

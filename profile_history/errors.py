@@ -28,6 +28,8 @@ import pickle
 from enum import Enum, StrEnum
 from typing import Any, Protocol, cast
 
+from profile_history._deprecated import warn_deprecated
+
 
 class FailedProfile(Protocol):
     """What an error tells of a `Profile`, which stands above this module since it raises errors itself."""
@@ -59,7 +61,7 @@ class Kind(StrEnum):
     Attributes:
         TRANSIENT: It may heal; it is tried again.
         THROTTLED: There are too many requests; it is tried again.
-        SUSPECT: A hiccup on the way would look like this, and so would a fact; it is tried once more.
+        AMBIGUOUS: A hiccup on the way would look like this, and so would a fact; it is tried once more.
         AUTH: The token is not accepted; nothing else will succeed either.
         CALLER: The request itself is at fault.
         UNKNOWN: Nobody knows what a repetition would do.
@@ -67,7 +69,8 @@ class Kind(StrEnum):
 
     TRANSIENT = "transient"
     THROTTLED = "throttled"
-    SUSPECT = "suspect"
+    AMBIGUOUS = "ambiguous"
+    SUSPECT = "ambiguous"  # Its old name, which goes in 1.0.
     AUTH = "auth"
     CALLER = "caller"
     UNKNOWN = "unknown"
@@ -83,15 +86,16 @@ class HistoryError(Exception):
         request_id: The `X-Request-ID` of those requests.
         kind: What the failure means for the next attempt.
         fatal: Whether every other request would meet the same failure.
-        too_much: Whether asking for fewer days at once may help.
-        stale: Whether a kept-alive connection died before the answer began; the server never saw the request.
+        splittable: Whether asking for fewer days at once may help.
+        stale_connection: Whether a kept-alive connection died before the response began; the server never saw the
+            request.
         hint: What to try, or None.
     """
 
     kind: Kind = Kind.UNKNOWN
     fatal: bool = False
-    too_much: bool = False
-    stale: bool = False
+    splittable: bool = False
+    stale_connection: bool = False
     hint: str | None = None
 
     def __init__(self, message: str = "") -> None:
@@ -100,6 +104,18 @@ class HistoryError(Exception):
         self.window: FailedWindow | None = None
         self.attempts: int = 0
         self.request_id: str | None = None
+
+    @property
+    def too_much(self) -> bool:
+        """Return `splittable`, by its old name."""
+        warn_deprecated("HistoryError.too_much", "HistoryError.splittable")
+        return self.splittable
+
+    @property
+    def stale(self) -> bool:
+        """Return `stale_connection`, by its old name."""
+        warn_deprecated("HistoryError.stale", "HistoryError.stale_connection")
+        return self.stale_connection
 
     def forget_frames(self) -> None:
         """Drops the traceback and what came before: their frames may hold whole answers, and failures are kept."""
@@ -112,7 +128,9 @@ class HistoryError(Exception):
             `type` (the name of the class), `message` (the summary), every attribute by its name, and `cause` where
             another error led to this one. A profile is its text; a window has `date_from` and `date_to`.
         """
-        fields = {name: getattr(self, name) for name in ("kind", "fatal", "too_much", "stale", "hint")} | vars(self)
+        fields = {
+            name: getattr(self, name) for name in ("kind", "fatal", "splittable", "stale_connection", "hint")
+        } | vars(self)
         if self.window is not None:
             fields["window"] = {end: getattr(self.window, end) for end in ("date_from", "date_to")}
         if self.__cause__ is not None:
@@ -224,7 +242,7 @@ class DecodeError(ResponseError):
         path: Where, as a JSON path such as `$.data[3].datetime`.
     """
 
-    kind = Kind.SUSPECT
+    kind = Kind.AMBIGUOUS
 
     def __init__(self, message: str = "", path: str = "$") -> None:
         super().__init__(message)
@@ -239,7 +257,7 @@ class ResponseTooLarge(ResponseError):
     """The decoded answer is longer than `Limits.body` bytes."""
 
     kind = Kind.CALLER
-    too_much = True
+    splittable = True
 
 
 class UnexpectedRedirect(ResponseError):
@@ -282,7 +300,7 @@ class ApiError(HistoryError):
         self.text = text
         self.http_status = http_status
         self.kind = kind
-        self.too_much = not {413, 504}.isdisjoint((code, http_status))
+        self.splittable = not {413, 504}.isdisjoint((code, http_status))
         self.retry_after = retry_after
 
     def summary(self) -> str:

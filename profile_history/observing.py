@@ -227,11 +227,11 @@ class Observer:
         self._complained = False
 
     @property
-    def attentive(self) -> bool:
+    def enabled(self) -> bool:
         """Whether anybody wants to know of single attempts; asked before such an observation is made."""
         return self._hook is not None or logger.isEnabledFor(logging.DEBUG)
 
-    def note(self, observation: Observation) -> None:
+    def emit(self, observation: Observation) -> None:
         """Tells hook and log."""
         given_up = isinstance(observation, WindowDone) and observation.error is not None
         level = logging.WARNING if given_up else observation.level

@@ -46,7 +46,7 @@ class Reply:
         headers: Its headers, found by their names in lower case.
         body: Its bytes, or if they are many, some first ones.
         first_byte: Seconds until it began.
-        rest: The other bytes, in pieces as they arrived; `reading` uses them up.
+        rest: The other bytes, in pieces as they arrived; `verify_response` uses them up.
     """
 
     status: int
@@ -61,7 +61,7 @@ class Reply:
         return len(self.body) + sum(map(len, self.rest))
 
 
-def reading(reply: Reply, token: Token) -> Generator[None, None, Rows]:
+def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
     """Verifies a whole answer, in steps short enough for an event loop.
 
     Success is HTTP 2xx, a complete JSON object, `error` equal to 0 and `data` an array. Everything else raises.
@@ -115,7 +115,7 @@ def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError
 def _kind_of_unknown(status: int, envelope: Envelope | None) -> Kind:
     # What is neither the API's word nor a proper error of HTTP, such as 204, 304 or 999, is something on the way.
     said = envelope is not None and envelope.error != 0
-    return Kind.UNKNOWN if said or 400 <= status < 600 else Kind.SUSPECT
+    return Kind.UNKNOWN if said or 400 <= status < 600 else Kind.AMBIGUOUS
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -156,7 +156,7 @@ def _not_ours(reply: Reply, token: Token) -> ResponseError | None:
 
 
 def _suspect(error: ResponseError) -> ResponseError:
-    error.kind = Kind.SUSPECT
+    error.kind = Kind.AMBIGUOUS
     return error
 
 

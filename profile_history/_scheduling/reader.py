@@ -15,7 +15,7 @@ from profile_history._decoding.row_decoder import RowDecoder
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.responses import http_date
 from profile_history._scheduling.scheduler import Outcome
-from profile_history._scheduling.worker_pool import Run
+from profile_history._scheduling.worker_pool import WorkerPool
 from profile_history.errors import HistoryError
 from profile_history.events import Event
 from profile_history.observing import logger
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Reader(Generic[T]):
     """Turns outcomes into rows as the consumer asks for them, and keeps the books."""
 
-    run: Run
+    run: WorkerPool
     row_decoder: RowDecoder[T]
     single: bool
     border: Border
@@ -59,9 +59,9 @@ class Reader(Generic[T]):
                 for batch in self._batches(outcome):
                     for row in batch:
                         yield row
-                    if self.run.breathless:
-                        await self.run.breathe()
-                self.run.handed_out(outcome)
+                    if self.run.loop_overdue:
+                        await self.run.yield_to_loop()
+                self.run.release(outcome)
             self.finished = True
 
     async def pairs(self) -> AsyncGenerator[tuple[Profile, T], None]:
@@ -72,9 +72,9 @@ class Reader(Generic[T]):
                 for batch in self._batches(outcome):
                     for row in batch:
                         yield profile, row
-                    if self.run.breathless:
-                        await self.run.breathe()
-                self.run.handed_out(outcome)
+                    if self.run.loop_overdue:
+                        await self.run.yield_to_loop()
+                self.run.release(outcome)
             self.finished = True
 
     async def runs(self) -> AsyncGenerator[tuple[Profile, Window, list[T]], None]:
@@ -84,9 +84,9 @@ class Reader(Generic[T]):
                 for batch in self._batches(outcome):
                     if batch:
                         yield outcome.profile, outcome.window, batch
-                    if self.run.breathless:
-                        await self.run.breathe()
-                self.run.handed_out(outcome)
+                    if self.run.loop_overdue:
+                        await self.run.yield_to_loop()
+                self.run.release(outcome)
             self.finished = True
 
     async def blocks(self: Reader[bytes]) -> AsyncGenerator[bytes, None]:
@@ -98,12 +98,12 @@ class Reader(Generic[T]):
                 block = BytesIO(bytes(_room_for(outcome.rows, profile)))
                 for batch in self._batches(outcome):
                     block.write(encode_lines(profile, batch))
-                    if self.run.breathless:
-                        await self.run.breathe()
+                    if self.run.loop_overdue:
+                        await self.run.yield_to_loop()
                 block.truncate()
                 if block.tell():
                     yield block.getvalue()
-                self.run.handed_out(outcome)
+                self.run.release(outcome)
             self.finished = True
 
     async def results(self: Reader[Event]) -> AsyncGenerator[WindowResult, None]:
@@ -111,7 +111,7 @@ class Reader(Generic[T]):
         async with self.run:
             while (outcome := await self.run.next_outcome()) is not None:
                 yield await self._result(outcome)
-                self.run.handed_out(outcome)
+                self.run.release(outcome)
             self.finished = True
 
     async def contents(
@@ -135,9 +135,9 @@ class Reader(Generic[T]):
                 except Exception as failure:  # noqa: BLE001 (one window must not end a job of a million)
                     error = failure if isinstance(failure, HistoryError) else _unexpected(failure)
                     self._sign(outcome, error)
-                    contents = [Contents(outcome.unit, outcome.window, [], error, outcome.task.effort.attempts)]
+                    contents = [Contents(outcome.unit, outcome.window, [], error, outcome.task.log.attempts)]
                 yield contents, 0 if outcome.rows is None else outcome.rows.size
-                self.run.handed_out(outcome)
+                self.run.release(outcome)
             self.finished = True
 
     async def _content(self, outcome: Outcome, window: Window, served_at: dt.datetime | None) -> Contents[T]:
@@ -161,11 +161,11 @@ class Reader(Generic[T]):
             if batch:
                 items += batch if self.unpack is ResponseDecoder.decode else [batch]
                 self.run.stats.events += len(batch)
-            if self.run.breathless:
-                await self.run.breathe()
+            if self.run.loop_overdue:
+                await self.run.yield_to_loop()
         self.run.stats.windows_ok += bool(items)
         self.run.stats.windows_empty += not items
-        attempts = outcome.task.effort.attempts
+        attempts = outcome.task.log.attempts
         return Contents(outcome.unit, window, items, None, attempts, tuple(quarantined), served_at)
 
     async def _result(self: Reader[Event], outcome: Outcome) -> WindowResult:
@@ -175,8 +175,8 @@ class Reader(Generic[T]):
         try:
             for batch in self._unpacked(outcome):
                 events += batch
-                if self.run.breathless:
-                    await self.run.breathe()
+                if self.run.loop_overdue:
+                    await self.run.yield_to_loop()
         except HistoryError as error:
             self._give_up(outcome, error)
             failure = error

@@ -16,7 +16,7 @@ import attrs
 from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.window_plan import Piece, Walk
 from profile_history._sending.fetcher import Task
-from profile_history._sending.memory_budget import Allowance, Lease
+from profile_history._sending.memory_budget import Reservation, StreamBudget
 from profile_history.errors import HistoryError
 from profile_history.profiles import Profile
 from profile_history.units import Unit
@@ -30,7 +30,7 @@ class Outcome:
     """What became of one window: its verified rows, or the error for which it was given up."""
 
     task: Task
-    lease: Lease
+    reservation: Reservation
     unit: Unit
     rows: Rows | None = None
     error: HistoryError | None = None
@@ -58,7 +58,7 @@ class Assignment:
     """A window that was given to a worker; `started` is when, in seconds of the stream."""
 
     task: Task
-    lease: Lease
+    reservation: Reservation
     _lane: _Lane
     _piece: Piece[Outcome]
     started: float | None = None
@@ -86,14 +86,14 @@ class Schedule:
         *,
         make_walk: Callable[[Window], Walk[Outcome]],
         make_request_id: Callable[[], str],
-        allowance: Allowance,
+        stream_budget: StreamBudget,
         windows_ahead: int,
         parked_ahead: int,
         profiles_ahead: int,
     ) -> None:
         self._make_walk = make_walk
         self._make_request_id = make_request_id
-        self._allowance = allowance
+        self._stream_budget = stream_budget
         self._windows_ahead = windows_ahead
         self._parked_ahead = parked_ahead
         self._profiles_ahead = profiles_ahead
@@ -143,19 +143,19 @@ class Schedule:
         assignment = self._next() if self._has_room else self._next_leading()
         assert assignment is not None, "available says that there is one"
         self._taken += 1
-        assignment.lease.renew(urgent=self._stands_still)
+        assignment.reservation.renew(urgent=self._stands_still)
         self._on_their_way += 1
         return assignment
 
     def park(self, assignment: Assignment) -> None:
         """Takes note that a window on its way waits before a retry, and uses nothing meanwhile."""
-        assignment.lease.release()
+        assignment.reservation.release()
         self._on_their_way -= 1
         self._parked += 1
 
     def unpark(self, assignment: Assignment) -> None:
         """Takes note that the wait is over."""
-        assignment.lease.renew()
+        assignment.reservation.renew()
         self._on_their_way += 1
         self._parked -= 1
 
@@ -163,11 +163,11 @@ class Schedule:
         """Takes a window's rows, or the error for which it is given up; says whether that ends its profile."""
         lane = assignment._lane
         if isinstance(result, HistoryError):
-            outcome = Outcome(assignment.task, assignment.lease, lane.unit, error=result)
-            assignment.lease.release()
+            outcome = Outcome(assignment.task, assignment.reservation, lane.unit, error=result)
+            assignment.reservation.release()
         else:
-            outcome = Outcome(assignment.task, assignment.lease, lane.unit, rows=result)
-            assignment.lease.settle(result.size)
+            outcome = Outcome(assignment.task, assignment.reservation, lane.unit, rows=result)
+            assignment.reservation.settle(result.size)
         self._on_their_way -= 1
         self._held_windows += 1
         for piece in lane.walk.settle(assignment._piece, outcome, success=outcome.error is None):
@@ -178,7 +178,7 @@ class Schedule:
 
     def split(self, assignment: Assignment) -> None:
         """Puts back a window that proved too much, to be asked for in shorter ones."""
-        assignment.lease.release()
+        assignment.reservation.release()
         self._on_their_way -= 1
         lane = assignment._lane
         lane.walk.shorten(assignment._piece)
@@ -187,13 +187,13 @@ class Schedule:
 
     def postpone(self, assignment: Assignment) -> None:
         """Puts a window that failed behind all others."""
-        assignment.lease.release()
+        assignment.reservation.release()
         self._on_their_way -= 1
         self._again.append(assignment)
 
     def put_back(self, assignment: Assignment) -> None:
         """Puts a window whose answer found no room before all others, for when there is."""
-        assignment.lease.release()
+        assignment.reservation.release()
         self._on_their_way -= 1
         self._first.append(assignment)
 
@@ -204,15 +204,15 @@ class Schedule:
         self._with_consumer += 1
         return self._ready.popleft()
 
-    def handed_out(self, outcome: Outcome) -> None:
+    def release(self, outcome: Outcome) -> None:
         """Takes note that the consumer is through with an outcome."""
         self._with_consumer -= 1
         self._held_windows -= 1
-        outcome.lease.release()
+        outcome.reservation.release()
 
     def close(self) -> None:
         """Gives back the memory of all that is still held."""
-        self._allowance.close()
+        self._stream_budget.close()
 
     @property
     def _stands_still(self) -> bool:
@@ -223,7 +223,7 @@ class Schedule:
         return (
             self._held_windows + self._on_their_way < self._windows_ahead
             and self._parked < self._parked_ahead
-            and self._allowance.has_room
+            and self._stream_budget.has_room
         )
 
     def _next_in_turn(self) -> Assignment | None:
@@ -236,7 +236,7 @@ class Schedule:
         if lane.walk.waiting:
             self._queue(lane)
         task = Task(lane.unit.profile, piece.window, self._make_request_id())
-        return Assignment(task, self._allowance.lease(), lane, piece)
+        return Assignment(task, self._stream_budget.reservation(), lane, piece)
 
     def _next(self) -> Assignment | None:
         if self._first:

@@ -18,7 +18,7 @@ from profile_history import _aio
 from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.scheduler import Assignment, Outcome, Schedule
 from profile_history._sending.fetcher import Fetcher
-from profile_history._sending.memory_budget import NoRoom
+from profile_history._sending.memory_budget import MemoryExceeded
 from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
 from profile_history.observing import WindowDone
 from profile_history.profiles import Profile
@@ -30,10 +30,10 @@ Units = Iterable[Unit] | AsyncIterable[Unit]
 
 
 @attrs.define(eq=False)
-class Run:
+class WorkerPool:
     """Fetches what the schedule says, and hands the outcomes to one consumer.
 
-    Enter it, await `next_outcome` until it gives None, tell `handed_out`, and leave it; leaving cancels and awaits all
+    Enter it, await `next_outcome` until it gives None, tell `release`, and leave it; leaving cancels and awaits all
     tasks.
     """
 
@@ -51,7 +51,7 @@ class Run:
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _working: int = attrs.field(default=0, init=False)
     _waking: bool = attrs.field(default=False, init=False)
-    _last_breath: float = attrs.field(default=0.0, init=False)
+    _loop_yielded_at: float = attrs.field(default=0.0, init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.Context, init=False)
     _ends_at: float | None = attrs.field(default=None, init=False)
     _begun: bool = attrs.field(default=False, init=False)
@@ -104,22 +104,22 @@ class Run:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(self._ends_at):
                         await self._consumer
-            self._last_breath = time.perf_counter()
+            self._loop_yielded_at = time.perf_counter()
 
-    def handed_out(self, outcome: Outcome) -> None:
+    def release(self, outcome: Outcome) -> None:
         """Makes room: the consumer is through with an outcome."""
-        self.schedule.handed_out(outcome)
+        self.schedule.release(outcome)
         self._wake_worker()
 
     @property
-    def breathless(self) -> bool:
+    def loop_overdue(self) -> bool:
         """Whether the event loop was held for a while."""
-        return time.perf_counter() - self._last_breath > _aio.LONGEST
+        return time.perf_counter() - self._loop_yielded_at > _aio.LONGEST
 
-    async def breathe(self) -> None:
+    async def yield_to_loop(self) -> None:
         """Lets the event loop do other work."""
         await asyncio.sleep(0)
-        self._last_breath = time.perf_counter()
+        self._loop_yielded_at = time.perf_counter()
 
     async def stop(self) -> None:
         """Cancels all work and waits until nothing of it is left; again is harmless."""
@@ -185,8 +185,8 @@ class Run:
         else:
             for wanted in self.wanted:
                 await self._add(wanted)
-                if self.breathless:
-                    await self.breathe()
+                if self.loop_overdue:
+                    await self.yield_to_loop()
         self.schedule.complete()
         _release(self._consumer)
 
@@ -220,14 +220,14 @@ class Run:
         self._wake_worker()
 
     async def _fetch(self, assignment: Assignment) -> None:
-        task, nap = assignment.task, partial(self._nap, assignment)
+        task, sleep = assignment.task, partial(self._sleep, assignment)
         if assignment.started is None:
             assignment.started = self.stats.seconds
             self.stats.requests += 1
         divisible = assignment.divisible
         try:
-            rows = await self.fetcher.fetch(task, self.stats, assignment.lease, divisible=divisible, nap=nap)
-        except NoRoom:
+            rows = await self.fetcher.fetch(task, self.stats, assignment.reservation, divisible=divisible, sleep=sleep)
+        except MemoryExceeded:
             self.schedule.put_back(assignment)
             return
         except HistoryError as error:
@@ -239,19 +239,19 @@ class Run:
         else:
             self._settle(assignment, rows)
             return
-        if divisible and failure.too_much:
+        if divisible and failure.splittable:
             self.stats.windows_split += 1
             self.schedule.split(assignment)
             return
         wait = self.fetcher.wait_before_next_pass(task, failure)
         if wait is None:
-            failure.hint = failure.hint or (assignment.hint if failure.too_much else None)
+            failure.hint = failure.hint or (assignment.hint if failure.splittable else None)
             self._settle(assignment, failure)
         else:
-            await nap(wait)
+            await sleep(wait)
             self.schedule.postpone(assignment)
 
-    async def _nap(self, assignment: Assignment, seconds: float) -> None:
+    async def _sleep(self, assignment: Assignment, seconds: float) -> None:
         """Waits before a retry, and lends the worker's place meanwhile."""
         self.schedule.park(assignment)
         self._working -= 1
@@ -271,15 +271,15 @@ class Run:
     def _note_done(self, assignment: Assignment, result: Rows | HistoryError) -> None:
         observer, task = self.fetcher.observer, assignment.task
         failed = isinstance(result, HistoryError)
-        if not failed and not observer.attentive:
+        if not failed and not observer.enabled:
             return
         assert assignment.started is not None
-        observer.note(
+        observer.emit(
             WindowDone(
                 task.profile,
                 task.window,
                 task.request_id,
-                attempts=task.effort.attempts,
+                attempts=task.log.attempts,
                 seconds=self.stats.seconds - assignment.started,
                 rows=0 if isinstance(result, HistoryError) else result.count,
                 bytes=0 if isinstance(result, HistoryError) else result.size,

@@ -14,12 +14,12 @@ import attrs
 from profile_history._aio import Turns
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import Requests
-from profile_history._protocol.responses import Reply, reading
+from profile_history._protocol.responses import Reply, verify_response
 from profile_history._secrets import SecretBytes, Token
-from profile_history._sending.memory_budget import Lease
+from profile_history._sending.memory_budget import Reservation
 from profile_history._sending.pacer import Pacer, Permit, Signal
-from profile_history._sending.retrier import Effort, Retrier
-from profile_history._sending.row_cap import RowCounts
+from profile_history._sending.retrier import AttemptLog, Retrier
+from profile_history._sending.row_cap import RowCapDetector
 from profile_history._sending.transport import Transport
 from profile_history.errors import (
     ApiError,
@@ -54,26 +54,26 @@ class Task:
         profile: Whose history.
         window: Which days.
         request_id: The same for all its attempts.
-        effort: What was spent on it.
+        log: What was spent on it.
         date: The `Date` header of its good response, or "".
     """
 
     profile: Profile
     window: Window
     request_id: str
-    effort: Effort = attrs.field(factory=Effort)
+    log: AttemptLog = attrs.field(factory=AttemptLog)
     date: str = ""
 
     def sign(self, error: HistoryError) -> None:
         """Writes onto an error which window it belongs to, and what was spent on it."""
         error.profile = self.profile
         error.window = self.window
-        error.attempts = self.effort.attempts
+        error.attempts = self.log.attempts
         error.request_id = self.request_id
 
 
 @attrs.define(eq=False)
-class Canary:
+class HealthProbe:
     """The request to probe a server with that failed: the one with the shortest good answer so far.
 
     After one that failed it is asked for by every other probe only, since it may be ill itself by now.
@@ -122,41 +122,47 @@ class Fetcher:
     pacer: Pacer
     retrier: Retrier
     observer: Observer
-    row_counts: RowCounts
-    canary: Canary
+    row_cap_detector: RowCapDetector
+    health_probe: HealthProbe
     turns: Turns
     border: Border
     timeouts: Timeouts
     limits: Limits
 
     async def fetch(
-        self, task: Task, stats: Stats, lease: Lease, *, divisible: bool, nap: Callable[[float], Awaitable[None]]
+        self,
+        task: Task,
+        stats: Stats,
+        reservation: Reservation,
+        *,
+        divisible: bool,
+        sleep: Callable[[float], Awaitable[None]],
     ) -> Rows:
         """Makes one pass over a window; not one row of it is given before the whole answer is verified.
 
         Args:
             task: The window.
             stats: Written to.
-            lease: Where its bytes are counted.
+            reservation: Where its bytes are counted.
             divisible: Whether the window can be halved.
-            nap: Waits some seconds before a retry.
+            sleep: Waits some seconds before a retry.
 
         Raises:
             HistoryError: It could not be had; the error names the profile, the window and the attempts.
-            NoRoom: There was no room for the answer.
+            MemoryExceeded: There was no room for the answer.
         """
         write = partial(self.requests.body, task.profile, self.border.asked(task.window))
         try:
             rows = await self.retrier.call(
-                lambda: self._attempt(write, task, stats, lease),
-                task.effort,
+                lambda: self._attempt(write, task, stats, reservation),
+                task.log,
                 divisible=divisible,
-                nap=nap,
+                sleep=sleep,
                 before_retry=partial(self._note_retry, task),
             )
             self._check_row_cap(rows)
-            if self.limits.row_cap is None and self.row_counts.note(rows.count):
-                self.observer.note(RowCapSuspected(rows.count))
+            if self.limits.row_cap is None and self.row_cap_detector.observe(rows.count):
+                self.observer.emit(RowCapSuspected(rows.count))
         except HistoryError as error:
             task.sign(error)
             raise
@@ -166,40 +172,40 @@ class Fetcher:
     def suggest_probe(self, unit: Unit) -> None:
         """Take a unit that should be answered, to probe a server with that fails for everything else."""
         task = Task(unit.profile, unit.window, os.urandom(8).hex())
-        self.canary.suggest(task, partial(self.requests.body, unit.profile, self.border.asked(unit.window)))
+        self.health_probe.suggest(task, partial(self.requests.body, unit.profile, self.border.asked(unit.window)))
 
     def wait_before_next_pass(self, task: Task, failure: HistoryError) -> float | None:
         """Seconds to wait before the window joins the back of the queue; None where it is given up."""
-        wait = self.retrier.wait_before_next_pass(failure, task.effort)
+        wait = self.retrier.wait_before_next_pass(failure, task.log)
         if wait is not None:
             self._note_retry(task, failure, wait)
         return wait
 
     def _note_retry(self, task: Task, failure: HistoryError, wait: float) -> None:
-        if self.observer.attentive:
-            number = task.effort.attempts
-            self.observer.note(RetryPlanned(task.profile, task.window, task.request_id, number, wait, failure))
+        if self.observer.enabled:
+            number = task.log.attempts
+            self.observer.emit(RetryPlanned(task.profile, task.window, task.request_id, number, wait, failure))
 
-    async def _attempt(self, write: WriteBody, task: Task, stats: Stats, lease: Lease) -> Rows:
+    async def _attempt(self, write: WriteBody, task: Task, stats: Stats, reservation: Reservation) -> Rows:
         """Sends until the answer is good or a failure counts."""
         fresh = False
         since = _now()
         while True:
-            permit = await self.pacer.acquire(self.retrier.patience, since, probes_first=self.canary.known)
-            if permit.probe and (known := self.canary.request()) is not None:
+            permit = await self.pacer.acquire(self.retrier.patience, since, probes_first=self.health_probe.known)
+            if permit.probe and (known := self.health_probe.request()) is not None:
                 await self._probe(*known, permit, stats)
                 continue
-            lease.restart()
+            reservation.restart()
             started = _now()
             generation = self.token.generation
             signal, reply, failure = Signal.NEUTRAL, None, None
             try:
-                reply, rows = await self._send(write(), task, stats, lease.grow, fresh=fresh)
+                reply, rows = await self._send(write(), task, stats, reservation.grow, fresh=fresh)
                 signal = Signal.SUCCESS
                 task.date = reply.headers.get("date", "")
             except HistoryError as error:
                 failure = error
-                signal = self._signal(error, task.effort)
+                signal = self._signal(error, task.log)
             finally:
                 counts = self.pacer.release(
                     permit,
@@ -210,15 +216,15 @@ class Fetcher:
                     retry_after=self._pause(failure),
                 )
             if failure is None:
-                self.canary.learn(task, write, rows.size)
+                self.health_probe.learn(task, write, rows.size)
                 return rows
             if isinstance(failure, AuthenticationError) and await self._renewed(failure, generation):
                 failure.forget_frames()
                 continue
-            fresh = _is_free(failure, task.effort)
-            task.effort.freed = task.effort.freed or fresh
+            fresh = _is_free(failure, task.log)
+            task.log.free_retry_used = task.log.free_retry_used or fresh
             if not fresh and (counts or not _may_heal(failure)):
-                task.effort.seconds += _now() - started
+                task.log.seconds += _now() - started
                 raise failure
             failure.forget_frames()
 
@@ -230,44 +236,44 @@ class Fetcher:
             failure.hint = f"it was not replaced: {error.summary()}"
             return False
 
-    async def _probe(self, canary: Task, write: WriteBody, permit: Permit, stats: Stats) -> None:
+    async def _probe(self, health_probe: Task, write: WriteBody, permit: Permit, stats: Stats) -> None:
         """Asks once more for what was answered before: a window that fails may be ill itself."""
         signal, failure = Signal.NEUTRAL, None
         stats.retries += 1
         try:
-            await self._send(write(), canary, stats, lambda _: None, fresh=False)
+            await self._send(write(), health_probe, stats, lambda _: None, fresh=False)
             signal = Signal.SUCCESS
         except HistoryError as error:
             failure = error
             signal = _signal_of(error)
         finally:
             self.pacer.release(
-                permit, signal, window=canary.request_id, failure=failure, retry_after=self._pause(failure)
+                permit, signal, window=health_probe.request_id, failure=failure, retry_after=self._pause(failure)
             )
         if signal in (Signal.SUCCESS, Signal.RESPONSIVE):
-            self.canary.answered()
+            self.health_probe.answered()
         if failure is not None and failure.fatal and failure.kind is Kind.THROTTLED:
             raise failure
 
     async def _send(
         self, body: SecretBytes, task: Task, stats: Stats, grow: Callable[[int], None], *, fresh: bool
     ) -> tuple[Reply, Rows]:
-        effort, observer = task.effort, self.observer
+        log, observer = task.log, self.observer
         stats.attempts += 1
-        stats.retries += effort.attempts > 0
-        effort.attempts += 1
+        stats.retries += log.attempts > 0
+        log.attempts += 1
         stats.in_flight += 1
         clock = asyncio.get_running_loop().time
         started = clock()
-        if observer.attentive:
-            observer.note(AttemptStarted(task.profile, task.window, task.request_id, effort.attempts))
+        if observer.enabled:
+            observer.emit(AttemptStarted(task.profile, task.window, task.request_id, log.attempts))
         size, failure = 0, None
         try:
             reply = await self.transport.send(
-                body, task.request_id, self._timeouts(effort), self.limits.body, grow=grow, fresh=fresh
+                body, task.request_id, self._timeouts(log), self.limits.body, grow=grow, fresh=fresh
             )
             arrived = reply.size
-            rows = await self.turns.through(reading(reply, self.token))
+            rows = await self.turns.through(verify_response(reply, self.token))
             size = arrived
         except HistoryError as error:
             # Its frames hold the answer, with whatever the server echoes, and hooks get to see it.
@@ -277,28 +283,28 @@ class Fetcher:
             raise
         finally:
             stats.in_flight -= 1
-            if observer.attentive:
+            if observer.enabled:
                 seconds = clock() - started
-                observer.note(
-                    AttemptEnded(task.profile, task.window, task.request_id, effort.attempts, seconds, size, failure)
+                observer.emit(
+                    AttemptEnded(task.profile, task.window, task.request_id, log.attempts, seconds, size, failure)
                 )
         return reply, rows
 
-    def _signal(self, error: HistoryError, effort: Effort) -> Signal:
-        if _is_free(error, effort):
+    def _signal(self, error: HistoryError, log: AttemptLog) -> Signal:
+        if _is_free(error, log):
             return Signal.NEUTRAL
         answers = self.pacer.successes
         signal = _signal_of(error)
-        effort.overtaken = effort.answers is not None and effort.answers < answers
+        log.others_succeeded = log.successes_seen is not None and log.successes_seen < answers
         if signal is Signal.THROTTLED:
-            effort.overtaken = effort.overtaken or self.pacer.has_recent_success()
-        effort.answers = answers
+            log.others_succeeded = log.others_succeeded or self.pacer.has_recent_success()
+        log.successes_seen = answers
         # The server answered others since it last failed: the fault lies with this window, and is no sign of an outage.
         failed = signal in (Signal.FAILED, Signal.OVERLOADED)
-        return Signal.NEUTRAL if failed and effort.overtaken else signal
+        return Signal.NEUTRAL if failed and log.others_succeeded else signal
 
-    def _timeouts(self, effort: Effort) -> Timeouts:
-        left = self.retrier.seconds_left(effort)
+    def _timeouts(self, log: AttemptLog) -> Timeouts:
+        left = self.retrier.seconds_left(log)
         if left >= self.timeouts.attempt:
             return self.timeouts
         return attrs.evolve(self.timeouts, attempt=max(left, _LEAST_ATTEMPT))
@@ -318,7 +324,7 @@ class Fetcher:
         if rows.count == self.limits.row_cap:
             error = TruncatedResponse(f"the answer has exactly row_cap={rows.count} rows, so there may be more")
             error.kind = Kind.CALLER
-            error.too_much = True
+            error.splittable = True
             raise error
 
 
@@ -330,19 +336,19 @@ def _signal_of(error: HistoryError) -> Signal:
         return Signal.THROTTLED
     if isinstance(error, AttemptTimeout) or (isinstance(error, ApiError) and error.http_status == 503):
         return Signal.OVERLOADED
-    if error.kind in (Kind.TRANSIENT, Kind.SUSPECT):
+    if error.kind in (Kind.TRANSIENT, Kind.AMBIGUOUS):
         return Signal.FAILED
     return Signal.RESPONSIVE if answered else Signal.NEUTRAL
 
 
-def _is_free(error: HistoryError, effort: Effort) -> bool:
+def _is_free(error: HistoryError, log: AttemptLog) -> bool:
     # RFC 9112, 9.3.1: a kept-alive connection may be closed at any moment. The server never read this request, so
     # sending it once more is not a second attempt at anything.
-    return error.stale and not effort.freed
+    return error.stale_connection and not log.free_retry_used
 
 
 def _may_heal(error: HistoryError) -> bool:
-    return not error.fatal and error.kind in (Kind.TRANSIENT, Kind.THROTTLED, Kind.SUSPECT)
+    return not error.fatal and error.kind in (Kind.TRANSIENT, Kind.THROTTLED, Kind.AMBIGUOUS)
 
 
 def _now() -> float:

@@ -5,11 +5,11 @@ from __future__ import annotations
 _FADING = 0.95
 
 
-class NoRoom(Exception):
+class MemoryExceeded(Exception):
     """An answer found no room while it was being received."""
 
 
-class Memory:
+class MemoryBudget:
     """The count of all streams of a client.
 
     How long an answer will be is known only when it is there. So each request sets aside as much as the longer ones of
@@ -25,7 +25,7 @@ class Memory:
         self.expected = max(size, int(self.expected * _FADING))
 
 
-class Allowance:
+class StreamBudget:
     """One stream's share: it may fill the memory up to its limit, and one answer beyond, so that it never stands still.
 
     Args:
@@ -33,7 +33,7 @@ class Allowance:
         limit: Bytes.
     """
 
-    def __init__(self, memory: Memory, limit: int) -> None:
+    def __init__(self, memory: MemoryBudget, limit: int) -> None:
         self._memory = memory
         self._limit = limit
         self._used = 0
@@ -44,9 +44,9 @@ class Allowance:
         """Whether another request may start."""
         return self._memory.used + self._memory.expected <= self._limit and self._memory.used < self._limit
 
-    def lease(self) -> Lease:
+    def reservation(self) -> Reservation:
         """The count for one answer."""
-        return Lease(self)
+        return Reservation(self)
 
     def close(self) -> None:
         """Gives back whatever is still in use."""
@@ -55,13 +55,13 @@ class Allowance:
         self._closed = True
 
 
-class Lease:
+class Reservation:
     """The bytes of one answer: from the request's start until the consumer is through with it."""
 
-    __slots__ = ("_allowance", "_received", "_set_aside", "_urgent")
+    __slots__ = ("_received", "_set_aside", "_stream_budget", "_urgent")
 
-    def __init__(self, allowance: Allowance) -> None:
-        self._allowance = allowance
+    def __init__(self, stream_budget: StreamBudget) -> None:
+        self._stream_budget = stream_budget
         self._set_aside = 0
         self._received = 0
         self._urgent = False
@@ -69,7 +69,7 @@ class Lease:
     def renew(self, *, urgent: bool = False) -> None:
         """Sets bytes aside for an answer that is about to be asked for; one that all others wait for finds room."""
         self._urgent = urgent
-        self._resize(self._allowance._memory.expected)
+        self._resize(self._stream_budget._memory.expected)
 
     def restart(self) -> None:
         """Takes note that the answer is received anew, after a failed attempt."""
@@ -79,20 +79,20 @@ class Lease:
         """Takes note of some bytes received.
 
         Raises:
-            NoRoom: There is no room for them, and others that are on their way will make some.
+            MemoryExceeded: There is no room for them, and others that are on their way will make some.
         """
         self._received += size
         if self._received <= self._set_aside:
             return
         self._resize(self._received)
-        memory = self._allowance._memory
-        if memory.used > self._allowance._limit and not self._urgent:
+        memory = self._stream_budget._memory
+        if memory.used > self._stream_budget._limit and not self._urgent:
             memory.learn(self._received)
-            raise NoRoom
+            raise MemoryExceeded
 
     def settle(self, size: int) -> None:
         """Takes note that the answer was received whole and is kept."""
-        self._allowance._memory.learn(size)
+        self._stream_budget._memory.learn(size)
         self._resize(size)
 
     def release(self) -> None:
@@ -100,9 +100,9 @@ class Lease:
         self._resize(0)
 
     def _resize(self, size: int) -> None:
-        if self._allowance._closed:
+        if self._stream_budget._closed:
             return
         change = size - self._set_aside
-        self._allowance._memory.used += change
-        self._allowance._used += change
+        self._stream_budget._memory.used += change
+        self._stream_budget._used += change
         self._set_aside = size

@@ -219,9 +219,9 @@ class Pacer:
         if self._waiters:
             self._let_in(now)
         if signal is Signal.THROTTLED:
-            self._observer.note(Throttled(retry_after, self._concurrency.limit))
+            self._observer.emit(Throttled(retry_after, self._concurrency.limit))
         if told is not None:
-            self._observer.note(told)
+            self._observer.emit(told)
         return not was_open
 
     def _pause(self, retry_after: float, now: float) -> None:

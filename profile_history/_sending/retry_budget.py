@@ -12,7 +12,7 @@ THROTTLED_COST = 5
 INCOME = 1
 
 
-class Budget:
+class RetryBudget:
     """A bucket of 100 tokens: a retry takes 10, or 5 after a throttle; a first try that succeeds brings 1."""
 
     def __init__(self) -> None:

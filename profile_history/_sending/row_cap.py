@@ -7,14 +7,14 @@ _LEAST = 100
 _ROUND = 50
 
 
-class RowCounts:
+class RowCapDetector:
     """Watches how many rows answers have: several with the same round number, and none with more, look like a cap."""
 
     def __init__(self) -> None:
         self._longest = 0
         self._alike = 0
 
-    def note(self, rows: int) -> bool:
+    def observe(self, rows: int) -> bool:
         """Takes note of an answer's number of rows; says whether it just became suspicious."""
         if rows > self._longest:
             self._longest, self._alike = rows, 0

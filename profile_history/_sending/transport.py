@@ -183,10 +183,10 @@ class Transport:
                 return Reply(response.status, response.headers, pieces.popleft(), first_byte, pieces)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
             failure = _translated(error, self._url, timeouts)
-            failure.stale = wire.reused and not wire.answered and _is_hang_up(error)
+            failure.stale_connection = wire.reused and not wire.answered and _is_hang_up(error)
             if _is_unknown_host(error) and not self._answered:
                 # A name that was never found will not be found by trying harder.
-                failure.kind, failure.fatal = Kind.SUSPECT, True
+                failure.kind, failure.fatal = Kind.AMBIGUOUS, True
             return failure
 
     async def aclose(self) -> None:
@@ -299,7 +299,7 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
             return ConnectionFailed(f"{where} closed the connection before its answer was complete ({kind})")
         case aiohttp.ClientResponseError():
             no_http = ResponseError(f"{where} answered with something that is no proper HTTP ({kind})")
-            no_http.kind = Kind.SUSPECT
+            no_http.kind = Kind.AMBIGUOUS
             return no_http
     return TransportError(f"the request to {where} failed ({kind})")
 

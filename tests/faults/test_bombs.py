@@ -18,7 +18,7 @@ from support.raw_server import head, raw_server
 from support.virtual_clock import run_virtually
 
 from profile_history import DecodeError, HistoryClient, HistoryError, Limits, Pacing, Profile, RetryPolicy
-from profile_history._sending.memory_budget import Memory
+from profile_history._sending.memory_budget import MemoryBudget
 
 MIB = 2**20
 GIB = 2**30
@@ -230,7 +230,7 @@ ANSWER, LIMIT = 20 * MIB, 64 * MIB
 FAT_ROWS = 320
 
 
-class Watched(Memory):
+class Watched(MemoryBudget):
     """Remembers the most that was ever in use."""
 
     most = 0

@@ -53,7 +53,7 @@ def after_an_outage(then, *, patience=60.0, profiles=300, **pacing):
 
 def canary_of(server, client):
     """The number of the profile whose request is used to probe."""
-    task, _ = client._shared.canary._known
+    task, _ = client._shared.health_probe._known
     return server.histories.find(task.profile.body())
 
 
@@ -82,7 +82,7 @@ def test_what_stops_a_stream_stops_it_with_the_first_probe_or_two(fault, expecte
     """A token that was revoked during the outage is not probed with for fifteen minutes."""
 
     def then(_, client):
-        client._shared.canary._turn = turn
+        client._shared.health_probe._turn = turn
         return FaultPlan.always(fault)
 
     _, error, seconds, _ = after_an_outage(then, patience=900)

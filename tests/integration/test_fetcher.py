@@ -427,7 +427,7 @@ async def test_an_answer_that_looks_like_a_fact_is_asked_for_once_more_and_then_
         assert len(await stream.collect()) == 2
     (failure,) = stream.failures
     assert isinstance(failure.error, (ResponseError, ApiError))
-    assert failure.error.kind is Kind.SUSPECT
+    assert failure.error.kind is Kind.AMBIGUOUS
     assert (failure.error.attempts, server.asked.count(1)) == (2, 2)
 
 
@@ -1049,7 +1049,7 @@ async def test_nothing_is_made_to_be_told_where_nobody_listens(caplog):
     """Without a hook and without the log, no observation of an attempt is built."""
     caplog.set_level(logging.WARNING, "profile_history")
     async with Script(failing(500), rest=GOOD) as server, client_of(server) as client:
-        assert not client._shared.observer.attentive
+        assert not client._shared.observer.enabled
         assert len(await client.history(ONE).collect()) == 1
     assert not [record for record in caplog.records if record.name == "profile_history"]
 

@@ -38,7 +38,7 @@ from profile_history import (
     Timeouts,
 )
 from profile_history._protocol.envelope import Envelope
-from profile_history._protocol.responses import Reply, reading
+from profile_history._protocol.responses import Reply, verify_response
 from profile_history._secrets import SecretBytes, SecretText, Token
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 
@@ -129,7 +129,7 @@ def test_what_a_server_sent_is_not_printed_with_the_values_that_hold_it():
     """It may echo the token, in a header as well as in the body."""
     body = b'{"data":[{"a":"%b"}],"error":0,"error_text":"%b"}' % (CANARY.encode(), CANARY.encode())
     reply = Reply(200, {"x-echo": CANARY}, body)
-    rows = read_to_the_end(reading(reply, Token("another")))
+    rows = read_to_the_end(verify_response(reply, Token("another")))
     assert CANARY not in repr(reply) + repr(rows) + repr(Envelope(0, CANARY, rows))
 
 

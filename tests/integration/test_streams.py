@@ -31,7 +31,7 @@ from profile_history import (
     Window,
 )
 from profile_history._protocol.envelope import CHUNK_SIZE
-from profile_history._scheduling.worker_pool import Run
+from profile_history._scheduling.worker_pool import WorkerPool
 from profile_history._sending.transport import Transport
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 from profile_history.windows import Order, asked_window
@@ -784,14 +784,14 @@ async def test_the_event_loop_turns_in_the_other_views_as_well(server, monkeypat
     poison(monkeypatch, server, [b'{"action":"send","datetime":"2024-06-01T10:00:00Z"}'] * 20_000)
     monkeypatch.setattr("profile_history._aio.LONGEST", -1)
     pauses = 0
-    breathe = Run.breathe
+    yield_to_loop = WorkerPool.yield_to_loop
 
     async def counted(self):
         nonlocal pauses
         pauses += 1
-        await breathe(self)
+        await yield_to_loop(self)
 
-    monkeypatch.setattr(Run, "breathe", counted)
+    monkeypatch.setattr(WorkerPool, "yield_to_loop", counted)
     async with server.client() as client, client.histories([server.profile(1)], FIRST, LAST) as stream:
         items = stream if view == "pairs" else stream.windows()
         async for _ in items:

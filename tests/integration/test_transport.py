@@ -334,7 +334,7 @@ async def test_what_is_no_proper_http_is_suspect_and_quoted_nowhere(name):
         with pytest.raises(ResponseError, match="something that is no proper HTTP") as caught:
             await attempt(server.url)
     assert type(caught.value) is ResponseError
-    assert caught.value.kind is Kind.SUSPECT
+    assert caught.value.kind is Kind.AMBIGUOUS
     assert not caught.value.fatal
     text = str(caught.value)
     assert len(text) < 120
@@ -378,7 +378,7 @@ def test_a_server_that_is_never_silent_and_never_done_is_left_after_the_attempts
         async with Script(rest=drip(start, part)) as server:
             with pytest.raises(AttemptTimeout, match=f"30 s of silence or {total:g} s in all") as caught:
                 await attempt(server.url, timeouts=Timeouts(attempt=total))
-            assert not caught.value.stale
+            assert not caught.value.stale_connection
             return asyncio.get_running_loop().time()
 
     assert total <= run_virtually(main()) <= total + 1
@@ -495,8 +495,8 @@ async def test_a_kept_connection_that_dies_before_an_answer_is_stale(death):
             await send(transport)
         await transport.aclose()
     assert server.connections == [1, 1, 2]
-    assert reused.value.stale
-    assert not new.value.stale
+    assert reused.value.stale_connection
+    assert not new.value.stale_connection
 
 
 @pytest.mark.parametrize(
@@ -517,7 +517,7 @@ async def test_a_kept_connection_that_fails_otherwise_is_not_stale(turn, error):
             await send(transport, timeouts=Timeouts(read=0.05))
         await transport.aclose()
     assert server.connections == [1, 1]
-    assert not caught.value.stale
+    assert not caught.value.stale_connection
 
 
 async def test_a_fresh_request_uses_no_connection_that_was_kept_and_keeps_none():
@@ -547,7 +547,7 @@ async def test_a_session_of_the_caller_is_the_only_one_and_meets_no_object_of_ou
         with pytest.raises(ConnectionFailed) as caught:
             await send(transport)
     assert server.connections == [1, 1, 1]
-    assert not caught.value.stale
+    assert not caught.value.stale_connection
     assert contexts == [None] * 3
     assert transport._fresh is None
 
@@ -565,7 +565,7 @@ async def test_a_host_that_nobody_knows_is_fatal_unless_it_answered_before(names
         with pytest.raises(ConnectionFailed, match=r"history\.example was not found") as later:
             await send(transport)
         await transport.aclose()
-    assert (first.value.kind, first.value.fatal) == (Kind.SUSPECT, True)
+    assert (first.value.kind, first.value.fatal) == (Kind.AMBIGUOUS, True)
     assert (later.value.kind, later.value.fatal) == (Kind.TRANSIENT, False)
 
 

@@ -19,7 +19,7 @@ from profile_history._aio import Turns
 from profile_history._protocol.chunking import split_rows
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import PATH
-from profile_history._protocol.responses import reading
+from profile_history._protocol.responses import verify_response
 from profile_history._secrets import SecretBytes, Token
 from profile_history._sending.transport import Transport
 from profile_history.errors import Kind
@@ -105,7 +105,7 @@ async def asking(answer):
                 reply = await transport.send(
                     SecretBytes(b"{}"), "an-id", Timeouts(read=5), 10**6, grow=lambda size: None, fresh=True
                 )
-                return await Turns().through(reading(reply, TOKEN))
+                return await Turns().through(verify_response(reply, TOKEN))
             except HistoryError as error:
                 return error
 
@@ -150,7 +150,7 @@ async def test_an_answer_cut_at_any_byte_is_no_success(encoding, cut, frame, bod
     async with asking(answer) as ask:
         for place in range(last):
             match await ask():
-                case HistoryError(kind=Kind.TRANSIENT | Kind.SUSPECT, fatal=False) as error:
+                case HistoryError(kind=Kind.TRANSIENT | Kind.AMBIGUOUS, fatal=False) as error:
                     failures[type(error).__name__] += 1
                 case accepted:
                     assert isinstance(accepted, Rows), accepted

@@ -14,7 +14,8 @@ PACKAGE = Path(profile_history.__file__).parent
 
 # From the ground up; each imports only from those below it, and from itself.
 FLOORS = (
-    {"version", "_text", "_deprecated", "errors", "actions", "stats"},
+    {"_deprecated"},
+    {"version", "_text", "errors", "actions", "stats"},
     {"_checks", "_aio", "_extras"},
     {"_profile_fields"},
     {"profiles", "options", "windows", "events", "_secrets"},

@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 import profile_history
-from profile_history import HistoryClient
+from profile_history import ConnectionFailed, HistoryClient, ResponseTooLarge
+from profile_history.errors import Kind
 from profile_history.testing import Fault, FaultPlan
 
 # Module, old name, and where the same thing is now. Whoever renames something public adds a line here.
 RENAMED = [
-    ("profile_history", "CircuitClosed", "profile_history.CircuitClosed"),
-    ("profile_history", "CircuitOpened", "profile_history.CircuitOpened"),
-    ("profile_history.observing", "CircuitClosed", "profile_history.observing.CircuitClosed"),
-    ("profile_history.observing", "CircuitOpened", "profile_history.observing.CircuitOpened"),
+    ("profile_history", "GateClosed", "profile_history.CircuitClosed"),
+    ("profile_history", "GateOpened", "profile_history.CircuitOpened"),
+    ("profile_history.observing", "GateClosed", "profile_history.observing.CircuitClosed"),
+    ("profile_history.observing", "GateOpened", "profile_history.observing.CircuitOpened"),
     ("profile_history.reading", "OnError", "profile_history.results.OnError"),
     ("profile_history.reading", "QuarantinedRow", "profile_history.QuarantinedRow"),
     ("profile_history.reading", "WindowFailure", "profile_history.WindowFailure"),
@@ -45,6 +46,27 @@ def test_a_name_that_never_was_there_is_an_attribute_error(module):
 def test_old_names_are_not_listed():
     """Completion and `import *` show the successors alone."""
     assert not {old for module, old, _ in RENAMED if module == "profile_history"} & set(dir(profile_history))
+
+
+async def test_an_old_attribute_of_a_client_is_its_successor_and_says_so():
+    """The warning stands at the line of whoever uses it."""
+    async with HistoryClient("https://history.example", token="secret", list_id=20) as client:
+        with pytest.warns(DeprecationWarning, match=r"HistoryClient\.pace goes in 1\.0; use .*pacing_state"):
+            assert client.pace == client.pacing_state
+
+
+def test_old_attributes_of_an_error_are_their_successors_and_say_so():
+    """Both say the same as before."""
+    with pytest.warns(DeprecationWarning, match=r"HistoryError\.too_much goes in 1\.0; use HistoryError\.splittable"):
+        assert ResponseTooLarge("x").too_much
+    with pytest.warns(DeprecationWarning, match=r"HistoryError\.stale goes in 1\.0; use .*stale_connection"):
+        assert not ConnectionFailed("x").stale
+
+
+def test_the_old_name_of_a_kind_is_the_same_kind():
+    """A member of an enumeration cannot warn; it is an alias that is not listed."""
+    assert Kind.SUSPECT is Kind.AMBIGUOUS
+    assert "SUSPECT" not in [kind.name for kind in Kind]
 
 
 class TestFaults:
@@ -80,10 +102,3 @@ class TestFaults:
         ]
 
         assert [round(chance.random.random(), 6) for chance in chances] == [0.221354, 0.360633]
-
-
-async def test_an_old_attribute_of_a_client_is_its_successor_and_says_so():
-    """The warning stands at the line of whoever uses it."""
-    async with HistoryClient("https://history.example", token="secret", list_id=20) as client:
-        with pytest.warns(DeprecationWarning, match=r"HistoryClient\.pace goes in 1\.0; use .*pacing_state"):
-            assert client.pacing_state == client.pacing_state

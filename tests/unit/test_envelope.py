@@ -357,7 +357,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES)
 def test_a_big_answer_is_verified_in_many_steps(rows):
-    """The event loop can breathe at least once in five slices, whatever the rows look like."""
+    """The event loop can yield_to_loop at least once in five slices, whatever the rows look like."""
     body = written(rows)
     answer, steps = verified(body)
     assert len(body) > 2_500_000

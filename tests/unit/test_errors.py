@@ -96,7 +96,7 @@ def test_an_error_survives_pickling_with_all_it_carries(cls):
         assert twin.args == error.args
         assert vars(twin) == vars(error)
         assert str(twin) == str(error)
-        assert (twin.kind, twin.fatal, twin.too_much) == (error.kind, error.fatal, error.too_much)
+        assert (twin.kind, twin.fatal, twin.splittable) == (error.kind, error.fatal, error.splittable)
 
 
 def every_class():
@@ -119,7 +119,7 @@ def full(cls):
     for number, name in enumerate(vars(error)):
         if getattr(error, name) is None:
             setattr(error, name, number)
-    error.kind, error.fatal, error.too_much, error.stale = Kind.SUSPECT, True, True, True
+    error.kind, error.fatal, error.splittable, error.stale_connection = Kind.AMBIGUOUS, True, True, True
     error.add_note("seen on a Monday")
     error.__cause__ = errors.DecodeError("no action", "$.data[3].action")
     return error
@@ -132,7 +132,7 @@ def test_every_error_of_the_package_keeps_everything_through_pickle_copy_and_jso
     said = error.to_dict()
     assert said["type"] == cls.__name__
     assert said["message"] == error.summary()
-    assert set(vars(error)) | {"kind", "fatal", "too_much", "stale", "hint", "cause"} <= set(said)
+    assert set(vars(error)) | {"kind", "fatal", "splittable", "stale_connection", "hint", "cause"} <= set(said)
     assert said["profile"] == "email:john@example.com"
     assert said["window"] == {"date_from": "2017-01-01", "date_to": "2017-12-31"}
     assert said["cause"]["path"] == "$.data[3].action"
@@ -172,7 +172,7 @@ def test_a_cause_that_cannot_travel_stays_behind():
 def test_the_pickled_attributes_are_the_documented_ones():
     """What the docstrings list is what the errors carry."""
     context = {"profile", "window", "attempts", "request_id"}
-    answer = {"code", "text", "http_status", "retry_after", "kind", "too_much"}
+    answer = {"code", "text", "http_status", "retry_after", "kind", "splittable"}
     own = {errors.DecodeError: {"path"}, errors.UnexpectedRedirect: {"location"}, **dict.fromkeys(API_ERRORS, answer)}
     for cls in CLASSES:
         assert set(vars(built(cls))) == context | own.get(cls, set()) | {"hint"}
@@ -196,7 +196,7 @@ def test_an_error_prints_only_the_context_it_has():
 
 
 @pytest.mark.parametrize(
-    ("error", "too_much"),
+    ("error", "splittable"),
     [
         (errors.ApiError(413, "", 200), True),
         (errors.ApiError(None, "", 504), True),
@@ -207,9 +207,9 @@ def test_an_error_prints_only_the_context_it_has():
         (errors.AttemptTimeout("30 s"), False),
     ],
 )
-def test_too_much_says_whether_fewer_days_may_help(error, too_much):
+def test_too_much_says_whether_fewer_days_may_help(error, splittable):
     """413 and 504 count wherever the server puts them: into the status or into the code."""
-    assert error.too_much is too_much
+    assert error.splittable is splittable
 
 
 def test_a_failure_that_every_request_would_meet_is_fatal():
@@ -226,12 +226,12 @@ def test_a_failure_that_every_request_would_meet_is_fatal():
 @pytest.mark.parametrize("cls", CLASSES)
 def test_what_one_failure_turned_out_to_be_stays_with_it(cls):
     """Where the case decides and not the class, one error says so, through a pickle too, and its class says nothing."""
-    error, before = built(cls), (cls.kind, cls.fatal, cls.stale)
-    error.kind, error.fatal, error.stale = Kind.SUSPECT, True, True
+    error, before = built(cls), (cls.kind, cls.fatal, cls.stale_connection)
+    error.kind, error.fatal, error.stale_connection = Kind.AMBIGUOUS, True, True
     twin = pickle.loads(pickle.dumps(error))
-    assert (twin.kind, twin.fatal, twin.stale) == (Kind.SUSPECT, True, True)
-    assert (cls.kind, cls.fatal, cls.stale) == before
-    assert not cls.stale
+    assert (twin.kind, twin.fatal, twin.stale_connection) == (Kind.AMBIGUOUS, True, True)
+    assert (cls.kind, cls.fatal, cls.stale_connection) == before
+    assert not cls.stale_connection
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -269,7 +269,7 @@ def test_a_failure_that_is_kept_lets_go_of_its_frames():
         (errors.ConnectionFailed, Kind.TRANSIENT),
         (errors.UntrustedServer, Kind.CALLER),
         (errors.TruncatedResponse, Kind.TRANSIENT),
-        (errors.DecodeError, Kind.SUSPECT),
+        (errors.DecodeError, Kind.AMBIGUOUS),
         (errors.ResponseTooLarge, Kind.CALLER),
         (errors.UnexpectedRedirect, Kind.CALLER),
         (errors.ServerUnavailable, Kind.TRANSIENT),

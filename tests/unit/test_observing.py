@@ -84,7 +84,7 @@ def log(caplog):
 @pytest.mark.parametrize(("observation", "level", "line"), LINES, ids=lambda value: type(value).__name__)
 def test_each_observation_is_one_line_of_the_log(log, observation, level, line):
     """What a person must know is a warning, what explains it is information, and the rest is for debugging."""
-    Observer().note(observation)
+    Observer().emit(observation)
     assert [(record.levelname, record.getMessage()) for record in log.records] == [(level, line)]
 
 
@@ -92,7 +92,7 @@ def test_no_line_holds_a_profile_a_day_or_a_text_of_the_server(log):
     """The log is metadata, whatever a log is shipped to; and every kind of observation is among those above."""
     assert {type(observation) for observation in OBSERVATIONS} == set(typing.get_args(Observation))
     for observation in OBSERVATIONS:
-        Observer().note(observation)
+        Observer().emit(observation)
     assert len(log.records) == len(OBSERVATIONS)
     for secret in ("canary", "example", "2024", "02-29", "@"):
         assert secret not in log.text
@@ -105,7 +105,7 @@ def test_a_record_of_the_log_carries_text_only(log):
         raise ValueError("canary")
 
     for observation in OBSERVATIONS:
-        Observer(hook).note(observation)
+        Observer(hook).emit(observation)
     assert len(log.records) == 2 * len(OBSERVATIONS)
     for record in log.records:
         assert all(type(argument) is str for argument in record.args)
@@ -120,7 +120,7 @@ def test_a_line_that_nobody_reads_is_not_written(monkeypatch, caplog):
     caplog.set_level(logging.INFO, "profile_history")
     monkeypatch.delattr(AttemptStarted, "__str__")
     monkeypatch.setattr(AttemptStarted, "__repr__", None)
-    Observer().note(AttemptStarted(*REQUEST, 1))
+    Observer().emit(AttemptStarted(*REQUEST, 1))
     assert caplog.records == []
 
 
@@ -129,7 +129,7 @@ def test_the_hook_gets_every_observation_itself_and_in_order():
     seen = []
     observer = Observer(seen.append)
     for observation in OBSERVATIONS:
-        observer.note(observation)
+        observer.emit(observation)
     assert [id(one) for one in seen] == [id(one) for one in OBSERVATIONS]
 
 
@@ -150,7 +150,7 @@ def test_a_hook_that_raises_harms_nothing_and_is_told_of_once(caplog):
 
     observer = Observer(hook)
     for _ in range(50):
-        observer.note(OBSERVATIONS[0])
+        observer.emit(OBSERVATIONS[0])
     assert len(calls) == 50
     assert [(record.levelname, record.exc_info) for record in caplog.records] == [("WARNING", None)]
     assert "ValueError" in caplog.text
@@ -165,7 +165,7 @@ def test_what_ends_the_program_passes_through_a_hook(end, caplog):
         raise end
 
     with pytest.raises(end):
-        Observer(hook).note(OBSERVATIONS[0])
+        Observer(hook).emit(OBSERVATIONS[0])
     assert caplog.records == []
 
 
@@ -196,13 +196,13 @@ def test_what_cannot_be_called_is_refused_at_once(wrong):
 )
 def test_whatever_can_be_called_plainly_is_taken(hook):
     """A function, a method of an object, a partial, a lambda, a class, an object with a plain `__call__`."""
-    assert Observer(hook).attentive
+    assert Observer(hook).enabled
 
 
 def test_single_attempts_are_of_interest_only_where_there_is_a_hook_or_a_log_for_debugging(caplog):
     """Nobody pays for values that nobody sees."""
     caplog.set_level(logging.INFO, "profile_history")
-    assert not Observer().attentive
-    assert Observer(print).attentive
+    assert not Observer().enabled
+    assert Observer(print).enabled
     caplog.set_level(logging.DEBUG, "profile_history")
-    assert Observer().attentive
+    assert Observer().enabled

@@ -20,7 +20,7 @@ from profile_history import (
 )
 from profile_history._protocol.error_rules import ERROR_RULES
 from profile_history._protocol.requests import Requests
-from profile_history._protocol.responses import Reply, reading, retry_after
+from profile_history._protocol.responses import Reply, retry_after, verify_response
 from profile_history._secrets import Token
 from profile_history.errors import Kind
 from profile_history.windows import Window
@@ -38,7 +38,7 @@ def read(status, body, **headers):
     found = []
 
     def drive():
-        found.append((yield from reading(Reply(status, headers, text.encode()), TOKEN)))
+        found.append((yield from verify_response(Reply(status, headers, text.encode()), TOKEN)))
 
     for _ in drive():
         pass
@@ -125,7 +125,7 @@ def test_a_code_with_http_200_means_what_its_rule_says(number, kind, error, know
     assert found.kind is (kind if known_as == "both" else Kind.UNKNOWN)
     assert (found.code, found.http_status) == (number, 200)
     assert "said so" in found.text
-    assert found.too_much == (number in {413, 504})
+    assert found.splittable == (number in {413, 504})
 
 
 @pytest.mark.parametrize(("number", "kind", "error", "known_as"), [*RULES, (599, Kind.UNKNOWN, ApiError, "status")])
@@ -136,7 +136,7 @@ def test_a_status_without_json_means_what_its_rule_says(number, kind, error, kno
     assert type(found) is error
     assert found.kind is kind
     assert (found.code, found.http_status) == (None, number)
-    assert found.too_much == (number in {413, 504})
+    assert found.splittable == (number in {413, 504})
 
 
 @pytest.mark.parametrize(
@@ -166,36 +166,36 @@ def test_a_whole_envelope_with_a_2xx_status_is_a_success(status, data):
 @pytest.mark.parametrize(
     ("status", "body", "error", "kind", "path"),
     [
-        (204, "", TruncatedResponse, Kind.SUSPECT, None),
-        (206, "", TruncatedResponse, Kind.SUSPECT, None),
-        (200, "", TruncatedResponse, Kind.SUSPECT, None),
-        (200, " \r\n", TruncatedResponse, Kind.SUSPECT, None),
+        (204, "", TruncatedResponse, Kind.AMBIGUOUS, None),
+        (206, "", TruncatedResponse, Kind.AMBIGUOUS, None),
+        (200, "", TruncatedResponse, Kind.AMBIGUOUS, None),
+        (200, " \r\n", TruncatedResponse, Kind.AMBIGUOUS, None),
         (206, json.dumps(envelope())[:-1], TruncatedResponse, Kind.TRANSIENT, None),
         (200, json.dumps(envelope())[:-1], TruncatedResponse, Kind.TRANSIENT, None),
         (200, PAGE, ResponseError, Kind.TRANSIENT, None),
         (200, "\n <?xml version='1.0'?>", ResponseError, Kind.TRANSIENT, None),
         (200, "\ufeff" + PAGE, ResponseError, Kind.TRANSIENT, None),
-        (200, "null", DecodeError, Kind.SUSPECT, "$"),
-        (200, [ROW], DecodeError, Kind.SUSPECT, "$"),
-        (200, {"data": [ROW]}, DecodeError, Kind.SUSPECT, "$.error"),
-        (200, {"error": 0}, DecodeError, Kind.SUSPECT, "$.data"),
-        (200, json.dumps(envelope()) + "}", DecodeError, Kind.SUSPECT, "$"),
-        (200, envelope(data=None), DecodeError, Kind.SUSPECT, "$.data"),
-        (200, envelope(data={}), DecodeError, Kind.SUSPECT, "$.data"),
+        (200, "null", DecodeError, Kind.AMBIGUOUS, "$"),
+        (200, [ROW], DecodeError, Kind.AMBIGUOUS, "$"),
+        (200, {"data": [ROW]}, DecodeError, Kind.AMBIGUOUS, "$.error"),
+        (200, {"error": 0}, DecodeError, Kind.AMBIGUOUS, "$.data"),
+        (200, json.dumps(envelope()) + "}", DecodeError, Kind.AMBIGUOUS, "$"),
+        (200, envelope(data=None), DecodeError, Kind.AMBIGUOUS, "$.data"),
+        (200, envelope(data={}), DecodeError, Kind.AMBIGUOUS, "$.data"),
         (200, envelope(error=400), ApiError, Kind.CALLER, None),
         (200, {"error": 400}, ApiError, Kind.CALLER, None),
         (206, envelope(error=440), ApiError, Kind.UNKNOWN, None),
         (500, envelope(), ApiError, Kind.TRANSIENT, None),
-        (304, "", ApiError, Kind.SUSPECT, None),
-        (199, "", ApiError, Kind.SUSPECT, None),
-        (199, envelope(), ApiError, Kind.SUSPECT, None),
-        (999, PAGE, ApiError, Kind.SUSPECT, None),
-        (999, envelope(), ApiError, Kind.SUSPECT, None),
-        (999, {"error": 0}, ApiError, Kind.SUSPECT, None),
+        (304, "", ApiError, Kind.AMBIGUOUS, None),
+        (199, "", ApiError, Kind.AMBIGUOUS, None),
+        (199, envelope(), ApiError, Kind.AMBIGUOUS, None),
+        (999, PAGE, ApiError, Kind.AMBIGUOUS, None),
+        (999, envelope(), ApiError, Kind.AMBIGUOUS, None),
+        (999, {"error": 0}, ApiError, Kind.AMBIGUOUS, None),
         (999, envelope(error=440), ApiError, Kind.UNKNOWN, None),
         (418, "", ApiError, Kind.UNKNOWN, None),
         (599, PAGE, ApiError, Kind.UNKNOWN, None),
-        (600, PAGE, ApiError, Kind.SUSPECT, None),
+        (600, PAGE, ApiError, Kind.AMBIGUOUS, None),
     ],
 )
 def test_anything_else_is_a_failure_with_a_reason(status, body, error, kind, path):

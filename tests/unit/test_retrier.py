@@ -20,9 +20,9 @@ from profile_history import (
     UnexpectedRedirect,
     UntrustedServer,
 )
-from profile_history._sending.memory_budget import NoRoom
-from profile_history._sending.retrier import Effort, Retrier
-from profile_history._sending.retry_budget import Budget
+from profile_history._sending.memory_budget import MemoryExceeded
+from profile_history._sending.retrier import AttemptLog, Retrier
+from profile_history._sending.retry_budget import RetryBudget
 from profile_history.errors import AuthenticationError, Kind, ServerUnavailable, UsageError
 
 
@@ -36,7 +36,7 @@ def throttle(retry_after=None):
 
 def unknown_host():
     error = ConnectionFailed("no such host")
-    error.kind, error.fatal = Kind.SUSPECT, True
+    error.kind, error.fatal = Kind.AMBIGUOUS, True
     return error
 
 
@@ -48,11 +48,11 @@ class Client:
     """A retrier whose waits cost nothing, with what it did."""
 
     def __init__(self, *, uniform=upper_end, window=600.0, budget=None, **policy):
-        self.budget = budget or Budget()
+        self.budget = budget or RetryBudget()
         self.retrier = Retrier(RetryPolicy(**policy), self.budget, window=window, uniform=uniform)
         self.waits, self.told, self.sent = [], [], 0
 
-    async def call(self, failures, effort=None, *, divisible=False):
+    async def call(self, failures, log=None, *, divisible=False):
         """One pass over a window that fails in turn and then succeeds; gives the rows or the error."""
         left = iter(failures)
 
@@ -62,22 +62,22 @@ class Client:
                 raise failure
             return "rows"
 
-        async def nap(seconds):
+        async def sleep(seconds):
             self.waits.append(seconds)
 
         def tell(error, wait):
             self.told.append((error, wait, error.__traceback__))
 
-        effort = Effort() if effort is None else effort
+        log = AttemptLog() if log is None else log
         try:
-            return await self.retrier.call(attempt, effort, divisible=divisible, nap=nap, before_retry=tell)
+            return await self.retrier.call(attempt, log, divisible=divisible, sleep=sleep, before_retry=tell)
         except Exception as error:
             return error
 
 
 def drained():
     """A budget that affords no retry."""
-    budget = Budget()
+    budget = RetryBudget()
     while budget.spend(throttled=True):
         pass
     return budget
@@ -145,10 +145,10 @@ async def test_every_wait_is_drawn_evenly_from_zero_to_its_upper_end():
 )
 async def test_only_what_is_listed_is_tried_again_and_the_last_error_is_raised_itself(error, attempts):
     """A positive list; nothing is wrapped."""
-    client, effort = Client(), Effort()
-    assert await client.call([error] * 10, effort) is error
+    client, log = Client(), AttemptLog()
+    assert await client.call([error] * 10, log) is error
     assert (client.sent, len(client.waits)) == (attempts, attempts - 1)
-    assert effort.failures == (0 if isinstance(error, ValueError) else attempts)
+    assert log.failures == (0 if isinstance(error, ValueError) else attempts)
 
 
 async def test_a_throttle_that_asks_for_too_long_ends_everything_at_once():
@@ -162,41 +162,41 @@ async def test_a_throttle_that_asks_for_too_long_ends_everything_at_once():
 
 async def test_what_may_be_a_fact_is_repeated_once_in_all_passes_together():
     """A hiccup between two others does not earn it a third try, nor does a new pass."""
-    client, effort = Client(), Effort()
+    client, log = Client(), AttemptLog()
     failures = [DecodeError("x"), ConnectionFailed("x"), DecodeError("y"), ConnectionFailed("never reached")]
-    assert await client.call(failures, effort) is failures[2]
-    assert (client.sent, effort.suspects) == (3, 2)
+    assert await client.call(failures, log) is failures[2]
+    assert (client.sent, log.ambiguous) == (3, 2)
     again = DecodeError("z")
-    assert await client.call([again] * 3, effort) is again
+    assert await client.call([again] * 3, log) is again
     assert client.sent == 4
 
 
 async def test_what_may_be_a_fact_is_repeated_once_even_where_the_budget_is_empty():
     """The budget guards a server that is down for all, and nothing says so here; nothing is paid or earned back."""
-    client, effort = Client(budget=drained()), Effort()
+    client, log = Client(budget=drained()), AttemptLog()
     error = DecodeError("x")
-    assert await client.call([error] * 9, effort) is error
-    assert (client.sent, effort.failures, client.budget.tokens) == (2, 2, 0)
-    assert client.retrier.wait_before_next_pass(error, effort) is None
+    assert await client.call([error] * 9, log) is error
+    assert (client.sent, log.failures, client.budget.tokens) == (2, 2, 0)
+    assert client.retrier.wait_before_next_pass(error, log) is None
 
 
 async def test_the_one_repetition_of_what_may_be_a_fact_may_come_in_another_pass():
     """Where the pass has no attempt left, or another failure came between."""
-    client, effort = Client(attempts=1), Effort()
+    client, log = Client(attempts=1), AttemptLog()
     error = DecodeError("x")
-    assert await client.call([error], effort) is error
-    assert client.retrier.wait_before_next_pass(error, effort) is not None
-    assert await client.call([ConnectionFailed("x")], effort)
-    assert await client.call([error], effort) is error
-    assert client.retrier.wait_before_next_pass(error, effort) is None
-    assert (client.sent, effort.suspects, client.budget.tokens) == (3, 2, 100)
+    assert await client.call([error], log) is error
+    assert client.retrier.wait_before_next_pass(error, log) is not None
+    assert await client.call([ConnectionFailed("x")], log)
+    assert await client.call([error], log) is error
+    assert client.retrier.wait_before_next_pass(error, log) is None
+    assert (client.sent, log.ambiguous, client.budget.tokens) == (3, 2, 100)
 
 
 async def test_what_may_be_a_fact_is_not_repeated_beyond_the_windows_time():
     """Only the budget is not asked."""
-    client, effort = Client(window=0.4), Effort()
+    client, log = Client(window=0.4), AttemptLog()
     error = DecodeError("x")
-    assert await client.call([error] * 2, effort) is error
+    assert await client.call([error] * 2, log) is error
     assert client.sent == 1
 
 
@@ -209,32 +209,32 @@ async def test_a_retry_that_was_paid_for_gets_its_price_back_after_a_free_one_as
 
 async def test_throttles_of_a_window_that_others_overtake_do_not_count_as_failures():
     """They only mean "not now": the attempts of all passes stay, and the window's seconds bound them."""
-    client, effort = Client(attempts=4, passes=1), Effort(overtaken=True)
+    client, log = Client(attempts=4, passes=1), AttemptLog(others_succeeded=True)
     for _ in range(5):
-        error = await client.call([throttle() for _ in range(9)], effort)
+        error = await client.call([throttle() for _ in range(9)], log)
         assert isinstance(error, RateLimited)
-        assert effort.failures == 0
-        assert client.retrier.wait_before_next_pass(error, effort) == 8.0
+        assert log.failures == 0
+        assert client.retrier.wait_before_next_pass(error, log) == 8.0
     assert client.sent == 20
-    effort.seconds = 599.0
-    assert client.retrier.wait_before_next_pass(error, effort) is None
+    log.seconds = 599.0
+    assert client.retrier.wait_before_next_pass(error, log) is None
     assert "Timeouts.window" in error.hint
 
 
 @pytest.mark.parametrize(
-    ("error", "overtaken"), [(throttle(), False), (ConnectionFailed("x"), True), (AttemptTimeout("x"), True)]
+    ("error", "others_succeeded"), [(throttle(), False), (ConnectionFailed("x"), True), (AttemptTimeout("x"), True)]
 )
-async def test_other_failures_count_and_so_do_throttles_where_nobody_is_answered(error, overtaken):
+async def test_other_failures_count_and_so_do_throttles_where_nobody_is_answered(error, others_succeeded):
     """Others that are answered show that the fault is the window's own."""
-    client, effort = Client(), Effort(overtaken=overtaken)
-    await client.call([error] * 9, effort)
-    assert effort.failures == 4
+    client, log = Client(), AttemptLog(others_succeeded=others_succeeded)
+    await client.call([error] * 9, log)
+    assert log.failures == 4
 
 
 def test_however_many_attempts_are_allowed_the_wait_is_a_number():
     """2 to the power of 2,000 is none that a computer waits for; the cap is."""
     client = Client(attempts=10**9, passes=10**9, window=1e9)
-    assert client.retrier.wait_before_next_pass(ConnectionFailed("x"), Effort(failures=1)) == 20.0
+    assert client.retrier.wait_before_next_pass(ConnectionFailed("x"), AttemptLog(failures=1)) == 20.0
     assert client.retrier.wait(throttle(), 10**12) == 20.0
     patient = Client(cap=1e15, base=1.0).retrier
     assert patient.wait(ConnectionFailed("x"), 40) == 2.0**39
@@ -242,21 +242,21 @@ def test_however_many_attempts_are_allowed_the_wait_is_a_number():
 
 
 @pytest.mark.parametrize("failures", [[], [ConnectionFailed("x")], [ConnectionFailed("x")] * 2])
-@pytest.mark.parametrize("end", [asyncio.CancelledError, KeyboardInterrupt, NoRoom])
+@pytest.mark.parametrize("end", [asyncio.CancelledError, KeyboardInterrupt, MemoryExceeded])
 async def test_what_is_no_failure_of_the_request_passes_through_at_any_attempt(failures, end):
     """Cancellation, Ctrl-C and an answer without room are neither counted nor repeated."""
-    client, effort, left = Client(), Effort(), list(failures)
+    client, log, left = Client(), AttemptLog(), list(failures)
 
     async def attempt():
         client.sent += 1
         raise left.pop() if left else end
 
-    async def nap(_): ...
+    async def sleep(_): ...
 
     with pytest.raises(end):
-        await client.retrier.call(attempt, effort, divisible=False, nap=nap, before_retry=lambda *_: None)
+        await client.retrier.call(attempt, log, divisible=False, sleep=sleep, before_retry=lambda *_: None)
     assert client.sent == len(failures) + 1
-    assert effort.failures == len(failures)
+    assert log.failures == len(failures)
 
 
 async def test_a_wait_that_is_cancelled_ends_the_pass():
@@ -267,11 +267,11 @@ async def test_a_wait_that_is_cancelled_ends_the_pass():
         client.sent += 1
         raise ConnectionFailed("x")
 
-    async def nap(_):
+    async def sleep(_):
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await client.retrier.call(attempt, Effort(), divisible=False, nap=nap, before_retry=lambda *_: None)
+        await client.retrier.call(attempt, AttemptLog(), divisible=False, sleep=sleep, before_retry=lambda *_: None)
     assert client.sent == 1
 
 
@@ -313,18 +313,18 @@ async def test_a_window_that_can_be_halved_is_not_repeated_once_it_proved_too_mu
     client = Client()
     result = await client.call(failures + [ConnectionFailed("never reached")] * 9, divisible=True)
     assert result is failures[-1]
-    assert result.too_much
+    assert result.splittable
     assert client.sent == attempts
 
 
 async def test_one_timeout_alone_is_no_evidence_that_a_window_is_too_much():
     """Two are, in different passes as well."""
-    client, effort = Client(attempts=1), Effort()
-    first = await client.call([AttemptTimeout("x")], effort, divisible=True)
-    assert not first.too_much
-    second = await client.call([AttemptTimeout("x")], effort, divisible=True)
-    assert second.too_much
-    assert effort.timeouts == 2
+    client, log = Client(attempts=1), AttemptLog()
+    first = await client.call([AttemptTimeout("x")], log, divisible=True)
+    assert not first.splittable
+    second = await client.call([AttemptTimeout("x")], log, divisible=True)
+    assert second.splittable
+    assert log.timeouts == 2
 
 
 async def test_a_window_that_cannot_be_halved_is_repeated_to_the_end():
@@ -372,19 +372,19 @@ async def test_a_first_try_that_succeeds_earns_one_token():
 
 async def test_ten_retries_are_made_in_an_outage_however_many_windows_fail():
     """Then each window costs one request a pass, and waits behind the others for the next."""
-    client, efforts = Client(), [Effort() for _ in range(100)]
-    failures = [await client.call([ConnectionFailed("x") for _ in range(9)], effort) for effort in efforts]
+    client, logs = Client(), [AttemptLog() for _ in range(100)]
+    failures = [await client.call([ConnectionFailed("x") for _ in range(9)], log) for log in logs]
     assert client.sent == 110
     assert all(isinstance(failure, ConnectionFailed) for failure in failures)
-    assert client.retrier.wait_before_next_pass(failures[-1], efforts[-1]) == 4.0
+    assert client.retrier.wait_before_next_pass(failures[-1], logs[-1]) == 4.0
 
 
 async def test_where_the_budget_is_empty_the_pass_ends_without_a_wait():
     """The failure itself comes out, nobody is told of a retry, and nothing is charged."""
     client, error = Client(budget=drained()), throttle()
-    assert await client.call([error], effort := Effort()) is error
+    assert await client.call([error], log := AttemptLog()) is error
     assert (client.sent, client.waits, client.told, client.budget.tokens) == (1, [], [], 0)
-    assert (effort.price, effort.seconds) == (None, 0)
+    assert (log.price, log.seconds) == (None, 0)
 
 
 async def test_a_retry_that_is_not_made_for_lack_of_time_costs_nothing():
@@ -400,70 +400,70 @@ async def test_a_retry_that_is_not_made_for_lack_of_time_costs_nothing():
 async def test_waits_count_into_the_seconds_of_the_window_and_end_its_pass_when_they_do_not_fit():
     """0.5 + 1 + 2 seconds fit into 3.5, and a little more does not."""
     for window, waits in ((3.5, [0.5, 1.0, 2.0]), (3.4, [0.5, 1.0])):
-        client, effort = Client(window=window), Effort()
-        assert isinstance(await client.call([ConnectionFailed("x")] * 4, effort), ConnectionFailed)
+        client, log = Client(window=window), AttemptLog()
+        assert isinstance(await client.call([ConnectionFailed("x")] * 4, log), ConnectionFailed)
         assert client.waits == waits
-        assert effort.seconds == sum(waits)
-        assert client.retrier.seconds_left(effort) == window - sum(waits)
+        assert log.seconds == sum(waits)
+        assert client.retrier.seconds_left(log) == window - sum(waits)
 
 
 @pytest.mark.parametrize("error", [throttle(retry_after=100), api_error(Kind.TRANSIENT, 503, retry_after=100)])
 async def test_a_pause_that_the_server_asks_for_is_not_the_windows_time(error):
     """All of the client waits meanwhile; however long the pauses are, they neither end a pass nor the window."""
-    client, effort = Client(window=5), Effort(seconds=4.9)
-    assert await client.call([error] * 3, effort) == "rows"
+    client, log = Client(window=5), AttemptLog(seconds=4.9)
+    assert await client.call([error] * 3, log) == "rows"
     assert client.waits == [pytest.approx(100)] * 3
-    assert effort.seconds == 4.9
-    assert client.retrier.wait_before_next_pass(error, effort) == pytest.approx(100)
-    assert (effort.seconds, error.hint) == (4.9, None)
+    assert log.seconds == 4.9
+    assert client.retrier.wait_before_next_pass(error, log) == pytest.approx(100)
+    assert (log.seconds, error.hint) == (4.9, None)
 
 
 async def test_a_pause_of_no_seconds_that_the_server_asks_for_is_one_too():
     """Its wait is the drawn one, and the window is not charged for that either."""
-    client, effort = Client(window=5), Effort(seconds=4.9)
-    assert await client.call([throttle(retry_after=0)], effort) == "rows"
-    assert (client.waits, effort.seconds) == ([1.0], 4.9)
+    client, log = Client(window=5), AttemptLog(seconds=4.9)
+    assert await client.call([throttle(retry_after=0)], log) == "rows"
+    assert (client.waits, log.seconds) == ([1.0], 4.9)
 
 
 async def test_what_the_attempts_took_leaves_less_for_waits():
     """Whoever makes the attempts adds their seconds."""
-    client, effort = Client(window=600), Effort(seconds=599.8)
-    await client.call([ConnectionFailed("x")] * 4, effort)
+    client, log = Client(window=600), AttemptLog(seconds=599.8)
+    await client.call([ConnectionFailed("x")] * 4, log)
     assert client.waits == []
 
 
 def test_a_window_whose_pass_has_failed_joins_the_back_of_the_queue_after_the_wait_of_its_last_attempt():
     """Up to 4 s where four attempts are a pass; this counts into its seconds as well, a pause asked for does not."""
-    client, effort = Client(), Effort(failures=4)
-    assert client.retrier.wait_before_next_pass(ConnectionFailed("x"), effort) == 4.0
-    assert client.retrier.wait_before_next_pass(throttle(), effort) == 8.0
-    assert effort.seconds == 12.0
-    assert client.retrier.wait_before_next_pass(throttle(retry_after=30), effort) == 30.0
-    assert effort.seconds == 12.0
+    client, log = Client(), AttemptLog(failures=4)
+    assert client.retrier.wait_before_next_pass(ConnectionFailed("x"), log) == 4.0
+    assert client.retrier.wait_before_next_pass(throttle(), log) == 8.0
+    assert log.seconds == 12.0
+    assert client.retrier.wait_before_next_pass(throttle(retry_after=30), log) == 30.0
+    assert log.seconds == 12.0
 
 
 def test_only_passing_failures_earn_another_pass():
     """The back of the queue is for what time may heal."""
     retrier = Client().retrier
     for error in (api_error(Kind.UNKNOWN, 440), api_error(Kind.CALLER, 400), ResponseTooLarge("x")):
-        assert retrier.wait_before_next_pass(error, Effort(failures=1)) is None
-    twice = Effort(failures=2, suspects=2)
+        assert retrier.wait_before_next_pass(error, AttemptLog(failures=1)) is None
+    twice = AttemptLog(failures=2, ambiguous=2)
     assert retrier.wait_before_next_pass(DecodeError("x"), twice) is None
 
 
 def test_twelve_failures_are_enough_for_a_window_in_however_many_passes():
     """Three passes of four, or more and shorter ones where the budget ended them."""
     retrier = Client().retrier
-    assert retrier.wait_before_next_pass(ConnectionFailed("x"), Effort(failures=11)) is not None
-    assert retrier.wait_before_next_pass(ConnectionFailed("x"), Effort(failures=12)) is None
+    assert retrier.wait_before_next_pass(ConnectionFailed("x"), AttemptLog(failures=11)) is not None
+    assert retrier.wait_before_next_pass(ConnectionFailed("x"), AttemptLog(failures=12)) is None
 
 
 def test_a_window_whose_time_is_used_up_is_given_up_with_a_hint():
     """It says which option to raise; one that failed too often says nothing of the kind."""
-    client, error, effort = Client(window=10.0), ConnectionFailed("x"), Effort(failures=4, seconds=6.5)
-    assert client.retrier.wait_before_next_pass(error, effort) is None
+    client, error, log = Client(window=10.0), ConnectionFailed("x"), AttemptLog(failures=4, seconds=6.5)
+    assert client.retrier.wait_before_next_pass(error, log) is None
     assert error.hint == "the 10 s of Timeouts.window are used up"
-    assert effort.seconds == 6.5
+    assert log.seconds == 6.5
     often = ConnectionFailed("x")
-    assert client.retrier.wait_before_next_pass(often, Effort(failures=12)) is None
+    assert client.retrier.wait_before_next_pass(often, AttemptLog(failures=12)) is None
     assert often.hint is None

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history._sending.retry_budget import CAPACITY, Budget
+from profile_history._sending.retry_budget import CAPACITY, RetryBudget
 
 
 def spent_to_the_last(budget, *, throttled):
@@ -16,19 +16,19 @@ def spent_to_the_last(budget, *, throttled):
 
 def test_a_full_bucket_pays_for_ten_retries_and_no_more():
     """A total outage costs ten requests beyond the first tries, however many windows there are."""
-    budget = Budget()
+    budget = RetryBudget()
     assert spent_to_the_last(budget, throttled=False) == 10
     assert budget.tokens == 0
 
 
 def test_a_retry_after_a_throttle_costs_half():
     """The server is alive and has said what it wants, so twice as many are affordable."""
-    assert spent_to_the_last(Budget(), throttled=True) == 20
+    assert spent_to_the_last(RetryBudget(), throttled=True) == 20
 
 
 def test_what_is_too_little_for_a_retry_is_kept():
     """A denial takes nothing, so a cheaper retry stays affordable."""
-    budget = Budget()
+    budget = RetryBudget()
     budget.spend(throttled=True)
     while budget.tokens > 5:
         budget.spend(throttled=False)
@@ -39,7 +39,7 @@ def test_what_is_too_little_for_a_retry_is_kept():
 
 def test_ten_first_tries_that_succeed_pay_for_one_retry():
     """Each brings one token, and none goes above the brim."""
-    budget = Budget()
+    budget = RetryBudget()
     spent_to_the_last(budget, throttled=False)
     for _ in range(9):
         budget.succeeded(None)
@@ -51,7 +51,7 @@ def test_ten_first_tries_that_succeed_pay_for_one_retry():
 @given(st.lists(st.booleans(), max_size=300))
 def test_while_every_retry_succeeds_none_is_denied(throttles):
     """What was paid comes back, no more and no less."""
-    budget = Budget()
+    budget = RetryBudget()
     for throttled in throttles:
         spent = budget.spend(throttled=throttled)
         assert spent is not None
@@ -63,7 +63,7 @@ def test_while_every_retry_succeeds_none_is_denied(throttles):
 @given(st.lists(st.sampled_from(["first try", "retry", "throttled retry", "retry succeeds"]), max_size=300))
 def test_the_bucket_never_holds_less_than_nothing_nor_more_than_a_hundred(course):
     """Whatever the order of payments, refunds and income."""
-    budget, owed = Budget(), []
+    budget, owed = RetryBudget(), []
     for step in course:
         before = budget.tokens
         match step:

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import RowCapSuspected
-from profile_history._sending.row_cap import RowCounts
+from profile_history._sending.row_cap import RowCapDetector
 from profile_history.testing import Behaviour, HistoryServer
 
 
 def suspicions(counts):
-    watch = RowCounts()
-    return [count for count in counts if watch.note(count)]
+    watch = RowCapDetector()
+    return [count for count in counts if watch.observe(count)]
 
 
 def test_the_third_answer_of_the_same_round_length_is_suspicious_once():

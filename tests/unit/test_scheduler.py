@@ -12,7 +12,7 @@ from profile_history import ConnectionFailed, Profile, Window
 from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.scheduler import Schedule
 from profile_history._scheduling.window_plan import Walk
-from profile_history._sending.memory_budget import Allowance, Memory, NoRoom
+from profile_history._sending.memory_budget import MemoryBudget, MemoryExceeded, StreamBudget
 from profile_history.units import Unit
 from profile_history.windows import Order
 
@@ -24,7 +24,7 @@ def schedule(*, rule=3, windows_ahead=4, parked_ahead=100, limit=10**6, profiles
     return Schedule(
         make_walk=lambda window: Walk(window, rule=rule, order=Order.OLDEST, today=LAST),
         make_request_id=lambda: "id",
-        allowance=Allowance(memory or Memory(), limit),
+        stream_budget=StreamBudget(memory or MemoryBudget(), limit),
         windows_ahead=windows_ahead,
         parked_ahead=parked_ahead,
         profiles_ahead=profiles_ahead,
@@ -56,7 +56,7 @@ def drain(plan):
     out = []
     while (outcome := plan.next_ready()) is not None:
         out.append(outcome)
-        plan.handed_out(outcome)
+        plan.release(outcome)
     return out
 
 
@@ -76,7 +76,7 @@ def test_no_more_windows_run_ahead_than_allowed_until_the_consumer_is_through_wi
     assert plan.take() is None
     outcome = plan.next_ready()
     assert plan.take() is None
-    plan.handed_out(outcome)
+    plan.release(outcome)
     assert plan.take() is not None
 
 
@@ -86,7 +86,7 @@ def test_no_window_starts_while_more_bytes_wait_than_allowed():
     plan.settle(plan.take(), rows(100))
     assert not plan.available
     assert plan.take() is None
-    plan.handed_out(plan.next_ready())
+    plan.release(plan.next_ready())
     assert plan.take() is not None
 
 
@@ -95,7 +95,7 @@ def test_bytes_that_were_handed_out_no_longer_count():
     plan = scheduled(1, rule=1, limit=100, windows_ahead=2)
     for _ in range(9):
         plan.settle(plan.take(), rows(50))
-        plan.handed_out(plan.next_ready())
+        plan.release(plan.next_ready())
     first, _ = taken(plan, 2)
     assert plan.take() is None
     plan.settle(first, rows())
@@ -103,7 +103,7 @@ def test_bytes_that_were_handed_out_no_longer_count():
 
 def test_a_window_that_failed_for_good_holds_no_bytes_and_is_handed_out_in_its_place():
     """Its error is an outcome like any other."""
-    memory = Memory()
+    memory = MemoryBudget()
     memory.learn(40)
     plan = scheduled(1, rule=6, memory=memory)
     first, second = taken(plan, 2)
@@ -122,7 +122,7 @@ def test_a_window_that_failed_for_good_holds_no_bytes_and_is_handed_out_in_its_p
 
 def test_a_window_that_waits_before_a_retry_uses_no_place_and_no_bytes():
     """Another one starts meanwhile."""
-    memory = Memory()
+    memory = MemoryBudget()
     memory.learn(40)
     plan = scheduled(3, rule=None, windows_ahead=1, limit=50, memory=memory)
     unit = plan.take()
@@ -202,7 +202,7 @@ def test_where_there_is_no_room_the_windows_that_others_wait_for_go_first(end):
 
 def test_where_there_is_no_room_windows_that_failed_in_reverse_order_do_not_pile_up():
     """Beyond the bound only a window that leads its profile starts, and its outcome lets others out."""
-    memory = Memory()
+    memory = MemoryBudget()
     plan = scheduled(1, rule=1, windows_ahead=32, limit=100, memory=memory)
     units = taken(plan, 7)
     for unit in reversed(units[:6]):
@@ -222,7 +222,7 @@ def test_where_there_is_no_room_windows_that_failed_in_reverse_order_do_not_pile
 
 def test_where_there_is_no_room_a_failed_window_that_leads_goes_before_those_that_come_in_turn():
     """And before one that failed earlier and leads nowhere; with room again, the turns come first as ever."""
-    memory = Memory()
+    memory = MemoryBudget()
     plan = scheduled(2, rule=3, windows_ahead=100, limit=100, memory=memory)
     first, other, second, later = taken(plan, 4)
     plan.settle(later, rows(100))
@@ -231,11 +231,11 @@ def test_where_there_is_no_room_a_failed_window_that_leads_goes_before_those_tha
     plan.settle(other, rows(0))
     outcomes = [plan.next_ready(), plan.next_ready()]
     assert plan.next_ready() is None
-    plan.handed_out(outcomes[0])
+    plan.release(outcomes[0])
     assert plan.take() is None
-    elsewhere = Allowance(memory, 100).lease()
+    elsewhere = StreamBudget(memory, 100).reservation()
     elsewhere.settle(100)
-    plan.handed_out(outcomes[1])
+    plan.release(outcomes[1])
     assert plan.take() is first
     plan.settle(first, rows(0))
     elsewhere.release()
@@ -246,39 +246,39 @@ def test_where_there_is_no_room_a_failed_window_that_leads_goes_before_those_tha
 
 def test_where_there_is_no_room_nothing_starts_until_the_consumer_is_through():
     """What it is reading counts; else there would be two answers beyond the limit."""
-    memory = Memory()
+    memory = MemoryBudget()
     plan = scheduled(2, rule=6, limit=100, memory=memory)
     plan.settle(plan.take(), rows(100))
     outcome = plan.next_ready()
     assert plan.take() is None
-    plan.handed_out(outcome)
+    plan.release(outcome)
     memory.expected = 0
     assert plan.take() is not None
 
 
 def test_a_window_that_starts_beyond_the_bound_is_not_cut_off_for_lack_of_room():
     """All others wait for it, so it is the one answer that may be beyond; another one is not."""
-    memory = Memory()
+    memory = MemoryBudget()
     plan = scheduled(3, rule=None, limit=100, memory=memory)
-    other = Allowance(memory, 100).lease()
+    other = StreamBudget(memory, 100).reservation()
     other.renew()
     other.settle(300)
     unit = plan.take()
-    unit.lease.grow(500)
+    unit.reservation.grow(500)
     assert memory.used == 800
     plan.settle(unit, rows(500))
     drain(plan)
     other.release()
     memory.expected = 0
     first, second = taken(plan, 2)
-    first.lease.grow(100)
-    with pytest.raises(NoRoom):
-        second.lease.grow(1)
+    first.reservation.grow(100)
+    with pytest.raises(MemoryExceeded):
+        second.reservation.grow(1)
 
 
 def test_a_window_put_back_gives_back_its_bytes():
     """So does one that is split or postponed."""
-    memory = Memory()
+    memory = MemoryBudget()
     memory.learn(40)
     plan = scheduled(3, rule="auto", windows_ahead=10, memory=memory)
     first, second, third = taken(plan, 3)
@@ -398,7 +398,7 @@ def test_it_is_exhausted_when_everything_was_handed_out_and_nothing_will_come():
 
 def test_closing_gives_back_all_that_is_held():
     """Windows on their way, waiting for the consumer, and in its hands."""
-    memory = Memory()
+    memory = MemoryBudget()
     memory.learn(40)
     plan = scheduled(3, rule=None, memory=memory)
     first, second, _ = taken(plan, 3)
@@ -484,11 +484,11 @@ class Stream:
 
     def receive(self, unit):
         size = self.draw.randrange(30)
-        unit.lease.restart()
+        unit.reservation.restart()
         try:
-            unit.lease.grow(size // 2)
-            unit.lease.grow(size - size // 2)
-        except NoRoom:
+            unit.reservation.grow(size // 2)
+            unit.reservation.grow(size - size // 2)
+        except MemoryExceeded:
             self.plan.put_back(unit)
         else:
             self.plan.settle(unit, rows(size))
@@ -504,7 +504,7 @@ class Stream:
     def hand_out(self):
         outcome = self.held.pop()
         self.out.append(outcome)
-        self.plan.handed_out(outcome)
+        self.plan.release(outcome)
 
 
 @given(
@@ -523,7 +523,7 @@ def test_whatever_happens_every_window_is_handed_out_once_in_order_and_nothing_g
 
     Beyond the bounds only a window that leads its profile starts, and only while nothing else is on its way.
     """
-    memory = Memory()
+    memory = MemoryBudget()
     bounds = {"windows_ahead": windows_ahead, "parked_ahead": parked_ahead, "profiles_ahead": profiles_ahead}
     stream = Stream(draw, profiles, memory, limit=limit, rule=rule, **bounds)
     stream.run()

@@ -57,7 +57,7 @@ def lengths_after(walk, *outcomes):
 def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
     """Any windows at once on their way, coming back in any order, well, badly, or as too much at once."""
     asked, rule, order, walk = walked
-    on_their_way, sent, handed_out = [], [], []
+    on_their_way, sent, release = [], [], []
     for takes, which, outcome in islice(chain(course, repeat((False, 0, "success"))), MANY_STEPS):
         if walk.finished:
             break
@@ -72,14 +72,14 @@ def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
             continue
         sent.append((requested, outcome))
         settled = walk.settle(piece, outcome, success=outcome == "success")
-        handed_out += [(following.window, following.outcome) for following in settled]
+        release += [(following.window, following.outcome) for following in settled]
     assert walk.finished
     assert walk.take() is None
     assert not walk.waiting
     assert not on_their_way
-    assert len(handed_out) == len(sent)
-    assert set(handed_out) == set(sent)
-    windows = [window for window, _ in handed_out][:: 1 if order is Order.OLDEST else -1]
+    assert len(release) == len(sent)
+    assert set(release) == set(sent)
+    windows = [window for window, _ in release][:: 1 if order is Order.OLDEST else -1]
     assert windows[0].date_from == asked.date_from
     assert windows[-1].date_to == asked.date_to
     assert all(after.date_from - before.date_to == DAY for before, after in pairwise(windows))
@@ -140,15 +140,15 @@ def test_none_and_a_fixed_number_never_divide(rule):
 
 
 @pytest.mark.parametrize("order", Order)
-@pytest.mark.parametrize("too_much", [0, 1])
-def test_days_put_back_leave_the_windows_on_their_way_alone(order, too_much):
+@pytest.mark.parametrize("splittable", [0, 1])
+def test_days_put_back_leave_the_windows_on_their_way_alone(order, splittable):
     """What was asked for is what comes back, whatever becomes of its neighbours."""
     walk = auto_walk(68, order)
     walk.shorten(walk.take())
     halves = [walk.take(), walk.take()]
-    other = halves[1 - too_much]
+    other = halves[1 - splittable]
     requested = other.window
-    walk.shorten(halves[too_much])
+    walk.shorten(halves[splittable])
     assert other.window == requested
     assert walk.take().window.days(TODAY) == 17
 

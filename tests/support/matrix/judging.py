@@ -75,7 +75,7 @@ class Judge:
         self.bad = sum(not set(entry.faults) <= stage.case.harmless for entry in self.log)
         self.ended = [note for note in stage.told(AttemptEnded) if not _is_probe(note)]
         self.failed = [note for note in self.ended if note.error is not None]
-        self.freed = len({note.request_id for note in self.failed if note.error.stale})
+        self.free_retries = len({note.request_id for note in self.failed if note.error.stale_connection})
 
     def judge(self) -> None:
         """Asserts all that its class says."""
@@ -98,12 +98,12 @@ class Judge:
         charged = len(self.stage.told(RetryPlanned)) + split - capped
         assert charged <= len(self.failed)
         if not self.stage.told(CircuitOpened):
-            assert charged + self.freed == len(self.failed)
+            assert charged + self.free_retries == len(self.failed)
 
     def _judge_F(self) -> None:  # noqa: N802
         self._whole()
-        assert self.freed == len(self.failed) > 0
-        assert len(self.log) == self.windows + self.freed
+        assert self.free_retries == len(self.failed) > 0
+        assert len(self.log) == self.windows + self.free_retries
         assert self.stage.told(RetryPlanned) == []
         assert set(self.stage.tokens) == {100}
 
