@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import socket
 import sqlite3
 import threading
@@ -16,10 +15,7 @@ from support.postgres import PASSWORD, USER, Postgres
 
 from profile_history.testing import HistoryServer
 
-pytestmark = [
-    pytest.mark.tls,
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates"),
-]
+pytestmark = pytest.mark.tls
 WORDS = ["who.txt", "--matching=email", "--from=2023-01-01", "--to=2024-12-31", "--ledger=job.ledger"]
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import datetime as dt
-import shutil
 import subprocess
 from collections import Counter
 
@@ -10,6 +9,7 @@ import duckdb
 import pyarrow.dataset as ds
 import pytest
 from support.postgres import PASSWORD
+from support.programs import require_program
 
 from profile_history.jobs import HistoryJob
 from profile_history.testing import HistoryServer
@@ -57,7 +57,6 @@ async def exported(demo, tmp_path, sink):
 
 def printed(*command):
     """What a tool prints, line by line, tabs between the values."""
-    assert shutil.which(command[0]), f"{command[0]} is missing: apt-get install jq postgresql"
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [line.split("\t") for line in output.splitlines()]
 
@@ -66,7 +65,7 @@ async def test_ndjson_is_what_jq_reads(demo, truth, tmp_path):
     """Line by line."""
     await exported(demo, tmp_path, str(tmp_path / "history.ndjson"))
     program = "[.profile, .event.action, .event.datetime, .event.message_id, .event.email] | @tsv"
-    rows = printed("jq", "-r", program, str(tmp_path / "history.ndjson"))
+    rows = printed(require_program("jq"), "-r", program, str(tmp_path / "history.ndjson"))
     assert Counter(row_of(*row) for row in rows) == truth
 
 
@@ -103,5 +102,5 @@ async def test_a_postgresql_table_is_what_psql_reads(demo, truth, tmp_path, post
     await exported(demo, tmp_path, f"{postgres.dsn}?table=readback")
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     query = "SELECT profile, action, datetime, message_id, email FROM readback"
-    rows = printed("psql", postgres.dsn, "-AtF", "\t", "-c", query)
+    rows = printed(postgres.programs / "psql", postgres.dsn, "-AtF", "\t", "-c", query)
     assert Counter(row_of(*row) for row in rows) == truth

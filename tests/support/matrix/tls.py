@@ -16,6 +16,7 @@ from support.matrix.classes import J, R
 from support.matrix.dice import Dice
 from support.matrix.peers import listening, passing_on
 from support.matrix.scenarios import way
+from support.programs import require_program
 
 from profile_history import UntrustedServer
 from profile_history.testing.delivery import reset_connection
@@ -71,6 +72,7 @@ async def behind_tls(
 
 def certificate(folder: Path, *, name: str = "IP:127.0.0.1", expired: bool = False) -> Path:
     """A certificate that vouches for itself, with its key."""
+    openssl = require_program("openssl")
     path = folder / "certificate.pem"
     config = folder / "openssl.cnf"
     config.write_text(
@@ -89,6 +91,6 @@ def certificate(folder: Path, *, name: str = "IP:127.0.0.1", expired: bool = Fal
         ["req", *key, "-subj", "/CN=history", "-config", config, "-out", request],
         ["ca", "-selfsign", "-batch", "-notext", "-config", config, *signed, "-in", request, "-out", made],
     ):
-        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+        subprocess.run([openssl, *map(str, words)], check=True, capture_output=True)
     path.write_text(made.read_text() + (folder / "key.pem").read_text())
     return path
