@@ -1,4 +1,4 @@
-"""What all tests share: the choice of event loop, a quiet environment, and a server on the test's own loop."""
+"""Fixtures and options of all tests: the event loop, the number of processes, a quiet environment, a server."""
 
 import asyncio
 import os
@@ -15,8 +15,25 @@ from support.postgres import postgres  # noqa: F401 (a fixture)
 from profile_history import RetryPolicy
 from profile_history.testing import HistoryServer
 
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples every day and on every machine; `--hypothesis-profile=full` draws many more, and anew each time.
+settings.register_profile(
+    "default",
+    max_examples=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("full", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Return how many processes `-n auto` starts: one per core for the suite or folders, none for single files."""
+    if all(Path(argument.partition("::")[0]).is_file() for argument in config.args):
+        return 0
+    # The cores that this process may use; half of them can be hyper-threads, and serve as well.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def pytest_addoption(parser):
