@@ -1,6 +1,7 @@
 """Fixtures and options of all tests: the event loop, the number of processes, a quiet environment, a server."""
 
 import asyncio
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -39,6 +40,12 @@ def pytest_xdist_auto_num_workers(config):
 def pytest_addoption(parser):
     """Adds the choice of event loop."""
     parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop to test on")
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector from looking through modules and tests in each of the many tests that call it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(config, item):

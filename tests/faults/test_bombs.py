@@ -1,7 +1,6 @@
 """Answers made to hurt: they expand without end, nest without end, or come all at once; none of them gets far."""
 
 import asyncio
-import contextlib
 import functools
 import gc
 import importlib
@@ -171,15 +170,10 @@ class Holding:
             last = now
 
 
-@contextlib.contextmanager
-def no_old_garbage():
-    """What was there before is not looked through again and again, which is the machine's time and not the client's."""
+def freeze_old_garbage():
+    """Keep the collector from looking through what is there: that is the machine's time, and not the client's."""
     gc.collect()
     gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
@@ -193,8 +187,8 @@ async def test_odd_values_cost_their_field_at_most_and_never_the_loop(key, many,
         rows = [good_row(1), *[good_row(2), row] * odd, good_row(3)]
         body = f'{{"data":[{",".join(rows)}],"error":0,"error_text":""}}'.encode()
         holding = Holding()
-        with no_old_garbage():
-            events, apart, error = await fetched(body, holding)
+        freeze_old_garbage()
+        events, apart, error = await fetched(body, holding)
         worst[name] = 1000 * holding.longest
         if refused:
             assert isinstance(error, DecodeError)

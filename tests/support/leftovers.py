@@ -259,7 +259,6 @@ class Stage:
             if self.descriptors is None:
                 # What is made once for a process is there now.
                 gc.collect()
-                gc.freeze()
                 self.descriptors = descriptors()
         return sorted(moments)
 
@@ -282,10 +281,7 @@ def play(scenario, performance):
             loop.set_exception_handler(lambda _, context: stage.problems.append(context))
             return await performance(stage)
 
-    try:
-        return run_virtually(staged())
-    finally:
-        gc.unfreeze()
+    return run_virtually(staged())
 
 
 def show(capsys, text):
