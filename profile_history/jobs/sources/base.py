@@ -1,4 +1,4 @@
-"""What a source is: the place that the profiles of a job come from."""
+"""The protocol of a source, the place that the profiles of a job come from, and the entries that it yields."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.profiles import Profile
 
+# Characters. Enough to find the entry again, and a million rejects still fit into a ledger.
 _EXCERPT = 500
 
 
@@ -41,6 +42,8 @@ class Line:
 class Source(Protocol):
     """A place that the profiles of a job come from.
 
+    A class of your own is a source if it has these three members; it need not inherit from anything.
+
     Attributes:
         url: The place, and how it is read, as text without a password. It is part of the plan of a job.
         repeatable: Whether it can be read more than once.
@@ -48,14 +51,16 @@ class Source(Protocol):
 
     @property
     def url(self) -> str:
-        """The place, and how it is read, as text without a password. It is part of the plan of a job."""
+        """Return the place, and how it is read, as text without a password. It is part of the plan of a job."""
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be read more than once."""
+        """Return whether the place can be read more than once."""
 
     def lines(self) -> Iterator[Line]:
-        """Reads it from its beginning, entry by entry. It blocks, so it wants a thread; it never holds much at once.
+        """Yield the entries from the beginning on.
+
+        It blocks, so that a job calls it in a thread; it never holds much at once.
 
         Raises:
             ConfigurationError: It cannot be read the way it was asked for.
@@ -64,7 +69,14 @@ class Source(Protocol):
 
 
 def parse_line(number: int, raw: bytes | Sequence[object], build: Callable[..., Profile], *values: object) -> Line:
-    """The entry that `build` makes of some values, or a bad one that shows the raw text."""
+    """Return the entry for the profile that `build` makes of some values, or a rejected one that shows the raw text.
+
+    Args:
+        number: The number of the entry.
+        raw: The line, or the cells of the row.
+        build: Makes the profile, or raises `ConfigurationError`.
+        values: What it is called with.
+    """
     try:
         return Line(number, build(*values))
     except ConfigurationError as error:
@@ -72,7 +84,13 @@ def parse_line(number: int, raw: bytes | Sequence[object], build: Callable[..., 
 
 
 def reject_line(number: int, raw: bytes | Sequence[object], reason: str) -> Line:
-    """Return an entry that is no profile; the cells of a table are shown as JSON, and all of it can be stored."""
+    """Return an entry that is no profile. All of it can be stored, whatever the bytes are.
+
+    Args:
+        number: The number of the entry.
+        raw: The line, or the cells of the row, which are shown as JSON.
+        reason: Why it is no profile.
+    """
     if isinstance(raw, bytes):
         # No character has more than four bytes.
         text = raw[: 4 * _EXCERPT].decode("utf-8", "backslashreplace").rstrip("\r\n")
@@ -83,6 +101,11 @@ def reject_line(number: int, raw: bytes | Sequence[object], reason: str) -> Line
 
 
 def format_url(place: str, **options: object) -> str:
-    """The `url` of a source: the place, and the options that decide which profiles it gives."""
+    """Return the `url` of a source.
+
+    Args:
+        place: Where the profiles are.
+        options: What decides which profiles it gives; an option that is None is left out.
+    """
     given = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
     return f"{place} ({given})" if given else place

@@ -19,11 +19,11 @@ _ID = re.compile(r"[0-9]+|(?=[0-9a-f-]*[0-9])[0-9a-f-]{12,}", re.IGNORECASE)
 
 @attrs.frozen
 class Mode:
-    """How one value is read: a matching mode, and the name of the field where it is a custom one.
+    """The way in which one value is read: a matching mode, and the name of the field if it is a custom one.
 
     Attributes:
         matching: The mode.
-        field_name: The custom field that the value is in; None where the value itself names it.
+        field_name: The custom field that the value is in; `None` if the value itself names it.
     """
 
     matching: Matching
@@ -33,6 +33,9 @@ class Mode:
         """Return the profile that a value names, in the form of `Profile.parse`, or as the value of the field.
 
         What stands around a value is cleaned off, but for the value of a custom field.
+
+        Args:
+            value: Of a text, a cell or JSON.
 
         Raises:
             ConfigurationError: It does not fit, or cannot be right.
@@ -46,7 +49,10 @@ class Mode:
 
 
 def mode_of(text: Matching | str) -> Mode:
-    """Reads `MATCHING`, or `custom:FIELD_NAME` and `custom_sub:FIELD_NAME`.
+    """Return the mode that a text names: `MATCHING`, `custom:FIELD_NAME` or `custom_sub:FIELD_NAME`.
+
+    Args:
+        text: The text.
 
     Raises:
         ConfigurationError: It is neither.
@@ -61,7 +67,7 @@ def mode_of(text: Matching | str) -> Mode:
 
 
 def mode_or_none(text: Matching | str | None) -> Mode | None:
-    """The same where there may be no mode."""
+    """Return the mode that a text names, or `None` if there is none."""
     return None if text is None else mode_of(text)
 
 
@@ -79,11 +85,19 @@ class Cells:
 
 
 def cells_of(columns: Sequence[str], mode: Mode | None, column: str | None) -> Cells:
-    """Decides which columns hold the profile.
+    """Return which columns hold the profile.
 
     Without a mode there must be a column `matching`, and `value` (or the given column) beside it. With one it is the
     given column, else the column named like the mode (or like the custom field), else the columns named like the API's
     words for it, such as `provider` and `subscription_id`, else the only column. Upper and lower case are the same.
+
+    Args:
+        columns: The names of the columns there are.
+        mode: The mode in which each value is read; `None` if each row names its own.
+        column: The column that holds the value; `None` to find it.
+
+    Returns:
+        The cells, and what makes a profile of their values.
 
     Raises:
         ConfigurationError: They cannot be told; the message names the columns there are.

@@ -1,4 +1,4 @@
-"""A source that counts what is read of it."""
+"""A source that counts the entries that are read of it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from profile_history.jobs.sources.base import Line, Source
 
 @attrs.define
 class CountingSource:
-    """Another source, and how many entries were read of it so far."""
+    """Another source, and how many entries were read of it so far.
+
+    Attributes:
+        source: The other source.
+        read: How many entries were read since its reading began last.
+    """
 
     source: Source
     read: int = 0
 
     @property
     def url(self) -> str:
-        """That of the other source."""
+        """Return the `url` of the other source."""
         return self.source.url
 
     @property
     def repeatable(self) -> bool:
-        """Whether the other source can be read more than once."""
+        """Return whether the other source can be read more than once."""
         return self.source.repeatable
 
     def lines(self) -> Iterator[Line]:
-        """Reads the other source; the count begins anew."""
+        """Yield the entries of the other source; the count begins anew."""
         self.read = 0
         for line in self.source.lines():
             self.read += 1

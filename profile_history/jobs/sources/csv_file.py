@@ -21,7 +21,7 @@ _CUT_BY = "the file is cut by {!r}; if that is wrong, pass --delimiter"
 
 @attrs.frozen
 class CsvSource:
-    """The rows of a CSV file in UTF-8 whose first line names the columns; blank lines are passed over.
+    r"""The rows of a CSV file in UTF-8 whose first line names the columns; blank lines are skipped.
 
     A first line such as `sep=;` says how the file is cut. A cell may be quoted, and then hold line breaks. A row that
     is no CSV, such as one with a quote that is never closed, is bad, and reading goes on with the line after the one
@@ -30,11 +30,17 @@ class CsvSource:
 
     Attributes:
         place: The file or stream, a path or a binary stream when it is passed.
-        mode: The matching mode; None where each row names its own in a column `matching`, beside `value`.
-        column: The column that holds the value; `columns.cells_of` says which it is if none
-            is given.
-        delimiter: What stands between cells, one character or "tab"; None where the first line tells: a comma, a
+        mode: The matching mode; `None` if each row names its own in a column `matching`, beside `value`.
+        column: The column that holds the value; `columns.cells_of` says which it is if none is given.
+        delimiter: What stands between cells, one character or "tab"; `None` if the first line tells: a comma, a
             semicolon, a tab or a bar.
+
+    >>> import io
+    >>> rows = io.BytesIO(b"name;email\nJohn;john@example.com\nMary;nobody\n")
+    >>> for line in CsvSource(rows, "email").lines():
+    ...     print(line.number, line.profile or line.text)
+    2 email:john@example.com
+    3 Mary;nobody
     """
 
     place: Place = attrs.field(converter=place_of)
@@ -44,13 +50,13 @@ class CsvSource:
 
     @property
     def url(self) -> str:
-        """The file, and how it is read."""
+        """Return the file, and how it is read."""
         delimiter = repr(self.delimiter) if self.delimiter else None
         return format_url(str(self.place), matching=self.mode, column=self.column, delimiter=delimiter)
 
     @property
     def repeatable(self) -> bool:
-        """Whether it is a file."""
+        """Return whether it is a file."""
         return self.place.repeatable
 
     def check(self) -> None:
@@ -109,7 +115,7 @@ class CsvSource:
 
 @attrs.frozen
 class _Table:
-    """How the rows of one file are read.
+    """What is known of all rows of one file.
 
     Attributes:
         cells: The cells that hold the profile.
@@ -126,7 +132,13 @@ class _Table:
     sure: bool
 
     def parse_row(self, number: int, raw: bytes, row: Sequence[str]) -> Line:
-        """Return the entry of a row."""
+        """Return the entry of a row.
+
+        Args:
+            number: The number of the line where it begins.
+            raw: Its bytes.
+            row: Its cells.
+        """
         if len(row) != self.width:
             reason = f"the row has {len(row)} cells, and the first line {self.width}"
             return reject_line(
@@ -149,6 +161,13 @@ class _Table:
         """Return the first line within the row that was read that is a row itself, and its profile.
 
         The last line of a row may look like one, with the value that the row has anyway.
+
+        Args:
+            rows: The rows of the file.
+            row: The cells of the row that was read last.
+
+        Returns:
+            The number of the line and the profile; `None` if there is no such line.
         """
         found = ((number, self._profile(cells)) for number, cells in rows.lines_inside())
         return next(

@@ -21,7 +21,7 @@ class CsvRowError(Exception):
 
 
 def delimiter_or_none(text: str | None) -> str | None:
-    """Return the character that a delimiter is: itself, or a tab for "tab"; None where there is none.
+    """Return the character that a delimiter is: itself, or a tab for "tab"; `None` if there is none.
 
     Raises:
         ConfigurationError: It is none.
@@ -46,7 +46,7 @@ class CsvRows:
 
     Args:
         lines: Its lines and their numbers.
-        delimiter: What stands between cells; None where the first line tells.
+        delimiter: What stands between cells; `None` if the first line tells.
     """
 
     def __init__(self, lines: Iterator[tuple[int, bytes]], delimiter: str | None) -> None:
@@ -59,12 +59,12 @@ class CsvRows:
 
     @property
     def is_given(self) -> bool:
-        """Whether the delimiter was given, or a line `sep=;` told it."""
+        """Return whether the delimiter was given, or a line `sep=;` told it."""
         return self._given is not None
 
     @property
     def delimiter(self) -> str:
-        """What stands between cells."""
+        """Return what stands between cells."""
         return self._delimiter
 
     def header(self) -> list[str]:
@@ -110,7 +110,7 @@ class CsvRows:
 
     @property
     def lines(self) -> int:
-        """How many lines the row has that was read."""
+        """Return how many lines the row has that was read."""
         return len(self._row)
 
     def lines_inside(self) -> Iterator[tuple[int, list[str]]]:
@@ -151,7 +151,7 @@ class CsvRows:
 
 
 def _delimiter_of(line: str) -> str:
-    """Return what cuts a line into the most cells; a bar only where nothing else does as well."""
+    """Return what cuts a line into the most cells; a bar only if nothing else does as well."""
     widths = {mark: len(_cells(line, mark)) for mark in _MARKS}
     best = [mark for mark in _MARKS if widths[mark] == max(widths.values())]
     if len(best) > 1 and widths[best[0]] > 1 and best[1] != "|":

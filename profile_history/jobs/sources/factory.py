@@ -1,4 +1,4 @@
-"""Which source a text means."""
+"""The one function that makes a source from a text, such as an argument of a command line."""
 
 from __future__ import annotations
 
@@ -44,23 +44,33 @@ def source_of(
     delimiter: str | None = None,
     stdin: BinaryIO | None = None,
 ) -> Source:
-    """The source that a text means, such as the argument of a command line.
+    r"""Return the source that a text means, such as the argument of a command line.
 
-    It is looked at right away, so this blocks: a file has to be there, a database to answer, and their columns to fit.
+    It is looked at right away, so this blocks: a file has to be there, a database to be up, and their columns to fit.
     stdin and pipes are not read before `Source.lines`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> path = Path(tempfile.mkdtemp(), "clients.csv")
+    >>> _ = path.write_text("name,email\nJohn,john@example.com\n")
+    >>> for line in source_of(str(path), matching="email").lines():
+    ...     print(line.number, line.profile)
+    2 email:john@example.com
 
     Args:
         text: "-" for stdin; `postgresql://...`; `duckdb:PATH`, or a path that ends in .duckdb; or the path of a file,
             whose ending tells the format: .csv, .tsv, .ndjson, .jsonl, .parquet, .txt or none. Text, CSV and NDJSON
-            may be packed with gzip or zstd.
-        matching: The matching mode, or `custom:FIELD_NAME` where the values are those of that field alone. CSV,
-            Parquet and queries can do without where there are columns `matching` and `value`, NDJSON where its objects
-            name theirs.
+            may be compressed with gzip or zstd.
+        matching: The matching mode, or `custom:FIELD_NAME` if the values are those of that field alone. CSV, Parquet
+            and queries can do without if there are columns `matching` and `value`, NDJSON if its objects name theirs.
         column: The column that holds the value, for CSV, Parquet and queries.
         format: How a file is read, whatever its name is; for stdin text, unless CSV or NDJSON is asked for.
         query: The SELECT for DuckDB or PostgreSQL.
         delimiter: What stands between the cells of a CSV file, one character or "tab"; otherwise its first line tells.
         stdin: The stream of bytes that "-" means.
+
+    Returns:
+        The source, of which nothing but its first lines was read.
 
     Raises:
         ConfigurationError: Something is missing, or given in vain, or wrong; the message says what to pass.

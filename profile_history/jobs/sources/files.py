@@ -1,4 +1,4 @@
-"""Files and streams of bytes: opened, unpacked, and cut into lines."""
+"""Files and streams of bytes: opened, decompressed, and cut into lines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import attrs
 
+from profile_history._extras import require
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import SourceError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# Longer lines are no profiles; without a limit a file that has no line ends would be held as a whole.
 LINE_LIMIT = 1 << 20
+"""Bytes. Longer lines are no profiles; without a limit a file that has no line ends would be held as a whole."""
 
 _BUFFER = 1 << 16
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -42,11 +43,11 @@ class File:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it is more than a pipe."""
+        """Return whether it is more than a pipe."""
         return self.path.is_file()
 
     def check_exists(self) -> None:
-        """Looks for it.
+        """Check that it is there.
 
         Raises:
             ConfigurationError: It is not there, or is a directory, or its name can be none.
@@ -64,7 +65,7 @@ class File:
 
     @contextmanager
     def open(self) -> Iterator[io.BufferedReader]:
-        """Its bytes, unpacked.
+        """Open it for the length of a block, decompressed.
 
         Raises:
             ConfigurationError: It is not there or may not be read.
@@ -101,7 +102,7 @@ class Stream:
 
     @contextmanager
     def open(self) -> Iterator[io.BufferedReader]:
-        """Its bytes, unpacked.
+        """Hand out its bytes for the length of a block, decompressed.
 
         Raises:
             ConfigurationError: They were read before.
@@ -118,7 +119,7 @@ Place: TypeAlias = File | Stream
 
 
 def place_of(place: str | os.PathLike[str] | BinaryIO | Place) -> Place:
-    """The place that a path or a stream of bytes stands for."""
+    """Return the place that a path or a stream of bytes stands for."""
     if isinstance(place, (File, Stream)):
         return place
     if isinstance(place, (str, os.PathLike)):
@@ -127,7 +128,7 @@ def place_of(place: str | os.PathLike[str] | BinaryIO | Place) -> Place:
 
 
 def file_of(place: str | os.PathLike[str] | BinaryIO | Place) -> File:
-    """The same for what is not read from its beginning to its end, and so from a file only.
+    """Return the file that a path stands for, for what is not read from its beginning to its end.
 
     Raises:
         ConfigurationError: It is a stream.
@@ -140,7 +141,14 @@ def file_of(place: str | os.PathLike[str] | BinaryIO | Place) -> File:
 
 @contextmanager
 def unpack(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
-    """A stream without its gzip or zstd packing, which its first bytes tell.
+    """Decompress a stream for the length of a block; its first bytes tell whether that is gzip or zstd.
+
+    Args:
+        stream: The stream; it stays open.
+        name: What to call it in messages.
+
+    Yields:
+        The bytes, decompressed.
 
     Raises:
         ConfigurationError: What unpacks it is not installed.
@@ -164,6 +172,10 @@ def number_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, by
 
     A byte order mark is dropped from the beginning of each line: that is where files which were joined had theirs.
 
+    Args:
+        stream: The bytes.
+        name: What to call them in messages.
+
     Raises:
         ConfigurationError: The text is UTF-16.
     """
@@ -179,7 +191,7 @@ def number_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, by
 
 
 def peek(place: Place) -> None:
-    """Reads the first line of a place.
+    """Read the first line of a place.
 
     Raises:
         ConfigurationError: It is UTF-16, or cannot be opened.
@@ -214,14 +226,8 @@ class _Zstd(io.RawIOBase):
     """The content of zstd frames. The library's own reader takes a frame that breaks off for its end."""
 
     def __init__(self, packed: _Joined) -> None:
-        try:
-            import zstandard  # noqa: PLC0415 (it comes with an extra)
-        except ModuleNotFoundError:
-            raise ConfigurationError(
-                'a zstd file needs zstandard: python -m pip install "profile-history[zstd]"'
-            ) from None
         self._packed = io.BufferedReader(packed, 1 << 14)
-        self._library = zstandard
+        self._library = require("zstandard", "zstd", "a zstd file needs zstandard")
         self._frame: Any = None
         self._ready = b""
 

@@ -1,4 +1,4 @@
-"""Profiles that the program has already."""
+"""Profiles that the program has in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from profile_history.profiles import Profile
 
 @attrs.frozen
 class MemorySource:
-    """The profiles of an iterable, which is read once where it is an iterator.
+    """The profiles of an iterable, which is read once if it is an iterator.
 
     Attributes:
         profiles: The profiles.
@@ -24,11 +24,11 @@ class MemorySource:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it is more than an iterator."""
+        """Return whether it is more than an iterator."""
         return iter(self.profiles) is not self.profiles
 
     def lines(self) -> Iterator[Line]:
-        """The entries by their number."""
+        """Yield the entries by their number."""
         profiles: Iterable[object] = self.profiles
         for number, profile in enumerate(profiles, 1):
             if isinstance(profile, Profile):
