@@ -1,6 +1,6 @@
-"""A row's members one by one, for a row with a value that Python cannot hold: each keeps its own JSON text. No I/O.
+"""The members of a row with a value that Python cannot hold, each with its own JSON text. No I/O.
 
-JSON has numbers of any size and Python's JSON has not: `1e400` becomes infinite, and an integer of more than 4,300
+JSON has numbers of any size, and Python's JSON does not: `1e400` becomes infinite, and an integer of more than 4,300
 digits is refused. Such a value costs its own key, never the row.
 """
 
@@ -20,7 +20,7 @@ _BLANKS = " \t\r\n"
 
 
 @attrs.frozen
-class Unheld:
+class Unrepresentable:
     """A value that Python cannot hold.
 
     Attributes:
@@ -31,7 +31,7 @@ class Unheld:
 
 
 def load_row(raw: bytes) -> Any:
-    """Return what a verified row says; in an object, each value that Python cannot hold is an `Unheld`.
+    """Return the value of a verified row; in an object, each value that Python cannot hold is an `Unrepresentable`.
 
     Raises:
         ValueError: The row is no object, and Python cannot hold it.
@@ -43,7 +43,7 @@ def load_row(raw: bytes) -> Any:
 
 
 def load_value(text: str) -> Any:
-    """Return what a JSON text says; control characters in it need not be escaped.
+    """Return the value of a JSON text; control characters in it need not be escaped.
 
     Raises:
         ValueError: A number in it is too large, or is NaN.
@@ -55,7 +55,7 @@ def load_value(text: str) -> Any:
 def split_members(raw: bytes) -> dict[str, str]:
     """Return the JSON text behind each key of a verified row; of equal keys the last one counts.
 
-    However deeply the values are nested, that takes no stack.
+    Deeply nested values need no stack.
 
     Raises:
         ValueError: The row is no object.
@@ -80,7 +80,7 @@ def split_members(raw: bytes) -> dict[str, str]:
 
 
 def parse_exact_integer(text: str) -> int | None:
-    """Return the integer that a JSON number stands for, whichever way it is written; None if it has a fraction."""
+    """Return the integer that a JSON number stands for, however it is written; `None` if it has a fraction."""
     try:
         number = Decimal(text)
     except InvalidOperation:
@@ -102,19 +102,19 @@ def _load_member(text: str) -> Any:
     try:
         return load_value(text)
     except (ValueError, RecursionError):
-        return Unheld(text)
+        return Unrepresentable(text)
 
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise ValueError("a number is too large")
     return number
 
 
-# Making one takes longer than decoding a row.
-_decoder = json.JSONDecoder(strict=False, parse_constant=_refuse_constant, parse_float=_finite)
+# Kept, since to make a decoder takes longer than to decode a row.
+_decoder = json.JSONDecoder(strict=False, parse_constant=_refuse_constant, parse_float=_parse_finite)

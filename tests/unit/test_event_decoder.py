@@ -24,7 +24,7 @@ from support.odd_rows import (
 
 from profile_history import Action, Event
 from profile_history._decoding.event_decoder import EVENTS, decode_lenient, decode_strict, unstructure
-from profile_history._decoding.json_members import Unheld, load_row, split_members
+from profile_history._decoding.json_members import Unrepresentable, load_row, split_members
 from profile_history._decoding.raw_decoder import RAW
 from profile_history._decoding.timestamps import read_datetime
 
@@ -228,8 +228,8 @@ def test_a_value_that_is_nested_too_deeply_for_the_stack_costs_its_key(depth, fi
     """Its text takes none."""
     deep = "[" * depth + "]" * depth
     row = load_row(row_with(f'"new":{deep},"fields":{{"a":{deep}}},"count":1'))
-    assert row["new"] == (json.loads(deep) if fits else Unheld(deep))
-    assert row["fields"] == ({"a": json.loads(deep)} if fits else Unheld(f'{{"a":{deep}}}'))
+    assert row["new"] == (json.loads(deep) if fits else Unrepresentable(deep))
+    assert row["fields"] == ({"a": json.loads(deep)} if fits else Unrepresentable(f'{{"a":{deep}}}'))
     assert (row["count"], row["action"]) == (1, "click")
 
 
