@@ -1,1 +1,1 @@
-"""Verified bytes to rows, events, flat rows and Arrow record batches. No I/O."""
+"""Verified bytes to events, raw rows, flat rows and Arrow record batches. No I/O."""

@@ -1,4 +1,4 @@
-"""One verified answer becomes pieces of columns: quickly where its rows are as documented and sorted. No I/O."""
+"""One verified response becomes slices of columns: quickly if its rows are as documented and sorted. No I/O."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import attrs
 
 from profile_history._decoding.flat_decoder import Columns, FlatRow, ShortRow, decode_rows, transpose
 from profile_history._decoding.ordering import (
+    ChunkOrder,
     KeyedRows,
     Span,
-    is_sorted,
-    is_sorted_reversed,
+    find_chunk_order,
+    guess_chunk_order,
     sort_chunk,
 )
 from profile_history._decoding.record_batches import ColumnSlice, build_column_slice
@@ -22,96 +23,110 @@ from profile_history._protocol.chunking import Chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.windows import Order, Window
 
-# So many rows, or what has come of so many chunks, make a piece. Fewer cost more a row; more hold the loop for longer.
+# So many rows, or the rows of so many chunks, make a slice. Fewer cost more per row; more hold the loop for longer.
 _ROWS, _CHUNKS = 1000, 16
 
-# An empty one stands where the caller can pause.
+# An empty tuple stands where the caller can pause.
 ColumnSlices: TypeAlias = Generator[ColumnSlice | tuple[()], None, None]
 
 
 def decode_columns(decoder: ResponseDecoder[FlatRow], rows: Rows) -> ColumnSlices:
-    """The rows of a window in order; what is empty stands where the caller can pause.
+    """Yield the rows of a window in order, in columns.
 
-    Nothing that is not empty is given before all of the answer was checked.
+    No row is yielded before the whole response was checked.
 
     Args:
-        decoder: What to make of the answer, row by row.
-        rows: The answer.
+        decoder: What decodes the response row by row, for its options and for what is not documented or not sorted.
+        rows: The rows of the response.
+
+    Yields:
+        Slices of columns; or an empty tuple between two steps, so that the caller can pause.
 
     Raises:
-        DecodeError: A row cannot be read, and `decoder.strict` says so.
+        DecodeError: A row cannot be read, and `decoder.strict` says that this is an error.
         ResponseError: Every row is of another profile than the one asked for.
     """
-    pieces = yield from _straight(decoder, rows)
-    if pieces is not None:
-        yield from pieces
+    slices = yield from _decode_sorted(decoder, rows)
+    if slices is not None:
+        yield from slices
         return
-    for batch in decoder.decode(rows):
-        columns = transpose(batch) if batch else None
+    for some in decoder.decode(rows):
+        columns = transpose(some) if some else None
         yield (yield from build_column_slice([columns])) if columns else ()
 
 
-def _straight(decoder: ResponseDecoder[FlatRow], rows: Rows) -> Generator[tuple[()], None, list[ColumnSlice] | None]:
-    """The pieces of an answer whose chunks are as documented and follow one another; None for any other answer."""
+def _decode_sorted(
+    decoder: ResponseDecoder[FlatRow], rows: Rows
+) -> Generator[tuple[()], None, list[ColumnSlice] | None]:
+    """Return the slices of a response whose chunks are as documented and sorted, or `None` for any other."""
     order = decoder.order
-    first = _Table.of(rows.chunks[0]) if rows.chunks else None
+    first = _ColumnarChunk.decode(rows.chunks[0]) if rows.chunks else None
     if first is None:
         return None
     others = rows.chunks[1:]
-    turned = bool(others) and first.runs_against(order)
-    chunks: Iterable[Chunk | None] = (*reversed(others), None) if turned else (None, *others)
+    # The slices are built in this order as the chunks are read; whether it was right is known when all were.
+    guess = guess_chunk_order(first.span, order) if others else ChunkOrder.SORTED
+    chunks: Iterable[Chunk | None] = (*reversed(others), None) if guess is ChunkOrder.REVERSED else (None, *others)
     ownership = OwnershipCheck(decoder.owner)
     spans: list[Span] = []
     tables: list[Columns] = []
-    pieces: list[ColumnSlice] = []
+    slices: list[ColumnSlice] = []
     for chunk in chunks:
-        table = first if chunk is None else _Table.of(chunk)
+        table = first if chunk is None else _ColumnarChunk.decode(chunk)
         if table is None or table.columns.zones != first.columns.zones:
             return None
         ownership.observe(table.keys)
-        columns = table.sort_chunks(decoder.window, order)
+        columns = table.sort(decoder.window, order)
         if columns.rows:
-            spans.append(_span(columns))
+            spans.append(_span_of(columns))
             tables.append(columns)
         if len(tables) == _CHUNKS or sum(columns.rows for columns in tables) >= _ROWS:
-            pieces.append((yield from build_column_slice(tables)))
+            slices.append((yield from build_column_slice(tables)))
             tables = []
         if others:
             yield ()
     ownership.check()
     if tables:
-        pieces.append((yield from build_column_slice(tables)))
-    straight = is_sorted_reversed(reversed(spans), order) if turned else is_sorted(spans, order)
-    return pieces if straight else None
+        slices.append((yield from build_column_slice(tables)))
+    if guess is ChunkOrder.REVERSED:
+        spans.reverse()
+    return slices if len(spans) < 2 or find_chunk_order(spans, order) is guess else None
 
 
-def _span(columns: Columns) -> Span:
-    labels = columns.values["datetime"]
-    return Span(labels[0], labels[-1])
+def _span_of(columns: Columns) -> Span:
+    timestamps = columns.values["datetime"]
+    return Span(timestamps[0], timestamps[-1])
 
 
 @attrs.frozen
-class _Table:
-    """The rows of one chunk, all labelled in one zone."""
+class _ColumnarChunk:
+    """The rows of one chunk in columns, all labelled in one zone, and their keys; short rows have none."""
 
     keys: Sequence[FlatRow]
     columns: Columns
 
     @classmethod
-    def of(cls, chunk: Chunk) -> Self | None:
+    def decode(cls, chunk: Chunk) -> Self | None:
         rows = decode_rows(chunk.text) if chunk.short_timestamps or not has_nanoseconds(chunk.text) else None
         columns = transpose(rows) if rows else None
         if not rows or not columns or len(columns.zones) > 1:
             return None
-        # Short rows say not whose they are.
+        # Short rows do not say whose they are.
         keys = () if type(rows[0]) is ShortRow else cast("Sequence[FlatRow]", rows)
         return cls(keys, columns)
 
-    def runs_against(self, order: Order) -> bool:
-        first, last = _span(self.columns)
-        return first < last if order is Order.NEWEST else first > last
+    @property
+    def span(self) -> Span:
+        """Return the first and the last timestamp as the server sent them."""
+        return _span_of(self.columns)
 
-    def sort_chunks(self, window: Window, order: Order) -> Columns:
+    def sort(self, window: Window, order: Order) -> Columns:
+        """Return the rows of a window's days in order.
+
+        Args:
+            window: The days to keep.
+            order: Which end comes first.
+        """
         rows, values, zones = self.columns
         everything = list(range(rows))
         places = sort_chunk(KeyedRows(list(values["datetime"]), everything), window, order).rows

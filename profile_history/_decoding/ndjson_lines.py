@@ -1,8 +1,8 @@
 """Rows as lines of NDJSON: `{"profile":"...","event":{...}}`. No I/O.
 
-The event is the row as the server wrote it, but for what would end its line or is no JSON: a line break between its
-tokens becomes a blank, which means the same, and a control character in a text its escape. No value is read, so none is
-changed: `1e400` and `NaN` stay.
+The event is the row as the server wrote it, except for what would end its line or is no JSON: a line break between its
+tokens becomes a blank, which means the same, and a control character in a text becomes its escape. No value is
+decoded, so none is changed: `1e400` and `NaN` stay.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
 
 
 def encode_lines(profile: str, rows: Iterable[bytes]) -> bytes:
-    """Return the lines of some verified rows of one profile, each ended by a line break.
+    """Return verified rows of one profile as lines, each ended by a line break.
 
     Args:
-        profile: Whose they are, as `str(profile)` writes it.
-        rows: Each as the server wrote it.
+        profile: Whose rows they are, as `str(profile)` writes it.
+        rows: The rows, each as the server wrote it.
+
+    Returns:
+        The lines, in the order of the rows.
     """
     opening = b'{"profile":%b,"event":' % _encode(profile)
     lines = [opening + row + b"}\n" for row in rows]
@@ -36,21 +39,21 @@ def encode_lines(profile: str, rows: Iterable[bytes]) -> bytes:
 
 
 def join_lines(text: bytes) -> bytes:
-    """Return the same JSON without a line break, and with every control character in a text escaped."""
+    """Return the same JSON on one line, with every control character in a text escaped."""
     try:
         _raw.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        return _TEXT_OR_BREAK.sub(_fitted, text)
-    # Strict JSON has none in a text.
+        return _TEXT_OR_BREAK.sub(_fit, text)
+    # A text in strict JSON has no line break, so all line breaks stand between tokens.
     return text.translate(_BREAKS)
 
 
-def _fitted(match: re.Match[bytes]) -> bytes:
+def _fit(match: re.Match[bytes]) -> bytes:
     found = match[0]
-    return _CONTROL.sub(_escaped, found) if found.startswith(b'"') else b" "
+    return _CONTROL.sub(_escape, found) if found.startswith(b'"') else b" "
 
 
-def _escaped(match: re.Match[bytes]) -> bytes:
+def _escape(match: re.Match[bytes]) -> bytes:
     return b"\\u%04x" % match[0][0]
 
 

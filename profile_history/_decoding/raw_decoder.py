@@ -1,4 +1,4 @@
-"""Verified bytes to rows as they came: not one byte is changed, and of each row only its key is read. No I/O."""
+"""Verified bytes to rows as they came: no byte is changed, and of each row only its key is decoded. No I/O."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ from profile_history._protocol.chunking import split_rows
 
 
 def split_strict(chunk: bytes) -> DecodedChunk[bytes] | None:
-    """Splits rows that all have a documented `datetime`; None where one has not. It rounds to microseconds."""
+    """Split rows that all have a documented `datetime`; timestamps are rounded to microseconds.
+
+    Returns:
+        The rows, or `None` if one has another `datetime`.
+    """
     keys = read_row_keys(chunk)
     return None if keys is None else DecodedChunk(split_rows(chunk), keys)
 
 
 def split_lenient(chunk: bytes) -> DecodedChunk[bytes]:
-    """Splits row by row, and sets those apart that say not when they happened."""
-    return decode_row_by_row(chunk, _read)
+    """Split row by row, and quarantine rows without a readable `datetime`.
+
+    Raises:
+        DecodeError: The rows are nested too deeply for the caller's stack.
+    """
+    return decode_row_by_row(chunk, _read_key)
 
 
-def _read(raw: bytes, row: Any) -> tuple[bytes, RowKey]:
+def _read_key(raw: bytes, row: Any) -> tuple[bytes, RowKey]:
     label = row.get("datetime") if isinstance(row, dict) else None
     if not isinstance(label, str):
         raise ValueError("datetime is missing" if label is None else "datetime is no text")

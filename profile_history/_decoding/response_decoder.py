@@ -1,4 +1,4 @@
-"""One verified answer becomes rows in order: read, checked, and sorted, slice by slice. No I/O."""
+"""One verified response becomes rows in order: decoded, checked, and sorted, chunk by chunk. No I/O."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 import attrs
 
 from profile_history._decoding.ordering import (
+    ChunkOrder,
     KeyedRows,
-    Span,
-    is_sorted,
-    is_sorted_reversed,
+    find_chunk_order,
+    find_span,
     sort_chunk,
     sort_chunks,
 )
@@ -28,23 +28,24 @@ from profile_history.windows import Order, Window
 
 T = TypeVar("T")
 
-# Bytes; of a longer answer only the keys are read before its rows are, which costs time but no memory.
+# Bytes. Of a longer response the keys of all rows are read before any row is decoded: that takes more time, and saves
+# the memory of all its decoded rows.
 _LARGE = 1024 * 1024
-_label_of = attrgetter("datetime")
+_timestamp_of = attrgetter("datetime")
 _zone_of = attrgetter("tzinfo")
 
 
 @attrs.frozen
 class ResponseDecoder(Generic[T]):
-    """What to make of an answer.
+    """A decoder for the response to one window of one profile.
 
     Attributes:
-        row_decoder: What its rows are handed out as.
+        row_decoder: The decoder of a chunk, which decides what the rows are handed out as.
         window: The days to keep.
         order: Which end comes first.
-        owner: The `profile_id` that was asked for, where it was asked by that; else "".
+        owner: The `profile_id` that was asked for; "" if the profile is known by something else.
         strict: Whether a row that cannot be read is an error.
-        quarantine: Told about a row that cannot be read, and its number in the answer.
+        quarantine: Called with each row that cannot be read.
     """
 
     row_decoder: RowDecoder[T]
@@ -55,57 +56,49 @@ class ResponseDecoder(Generic[T]):
     quarantine: Callable[[Quarantined], None]
 
     def decode(self, rows: Rows) -> Generator[list[T], None, None]:
-        """The rows of the window in order; empty lists stand where the caller can pause.
+        """Yield the rows of the window in order.
 
-        Nothing but empty lists is given before all of the answer was checked.
+        No row is yielded before the whole response was checked.
+
+        Yields:
+            Rows; or an empty list between two steps, so that the caller can pause.
 
         Raises:
-            DecodeError: A row cannot be read, and `strict` says so.
+            DecodeError: A row cannot be read, and `strict` says that this is an error.
             ResponseError: Every row is of another profile than the one asked for.
         """
         sequence = None
         if rows.size > _LARGE and not self.strict:
-            sequence = yield from self._sequence(rows)
-        if sequence is not None:
-            for chunk in sequence:
-                batch = self._read(chunk)
-                self._set_apart(batch.quarantined)
-                yield sort_chunk(_keyed(batch), self.window, self.order).rows
+            sequence = yield from self._find_sequence(rows)
+        if sequence is None:
+            yield from self._decode_at_once(rows)
             return
+        for chunk in sequence:
+            decoded = self._decode_chunk(chunk)
+            self._quarantine(decoded.quarantined)
+            yield sort_chunk(_key_rows(decoded), self.window, self.order).rows
+
+    def _decode_at_once(self, rows: Rows) -> Generator[list[T], None, None]:
         ownership = OwnershipCheck(self.owner)
-        labelled: deque[KeyedRows[T]] = deque()
-        apart: list[Quarantined] = []
+        chunks: deque[KeyedRows[T]] = deque()
+        quarantined: list[Quarantined] = []
         number = 0
         for chunk in rows.chunks:
-            batch = self._read(chunk)
-            ownership.observe(batch.keys)
+            decoded = self._decode_chunk(chunk)
+            ownership.observe(decoded.keys)
             if self.strict:
-                self._refuse(batch.quarantined, number)
-            labelled.append(_keyed(batch))
-            apart += batch.quarantined
+                self._refuse(decoded.quarantined, number)
+            chunks.append(_key_rows(decoded))
+            quarantined += decoded.quarantined
             number += chunk.rows
             if len(rows.chunks) > 1:
                 yield []
         ownership.check()
-        self._set_apart(apart)
-        yield from sort_chunks(labelled, self.window, self.order)
+        self._quarantine(quarantined)
+        yield from sort_chunks(chunks, self.window, self.order)
 
-    def _read(self, chunk: Chunk) -> DecodedChunk[T]:
-        return self.row_decoder.decode(chunk.text, short_timestamps=chunk.short_timestamps)
-
-    def _refuse(self, apart: list[Quarantined], number: int) -> None:
-        for row in filter(self._concerns, apart):
-            raise DecodeError(f"a row cannot be read: {row.reason}", path=f"$.data[{number + row.place}]")
-
-    def _set_apart(self, apart: list[Quarantined]) -> None:
-        for row in filter(self._concerns, apart):
-            self.quarantine(row)
-
-    def _concerns(self, row: Quarantined) -> bool:
-        return row.datetime is None or self.window.holds(row.datetime.date())
-
-    def _sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Chunk] | None]:
-        """The order in which to read the slices, if the order of their rows allows to read one after another."""
+    def _find_sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Chunk] | None]:
+        """Return the sequence in which chunks can be decoded one after another, or `None` if they have to be merged."""
         ownership = OwnershipCheck(self.owner)
         zones: set[dt.tzinfo | None] = set()
         spans = []
@@ -114,25 +107,44 @@ class ResponseDecoder(Generic[T]):
             if keys is None:
                 return None
             ownership.observe(keys)
-            labels = list(map(_label_of, keys))
-            zones.update(map(_zone_of, labels))
+            timestamps = list(map(_timestamp_of, keys))
+            zones.update(map(_zone_of, timestamps))
+            # Moments of different zones compare by more than their labels, so they say nothing about the order.
             if len(zones) > 1:
                 return None
-            ends = Span(max(labels), min(labels))
-            spans.append(ends if self.order is Order.NEWEST else Span(ends.last, ends.first))
+            spans.append(find_span(timestamps, self.order))
             yield []
         ownership.check()
-        if is_sorted(spans, self.order):
-            return rows.chunks
-        return reversed(rows.chunks) if is_sorted_reversed(spans, self.order) else None
+        match find_chunk_order(spans, self.order):
+            case ChunkOrder.SORTED:
+                return rows.chunks
+            case ChunkOrder.REVERSED:
+                return reversed(rows.chunks)
+            case ChunkOrder.MIXED:
+                return None
+
+    def _decode_chunk(self, chunk: Chunk) -> DecodedChunk[T]:
+        return self.row_decoder.decode(chunk.text, short_timestamps=chunk.short_timestamps)
+
+    def _refuse(self, quarantined: list[Quarantined], number: int) -> None:
+        for row in filter(self._concerns_window, quarantined):
+            raise DecodeError(f"a row cannot be read: {row.reason}", path=f"$.data[{number + row.place}]")
+
+    def _quarantine(self, quarantined: list[Quarantined]) -> None:
+        for row in filter(self._concerns_window, quarantined):
+            self.quarantine(row)
+
+    def _concerns_window(self, row: Quarantined) -> bool:
+        # Windows overlap: a row of another day is quarantined by the window of its day.
+        return row.datetime is None or self.window.holds(row.datetime.date())
 
 
-def _keyed(batch: DecodedChunk[T]) -> KeyedRows[T]:
-    return KeyedRows(list(map(_label_of, batch.keys)), batch.rows)
+def _key_rows(decoded: DecodedChunk[T]) -> KeyedRows[T]:
+    return KeyedRows(list(map(_timestamp_of, decoded.keys)), decoded.rows)
 
 
 class OwnershipCheck:
-    """Whose rows an answer holds. A cache on the way that mixes answers up would hand out somebody else's history."""
+    """A check of whose rows a response holds, against a cache between here and the server that mixes responses up."""
 
     def __init__(self, wanted: str) -> None:
         self._wanted = wanted.lower()
@@ -140,7 +152,7 @@ class OwnershipCheck:
         self._strangers = False
 
     def observe(self, keys: Iterable[RowKey]) -> None:
-        """Takes some rows of the answer into account."""
+        """Take some rows of the response into account."""
         if not self._wanted or self._found:
             return
         for key in keys:
@@ -151,13 +163,13 @@ class OwnershipCheck:
             self._strangers = self._strangers or bool(owner)
 
     def check(self) -> None:
-        """Checks the answer when all of it was noted.
+        """Check the response once all of it was observed.
 
         Raises:
             ResponseError: Every row is of another profile than the one asked for.
         """
         if self._strangers and not self._found:
             raise ResponseError(
-                "every row of the answer belongs to another profile_id than the one that was asked for; "
+                "every row of the response belongs to another profile_id than the one that was asked for; "
                 "look for a cache between here and the server"
             )

@@ -1,4 +1,4 @@
-"""The ways to hand out rows have in common: they read slice by slice, and set apart what they cannot read. No I/O."""
+"""What all decoders of rows have in common: they decode chunk by chunk, and quarantine unreadable rows. No I/O."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 @attrs.frozen
 class DecodedChunk(Generic[T_co]):
-    """What one slice holds.
+    """The rows of one chunk.
 
     Attributes:
-        rows: The others, in the server's order, as events or as they came.
-        keys: What has to be known of each of them; of events, the events.
+        rows: The rows that can be read, in the server's order, as events or as they came.
+        keys: The key of each of them; an event is its own key.
         quarantined: The rows that cannot be read.
     """
 
@@ -35,28 +35,28 @@ class DecodedChunk(Generic[T_co]):
 
 @attrs.frozen
 class RowDecoder(Generic[T]):
-    """A way to hand out rows: as events, or as they came.
+    """A decoder of verified rows, which are separated by commas: into events, flat rows, or as they came.
 
     Attributes:
-        decode_strict: Reads some verified rows with commas between them, unless one is odd.
-        decode_lenient: The same one by one, whatever they are.
+        decode_strict: Decodes rows that are all as documented, quickly; returns `None` if one is not.
+        decode_lenient: Decodes them one by one, whatever they are, to the same result.
     """
 
     decode_strict: Callable[[bytes], DecodedChunk[T] | None]
     decode_lenient: Callable[[bytes], DecodedChunk[T]]
 
     def decode(self, chunk: bytes, *, short_timestamps: bool = False) -> DecodedChunk[T]:
-        """Reads some verified rows, with commas between them.
+        """Decode verified rows, which are separated by commas.
 
         Args:
             chunk: The rows.
-            short_timestamps: Whether it is known that no `datetime` has more digits than the fast way keeps.
+            short_timestamps: Whether it is known that no `datetime` has more digits than `decode_strict` keeps.
 
         Raises:
-            DecodeError: They are nested too deeply for the caller's stack.
+            DecodeError: The rows are nested too deeply for the caller's stack.
         """
-        fast = short_timestamps or not has_nanoseconds(chunk)
-        return (self.decode_strict(chunk) if fast else None) or self.decode_lenient(chunk)
+        strict = short_timestamps or not has_nanoseconds(chunk)
+        return (self.decode_strict(chunk) if strict else None) or self.decode_lenient(chunk)
 
 
 def decode_row_by_row(chunk: bytes, decode_row: Callable[[bytes, Any], tuple[T, RowKey]]) -> DecodedChunk[T]:
