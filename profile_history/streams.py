@@ -60,10 +60,18 @@ class HistoryStream(Generic[T_co]):
         return self._reader.quarantined
 
     async def collect(self) -> list[T_co]:
-        """Reads everything into a list.
+        """Read everything into a list.
+
+        Returns:
+            All items, in the order in which iterating yields them.
 
         Raises:
             HistoryError: As iterating does.
+
+        Example:
+            >>> events = await client.history(profile, "2023-01-01", "2023-01-31").collect()
+            >>> events[0].action
+            1
         """
         async with self:
             return [item async for item in self]

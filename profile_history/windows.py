@@ -48,7 +48,19 @@ class Border(StrEnum):
 
 @attrs.frozen(order=True)
 class Window:
-    """The days from `date_from` to `date_to`, both inclusive; None leaves that end open."""
+    """A closed range of days.
+
+    Attributes:
+        date_from: The first day, inclusive; `None` if that end is open.
+        date_to: The last day, inclusive; `None` if that end is open.
+
+    Example:
+        >>> january = Window(dt.date(2024, 1, 1), dt.date(2024, 1, 31))
+        >>> january.holds(dt.date(2024, 1, 31))
+        True
+        >>> str(january)
+        '2024-01-01..2024-01-31'
+    """
 
     date_from: dt.date | None = None
     date_to: dt.date | None = None
