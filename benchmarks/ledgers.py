@@ -49,7 +49,7 @@ def make_ledger(folder: Path, base_url: str, units: int) -> int:
     """
     path = folder / LEDGER
     sink = sink_of(str(folder / "lake.parquet"))
-    plan = Plan("memory", "", FIRST_DAY, LAST_DAY, client_of(base_url, 1).terms, sink.url)
+    plan = Plan("memory", "", FIRST_DAY, LAST_DAY, client_of(base_url, 1).fingerprint, sink.url)
     done = units // 2
     batches = -(-done // _UNITS_A_BATCH)
     totals = Totals(profiles=units, pending=units - done, done=done, rows=done * ROWS)

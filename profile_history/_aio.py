@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 # Seconds. A turn of the loop may hold one of verifying and one of handing out, and what arrives on all connections; the
 # loop may be held for 5 ms.
-LONGEST = 0.0002
+MAX_SLICE_SECONDS = 0.0002
 
 
-def running_loop() -> asyncio.AbstractEventLoop:
+def require_loop() -> asyncio.AbstractEventLoop:
     """Return the running event loop of asyncio.
 
     Raises:
@@ -33,7 +33,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
         ) from None
 
 
-class Turns:
+class CooperativeRunner:
     """Lets long work on one event loop take turns: of all that is given to it, one at a time goes on.
 
     Were each of many to hold the loop but shortly, one turn of the loop would still take the sum.
@@ -42,7 +42,7 @@ class Turns:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
-    async def through(self, steps: Generator[None, None, T]) -> T:
+    async def run(self, steps: Generator[None, None, T]) -> T:
         """Runs short steps to their end, and lets the event loop do other work between them."""
         try:
             next(steps)
@@ -55,12 +55,12 @@ class Turns:
                     next(steps)
                 except StopIteration as end:
                     return end.value  # type: ignore[no-any-return]
-                if time.perf_counter() - since > LONGEST:
+                if time.perf_counter() - since > MAX_SLICE_SECONDS:
                     await asyncio.sleep(0)
                     since = time.perf_counter()
 
 
-async def cancelled_meanwhile(job: asyncio.Future[Any]) -> bool:
+async def wait_through_cancel(job: asyncio.Future[Any]) -> bool:
     """Waits until a future is done, however often the waiting is cancelled; says whether it was."""
     cancelled = False
     while not job.done():
@@ -79,8 +79,8 @@ async def in_thread(work: Callable[..., T], *arguments: Any, executor: Executor 
         arguments: With what.
         executor: Where; None for the loop's own pool.
     """
-    job = running_loop().run_in_executor(executor, partial(work, *arguments))
-    if await cancelled_meanwhile(job):
+    job = require_loop().run_in_executor(executor, partial(work, *arguments))
+    if await wait_through_cancel(job):
         # What the work says must not be lost without a word, but the cancellation goes first.
         job.exception()
         raise asyncio.CancelledError

@@ -12,7 +12,7 @@ MOST = 2**63
 _LONGEST = 200
 
 
-def shown(value: object) -> str:
+def describe(value: object) -> str:
     """Return a value as a message shows it: cut where it is long, and never an error of its own."""
     try:
         text = repr(value)
@@ -36,7 +36,7 @@ def check_number(name: str, value: Any, unit: str, *, optional: bool = False) ->
     if optional and value is None:
         return
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < MOST:
-        raise ConfigurationError(f"{name} takes a positive number of {unit}{_or_none(optional)}, not {shown(value)}")
+        raise ConfigurationError(f"{name} takes a positive number of {unit}{_or_none(optional)}, not {describe(value)}")
 
 
 def check_whole_number(
@@ -60,7 +60,7 @@ def check_whole_number(
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         limits = f"{least} or more" if most >= MOST - 1 else f"{least} to {most:,}"
         raise ConfigurationError(
-            f"{name} takes a whole number of {unit}, {limits}{_or_none(optional)}, not {shown(value)}"
+            f"{name} takes a whole number of {unit}, {limits}{_or_none(optional)}, not {describe(value)}"
         )
 
 
@@ -71,10 +71,10 @@ def check_flag(name: str, value: object) -> None:
         ConfigurationError: It is something else.
     """
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} takes True or False, not {shown(value)}")
+        raise ConfigurationError(f"{name} takes True or False, not {describe(value)}")
 
 
-def choice(name: str, value: Any, choices: Any) -> Any:
+def check_choice(name: str, value: Any, choices: Any) -> Any:
     """Return one of some texts, or the member of an enum of texts.
 
     Raises:
@@ -82,7 +82,7 @@ def choice(name: str, value: Any, choices: Any) -> Any:
     """
     if not isinstance(value, str) or value not in tuple(choices):
         raise ConfigurationError(
-            f"{name} is {' or '.join(repr(str(choice)) for choice in choices)}, not {shown(value)}"
+            f"{name} is {' or '.join(repr(str(choice)) for choice in choices)}, not {describe(value)}"
         )
     return choices(value) if isinstance(choices, type) else value
 
@@ -94,7 +94,7 @@ def expect(name: str, value: Any, wanted: type[Any]) -> Any:
         ConfigurationError: It is of another one.
     """
     if not isinstance(value, wanted):
-        raise ConfigurationError(f"{name} is a {wanted.__name__}, not {shown(value)}")
+        raise ConfigurationError(f"{name} is a {wanted.__name__}, not {describe(value)}")
     return value
 
 

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from profile_history._checks import MOST, check_flag, expect, shown
+from profile_history._checks import MOST, check_flag, describe, expect
 from profile_history._protocol.requests import PATH
 from profile_history._secrets import SecretText, Token
 from profile_history._token_file import FileToken
 from profile_history.errors import ConfigurationError
-from profile_history.options import Limits, RetryPolicy, Timeouts, WindowRule, checked_rule
+from profile_history.options import Limits, RetryPolicy, Timeouts, WindowRule, parse_window_rule
 from profile_history.windows import Border, Order
 
 URL = "PROFILE_HISTORY_URL"
@@ -45,7 +45,7 @@ class Environment(Mapping[str, str]):
         return "<environment>"
 
 
-def endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bool) -> str:
+def resolve_endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bool) -> str:
     """The address that requests go to.
 
     Args:
@@ -90,7 +90,7 @@ def _objection(text: str, *, allow_http: bool) -> str | None:
     return None
 
 
-def token(explicit: str | None, file: Path | str | None, environ: Mapping[str, str]) -> Token:
+def resolve_token(explicit: str | None, file: Path | str | None, environ: Mapping[str, str]) -> Token:
     """The token: from an argument, else from `PROFILE_HISTORY_TOKEN`, else from the file that `..._TOKEN_FILE` names.
 
     Args:
@@ -116,11 +116,11 @@ def token(explicit: str | None, file: Path | str | None, environ: Mapping[str, s
 
 def _path(name: str, value: object) -> Path:
     if not isinstance(value, (str, Path)) or not str(value).strip():
-        raise ConfigurationError(f"{name} is the path of the file that holds the token, not {shown(value)}")
+        raise ConfigurationError(f"{name} is the path of the file that holds the token, not {describe(value)}")
     return Path(value)
 
 
-def list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
+def resolve_list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
     """The database.
 
     Raises:
@@ -133,7 +133,7 @@ def list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
             raise ConfigurationError(f"the list_id is missing; pass list_id=, or set {LIST_ID}")
         value = int(text) if re.fullmatch(r"[0-9]{1,18}", text.strip()) else text
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < MOST:
-        raise ConfigurationError(f"list_id is a whole number above 0, such as 20, not {shown(value)}")
+        raise ConfigurationError(f"list_id is a whole number above 0, such as 20, not {describe(value)}")
     return value
 
 
@@ -147,11 +147,11 @@ def _is_loopback(host: str) -> bool:
 
 
 @attrs.frozen
-class Options:
+class ClientOptions:
     """How a client asks, checked."""
 
     list_id: int
-    window: WindowRule = attrs.field(converter=checked_rule)
+    window: WindowRule = attrs.field(converter=parse_window_rule)
     border: Border
     order: Order
     retry: RetryPolicy = attrs.field()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from profile_history._checks import shown
+from profile_history._checks import describe
 from profile_history.errors import ConfigurationError
 
 _XXH = re.compile(r"[0-9A-Fa-f]{16}")
@@ -64,7 +64,7 @@ def strip_marks(text: str) -> str:
     return text.strip()
 
 
-def inside_quotes(text: str) -> str | None:
+def unquote(text: str) -> str | None:
     """Return what one pair of quotes or angle brackets encloses; None if there is no such pair around the text."""
     if len(text) < 2 or text[-1] not in _CLOSERS.get(text[0], ""):
         return None
@@ -87,14 +87,14 @@ def check_text(name: str, value: object, kinds: str = "a text", *, without: str 
         ConfigurationError: It is no text, blank, not printable, or holds the separator.
     """
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name} is {kinds}, not {shown(value)}")
+        raise ConfigurationError(f"{name} is {kinds}, not {describe(value)}")
     if not value.strip():
         raise ConfigurationError(f"{name} is empty; pass a value")
     if _CONTROL.search(value):
-        raise ConfigurationError(f"{name} holds a control character or half of a surrogate pair: {shown(value)}")
+        raise ConfigurationError(f"{name} holds a control character or half of a surrogate pair: {describe(value)}")
     if without is not None and without in value:
         raise ConfigurationError(
-            f"{name} holds {without!r}, which ends it where profiles are written as text: {shown(value)}"
+            f"{name} holds {without!r}, which ends it where profiles are written as text: {describe(value)}"
         )
     return value
 
@@ -114,7 +114,7 @@ def check_id(name: str, value: object, *, without: str | None = None) -> str:
     Raises:
         ConfigurationError: `check_text` does not take it, or it cannot be right.
     """
-    text = _cleaned(name, value)
+    text = _clean(name, value)
     _check_exponent(name, text)
     return check_text(name, text, without=without)
 
@@ -127,7 +127,7 @@ def check_xxh(value: object) -> str:
     """
     text = strip_marks(value) if isinstance(value, str) else ""
     if not _XXH.fullmatch(text):
-        raise ConfigurationError(f"xxh is 16 hexadecimal digits, such as 0eb51aefd919f90a, not {shown(value)}")
+        raise ConfigurationError(f"xxh is 16 hexadecimal digits, such as 0eb51aefd919f90a, not {describe(value)}")
     return text.lower()
 
 
@@ -141,11 +141,11 @@ def check_email(value: object) -> str:
     """
     if isinstance(value, str) and _USUAL.fullmatch(value):
         return value
-    text = _cleaned("email", value)
+    text = _clean("email", value)
     name, _, host = text.rpartition("@")
     quoted = _QUOTED_NAME.fullmatch(name) is not None
     if not (name and host) or any(map(str.isspace, host if quoted else text)):
-        raise ConfigurationError(f"email is an address such as john@example.com, not {shown(value)}")
+        raise ConfigurationError(f"email is an address such as john@example.com, not {describe(value)}")
     if not quoted:
         _check_name_of_address(name, text)
     if not _is_host(host):
@@ -159,7 +159,7 @@ def check_phone(value: object) -> str:
     Raises:
         ConfigurationError: It cannot be right; the message says why.
     """
-    text = _cleaned("phone", value)
+    text = _clean("phone", value)
     _check_exponent("phone", text)
     if "@" in text:
         raise ConfigurationError(f"phone holds '@', as an address does: {text!r}")
@@ -167,11 +167,11 @@ def check_phone(value: object) -> str:
     if _DECIMAL.fullmatch(text):
         raise ConfigurationError(f"phone has decimals: {text!r}; keep phone numbers as text or as whole numbers")
     if not _PHONE.fullmatch(text) or not any(map(str.isdigit, text)):
-        raise ConfigurationError(f"phone is a number such as +79000000000, not {shown(value)}")
+        raise ConfigurationError(f"phone is a number such as +79000000000, not {describe(value)}")
     return text
 
 
-def _cleaned(name: str, value: object) -> str:
+def _clean(name: str, value: object) -> str:
     """Return a text that stands for itself: nothing is left around it, and nothing in it is unseen."""
     text = check_text(name, strip_marks(value) if isinstance(value, str) else value)
     if _UNSEEN.search(text):

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from profile_history._aio import Turns
+from profile_history._aio import CooperativeRunner
 from profile_history._scheduling.worker_pool import WorkerPool
 from profile_history._sending.fetcher import HealthProbe
 from profile_history._sending.memory_budget import MemoryBudget
@@ -19,7 +19,7 @@ from profile_history.observing import Observer
 
 
 @attrs.frozen
-class Shared:
+class SharedParts:
     """What a client and its copies have in common."""
 
     transport: Transport
@@ -29,6 +29,6 @@ class Shared:
     memory: MemoryBudget = attrs.field(factory=MemoryBudget)
     row_cap_detector: RowCapDetector = attrs.field(factory=RowCapDetector)
     health_probe: HealthProbe = attrs.field(factory=HealthProbe)
-    turns: Turns = attrs.field(factory=Turns)
+    runner: CooperativeRunner = attrs.field(factory=CooperativeRunner)
     runs: weakref.WeakSet[WorkerPool] = attrs.field(factory=weakref.WeakSet)
     clients: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
         raise
     raise missing_extra("record batches need pyarrow", "arrow") from error
 
-from profile_history._aio import Turns, in_thread
+from profile_history._aio import CooperativeRunner, in_thread
 from profile_history._decoding.arrow_decoder import decode_columns
 from profile_history.profiles import Profile
 from profile_history.windows import Window
@@ -49,7 +49,7 @@ async def assemble_batches(
     That is done on the loop's thread, a column at a time: where both share a core, a thread of its own was measured to
     hold the loop for longer.
     """
-    assembler, turns = BatchAssembler(rows), Turns()
+    assembler, runner = BatchAssembler(rows), CooperativeRunner()
     failure: Exception | None = None
     async with aclosing(runs):
         while True:
@@ -61,9 +61,9 @@ async def assemble_batches(
                 failure = error
                 break
             for steps in assembler.add(str(profile), piece):
-                yield await turns.through(steps)
+                yield await runner.run(steps)
     for steps in assembler.flush():
-        yield await turns.through(steps)
+        yield await runner.run(steps)
     if failure is not None:
         try:
             raise failure

@@ -18,14 +18,14 @@ import attrs
 import yarl
 
 from profile_history import _config
-from profile_history._checks import check_flag, check_number, choice, expect
-from profile_history._config import Options
+from profile_history._checks import check_choice, check_flag, check_number, expect
+from profile_history._config import ClientOptions
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._deprecated import warn_deprecated
 from profile_history._protocol.requests import Requests
 from profile_history._scheduling.reader import Reader
-from profile_history._scheduling.scheduler import Outcome, Schedule
-from profile_history._scheduling.window_plan import Walk
+from profile_history._scheduling.scheduler import Outcome, Scheduler
+from profile_history._scheduling.window_plan import WindowPlan
 from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
 from profile_history._secrets import SecretText
 from profile_history._sending.fetcher import Fetcher
@@ -33,7 +33,7 @@ from profile_history._sending.memory_budget import StreamBudget
 from profile_history._sending.pacer import Pacer, PacingState
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.transport import Transport
-from profile_history._shared import Shared
+from profile_history._shared import SharedParts
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.observing import Observation, Observer
@@ -42,16 +42,16 @@ from profile_history.profiles import Profile
 from profile_history.results import OnError
 from profile_history.streams import HistoryStream
 from profile_history.units import Unit
-from profile_history.windows import Border, Order, Window, asked_window
+from profile_history.windows import Border, Order, Window, parse_window
 
 Day = dt.date | str
 
 # Where requests are few, twice as many workers: verifying an answer overlaps with waiting for the next. Where they are
 # many, the others wait meanwhile, and handing each place over would cost more.
-_WORKERS_A_REQUEST = 2
+_WORKERS_PER_REQUEST = 2
 _MANY_WORKERS = 32
-_AHEAD_A_REQUEST = 4
-_PARKED_A_REQUEST = 64
+_AHEAD_PER_REQUEST = 4
+_SUSPENDED_PER_REQUEST = 64
 
 
 class HistoryClient:
@@ -116,14 +116,14 @@ class HistoryClient:
         token = SecretText(token) if isinstance(token, str) else token
         base_url = SecretText(base_url) if isinstance(base_url, str) else base_url
         environment = _config.Environment()
-        self._token = _config.token(token, token_file, environment)
-        url = _config.endpoint(base_url, environment, allow_http=allow_http)
-        self._auth = choice("auth", auth, ("body", "header"))
-        self._options = Options(
-            _config.list_id(list_id, environment),
+        self._token = _config.resolve_token(token, token_file, environment)
+        url = _config.resolve_endpoint(base_url, environment, allow_http=allow_http)
+        self._auth = check_choice("auth", auth, ("body", "header"))
+        self._options = ClientOptions(
+            _config.resolve_list_id(list_id, environment),
             window,
-            choice("border", border, Border),
-            choice("order", order, Order),
+            check_choice("border", border, Border),
+            check_choice("order", order, Order),
             retry,
             timeouts,
             limits,
@@ -132,7 +132,7 @@ class HistoryClient:
         if session is not None:
             expect("session", session, aiohttp.ClientSession)
         observer = Observer(on_event)
-        self._shared = Shared(
+        self._shared = SharedParts(
             Transport(yarl.URL(url), self._token if auth == "header" else None, session),
             Pacer(pacing, observer=observer),
             observer,
@@ -170,9 +170,9 @@ class HistoryClient:
             ConfigurationError: A value is wrong.
         """
         changes: dict[str, Any] = {
-            "list_id": None if list_id is None else _config.list_id(list_id, {}),
-            "border": None if border is None else choice("border", border, Border),
-            "order": None if order is None else choice("order", order, Order),
+            "list_id": None if list_id is None else _config.resolve_list_id(list_id, {}),
+            "border": None if border is None else check_choice("border", border, Border),
+            "order": None if order is None else check_choice("order", order, Order),
             "retry": retry,
             "timeouts": timeouts,
             "limits": limits,
@@ -321,7 +321,7 @@ class HistoryClient:
             observer=shared.observer,
             row_cap_detector=shared.row_cap_detector,
             health_probe=shared.health_probe,
-            turns=shared.turns,
+            runner=shared.runner,
             border=options.border,
             timeouts=options.timeouts,
             limits=options.limits,
@@ -339,10 +339,10 @@ class HistoryClient:
         deadline: float | None,
     ) -> Reader[Event]:
         self._check_open()
-        choice("on_error", on_error, ("raise", "collect"))
+        check_choice("on_error", on_error, ("raise", "collect"))
         check_flag("strict", strict)
         check_number("deadline", deadline, "seconds", optional=True)
-        asked = asked_window(date_from, date_to)
+        asked = parse_window(date_from, date_to)
         self._walker()(asked)
 
         def make_unit(profile: object) -> Unit:
@@ -364,8 +364,8 @@ class HistoryClient:
                 down from units that nobody can fetch; None if none is known.
         """
         if probe is not None:
-            self._fetcher.suggest_probe(_checked_unit(probe))
-        return self._reader_of(self._run(units, _checked_unit, None), "collect", single=False, strict=False)
+            self._fetcher.suggest_probe(_check_unit(probe))
+        return self._reader_of(self._run(units, _check_unit, None), "collect", single=False, strict=False)
 
     @property
     def pacing_state(self) -> PacingState:
@@ -379,7 +379,7 @@ class HistoryClient:
         return self.pacing_state
 
     @property
-    def terms(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """How this client asks: what a job writes into its plan, and what must be the same when it goes on."""
         options = self._options
         return {
@@ -390,23 +390,34 @@ class HistoryClient:
             "order": options.order.value,
         }
 
-    def _walker(self) -> Callable[[Window], Walk[Outcome]]:
+    @property
+    def terms(self) -> dict[str, Any]:
+        """Return `fingerprint`, by its old name."""
+        warn_deprecated("HistoryClient.terms", "HistoryClient.fingerprint")
+        return self.fingerprint
+
+    def reader(self, units: Units) -> Reader[Event]:
+        """Return `read_units(units)`, by its old name."""
+        warn_deprecated("HistoryClient.reader", "HistoryClient.read_units")
+        return self.read_units(units)
+
+    def _walker(self) -> Callable[[Window], WindowPlan[Outcome]]:
         rule, order, today = self._options.window, self._options.order, dt.date.today()
-        return lambda window: Walk(window, rule=rule, order=order, today=today)
+        return lambda window: WindowPlan(window, rule=rule, order=order, today=today)
 
     def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> WorkerPool:
         self._check_open()
         prefix, numbers = os.urandom(8).hex(), itertools.count(1)
         concurrency = self._pacing.concurrency
-        schedule = Schedule(
-            make_walk=self._walker(),
+        schedule = Scheduler(
+            make_plan=self._walker(),
             make_request_id=lambda: f"{prefix}{next(numbers):016x}",
             stream_budget=StreamBudget(self._shared.memory, self._options.limits.in_flight),
-            windows_ahead=_AHEAD_A_REQUEST * concurrency,
-            parked_ahead=_PARKED_A_REQUEST * concurrency,
-            profiles_ahead=_AHEAD_A_REQUEST * concurrency,
+            windows_ahead=_AHEAD_PER_REQUEST * concurrency,
+            suspended_ahead=_SUSPENDED_PER_REQUEST * concurrency,
+            profiles_ahead=_AHEAD_PER_REQUEST * concurrency,
         )
-        workers = max(concurrency, min(_WORKERS_A_REQUEST * concurrency, _MANY_WORKERS))
+        workers = max(concurrency, min(_WORKERS_PER_REQUEST * concurrency, _MANY_WORKERS))
         run = WorkerPool(wanted, make_unit, schedule, self._fetcher, workers, deadline)
         self._runs.add(run)
         self._shared.runs.add(run)
@@ -420,7 +431,7 @@ class HistoryClient:
             raise UsageError("this client is closed; make a new one")
 
 
-def _checked_unit(unit: object) -> Unit:
+def _check_unit(unit: object) -> Unit:
     if not isinstance(unit, Unit):
         raise ConfigurationError(f"units are Unit values, not {type(unit).__name__}")
     return unit

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from profile_history._checks import shown
+from profile_history._checks import describe
 from profile_history._deprecated import deprecated_names
 from profile_history.errors import ApiError, ConfigurationError, HistoryError
 from profile_history.profiles import Profile
@@ -222,7 +222,7 @@ class Observer:
         called = getattr(hook, "__call__", None)  # noqa: B004 (its kind is asked for, not whether it is there)
         asynchronous = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(called)
         if hook is not None and (not callable(hook) or asynchronous):
-            raise ConfigurationError(f"on_event is a plain function of one argument, not {shown(hook)}")
+            raise ConfigurationError(f"on_event is a plain function of one argument, not {describe(hook)}")
         self._hook = hook
         self._complained = False
 

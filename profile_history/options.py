@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from profile_history._checks import MOST, check_flag, check_number, check_whole_number, shown
+from profile_history._checks import MOST, check_flag, check_number, check_whole_number, describe
 from profile_history.errors import ConfigurationError
 
 MIB = 1024 * 1024
@@ -118,7 +118,7 @@ class Limits:
     row_cap: int | None = attrs.field(default=None, validator=_count("rows", optional=True))
 
 
-def checked_rule(rule: object) -> WindowRule:
+def parse_window_rule(rule: object) -> WindowRule:
     """Reads the `window` option.
 
     Raises:
@@ -130,4 +130,6 @@ def checked_rule(rule: object) -> WindowRule:
         return "auto"
     if isinstance(rule, int) and not isinstance(rule, bool) and 0 < rule < MOST:
         return rule
-    raise ConfigurationError(f'window is "auto", a number of days above 0, or None for one request, not {shown(rule)}')
+    raise ConfigurationError(
+        f'window is "auto", a number of days above 0, or None for one request, not {describe(rule)}'
+    )

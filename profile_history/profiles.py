@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import attrs
 
-from profile_history._checks import MOST, shown
+from profile_history._checks import MOST, describe
 from profile_history._profile_fields import (
     check_email,
     check_id,
@@ -87,7 +87,7 @@ class Profile:
     def __init__(self, matching: Matching, **fields: str | int) -> None:
         for name, value in fields.items():
             if isinstance(value, int) and not -MOST <= value < 2 * MOST:
-                raise ConfigurationError(f"{name} is a text or a whole number of 64 bits, not {shown(value)}")
+                raise ConfigurationError(f"{name} is a text or a whole number of 64 bits, not {describe(value)}")
         self.__attrs_init__(matching, tuple(fields.items()))
 
     @property
@@ -175,7 +175,7 @@ class Profile:
         Raises:
             ConfigurationError: The mode is unknown or the text does not fit it.
         """
-        mode = matching_of(matching)
+        mode = parse_matching(matching)
         profile: Profile = getattr(cls, mode.value)(**split_value(mode, text))
         return profile
 
@@ -211,7 +211,7 @@ class Profile:
         return f"Profile.{self.matching}({arguments})"
 
 
-def matching_of(text: Matching | str) -> Matching:
+def parse_matching(text: Matching | str) -> Matching:
     """The mode of this name.
 
     Raises:

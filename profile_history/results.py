@@ -64,7 +64,7 @@ class WindowResult:
 
 
 @attrs.frozen
-class Quarantined:
+class QuarantineEntry:
     """A row that cannot be read.
 
     Attributes:
@@ -81,7 +81,7 @@ class Quarantined:
 
 
 @attrs.frozen
-class Contents(Generic[T]):
+class UnitResult(Generic[T]):
     """What was fetched of some days of a unit.
 
     Attributes:
@@ -99,5 +99,5 @@ class Contents(Generic[T]):
     items: list[T]
     error: HistoryError | None = None
     attempts: int = 0
-    quarantined: tuple[Quarantined, ...] = ()
+    quarantined: tuple[QuarantineEntry, ...] = ()
     served_at: dt.datetime | None = None

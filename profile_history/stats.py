@@ -50,7 +50,7 @@ class Stats:
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy is a value: it counts no more, and its time stands still.
         counters = {field.name: getattr(self, field.name) for field in attrs.fields(Stats) if field.repr}
-        return _stopped, (counters, self.seconds)
+        return _rebuild_stats, (counters, self.seconds)
 
     @property
     def windows(self) -> int:
@@ -75,5 +75,5 @@ class Stats:
             self._ended = self._clock()
 
 
-def _stopped(counters: dict[str, Any], seconds: float) -> Stats:
+def _rebuild_stats(counters: dict[str, Any], seconds: float) -> Stats:
     return Stats(**counters, clock=float, started=0.0, ended=seconds)

@@ -69,9 +69,11 @@ class HistoryStream(Generic[T_co]):
             HistoryError: As iterating does.
 
         Example:
-            >>> events = await client.history(profile, "2023-01-01", "2023-01-31").collect()
-            >>> events[0].action
-            1
+            >>> events = await client.history(profile, "2023-01-01", "2024-12-31").collect()
+            >>> len(events)
+            13
+            >>> str(events[0].action)
+            'telegram_bot_deliv'
         """
         async with self:
             return [item async for item in self]
@@ -137,7 +139,7 @@ class HistoryStream(Generic[T_co]):
 
         check_whole_number("rows", rows, "rows")
         reader = self._reader.to(FLAT, arrow.decode_columns)
-        pieces = cast("AsyncGenerator[tuple[Profile, Window, Any], None]", reader.runs())
+        pieces = cast("AsyncGenerator[tuple[Profile, Window, Any], None]", reader.chunks())
         return HistoryStream(reader, arrow.assemble_batches(pieces, rows))
 
     async def to_arrow(self) -> pa.Table:

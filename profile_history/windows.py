@@ -10,7 +10,8 @@ from enum import StrEnum
 
 import attrs
 
-from profile_history._checks import shown
+from profile_history._checks import describe
+from profile_history._deprecated import warn_deprecated
 from profile_history.errors import ConfigurationError
 
 _DAY = dt.timedelta(days=1)
@@ -39,11 +40,11 @@ class Border(StrEnum):
     OVERLAP = "overlap"
     EXACT = "exact"
 
-    def asked(self, window: Window) -> Window:
+    def widen(self, window: Window) -> Window:
         """The days to put into the request for `window`; an open end stays open, the calendar's ends hold."""
         if self is Border.EXACT:
             return window
-        return Window(_moved(window.date_from, -1), _moved(window.date_to, 2))
+        return Window(_move_day(window.date_from, -1), _move_day(window.date_to, 2))
 
 
 @attrs.frozen(order=True)
@@ -93,16 +94,26 @@ class Window:
         before, after = Window(self.date_from, border - _DAY), Window(border, self.date_to)
         return (before, after) if order is Order.OLDEST else (after, before)
 
-    def tiles(self, days: int, order: Order, today: dt.date) -> Iterator[Window]:
+    def divide(self, days: int, order: Order, today: dt.date) -> Iterator[Window]:
         """Walks the whole window in tiles of `days` days; nothing is computed ahead."""
         rest: Window | None = self
         while rest is not None:
             tile, rest = rest.cut(days, order, today)
             yield tile
 
-    def joined(self, later: Window) -> Window:
+    def join(self, later: Window) -> Window:
         """This window and the one that begins the day after it ends, as one."""
         return Window(self.date_from, later.date_to)
+
+    def tiles(self, days: int, order: Order, today: dt.date) -> Iterator[Window]:
+        """Return `divide(...)`, under its old name."""
+        warn_deprecated("Window.tiles", "Window.divide")
+        return self.divide(days, order, today)
+
+    def joined(self, later: Window) -> Window:
+        """Return `join(...)`, under its old name."""
+        warn_deprecated("Window.joined", "Window.join")
+        return self.join(later)
 
     def _start(self, today: dt.date) -> dt.date:
         return self.date_from or min(_NOTIONAL_START, self._end(today))
@@ -111,7 +122,7 @@ class Window:
         return self.date_to or max(today, self.date_from or today)
 
 
-def asked_window(date_from: object, date_to: object) -> Window:
+def parse_window(date_from: object, date_to: object) -> Window:
     """Reads the two dates a caller passed.
 
     Args:
@@ -121,13 +132,13 @@ def asked_window(date_from: object, date_to: object) -> Window:
     Raises:
         ConfigurationError: A value is no day, or `date_to` lies before `date_from`.
     """
-    window = Window(day_of("date_from", date_from), day_of("date_to", date_to))
+    window = Window(parse_day("date_from", date_from), parse_day("date_to", date_to))
     if window.date_from and window.date_to and window.date_to < window.date_from:
         raise ConfigurationError(f"date_to {window.date_to} lies before date_from {window.date_from}; swap them")
     return window
 
 
-def day_of(name: str, value: object) -> dt.date | None:
+def parse_day(name: str, value: object) -> dt.date | None:
     """Return the day that a caller passed, or None if there is none.
 
     Args:
@@ -150,11 +161,11 @@ def day_of(name: str, value: object) -> dt.date | None:
         if _DAY_TEXT.fullmatch(value):
             with contextlib.suppress(ValueError):
                 return dt.date.fromisoformat(value)
-        raise ConfigurationError(f'{name} is a day such as "2017-01-31", not {shown(value)}')
-    raise ConfigurationError(f'{name} is a datetime.date or a text such as "2017-01-31", not {shown(value)}')
+        raise ConfigurationError(f'{name} is a day such as "2017-01-31", not {describe(value)}')
+    raise ConfigurationError(f'{name} is a datetime.date or a text such as "2017-01-31", not {describe(value)}')
 
 
-def _moved(day: dt.date | None, days: int) -> dt.date | None:
+def _move_day(day: dt.date | None, days: int) -> dt.date | None:
     if day is None:
         return None
     ordinal = min(max(day.toordinal() + days, dt.date.min.toordinal()), dt.date.max.toordinal())

@@ -24,7 +24,7 @@ from profile_history._decoding.timestamps import has_nanoseconds
 from profile_history._protocol.chunking import split_rows
 from profile_history.errors import DecodeError
 from profile_history.events import FIELDS, Event, EventField, FieldKind, rename_list_id
-from profile_history.results import Quarantined
+from profile_history.results import QuarantineEntry
 
 NULL = msgspec.Raw(b"null")
 
@@ -171,7 +171,7 @@ def _flatten_row(raw: bytes) -> DecodedChunk[FlatRow]:
         try:
             rows.append(_flatten_event(event, raw))
         except (ValueError, RecursionError) as error:
-            quarantined = [Quarantined(str(error) or type(error).__name__, raw, 0, event.datetime)]
+            quarantined = [QuarantineEntry(str(error) or type(error).__name__, raw, 0, event.datetime)]
     return DecodedChunk(rows, rows, quarantined)
 
 

@@ -23,7 +23,7 @@ from profile_history._decoding.timestamps import RowKey, read_row_keys
 from profile_history._protocol.chunking import Chunk
 from profile_history._protocol.envelope import Rows
 from profile_history.errors import DecodeError, ResponseError
-from profile_history.results import Quarantined
+from profile_history.results import QuarantineEntry
 from profile_history.windows import Order, Window
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class ResponseDecoder(Generic[T]):
     order: Order
     owner: str
     strict: bool
-    quarantine: Callable[[Quarantined], None]
+    quarantine: Callable[[QuarantineEntry], None]
 
     def decode(self, rows: Rows) -> Generator[list[T], None, None]:
         """Yield the rows of the window in order.
@@ -81,7 +81,7 @@ class ResponseDecoder(Generic[T]):
     def _decode_at_once(self, rows: Rows) -> Generator[list[T], None, None]:
         ownership = OwnershipCheck(self.owner)
         chunks: deque[KeyedRows[T]] = deque()
-        quarantined: list[Quarantined] = []
+        quarantined: list[QuarantineEntry] = []
         number = 0
         for chunk in rows.chunks:
             decoded = self._decode_chunk(chunk)
@@ -126,15 +126,15 @@ class ResponseDecoder(Generic[T]):
     def _decode_chunk(self, chunk: Chunk) -> DecodedChunk[T]:
         return self.row_decoder.decode(chunk.text, short_timestamps=chunk.short_timestamps)
 
-    def _refuse(self, quarantined: list[Quarantined], number: int) -> None:
+    def _refuse(self, quarantined: list[QuarantineEntry], number: int) -> None:
         for row in filter(self._concerns_window, quarantined):
             raise DecodeError(f"a row cannot be read: {row.reason}", path=f"$.data[{number + row.place}]")
 
-    def _quarantine(self, quarantined: list[Quarantined]) -> None:
+    def _quarantine(self, quarantined: list[QuarantineEntry]) -> None:
         for row in filter(self._concerns_window, quarantined):
             self.quarantine(row)
 
-    def _concerns_window(self, row: Quarantined) -> bool:
+    def _concerns_window(self, row: QuarantineEntry) -> bool:
         # Windows overlap: a row of another day is quarantined by the window of its day.
         return row.datetime is None or self.window.holds(row.datetime.date())
 

@@ -12,7 +12,7 @@ from profile_history._decoding.json_members import load_row
 from profile_history._decoding.timestamps import RowKey, has_nanoseconds, read_datetime
 from profile_history._protocol.chunking import split_rows
 from profile_history.errors import DecodeError
-from profile_history.results import Quarantined
+from profile_history.results import QuarantineEntry
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -30,7 +30,7 @@ class DecodedChunk(Generic[T_co]):
 
     rows: list[T_co]
     keys: Sequence[RowKey]
-    quarantined: list[Quarantined] = attrs.field(factory=list)
+    quarantined: list[QuarantineEntry] = attrs.field(factory=list)
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ def decode_row_by_row(chunk: bytes, decode_row: Callable[[bytes, Any], tuple[T, 
     """
     rows: list[T] = []
     keys: list[RowKey] = []
-    quarantined: list[Quarantined] = []
+    quarantined: list[QuarantineEntry] = []
     try:
         raw_rows = split_rows(chunk)
     except RecursionError:
@@ -87,7 +87,7 @@ def decode_row_by_row(chunk: bytes, decode_row: Callable[[bytes, Any], tuple[T, 
             row, key = decode_row(raw, loaded)
         except (ValueError, RecursionError) as error:
             reason = str(error) or type(error).__name__
-            quarantined.append(Quarantined(reason, raw, place, _datetime_of(loaded)))
+            quarantined.append(QuarantineEntry(reason, raw, place, _datetime_of(loaded)))
         else:
             rows.append(row)
             keys.append(key)

@@ -20,7 +20,7 @@ from profile_history.errors import HistoryError
 from profile_history.events import Event
 from profile_history.observing import logger
 from profile_history.profiles import Profile
-from profile_history.results import Contents, OnError, Quarantined, QuarantinedRow, WindowFailure, WindowResult
+from profile_history.results import OnError, QuarantinedRow, QuarantineEntry, UnitResult, WindowFailure, WindowResult
 from profile_history.windows import Border, Order, Window
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Reader(Generic[T]):
                 self.run.release(outcome)
             self.finished = True
 
-    async def runs(self) -> AsyncGenerator[tuple[Profile, Window, list[T]], None]:
+    async def chunks(self) -> AsyncGenerator[tuple[Profile, Window, list[T]], None]:
         """Many rows at a time: some of one profile's window, in order."""
         async with self.run:
             while (outcome := await self.run.next_outcome()) is not None:
@@ -114,9 +114,9 @@ class Reader(Generic[T]):
                 self.run.release(outcome)
             self.finished = True
 
-    async def contents(
+    async def unit_results(
         self, cut: Callable[[Window, dt.datetime | None], Sequence[Window]]
-    ) -> AsyncGenerator[tuple[Sequence[Contents[T]], int], None]:
+    ) -> AsyncGenerator[tuple[Sequence[UnitResult[T]], int], None]:
         """Yield window by window, each in the parts that `cut` makes of it, with the bytes of its response.
 
         A failed window stays whole.
@@ -135,16 +135,16 @@ class Reader(Generic[T]):
                 except Exception as failure:  # noqa: BLE001 (one window must not end a job of a million)
                     error = failure if isinstance(failure, HistoryError) else _unexpected(failure)
                     self._sign(outcome, error)
-                    contents = [Contents(outcome.unit, outcome.window, [], error, outcome.task.log.attempts)]
+                    contents = [UnitResult(outcome.unit, outcome.window, [], error, outcome.task.log.attempts)]
                 yield contents, 0 if outcome.rows is None else outcome.rows.size
                 self.run.release(outcome)
             self.finished = True
 
-    async def _content(self, outcome: Outcome, window: Window, served_at: dt.datetime | None) -> Contents[T]:
+    async def _content(self, outcome: Outcome, window: Window, served_at: dt.datetime | None) -> UnitResult[T]:
         items: list[T] = []
-        quarantined: list[Quarantined] = []
+        quarantined: list[QuarantineEntry] = []
 
-        def quarantine(row: Quarantined) -> None:
+        def quarantine(row: QuarantineEntry) -> None:
             # One that belongs to no day is told for each part; the last days have it.
             if row.datetime is not None or window.date_to == outcome.window.date_to:
                 quarantined.append(row)
@@ -166,7 +166,7 @@ class Reader(Generic[T]):
         self.run.stats.windows_ok += bool(items)
         self.run.stats.windows_empty += not items
         attempts = outcome.task.log.attempts
-        return Contents(outcome.unit, window, items, None, attempts, tuple(quarantined), served_at)
+        return UnitResult(outcome.unit, window, items, None, attempts, tuple(quarantined), served_at)
 
     async def _result(self: Reader[Event], outcome: Outcome) -> WindowResult:
         known = len(self.quarantined)
@@ -198,7 +198,7 @@ class Reader(Generic[T]):
         stats = self.run.stats
         rows = 0
 
-        def quarantine(row: Quarantined) -> None:
+        def quarantine(row: QuarantineEntry) -> None:
             stats.quarantined += 1
             self.quarantined.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
 
@@ -220,7 +220,7 @@ class Reader(Generic[T]):
         self.run.stats.windows_failed += 1
 
     def _response_decoder(
-        self, outcome: Outcome, window: Window, quarantine: Callable[[Quarantined], None]
+        self, outcome: Outcome, window: Window, quarantine: Callable[[QuarantineEntry], None]
     ) -> ResponseDecoder[T]:
         owner = outcome.profile.known_id or ""
         return ResponseDecoder(self.row_decoder, window, self.order, owner, self.strict, quarantine)

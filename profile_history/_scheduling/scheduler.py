@@ -1,9 +1,9 @@
 """Which window of which profile is fetched next, and which outcome is handed out next. No I/O, no tasks.
 
-Profiles take turns, so that a huge one holds up nobody, and a window that waits before a retry is parked, so that it
-holds up nobody either. How far the fetching runs ahead of the consumer is bounded in windows and in bytes. The bound
-can never stop everything: while nothing is ready, read, parked or on its way, one window may always start, and it is
-one that a profile waits for, so its outcome can be handed out.
+Profiles take turns, so that a huge one delays no other, and a window that waits before a retry is suspended, so that it
+delays none either. How far the fetching runs ahead of the consumer is bounded in windows and in bytes. The bound can
+never stop everything: while nothing is ready, read, suspended or in flight, one window may always start, and it is the
+head of a profile's plan, so its outcome can be handed out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import attrs
 
 from profile_history._protocol.envelope import Rows
-from profile_history._scheduling.window_plan import Piece, Walk
+from profile_history._scheduling.window_plan import Segment, WindowPlan
 from profile_history._sending.fetcher import Task
 from profile_history._sending.memory_budget import Reservation, StreamBudget
 from profile_history.errors import HistoryError
@@ -22,12 +22,13 @@ from profile_history.profiles import Profile
 from profile_history.units import Unit
 from profile_history.windows import Window
 
-_TURNS_BEFORE_ANOTHER_PASS = 64
+# One of so many windows is one that failed: often enough to get through, too seldom to slow the others down.
+_TURNS_BEFORE_A_RETRY = 64
 
 
 @attrs.frozen
 class Outcome:
-    """What became of one window: its verified rows, or the error for which it was given up."""
+    """The end of one window: its verified rows, or the error for which it was given up."""
 
     task: Task
     reservation: Reservation
@@ -37,226 +38,252 @@ class Outcome:
 
     @property
     def profile(self) -> Profile:
-        """Whose history was asked for."""
+        """Return whose history was asked for."""
         return self.task.profile
 
     @property
     def window(self) -> Window:
-        """Of which days."""
+        """Return the days that were asked for."""
         return self.task.window
 
 
 @attrs.define(eq=False)
-class _Lane:
+class _ProfileQueue:
     unit: Unit
-    walk: Walk[Outcome]
+    plan: WindowPlan[Outcome]
     queued: bool = True
 
 
 @attrs.define(eq=False)
 class Assignment:
-    """A window that was given to a worker; `started` is when, in seconds of the stream."""
+    """A window that was given to a worker.
+
+    Attributes:
+        task: What is requested.
+        reservation: The memory that its response may take.
+        queue: The profile that it belongs to.
+        segment: Its place in the plan of that profile.
+        started: When the first worker took it, in seconds of the stream; `None` if none has.
+    """
 
     task: Task
     reservation: Reservation
-    _lane: _Lane
-    _piece: Piece[Outcome]
+    queue: _ProfileQueue
+    segment: Segment[Outcome]
     started: float | None = None
 
     @property
-    def divisible(self) -> bool:
-        """Whether the window can be halved."""
-        return self._lane.walk.divisible(self._piece)
+    def can_split(self) -> bool:
+        """Tell whether the window can be halved."""
+        return self.queue.plan.can_split(self.segment)
 
     @property
     def hint(self) -> str:
-        """What to try when the window, as it is, proved too much."""
-        if self._lane.walk.adaptive:
+        """Return what to try when the window, as it is, proved too much."""
+        if self.queue.plan.adaptive:
             return (
                 "not even a single day could be fetched; raise Timeouts or Limits, or ask the vendor about this profile"
             )
         return 'ask for shorter windows, or leave their length to window="auto"'
 
 
-class Schedule:
-    """The windows of all profiles of one stream, from waiting over on their way to handed out."""
+class Scheduler:
+    """The windows of all profiles of one stream, from waiting over in flight to handed out.
+
+    Args:
+        make_plan: Makes the plan for the days of one profile.
+        make_request_id: Makes a new `X-Request-ID`.
+        stream_budget: The memory of the stream.
+        windows_ahead: How many windows may be in flight or wait for the consumer.
+        suspended_ahead: How many windows may wait before a retry; beyond it no other window starts.
+        profiles_ahead: How many profiles are worked on at once. One whose window waits before a retry does not count.
+    """
 
     def __init__(
         self,
         *,
-        make_walk: Callable[[Window], Walk[Outcome]],
+        make_plan: Callable[[Window], WindowPlan[Outcome]],
         make_request_id: Callable[[], str],
         stream_budget: StreamBudget,
         windows_ahead: int,
-        parked_ahead: int,
+        suspended_ahead: int,
         profiles_ahead: int,
     ) -> None:
-        self._make_walk = make_walk
+        self._make_plan = make_plan
         self._make_request_id = make_request_id
         self._stream_budget = stream_budget
         self._windows_ahead = windows_ahead
-        self._parked_ahead = parked_ahead
+        self._suspended_ahead = suspended_ahead
         self._profiles_ahead = profiles_ahead
-        self._turns: deque[_Lane] = deque()
-        self._first: deque[Assignment] = deque()
-        self._again: deque[Assignment] = deque()
+        self._ready_profiles: deque[_ProfileQueue] = deque()
+        self._priority_queue: deque[Assignment] = deque()
+        self._retry_queue: deque[Assignment] = deque()
         self._ready: deque[Outcome] = deque()
         self._profiles = 0
-        self._on_their_way = 0
-        self._parked = 0
+        self._in_flight = 0
+        self._suspended = 0
         self._held_windows = 0
         self._taken = 0
         self._with_consumer = 0
-        self._complete = False
+        self._all_added = False
 
     @property
     def wants_profiles(self) -> bool:
-        """Whether another profile should be added."""
-        waiting = min(self._parked + len(self._again), self._parked_ahead)
+        """Tell whether another profile should be added."""
+        waiting = min(self._suspended + len(self._retry_queue), self._suspended_ahead)
         return self._profiles - waiting < self._profiles_ahead
 
     @property
     def exhausted(self) -> bool:
-        """Whether every window of every profile was handed out and no profile will come."""
-        return self._complete and not self._profiles and not self._ready
+        """Tell whether every window of every profile was handed out and no profile will come."""
+        return self._all_added and not self._profiles and not self._ready
 
     @property
     def available(self) -> bool:
-        """Whether `take` would give a window."""
-        if not (self._turns or self._again or self._first):
+        """Tell whether `take` would return a window."""
+        if not (self._ready_profiles or self._retry_queue or self._priority_queue):
             return False
-        return self._has_room or self._stands_still
+        return self.has_room or self._is_stalled
 
     def add(self, unit: Unit) -> None:
-        """Puts a profile's days in the queue."""
-        self._turns.append(_Lane(unit, self._make_walk(unit.window)))
+        """Put a profile's days in the queue."""
+        self._ready_profiles.append(_ProfileQueue(unit, self._make_plan(unit.window)))
         self._profiles += 1
 
-    def complete(self) -> None:
-        """Takes note that no profile will be added any more."""
-        self._complete = True
+    def finish_adding(self) -> None:
+        """Record that no profile will be added any more."""
+        self._all_added = True
 
     def take(self) -> Assignment | None:
-        """The next window to fetch; None while there is none or the consumer is too far behind."""
+        """Return the next window to fetch; `None` if there is none or the consumer is too far behind."""
         if not self.available:
             return None
-        assignment = self._next() if self._has_room else self._next_leading()
+        assignment = self._next() if self.has_room else self._next_head()
         assert assignment is not None, "available says that there is one"
         self._taken += 1
-        assignment.reservation.renew(urgent=self._stands_still)
-        self._on_their_way += 1
+        assignment.reservation.renew(urgent=self._is_stalled)
+        self._in_flight += 1
         return assignment
 
-    def park(self, assignment: Assignment) -> None:
-        """Takes note that a window on its way waits before a retry, and uses nothing meanwhile."""
+    def suspend(self, assignment: Assignment) -> None:
+        """Record that a window in flight waits before a retry, and uses no memory meanwhile."""
         assignment.reservation.release()
-        self._on_their_way -= 1
-        self._parked += 1
+        self._in_flight -= 1
+        self._suspended += 1
 
-    def unpark(self, assignment: Assignment) -> None:
-        """Takes note that the wait is over."""
+    def resume(self, assignment: Assignment) -> None:
+        """Record that the wait before a retry is over."""
         assignment.reservation.renew()
-        self._on_their_way += 1
-        self._parked -= 1
+        self._in_flight += 1
+        self._suspended -= 1
 
-    def settle(self, assignment: Assignment, result: Rows | HistoryError) -> bool:
-        """Takes a window's rows, or the error for which it is given up; says whether that ends its profile."""
-        lane = assignment._lane
+    def complete(self, assignment: Assignment, result: Rows | HistoryError) -> bool:
+        """Record the end of a window.
+
+        Args:
+            assignment: The window.
+            result: Its verified rows, or the error for which it is given up.
+
+        Returns:
+            Whether that was the last window of its profile.
+        """
+        queue = assignment.queue
         if isinstance(result, HistoryError):
-            outcome = Outcome(assignment.task, assignment.reservation, lane.unit, error=result)
+            outcome = Outcome(assignment.task, assignment.reservation, queue.unit, error=result)
             assignment.reservation.release()
         else:
-            outcome = Outcome(assignment.task, assignment.reservation, lane.unit, rows=result)
+            outcome = Outcome(assignment.task, assignment.reservation, queue.unit, rows=result)
             assignment.reservation.settle(result.size)
-        self._on_their_way -= 1
+        self._in_flight -= 1
         self._held_windows += 1
-        for piece in lane.walk.settle(assignment._piece, outcome, success=outcome.error is None):
-            assert piece.outcome is not None
-            self._ready.append(piece.outcome)
-        self._profiles -= lane.walk.finished
-        return lane.walk.finished
+        for segment in queue.plan.complete(assignment.segment, outcome, success=outcome.error is None):
+            assert segment.outcome is not None
+            self._ready.append(segment.outcome)
+        self._profiles -= queue.plan.finished
+        return queue.plan.finished
 
     def split(self, assignment: Assignment) -> None:
-        """Puts back a window that proved too much, to be asked for in shorter ones."""
+        """Put back a window that proved too much, to be asked for in shorter ones."""
         assignment.reservation.release()
-        self._on_their_way -= 1
-        lane = assignment._lane
-        lane.walk.shorten(assignment._piece)
-        if not lane.queued:
-            self._queue(lane)
+        self._in_flight -= 1
+        queue = assignment.queue
+        queue.plan.split(assignment.segment)
+        if not queue.queued:
+            self._enqueue(queue)
 
-    def postpone(self, assignment: Assignment) -> None:
-        """Puts a window that failed behind all others."""
+    def requeue_last(self, assignment: Assignment) -> None:
+        """Put a window that failed behind all others."""
         assignment.reservation.release()
-        self._on_their_way -= 1
-        self._again.append(assignment)
+        self._in_flight -= 1
+        self._retry_queue.append(assignment)
 
-    def put_back(self, assignment: Assignment) -> None:
-        """Puts a window whose answer found no room before all others, for when there is."""
+    def requeue_first(self, assignment: Assignment) -> None:
+        """Put a window whose response found no room before all others, for when there is."""
         assignment.reservation.release()
-        self._on_their_way -= 1
-        self._first.append(assignment)
+        self._in_flight -= 1
+        self._priority_queue.append(assignment)
 
     def next_ready(self) -> Outcome | None:
-        """The next outcome to hand out, if there is one."""
+        """Return the next outcome to hand out; `None` if there is none yet."""
         if not self._ready:
             return None
         self._with_consumer += 1
         return self._ready.popleft()
 
     def release(self, outcome: Outcome) -> None:
-        """Takes note that the consumer is through with an outcome."""
+        """Record that the consumer is through with an outcome."""
         self._with_consumer -= 1
         self._held_windows -= 1
         outcome.reservation.release()
 
     def close(self) -> None:
-        """Gives back the memory of all that is still held."""
+        """Give back the memory of all that is still held."""
         self._stream_budget.close()
 
     @property
-    def _stands_still(self) -> bool:
-        return not (self._ready or self._with_consumer or self._on_their_way or self._parked)
+    def _is_stalled(self) -> bool:
+        return not (self._ready or self._with_consumer or self._in_flight or self._suspended)
 
     @property
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Tell whether the consumer is near enough for another window to start."""
         return (
-            self._held_windows + self._on_their_way < self._windows_ahead
-            and self._parked < self._parked_ahead
+            self._held_windows + self._in_flight < self._windows_ahead
+            and self._suspended < self._suspended_ahead
             and self._stream_budget.has_room
         )
 
-    def _next_in_turn(self) -> Assignment | None:
-        if not self._turns:
+    def _next_in_rotation(self) -> Assignment | None:
+        if not self._ready_profiles:
             return None
-        lane = self._turns.popleft()
-        lane.queued = False
-        piece = lane.walk.take()
-        assert piece is not None, "only lanes with waiting windows are queued"
-        if lane.walk.waiting:
-            self._queue(lane)
-        task = Task(lane.unit.profile, piece.window, self._make_request_id())
-        return Assignment(task, self._stream_budget.reservation(), lane, piece)
+        queue = self._ready_profiles.popleft()
+        queue.queued = False
+        segment = queue.plan.take()
+        assert segment is not None, "only profiles with waiting windows are queued"
+        if queue.plan.waiting:
+            self._enqueue(queue)
+        task = Task(queue.unit.profile, segment.window, self._make_request_id())
+        return Assignment(task, self._stream_budget.reservation(), queue, segment)
 
     def _next(self) -> Assignment | None:
-        if self._first:
-            return self._first.popleft()
-        # Where the turns never end, those behind them have their turn as well.
-        if self._taken % _TURNS_BEFORE_ANOTHER_PASS == 0 and self._again:
-            return self._next_again()
-        return self._next_in_turn() or self._next_again()
+        if self._priority_queue:
+            return self._priority_queue.popleft()
+        # In a long job new profiles keep coming; windows that failed must not wait for the last of them.
+        if self._taken % _TURNS_BEFORE_A_RETRY == 0 and self._retry_queue:
+            return self._next_retry()
+        return self._next_in_rotation() or self._next_retry()
 
-    def _next_leading(self) -> Assignment | None:
-        for waiting in (self._first, self._again):
+    def _next_head(self) -> Assignment | None:
+        for waiting in (self._priority_queue, self._retry_queue):
             for assignment in waiting:
-                if assignment._lane.walk.leads(assignment._piece):
+                if assignment.queue.plan.is_head(assignment.segment):
                     waiting.remove(assignment)
                     return assignment
-        return self._next_in_turn()
+        return self._next_in_rotation()
 
-    def _next_again(self) -> Assignment | None:
-        return self._again.popleft() if self._again else None
+    def _next_retry(self) -> Assignment | None:
+        return self._retry_queue.popleft() if self._retry_queue else None
 
-    def _queue(self, lane: _Lane) -> None:
-        lane.queued = True
-        self._turns.append(lane)
+    def _enqueue(self, queue: _ProfileQueue) -> None:
+        queue.queued = True
+        self._ready_profiles.append(queue)

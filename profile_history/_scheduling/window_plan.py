@@ -1,4 +1,4 @@
-"""The walk over one profile's range: which window comes next, how long it is, and what may be handed out. No I/O."""
+"""The plan for one profile's range: which window comes next, how long it is, and what may be handed out. No I/O."""
 
 from __future__ import annotations
 
@@ -20,26 +20,37 @@ T = TypeVar("T")
 _SUCCESSES_TO_GROW = 3
 
 
-class _State(Enum):
+class SegmentState(Enum):
+    """How far a segment has come."""
+
     WAITING = auto()
-    ON_ITS_WAY = auto()
-    SETTLED = auto()
+    IN_FLIGHT = auto()
+    COMPLETED = auto()
 
 
 @attrs.define(eq=False)
-class Piece(Generic[T]):
-    """A part of the walk: days still waiting, a window on its way, or a window with its outcome."""
+class Segment(Generic[T]):
+    """A part of the plan: days that wait, a window in flight, or a window with its outcome."""
 
     window: Window
-    _state: _State = _State.WAITING
+    state: SegmentState = SegmentState.WAITING
     outcome: T | None = None
 
 
-class Walk(Generic[T]):
-    """Hands out windows in order, as many ahead as the caller wishes, and their outcomes in the same order.
+class WindowPlan(Generic[T]):
+    """The windows of one range, in order, as many ahead as the caller wishes, and their outcomes in the same order.
 
-    With the rule "auto" a window is first as long as the whole range. `shorten` puts a window that proved too much
+    With the rule "auto" a window is first as long as the whole range. `split` puts a window that proved too much
     back and halves the length; after a few successes the length doubles again.
+
+    Args:
+        asked: The range.
+        rule: "auto", a number of days per window, or `None` for one window.
+        order: Which end of the range comes first.
+        today: Where a range with an open end is taken to end.
+
+    Raises:
+        ConfigurationError: A number of days was given for a range with an open end.
     """
 
     def __init__(self, asked: Window, *, rule: WindowRule, order: Order, today: dt.date) -> None:
@@ -47,7 +58,7 @@ class Walk(Generic[T]):
             raise ConfigurationError(
                 f'window={rule} cuts a range with two ends; pass date_from and date_to, or use window="auto"'
             )
-        self._pieces: deque[Piece[T]] = deque([Piece(asked)])
+        self._segments: deque[Segment[T]] = deque([Segment(asked)])
         self.adaptive = rule == "auto"
         self._length = rule if isinstance(rule, int) else None
         self._order = order
@@ -56,62 +67,71 @@ class Walk(Generic[T]):
 
     @property
     def waiting(self) -> bool:
-        """Whether days are left that nobody asked for yet."""
-        return any(piece._state is _State.WAITING for piece in self._pieces)
+        """Tell whether there are days that were not yet taken."""
+        return any(segment.state is SegmentState.WAITING for segment in self._segments)
 
     @property
     def finished(self) -> bool:
-        """Whether every outcome was handed out."""
-        return not self._pieces
+        """Tell whether every outcome was handed out."""
+        return not self._segments
 
-    def take(self) -> Piece[T] | None:
-        """The next window to ask for, or None while there is none."""
-        for place, piece in enumerate(self._pieces):
-            if piece._state is _State.WAITING:
+    def take(self) -> Segment[T] | None:
+        """Return the next window to ask for; `None` if there is none."""
+        for place, segment in enumerate(self._segments):
+            if segment.state is SegmentState.WAITING:
                 if self._length is not None:
-                    piece.window, rest = piece.window.cut(self._length, self._order, self._today)
+                    segment.window, rest = segment.window.cut(self._length, self._order, self._today)
                     if rest is not None:
-                        self._pieces.insert(place + 1, Piece(rest))
-                piece._state = _State.ON_ITS_WAY
-                return piece
+                        self._segments.insert(place + 1, Segment(rest))
+                segment.state = SegmentState.IN_FLIGHT
+                return segment
         return None
 
-    def leads(self, piece: Piece[T]) -> bool:
-        """Whether everything else waits for this window's outcome."""
-        return bool(self._pieces) and self._pieces[0] is piece
+    def is_head(self, segment: Segment[T]) -> bool:
+        """Tell whether everything else waits for this window's outcome."""
+        return bool(self._segments) and self._segments[0] is segment
 
-    def divisible(self, piece: Piece[T]) -> bool:
-        """Whether `shorten` could help."""
-        return self.adaptive and piece.window.days(self._today) > 1
+    def can_split(self, segment: Segment[T]) -> bool:
+        """Tell whether `split` could help."""
+        return self.adaptive and segment.window.days(self._today) > 1
 
-    def shorten(self, piece: Piece[T]) -> None:
-        """Puts a window that proved too much back; the next ones are half as long."""
-        self._length = -(-piece.window.days(self._today) // 2)
+    def split(self, segment: Segment[T]) -> None:
+        """Put a window that proved too much back; the next ones are half as long."""
+        self._length = -(-segment.window.days(self._today) // 2)
         self._successes = 0
-        piece._state = _State.WAITING
+        segment.state = SegmentState.WAITING
         self._join_waiting()
 
-    def settle(self, piece: Piece[T], outcome: T, *, success: bool) -> list[Piece[T]]:
-        """Takes a window's outcome; gives the pieces that are now next in order, with their outcomes."""
-        piece.outcome = outcome
-        piece._state = _State.SETTLED
+    def complete(self, segment: Segment[T], outcome: T, *, success: bool) -> list[Segment[T]]:
+        """Record the outcome of a window.
+
+        Args:
+            segment: The window, as `take` has returned it.
+            outcome: What became of it.
+            success: Whether it was fetched; enough of these make the next windows longer again.
+
+        Returns:
+            The segments that are now next in order, with their outcomes; none while one before them is missing.
+        """
+        segment.outcome = outcome
+        segment.state = SegmentState.COMPLETED
         if success and self.adaptive and self._length is not None:
             self._successes += 1
             if self._successes == _SUCCESSES_TO_GROW:
                 self._length, self._successes = self._length * 2, 0
         next_in_order = []
-        while self._pieces and self._pieces[0]._state is _State.SETTLED:
-            next_in_order.append(self._pieces.popleft())
+        while self._segments and self._segments[0].state is SegmentState.COMPLETED:
+            next_in_order.append(self._segments.popleft())
         return next_in_order
 
     def _join_waiting(self) -> None:
-        joined: deque[Piece[T]] = deque()
-        for piece in self._pieces:
+        joined: deque[Segment[T]] = deque()
+        for segment in self._segments:
             last = joined[-1] if joined else None
-            if last is not None and last._state is piece._state is _State.WAITING:
+            if last is not None and last.state is segment.state is SegmentState.WAITING:
                 newest = self._order is Order.NEWEST
-                early, late = (piece, last) if newest else (last, piece)
-                last.window = early.window.joined(late.window)
+                early, late = (segment, last) if newest else (last, segment)
+                last.window = early.window.join(late.window)
             else:
-                joined.append(piece)
-        self._pieces = joined
+                joined.append(segment)
+        self._segments = joined

@@ -16,7 +16,7 @@ import attrs
 
 from profile_history import _aio
 from profile_history._protocol.envelope import Rows
-from profile_history._scheduling.scheduler import Assignment, Outcome, Schedule
+from profile_history._scheduling.scheduler import Assignment, Outcome, Scheduler
 from profile_history._sending.fetcher import Fetcher
 from profile_history._sending.memory_budget import MemoryExceeded
 from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
@@ -39,7 +39,7 @@ class WorkerPool:
 
     wanted: Profiles | Units
     make_unit: Callable[[Any], Unit]
-    schedule: Schedule
+    schedule: Scheduler
     fetcher: Fetcher
     workers: int
     deadline: float | None
@@ -114,7 +114,7 @@ class WorkerPool:
     @property
     def loop_overdue(self) -> bool:
         """Whether the event loop was held for a while."""
-        return time.perf_counter() - self._loop_yielded_at > _aio.LONGEST
+        return time.perf_counter() - self._loop_yielded_at > _aio.MAX_SLICE_SECONDS
 
     async def yield_to_loop(self) -> None:
         """Lets the event loop do other work."""
@@ -187,7 +187,7 @@ class WorkerPool:
                 await self._add(wanted)
                 if self.loop_overdue:
                     await self.yield_to_loop()
-        self.schedule.complete()
+        self.schedule.finish_adding()
         _release(self._consumer)
 
     async def _add(self, wanted: object) -> None:
@@ -224,11 +224,11 @@ class WorkerPool:
         if assignment.started is None:
             assignment.started = self.stats.seconds
             self.stats.requests += 1
-        divisible = assignment.divisible
+        divisible = assignment.can_split
         try:
             rows = await self.fetcher.fetch(task, self.stats, assignment.reservation, divisible=divisible, sleep=sleep)
         except MemoryExceeded:
-            self.schedule.put_back(assignment)
+            self.schedule.requeue_first(assignment)
             return
         except HistoryError as error:
             if error.fatal or self._closed:
@@ -249,11 +249,11 @@ class WorkerPool:
             self._settle(assignment, failure)
         else:
             await sleep(wait)
-            self.schedule.postpone(assignment)
+            self.schedule.requeue_last(assignment)
 
     async def _sleep(self, assignment: Assignment, seconds: float) -> None:
         """Waits before a retry, and lends the worker's place meanwhile."""
-        self.schedule.park(assignment)
+        self.schedule.suspend(assignment)
         self._working -= 1
         if self.schedule.wants_profiles:
             _release(self._feeder)
@@ -262,10 +262,10 @@ class WorkerPool:
             await asyncio.sleep(seconds)
         finally:
             self._working += 1
-            self.schedule.unpark(assignment)
+            self.schedule.resume(assignment)
 
     def _settle(self, assignment: Assignment, result: Rows | HistoryError) -> None:
-        self.stats.profiles_done += self.schedule.settle(assignment, result)
+        self.stats.profiles_done += self.schedule.complete(assignment, result)
         self._note_done(assignment, result)
 
     def _note_done(self, assignment: Assignment, result: Rows | HistoryError) -> None:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import attrs
 
-from profile_history._aio import Turns
+from profile_history._aio import CooperativeRunner
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, verify_response
@@ -124,7 +124,7 @@ class Fetcher:
     observer: Observer
     row_cap_detector: RowCapDetector
     health_probe: HealthProbe
-    turns: Turns
+    runner: CooperativeRunner
     border: Border
     timeouts: Timeouts
     limits: Limits
@@ -151,7 +151,7 @@ class Fetcher:
             HistoryError: It could not be had; the error names the profile, the window and the attempts.
             MemoryExceeded: There was no room for the answer.
         """
-        write = partial(self.requests.body, task.profile, self.border.asked(task.window))
+        write = partial(self.requests.body, task.profile, self.border.widen(task.window))
         try:
             rows = await self.retrier.call(
                 lambda: self._attempt(write, task, stats, reservation),
@@ -172,7 +172,7 @@ class Fetcher:
     def suggest_probe(self, unit: Unit) -> None:
         """Take a unit that should be answered, to probe a server with that fails for everything else."""
         task = Task(unit.profile, unit.window, os.urandom(8).hex())
-        self.health_probe.suggest(task, partial(self.requests.body, unit.profile, self.border.asked(unit.window)))
+        self.health_probe.suggest(task, partial(self.requests.body, unit.profile, self.border.widen(unit.window)))
 
     def wait_before_next_pass(self, task: Task, failure: HistoryError) -> float | None:
         """Seconds to wait before the window joins the back of the queue; None where it is given up."""
@@ -273,7 +273,7 @@ class Fetcher:
                 body, task.request_id, self._timeouts(log), self.limits.body, grow=grow, fresh=fresh
             )
             arrived = reply.size
-            rows = await self.turns.through(verify_response(reply, self.token))
+            rows = await self.runner.run(verify_response(reply, self.token))
             size = arrived
         except HistoryError as error:
             # Its frames hold the answer, with whatever the server echoes, and hooks get to see it.

@@ -17,7 +17,7 @@ import aiohttp
 import attrs
 import yarl
 
-from profile_history._aio import running_loop
+from profile_history._aio import require_loop
 from profile_history._protocol.responses import Reply
 from profile_history._secrets import SecretBytes, SecretText, Token
 from profile_history.errors import (
@@ -110,7 +110,7 @@ class Transport:
         Raises:
             UsageError: It is another one, or none of asyncio's.
         """
-        loop = running_loop()
+        loop = require_loop()
         if self._loop is None or self._loop is loop:
             return
         if self._loop.is_closed():

@@ -126,7 +126,7 @@ def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], 
         ConfigurationError: An option is missing or wrong.
     """
     _demand("--url", connection.url, _config.URL)
-    _config.endpoint(connection.url, _config.Environment(), allow_http=connection.allow_http)
+    _config.resolve_endpoint(connection.url, _config.Environment(), allow_http=connection.allow_http)
     _demand("--list-id", asking.list_id, _config.LIST_ID)
     retry = RetryPolicy(patience=connection.patience)
     return HistoryClient(

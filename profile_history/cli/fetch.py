@@ -16,7 +16,7 @@ from profile_history.cli.fetch_run import Download, Tally
 from profile_history.cli.progress import Health
 from profile_history.errors import ConfigurationError
 from profile_history.profiles import Matching, Profile
-from profile_history.windows import Order, asked_window
+from profile_history.windows import Order, parse_window
 
 
 def fetch(
@@ -62,7 +62,7 @@ def fetch(
     health = Health(connection.patience)
     client = connected(connection, asking, health.note)
     stream = client.histories(profiles, from_, to, on_error="collect", deadline=deadline).windows()
-    tally = Tally(asked_window(from_, to), Order(asking.order or "newest"))
+    tally = Tally(parse_window(from_, to), Order(asking.order or "newest"))
     download = Download(client, stream, len(profiles), tally, format_, Console(stderr=True), health)
     return run(download.to(output, overwrite=overwrite))
 

@@ -11,7 +11,7 @@ import attrs
 
 from profile_history.jobs.clock import JobClock
 from profile_history.jobs.records import PendingUnit, QuarantineRecord, Status, UnitRecord, bounds_of
-from profile_history.results import Contents
+from profile_history.results import UnitResult
 from profile_history.sinks.base import RowFormat
 from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.unit_rows import Refused, Stored, UnitRows
@@ -139,7 +139,7 @@ class UnitCollector:
     order: Order
     row_format: RowFormat
     pending: PendingCommit = attrs.field(factory=PendingCommit, init=False)
-    _held: dict[int, list[tuple[Contents[Any], Status, int]]] = attrs.field(factory=dict, init=False)
+    _held: dict[int, list[tuple[UnitResult[Any], Status, int]]] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -160,7 +160,7 @@ class UnitCollector:
         recent = Window(provisional_from, last)
         return [recent, final] if self.order is Order.NEWEST else [final, recent]
 
-    def add(self, contents: Sequence[Contents[Any]], size: int) -> None:
+    def add(self, contents: Sequence[UnitResult[Any]], size: int) -> None:
         """Takes the parts of one window, and the bytes of its answer."""
         unit = contents[0].unit
         assert isinstance(unit, PendingUnit)
@@ -176,7 +176,7 @@ class UnitCollector:
         pending, self.pending = self.pending, PendingCommit()
         return pending
 
-    def _hold(self, unit: PendingUnit, contents: Sequence[Contents[Any]], size: int) -> None:
+    def _hold(self, unit: PendingUnit, contents: Sequence[UnitResult[Any]], size: int) -> None:
         """Keeps parts until the unit is whole: what it replaces goes as a whole or stays as a whole."""
         held = self._held.setdefault(unit.number, [])
         held += [(part, self._status(part), size if place == 0 else 0) for place, part in enumerate(contents)]
@@ -193,7 +193,7 @@ class UnitCollector:
             self.pending.size += bytes_
         self.pending.replaced += unit.replaces
 
-    def _settle(self, unit: PendingUnit, part: Contents[Any], status: Status) -> None:
+    def _settle(self, unit: PendingUnit, part: UnitResult[Any], status: Status) -> None:
         last = self._ends(unit, part.window)
         date_from, date_to = bounds_of(part.window)
         if last:
@@ -204,7 +204,7 @@ class UnitCollector:
             self.pending.rests[unit.number] = Window(date_to + _DAY, unit.window.date_to)
         self._record(unit.number if last else next(self._numbers), unit, part, status, planned=last)
 
-    def _record(self, number: int, unit: PendingUnit, part: Contents[Any], status: Status, *, planned: bool) -> None:
+    def _record(self, number: int, unit: PendingUnit, part: UnitResult[Any], status: Status, *, planned: bool) -> None:
         pending = self.pending
         pending.planned[unit.number] = unit
         if part.error is None and part.items:
@@ -226,7 +226,7 @@ class UnitCollector:
             )
         )
 
-    def _status(self, part: Contents[Any]) -> Status:
+    def _status(self, part: UnitResult[Any]) -> Status:
         if part.error is not None:
             return Status.FAILED
         if bounds_of(part.window)[1] >= self.clock.provisional_from(part.served_at):

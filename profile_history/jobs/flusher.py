@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
-from profile_history._aio import cancelled_meanwhile
+from profile_history._aio import wait_through_cancel
 from profile_history.jobs.batch_builder import PendingCommit, UnitCollector
-from profile_history.results import Contents
+from profile_history.results import UnitResult
 
 
 @attrs.define(eq=False)
@@ -38,7 +38,7 @@ class Flusher:
         """Begins."""
         self._task = asyncio.create_task(self._run())
 
-    async def add(self, contents: Sequence[Contents[Any]], size: int) -> None:
+    async def add(self, contents: Sequence[UnitResult[Any]], size: int) -> None:
         """Takes what was fetched of one window, and waits while too much is gathered.
 
         Raises:
@@ -70,7 +70,7 @@ class Flusher:
         assert self._task is not None
         self._ending = True
         self._wanted.set()
-        if await cancelled_meanwhile(self._task) and self._task.exception() is None:
+        if await wait_through_cancel(self._task) and self._task.exception() is None:
             raise asyncio.CancelledError
         self._task.result()
 

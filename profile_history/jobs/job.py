@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import attrs
 
-from profile_history._aio import cancelled_meanwhile, in_thread, running_loop
-from profile_history._checks import check_flag, check_number, check_whole_number, shown
+from profile_history._aio import in_thread, require_loop, wait_through_cancel
+from profile_history._checks import check_flag, check_number, check_whole_number, describe
 from profile_history._decoding.flat_decoder import FLAT
 from profile_history._decoding.raw_decoder import RAW
 from profile_history._scheduling.reader import Reader
@@ -43,7 +43,7 @@ from profile_history.sinks.old_names import with_current_names
 from profile_history.sinks.postgres_address import hide_secrets
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
-from profile_history.windows import Order, asked_window, day_of
+from profile_history.windows import Order, parse_day, parse_window
 
 _UNITS_A_PAGE = 2000
 _PROGRESS_INTERVAL = 0.5
@@ -100,13 +100,13 @@ class HistoryJob:
         today: Callable[[], dt.date] = dt.date.today,
     ) -> None:
         if not isinstance(client, HistoryClient):
-            raise ConfigurationError(f"client is a HistoryClient, not {shown(client)}")
+            raise ConfigurationError(f"client is a HistoryClient, not {describe(client)}")
         check_whole_number("lookback", lookback, "days", least=0, most=LONGEST_LOOKBACK, optional=True)
         check_whole_number("commit_bytes", commit_bytes, "bytes")
         check_number("commit_seconds", commit_seconds, "seconds")
         self._client = client
         if not isinstance(ledger, (str, Path)):
-            raise ConfigurationError(f"ledger is the path of a file, not {shown(ledger)}")
+            raise ConfigurationError(f"ledger is the path of a file, not {describe(ledger)}")
         sink = hide_secrets(str(sink)) if isinstance(sink, (str, Path)) else sink
         self._sink = sink_of(sink) if isinstance(sink, str) else sink and with_current_names(sink)
         self._ledger = ledger_file(ledger)
@@ -198,7 +198,7 @@ class HistoryJob:
         self, stop: threading.Event, until: Day | None, refetch_from: Day | None, *, retry_failed: bool, restart: bool
     ) -> AsyncGenerator[Progress, None]:
         again, day = _check_days(refetch_from, until)
-        work = running_loop().create_task(self._work(stop, day, again, retry_failed=retry_failed, restart=restart))
+        work = require_loop().create_task(self._work(stop, day, again, retry_failed=retry_failed, restart=restart))
         try:
             while not work.done():
                 await asyncio.wait((work,), timeout=_PROGRESS_INTERVAL)
@@ -266,7 +266,7 @@ class HistoryJob:
         if not session.ledger.totals.pending:
             return
         self._phase = "fetching"
-        order = Order(self._client.terms["order"])
+        order = Order(self._client.fingerprint["order"])
         collector = UnitCollector(session.ledger.next_number, clock, order, session.sink.row_format)
 
         async def commit(pending: PendingCommit) -> None:
@@ -279,7 +279,7 @@ class HistoryJob:
             self._stats.append(reader.run.stats)
             flusher.start()
             try:
-                async with aclosing(reader.contents(collector.cut)) as contents:
+                async with aclosing(reader.unit_results(collector.cut)) as contents:
                     async for parts, size in contents:
                         await flusher.add(parts, size)
             finally:
@@ -297,12 +297,12 @@ class HistoryJob:
             if date_from is not None or date_to is not None:
                 raise ConfigurationError("date_from and date_to go with profiles; without, the ledger says which days")
             return None
-        asked = asked_window(date_from, date_to)
+        asked = parse_window(date_from, date_to)
         if asked.date_from is None or asked.date_to is None:
             raise ConfigurationError("a job has a first and a last day; pass date_from and date_to")
         if self._sink is None:
             raise ConfigurationError('the sink is missing; pass one, such as "history.duckdb"')
-        return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.terms, self._sink.url)
+        return Plan(self._source.url, "", asked.date_from, asked.date_to, self._client.fingerprint, self._sink.url)
 
     def _reaches(self, session: JobSession, until: dt.date, refetch_from: dt.date | None) -> bool:
         """Whether the run that was interrupted was to bring these days and profiles already."""
@@ -312,7 +312,7 @@ class HistoryJob:
 
     def _check_terms(self, session: JobSession) -> None:
         plan = session.ledger.plan
-        plan.check_same(attrs.evolve(plan, terms=self._client.terms))
+        plan.check_same(attrs.evolve(plan, terms=self._client.fingerprint))
 
 
 async def _units(ledger: Ledger) -> AsyncGenerator[PendingUnit, None]:
@@ -327,7 +327,7 @@ def _check_days(refetch_from: Day | None, until: Day | None) -> tuple[dt.date | 
     """Return the two days that a run was given, checked."""
     if until is None and refetch_from is not None:
         raise ConfigurationError("refetch_from goes with until, the last day from now on; pass both")
-    first, last = day_of("refetch_from", refetch_from), day_of("until", until)
+    first, last = parse_day("refetch_from", refetch_from), parse_day("until", until)
     if first and last and last < first:
         raise ConfigurationError(f"refetch_from {first} lies after until {last}; name an earlier day")
     return first, last
@@ -346,7 +346,7 @@ def _source(profiles: Any) -> Source | None:
 async def _cancel_and_wait(work: asyncio.Task[None]) -> None:
     """Cancels, and waits until the last commit is through, however often the waiting itself is cancelled."""
     work.cancel()
-    cancelled = await cancelled_meanwhile(work)
+    cancelled = await wait_through_cancel(work)
     if not work.cancelled():
         # Raised before, or overtaken by what ends the run.
         work.exception()

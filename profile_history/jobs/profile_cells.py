@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from uuid import UUID
 
-from profile_history._profile_fields import inside_quotes, strip_marks
+from profile_history._profile_fields import strip_marks, unquote
 from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 
@@ -83,7 +83,7 @@ def check_storable(**options: str | None) -> None:
 
 
 def _peel(name: str, text: str) -> str:
-    inner = inside_quotes(text)
+    inner = unquote(text)
     if inner is not None:
         text = inner.strip()
     scheme = _SCHEMES.get(name, "")

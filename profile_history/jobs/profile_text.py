@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from profile_history._profile_fields import inside_quotes, strip_marks
+from profile_history._profile_fields import strip_marks, unquote
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.profile_cells import clean_text, plain_value
-from profile_history.profiles import CUSTOM, EITHER, WORDS, Matching, Profile, matching_of, split_value
+from profile_history.profiles import CUSTOM, EITHER, WORDS, Matching, Profile, parse_matching, split_value
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -41,7 +41,7 @@ def profile_of(text: str) -> Profile:
         fields = {word: words[word] for word in WORDS[mode] if isinstance(words.get(word), (str, int))}
     else:
         matching, value = _split_text(text)
-        mode = matching_of(matching)
+        mode = parse_matching(matching)
         fields = dict(split_value(mode, value))
     if not fields or "" in fields.values() or (len(fields) < len(WORDS[mode]) and mode not in EITHER):
         raise ConfigurationError(f"{mode} takes {' and '.join(WORDS[mode])}, not {text!r}")
@@ -57,7 +57,7 @@ def read_printed(text: str) -> Profile:
     if text.startswith("{"):
         return profile_of_words(words_of(text))
     matching, value = _split_text(text)
-    return read_value(matching_of(matching), value)
+    return read_value(parse_matching(matching), value)
 
 
 def read_value(matching: Matching, text: str) -> Profile:
@@ -72,7 +72,7 @@ def read_value(matching: Matching, text: str) -> Profile:
     """
     if matching not in CUSTOM and len(WORDS[matching]) > 1:
         text = strip_marks(text)
-        text = inside_quotes(text) or text
+        text = unquote(text) or text
     return _profile(matching, {word: clean_text(word, value) for word, value in split_value(matching, text).items()})
 
 
@@ -157,4 +157,4 @@ def _mode_of(words: Mapping[str, object], matching: Matching | None) -> Matching
         if "xxh" not in words:
             raise ConfigurationError('"matching" is missing; name the mode, such as "matching": "email"')
         named = Matching.XXH
-    return matching_of(as_text("matching", named))
+    return parse_matching(as_text("matching", named))

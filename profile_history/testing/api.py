@@ -13,7 +13,7 @@ import attrs
 from profile_history.errors import ConfigurationError
 from profile_history.testing.histories import Histories, Row, Shape
 from profile_history.testing.late_rows import Unfolding
-from profile_history.windows import Window, asked_window
+from profile_history.windows import Window, parse_window
 
 
 def _now() -> dt.datetime:
@@ -97,7 +97,7 @@ def respond(histories: Histories, behaviour: Behaviour, body: dict[str, Any]) ->
     """
     try:
         number = histories.find(body)
-        window = asked_window(body.get("date_from"), body.get("date_to"))
+        window = parse_window(body.get("date_from"), body.get("date_to"))
     except (ConfigurationError, ValueError) as error:
         return None, make_error(behaviour, 400, f"Incorrect request: {error}")
     if number is None and behaviour.unknown_profile == "error":

@@ -26,7 +26,7 @@ from profile_history.testing.histories import Histories, to_events
 from profile_history.testing.listener import Listener
 from profile_history.testing.loop_thread import LoopThread, run_on_loop_of
 from profile_history.testing.request_log import LoggedRequest
-from profile_history.windows import Window, asked_window
+from profile_history.windows import Window, parse_window
 
 _LOG_LENGTH = 100_000
 
@@ -136,7 +136,7 @@ class HistoryServer:
             date_to: The last day, inclusive; `None` for the end.
         """
         number = self.histories.find(profile.body())
-        window = asked_window(date_from, date_to)
+        window = parse_window(date_from, date_to)
         if number is None:
             return []
         events = to_events(list_known_rows(self.histories, self.behaviour, number))
@@ -324,6 +324,6 @@ class Outage:
 
 def _read_window(body: dict[str, Any]) -> Window:
     try:
-        return asked_window(body.get("date_from"), body.get("date_to"))
+        return parse_window(body.get("date_from"), body.get("date_to"))
     except ConfigurationError:
         return Window()

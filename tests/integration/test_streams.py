@@ -34,7 +34,7 @@ from profile_history._protocol.envelope import CHUNK_SIZE
 from profile_history._scheduling.worker_pool import WorkerPool
 from profile_history._sending.transport import Transport
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
-from profile_history.windows import Order, asked_window
+from profile_history.windows import Order, parse_window
 
 FIRST, LAST = "2023-01-01", "2024-12-31"
 DEAD = 5
@@ -166,7 +166,7 @@ async def test_the_page_view_has_one_item_a_window_with_its_outcome(server):
         stream = client.history(profile, FIRST, LAST).windows()
         results = [result async for result in stream]
     assert [result.window for result in results] == list(
-        Window(*map(dt.date.fromisoformat, (FIRST, LAST))).tiles(61, Order.OLDEST, None)
+        Window(*map(dt.date.fromisoformat, (FIRST, LAST))).divide(61, Order.OLDEST, None)
     )
     assert unordered(event for result in results for event in result.events) == unordered(server.truth(profile))
     assert all(result.profile == profile and result.error is None for result in results)
@@ -326,7 +326,7 @@ def is_wide(window):
     """Whether a request's dates, "None" for an open end, take in more than 200 days of the server's histories."""
     first, _, last = window.partition("..")
     first, last = max(first.replace("None", ""), FIRST), min(last.replace("None", "9"), LAST)
-    return first <= last and asked_window(first, last).days(None) > 200
+    return first <= last and parse_window(first, last).days(None) > 200
 
 
 class StallWide(FaultPlan):
@@ -755,7 +755,7 @@ async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and
         b'{"action":"send","datetime":"2024-06-01T10:00:%02dZ","email":"%040d"}' % (i % 60, i) for i in range(20_000)
     ]
     poison(monkeypatch, server, rows)
-    monkeypatch.setattr("profile_history._aio.LONGEST", -1)
+    monkeypatch.setattr("profile_history._aio.MAX_SLICE_SECONDS", -1)
     turns = 0
 
     async def turning():
@@ -782,7 +782,7 @@ async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and
 async def test_the_event_loop_turns_in_the_other_views_as_well(server, monkeypatch, view):
     """Pairs and windows pause like events."""
     poison(monkeypatch, server, [b'{"action":"send","datetime":"2024-06-01T10:00:00Z"}'] * 20_000)
-    monkeypatch.setattr("profile_history._aio.LONGEST", -1)
+    monkeypatch.setattr("profile_history._aio.MAX_SLICE_SECONDS", -1)
     pauses = 0
     yield_to_loop = WorkerPool.yield_to_loop
 

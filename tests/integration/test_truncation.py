@@ -15,7 +15,7 @@ import yarl
 from support.raw_server import head, raw_server
 
 from profile_history import HistoryError, Timeouts
-from profile_history._aio import Turns
+from profile_history._aio import CooperativeRunner
 from profile_history._protocol.chunking import split_rows
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import PATH
@@ -105,7 +105,7 @@ async def asking(answer):
                 reply = await transport.send(
                     SecretBytes(b"{}"), "an-id", Timeouts(read=5), 10**6, grow=lambda size: None, fresh=True
                 )
-                return await Turns().through(verify_response(reply, TOKEN))
+                return await CooperativeRunner().run(verify_response(reply, TOKEN))
             except HistoryError as error:
                 return error
 

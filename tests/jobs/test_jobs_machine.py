@@ -33,7 +33,7 @@ from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.session import JobSession
 from profile_history.jobs.sources import MemorySource
-from profile_history.results import Contents
+from profile_history.results import UnitResult
 from profile_history.sinks.ndjson import NdjsonSink
 from profile_history.sinks.parquet import ParquetSink
 from profile_history.windows import Order, Window
@@ -149,11 +149,12 @@ class JobMachine(RuleBasedStateMachine):
         else:
             del self.todo[place]
         if outcome == "failed":
-            self.collector.add([Contents(unit, window, [], ServerUnavailable("it is down"), 3)], 0)
+            self.collector.add([UnitResult(unit, window, [], ServerUnavailable("it is down"), 3)], 0)
             self._stage(unit, window, failed=True)
             return
         parts = [
-            Contents(unit, part, self._items(unit.profile, part), None, 1) for part in self.collector.cut(window, None)
+            UnitResult(unit, part, self._items(unit.profile, part), None, 1)
+            for part in self.collector.cut(window, None)
         ]
         self.collector.add(parts, 100)
         self._stage(unit, window, failed=False)

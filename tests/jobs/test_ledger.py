@@ -33,8 +33,8 @@ from profile_history.jobs.schema import ledger_error
 from profile_history.jobs.session import JobSession
 from profile_history.jobs.sources import Line, MemorySource
 from profile_history.jobs.sources.counted import CountingSource
-from profile_history.results import Contents
-from profile_history.results import Quarantined as OddRow
+from profile_history.results import QuarantineEntry as OddRow
+from profile_history.results import UnitResult
 from profile_history.sinks import Receipt, SinkError, sink_of
 from profile_history.windows import Order, Window
 
@@ -73,7 +73,7 @@ def pending(session, rows=3, units=2, **more):
     collector = UnitCollector(session.ledger.next_number, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
     for unit in session.ledger.pending(0, units):
         items = [b'{"action":"open","datetime":"2024-01-05T00:00:00Z"}'] * rows
-        collector.add([Contents(unit, unit.window, items, attempts=1, **more)], 100)
+        collector.add([UnitResult(unit, unit.window, items, attempts=1, **more)], 100)
     return collector.take()
 
 
@@ -333,7 +333,7 @@ async def test_a_reader_of_units_takes_nothing_else():
     async with HistoryClient("http://127.0.0.1:9", token="t", list_id=1) as client:
         reader = client.read_units(PROFILES)
         with pytest.raises(ConfigurationError, match="units are Unit values, not Profile"):
-            async for _ in reader.contents(lambda window, _: [window]):
+            async for _ in reader.unit_results(lambda window, _: [window]):
                 pass
 
 
@@ -346,10 +346,10 @@ def fetched_day_by_day(path, today, *, until=None, dead=(), retried=False, order
         session.extend(until, None)
     collector = UnitCollector(session.ledger.next_number, steady(today, 2), order, "raw")
     for unit in session.ledger.pending(0, 100):
-        for window in list(unit.window.tiles(1, order, today))[:most]:
+        for window in list(unit.window.divide(1, order, today))[:most]:
             row = b'{"action":"open","datetime":"%bT00:00:00Z"}' % str(window.date_from).encode()
             bad = DecodeError("nonsense") if window.date_from in dead else None
-            collector.add([Contents(unit, window, [] if bad else [row], bad, attempts=1)], 100)
+            collector.add([UnitResult(unit, window, [] if bad else [row], bad, attempts=1)], 100)
     session.commit(collector.take())
     session.finish()
     session.close()
@@ -510,7 +510,7 @@ def contents(path, number=0):
     """What was fetched of one unit."""
     with Ledger(path) as ledger:
         unit = ledger.pending(number, 1)[0]
-    return [Contents(unit, unit.window, [b"{}"])]
+    return [UnitResult(unit, unit.window, [b"{}"])]
 
 
 async def test_the_fetching_waits_while_two_batches_are_gathered(path):

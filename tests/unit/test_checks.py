@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from profile_history import ConfigurationError, HistoryClient, Limits, Pacing, Profile, RetryPolicy, Timeouts
-from profile_history._checks import shown
+from profile_history._checks import describe
 from profile_history.jobs import HistoryJob
 
 ONE = Profile.email("john@example.com")
@@ -163,7 +163,7 @@ def test_a_ledger_is_a_path_and_a_sink_may_be_one(tmp_path):
 
 def test_a_value_is_shown_short_and_without_an_error_of_its_own():
     """A message is for people."""
-    assert shown("abc") == "'abc'"
-    assert shown("a" * 1000) == f"'{'a' * 199}…"
-    assert shown(10**5000) == "a value of the class int"
-    assert shown(Odd()) == "a value of the class Odd"
+    assert describe("abc") == "'abc'"
+    assert describe("a" * 1000) == f"'{'a' * 199}…"
+    assert describe(10**5000) == "a value of the class int"
+    assert describe(Odd()) == "a value of the class Odd"

@@ -53,7 +53,7 @@ def token_file(folder):
 )
 def test_the_endpoint_is_the_base_url_and_the_apis_path(base_url, address):
     """A port and a path in front are kept, and plain http is fine on this machine."""
-    assert _config.endpoint(base_url, {}, allow_http=False) == address + PATH
+    assert _config.resolve_endpoint(base_url, {}, allow_http=False) == address + PATH
     assert PATH == "/api/v1.1/subscribers/history_get"
 
 
@@ -63,9 +63,9 @@ def test_the_endpoint_is_the_base_url_and_the_apis_path(base_url, address):
 )
 def test_plain_http_leaves_this_machine_only_when_it_is_allowed(host):
     """The token would travel in the clear, so it takes a word of consent."""
-    message = refusal(_config.endpoint, f"http://{host}:8080", {}, allow_http=False)
+    message = refusal(_config.resolve_endpoint, f"http://{host}:8080", {}, allow_http=False)
     assert "in the clear; use https, or pass allow_http=True" in message
-    assert _config.endpoint(f"http://{host}:8080", {}, allow_http=True) == f"http://{host}:8080{PATH}"
+    assert _config.resolve_endpoint(f"http://{host}:8080", {}, allow_http=True) == f"http://{host}:8080{PATH}"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_plain_http_leaves_this_machine_only_when_it_is_allowed(host):
 @pytest.mark.parametrize("allow_http", [False, True])
 def test_an_address_that_is_not_fit_to_carry_a_token_is_refused(base_url, advice, allow_http):
     """The message says what to pass instead, and shows no secret that stood in the address."""
-    assert advice in refusal(_config.endpoint, base_url, {}, allow_http=allow_http)
+    assert advice in refusal(_config.resolve_endpoint, base_url, {}, allow_http=allow_http)
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_an_address_that_is_not_fit_to_carry_a_token_is_refused(base_url, advice
 )
 def test_a_secret_in_an_address_is_never_repeated(base_url):
     """Also where the address is wrong in a second way, the message keeps its secret."""
-    refusal(_config.endpoint, base_url, {}, allow_http=False)
+    refusal(_config.resolve_endpoint, base_url, {}, allow_http=False)
 
 
 def test_the_address_comes_from_the_argument_else_from_the_environment():
     """An explicit address wins."""
     environ = {_config.URL: "https://environment.example"}
-    assert _config.endpoint(None, environ, allow_http=False) == f"https://environment.example{PATH}"
-    assert _config.endpoint(EXAMPLE, environ, allow_http=False) == f"{EXAMPLE}{PATH}"
+    assert _config.resolve_endpoint(None, environ, allow_http=False) == f"https://environment.example{PATH}"
+    assert _config.resolve_endpoint(EXAMPLE, environ, allow_http=False) == f"{EXAMPLE}{PATH}"
 
 
 def test_the_token_argument_wins_over_the_variable_and_the_variable_over_the_file(tmp_path):
@@ -137,29 +137,31 @@ def test_the_token_argument_wins_over_the_variable_and_the_variable_over_the_fil
     missing = {"PROFILE_HISTORY_TOKEN_FILE": str(tmp_path / "missing")}
     variable = {"PROFILE_HISTORY_TOKEN": "from-variable"}
     path = file["PROFILE_HISTORY_TOKEN_FILE"]
-    assert _config.token("from-argument", None, variable | missing).reveal() == "from-argument"
-    assert _config.token(None, path, variable | missing).reveal() == SECRET
-    assert _config.token(None, None, variable | missing).reveal() == "from-variable"
-    assert _config.token(None, None, file).reveal() == SECRET
+    assert _config.resolve_token("from-argument", None, variable | missing).reveal() == "from-argument"
+    assert _config.resolve_token(None, path, variable | missing).reveal() == SECRET
+    assert _config.resolve_token(None, None, variable | missing).reveal() == "from-variable"
+    assert _config.resolve_token(None, None, file).reveal() == SECRET
 
 
 def test_a_token_and_a_file_of_one_are_not_both_taken(tmp_path):
     """Nobody could say which one was meant."""
-    assert refusal(_config.token, SECRET, token_file(tmp_path), {}) == "pass token= or token_file=, not both"
+    assert refusal(_config.resolve_token, SECRET, token_file(tmp_path), {}) == "pass token= or token_file=, not both"
 
 
 @pytest.mark.parametrize("value", ["", " ", 5, b"token", True])
 def test_a_token_file_that_is_no_path_is_refused_by_name(value):
     """An empty variable names no file."""
-    assert refusal(_config.token, None, value, {}).startswith("token_file is the path of the file")
+    assert refusal(_config.resolve_token, None, value, {}).startswith("token_file is the path of the file")
     if isinstance(value, str):
         environ = {"PROFILE_HISTORY_TOKEN_FILE": value}
-        assert refusal(_config.token, None, None, environ).startswith("PROFILE_HISTORY_TOKEN_FILE is the path of")
+        assert refusal(_config.resolve_token, None, None, environ).startswith(
+            "PROFILE_HISTORY_TOKEN_FILE is the path of"
+        )
 
 
 def test_a_missing_token_is_an_error_that_names_all_sources():
     """Whoever forgot it learns every way to pass it."""
-    message = refusal(_config.token, None, None, {})
+    message = refusal(_config.resolve_token, None, None, {})
     assert message == (
         "the token is missing; pass token= or token_file=, or set PROFILE_HISTORY_TOKEN or PROFILE_HISTORY_TOKEN_FILE"
     )
@@ -168,7 +170,7 @@ def test_a_missing_token_is_an_error_that_names_all_sources():
 @pytest.mark.parametrize("value", [f"{SECRET}\n", f"{SECRET} x", f"a\t{SECRET}", f"{SECRET}\x00", f"{SECRET}ё"])
 def test_a_token_that_no_header_could_carry_is_refused(value):
     """A line end would end the header, and the message does not show the rest."""
-    assert refusal(_config.token, value, None, {}).startswith(
+    assert refusal(_config.resolve_token, value, None, {}).startswith(
         "the token holds a blank, a line end or a character outside"
     )
 
@@ -176,38 +178,40 @@ def test_a_token_that_no_header_could_carry_is_refused(value):
 @pytest.mark.parametrize("value", ["", 5, b"token"])
 def test_an_empty_token_is_refused(value):
     """The message says where to pass it."""
-    assert refusal(_config.token, value, None, {}).startswith("the token is empty; pass token=, or set")
+    assert refusal(_config.resolve_token, value, None, {}).startswith("the token is empty; pass token=, or set")
 
 
 def test_an_empty_token_variable_is_refused():
     """A secret store that gave nothing is noticed before anything is sent."""
-    assert "empty" in refusal(_config.token, None, None, {"PROFILE_HISTORY_TOKEN": ""})
+    assert "empty" in refusal(_config.resolve_token, None, None, {"PROFILE_HISTORY_TOKEN": ""})
 
 
 @pytest.mark.parametrize(("text", "number"), [("20", 20), (" 20\n", 20), ("007", 7), ("9" * 18, 10**18 - 1)])
 def test_the_database_comes_from_the_argument_else_from_the_environment(text, number):
     """An explicit number wins."""
     environ = {"PROFILE_HISTORY_LIST_ID": text}
-    assert _config.list_id(None, environ) == number
-    assert _config.list_id(66, environ) == 66
+    assert _config.resolve_list_id(None, environ) == number
+    assert _config.resolve_list_id(66, environ) == 66
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 20.0, "20", b"20"])
 def test_a_database_that_is_no_whole_number_above_zero_is_refused(value):
     """The message shows a right value and repeats the wrong one."""
-    assert refusal(_config.list_id, value, {}) == f"list_id is a whole number above 0, such as 20, not {value!r}"
+    assert (
+        refusal(_config.resolve_list_id, value, {}) == f"list_id is a whole number above 0, such as 20, not {value!r}"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "20.0", "twenty", "٢٠", "2_0", "9" * 19, "9" * 10_000])
 def test_a_database_variable_that_is_no_such_number_is_refused(text):
     """A typing error in a deployment is found at the start."""
-    message = refusal(_config.list_id, None, {"PROFILE_HISTORY_LIST_ID": text})
+    message = refusal(_config.resolve_list_id, None, {"PROFILE_HISTORY_LIST_ID": text})
     assert message.startswith("list_id is a whole number above 0, such as 20, not ")
 
 
 def test_a_missing_database_is_an_error_that_names_both_sources():
     """Whoever forgot it learns how to pass it."""
-    message = refusal(_config.list_id, None, {})
+    message = refusal(_config.resolve_list_id, None, {})
     assert message == "the list_id is missing; pass list_id=, or set PROFILE_HISTORY_LIST_ID"
 
 

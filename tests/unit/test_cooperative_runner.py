@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from profile_history import _aio
-from profile_history._aio import Turns
+from profile_history._aio import CooperativeRunner
 
 
 @pytest.fixture(autouse=True)
 def _each_step_counts_as_long(monkeypatch):
-    monkeypatch.setattr(_aio, "LONGEST", -1)
+    monkeypatch.setattr(_aio, "MAX_SLICE_SECONDS", -1)
 
 
 def steps(name, count, log):
@@ -23,8 +23,8 @@ def steps(name, count, log):
 
 async def test_it_gives_what_the_work_gives():
     """Be it short or long."""
-    taking = Turns()
-    assert [await taking.through(steps("work", count, [])) for count in (0, 1, 5)] == ["work"] * 3
+    taking = CooperativeRunner()
+    assert [await taking.run(steps("work", count, [])) for count in (0, 1, 5)] == ["work"] * 3
 
 
 async def test_the_event_loop_turns_between_two_steps():
@@ -37,32 +37,32 @@ async def test_the_event_loop_turns_between_two_steps():
             await asyncio.sleep(0)
 
     ticking = asyncio.create_task(others())
-    await Turns().through(work)
+    await CooperativeRunner().run(work)
     ticking.cancel()
     assert len(log) >= 4
 
 
 async def test_of_several_long_works_one_goes_on_at_a_time():
     """So that a turn of the loop is not the sum of theirs. Each makes its first step at once; most end with that."""
-    log, taking = [], Turns()
-    await asyncio.gather(*(taking.through(steps(name, 4, log)) for name in "abc"))
+    log, taking = [], CooperativeRunner()
+    await asyncio.gather(*(taking.run(steps(name, 4, log)) for name in "abc"))
     assert [name for name, number in log[:4] if number == 0] == ["a", "b", "c"]
     assert [step for step in log if step[1]] == [(name, number) for name in "abc" for number in (1, 2, 3)]
 
 
 async def test_work_that_fails_or_is_cancelled_lets_the_others_go_on():
     """Its turn ends with it."""
-    taking, log = Turns(), []
+    taking, log = CooperativeRunner(), []
 
     def failing():
         yield
         yield
         raise ValueError("broken")
 
-    cancelled = asyncio.create_task(taking.through(steps("cancelled", 10**9, log)))
+    cancelled = asyncio.create_task(taking.run(steps("cancelled", 10**9, log)))
     await asyncio.sleep(0)
-    failed = asyncio.create_task(taking.through(failing()))
-    good = asyncio.create_task(taking.through(steps("good", 5, log)))
+    failed = asyncio.create_task(taking.run(failing()))
+    good = asyncio.create_task(taking.run(steps("good", 5, log)))
     await asyncio.sleep(0)
     cancelled.cancel()
     with pytest.raises(ValueError, match="broken"):

@@ -1,14 +1,16 @@
 """Old public names: they work until 1.0, warn at the user's own line, and name their successor."""
 
+import datetime as dt
 import importlib
 from pathlib import Path
 
 import pytest
 
 import profile_history
-from profile_history import ConnectionFailed, HistoryClient, ResponseTooLarge
+from profile_history import ConnectionFailed, HistoryClient, ResponseTooLarge, Window
 from profile_history.errors import Kind
 from profile_history.testing import Fault, FaultPlan
+from profile_history.windows import Order
 
 # Module, old name, and where the same thing is now. Whoever renames something public adds a line here.
 RENAMED = [
@@ -102,3 +104,23 @@ class TestFaults:
         ]
 
         assert [round(chance.random.random(), 6) for chance in chances] == [0.221354, 0.360633]
+
+
+async def test_old_names_of_a_client_are_its_new_ones_and_say_so():
+    """The warning stands at the line of whoever uses them."""
+    async with HistoryClient("https://history.example", token="secret", list_id=20) as client:
+        with pytest.warns(DeprecationWarning, match=r"\.terms goes in 1\.0; use HistoryClient\.fingerprint") as warned:
+            assert client.terms == client.fingerprint
+        with pytest.warns(DeprecationWarning, match=r"\.reader goes in 1\.0; use HistoryClient\.read_units"):
+            assert type(client.reader([])) is type(client.read_units([]))
+    assert Path(warned[0].filename) == Path(__file__)
+
+
+def test_old_names_of_a_window_are_its_new_ones_and_say_so():
+    """They do the same."""
+    first, second = dt.date(2024, 1, 1), dt.date(2024, 1, 2)
+    window = Window(first, second)
+    with pytest.warns(DeprecationWarning, match=r"Window\.tiles goes in 1\.0; use Window\.divide"):
+        assert list(window.tiles(1, Order.OLDEST, second)) == [Window(first, first), Window(second, second)]
+    with pytest.warns(DeprecationWarning, match=r"Window\.joined goes in 1\.0; use Window\.join"):
+        assert Window(first, first).joined(Window(second, second)) == window

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import ConfigurationError, Window
-from profile_history._scheduling.window_plan import Walk
-from profile_history.options import checked_rule
+from profile_history._scheduling.window_plan import WindowPlan
+from profile_history.options import parse_window_rule
 from profile_history.windows import Order
 
 DAY = dt.timedelta(days=1)
@@ -32,12 +32,12 @@ def walks(draw):
     rule = draw(st.sampled_from(["auto", "auto", "auto", None, draw(st.integers(1, 70))]))
     asked = draw(RANGES if isinstance(rule, int) else RANGES | OPEN_RANGES)
     order = draw(ORDERS)
-    return asked, rule, order, Walk(asked, rule=rule, order=order, today=TODAY)
+    return asked, rule, order, WindowPlan(asked, rule=rule, order=order, today=TODAY)
 
 
 def auto_walk(days=64, order=Order.OLDEST):
     """An adaptive walk over some days from new year 2017."""
-    return Walk(Window(NEW_YEAR, NEW_YEAR + DAY * (days - 1)), rule="auto", order=order, today=TODAY)
+    return WindowPlan(Window(NEW_YEAR, NEW_YEAR + DAY * (days - 1)), rule="auto", order=order, today=TODAY)
 
 
 def lengths_after(walk, *outcomes):
@@ -47,9 +47,9 @@ def lengths_after(walk, *outcomes):
         piece = walk.take()
         lengths.append(piece.window.days(TODAY))
         if outcome == "too much":
-            walk.shorten(piece)
+            walk.split(piece)
         else:
-            list(walk.settle(piece, outcome, success=outcome == "success"))
+            list(walk.complete(piece, outcome, success=outcome == "success"))
     return lengths
 
 
@@ -57,34 +57,34 @@ def lengths_after(walk, *outcomes):
 def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
     """Any windows at once on their way, coming back in any order, well, badly, or as too much at once."""
     asked, rule, order, walk = walked
-    on_their_way, sent, release = [], [], []
+    in_flight, sent, handed_out = [], [], []
     for takes, which, outcome in islice(chain(course, repeat((False, 0, "success"))), MANY_STEPS):
         if walk.finished:
             break
-        if walk.waiting and (takes or not on_their_way):
+        if walk.waiting and (takes or not in_flight):
             piece = walk.take()
-            on_their_way.append((piece, piece.window))
+            in_flight.append((piece, piece.window))
             continue
-        piece, requested = on_their_way.pop(which % len(on_their_way))
-        if outcome == "too much" and walk.divisible(piece):
-            walk.shorten(piece)
+        piece, requested = in_flight.pop(which % len(in_flight))
+        if outcome == "too much" and walk.can_split(piece):
+            walk.split(piece)
             assert walk.waiting
             continue
         sent.append((requested, outcome))
-        settled = walk.settle(piece, outcome, success=outcome == "success")
-        release += [(following.window, following.outcome) for following in settled]
+        settled = walk.complete(piece, outcome, success=outcome == "success")
+        handed_out += [(following.window, following.outcome) for following in settled]
     assert walk.finished
     assert walk.take() is None
     assert not walk.waiting
-    assert not on_their_way
-    assert len(release) == len(sent)
-    assert set(release) == set(sent)
-    windows = [window for window, _ in release][:: 1 if order is Order.OLDEST else -1]
+    assert not in_flight
+    assert len(handed_out) == len(sent)
+    assert set(handed_out) == set(sent)
+    windows = [window for window, _ in handed_out][:: 1 if order is Order.OLDEST else -1]
     assert windows[0].date_from == asked.date_from
     assert windows[-1].date_to == asked.date_to
     assert all(after.date_from - before.date_to == DAY for before, after in pairwise(windows))
     if isinstance(rule, int):
-        assert windows == list(asked.tiles(rule, Order.OLDEST, TODAY))
+        assert windows == list(asked.divide(rule, Order.OLDEST, TODAY))
 
 
 @given(walked=walks())
@@ -94,7 +94,7 @@ def test_without_too_much_the_whole_walk_is_known_beforehand(walked):
     taken = []
     while piece := walk.take():
         taken.append(piece.window)
-    assert taken == (list(asked.tiles(rule, order, TODAY)) if isinstance(rule, int) else [asked])
+    assert taken == (list(asked.divide(rule, order, TODAY)) if isinstance(rule, int) else [asked])
     assert not walk.waiting
     assert not walk.finished
 
@@ -103,52 +103,52 @@ def test_without_too_much_the_whole_walk_is_known_beforehand(walked):
 def test_the_first_window_leads_until_its_outcome_is_out_and_no_other_does(walked, course):
     """Whatever happens to the others; it is waiting, or it is the one that leads, and its outcome lets others out."""
     _, _, _, walk = walked
-    on_their_way = []
+    in_flight = []
     for takes, which, outcome in course:
-        leading = [piece for piece in on_their_way if walk.leads(piece)]
+        leading = [piece for piece in in_flight if walk.is_head(piece)]
         assert len(leading) <= 1
-        if walk.waiting and (takes or not on_their_way):
-            on_their_way.append(walk.take())
-            assert any(walk.leads(piece) for piece in on_their_way)
+        if walk.waiting and (takes or not in_flight):
+            in_flight.append(walk.take())
+            assert any(walk.is_head(piece) for piece in in_flight)
             continue
         if walk.finished:
             break
-        piece = on_their_way.pop(which % len(on_their_way))
-        if outcome == "too much" and walk.divisible(piece):
-            walk.shorten(piece)
+        piece = in_flight.pop(which % len(in_flight))
+        if outcome == "too much" and walk.can_split(piece):
+            walk.split(piece)
             continue
-        settled = walk.settle(piece, outcome, success=outcome == "success")
+        settled = walk.complete(piece, outcome, success=outcome == "success")
         assert bool(settled) is ([piece] == leading)
-        assert not walk.leads(piece)
+        assert not walk.is_head(piece)
 
 
 def test_nothing_leads_a_walk_that_is_over():
     """Its only window led it until then."""
     walk = auto_walk()
     piece = walk.take()
-    assert walk.leads(piece)
-    walk.settle(piece, "rows", success=True)
-    assert not walk.leads(piece)
+    assert walk.is_head(piece)
+    walk.complete(piece, "rows", success=True)
+    assert not walk.is_head(piece)
 
 
 @pytest.mark.parametrize("rule", [None, 1, 7, 1000])
 def test_none_and_a_fixed_number_never_divide(rule):
     """A length the caller chose is honoured as given."""
-    walk = Walk(Window(NEW_YEAR, NEW_YEAR + 99 * DAY), rule=rule, order=Order.NEWEST, today=TODAY)
+    walk = WindowPlan(Window(NEW_YEAR, NEW_YEAR + 99 * DAY), rule=rule, order=Order.NEWEST, today=TODAY)
     while piece := walk.take():
-        assert not walk.divisible(piece)
+        assert not walk.can_split(piece)
 
 
 @pytest.mark.parametrize("order", Order)
-@pytest.mark.parametrize("splittable", [0, 1])
-def test_days_put_back_leave_the_windows_on_their_way_alone(order, splittable):
+@pytest.mark.parametrize("too_much", [0, 1])
+def test_days_put_back_leave_the_windows_on_their_way_alone(order, too_much):
     """What was asked for is what comes back, whatever becomes of its neighbours."""
     walk = auto_walk(68, order)
-    walk.shorten(walk.take())
+    walk.split(walk.take())
     halves = [walk.take(), walk.take()]
-    other = halves[1 - splittable]
+    other = halves[1 - too_much]
     requested = other.window
-    walk.shorten(halves[splittable])
+    walk.split(halves[too_much])
     assert other.window == requested
     assert walk.take().window.days(TODAY) == 17
 
@@ -181,7 +181,7 @@ def test_too_much_starts_the_count_of_successes_again():
 def test_successes_before_any_trouble_change_nothing():
     """A walk that never met too much asks for the whole range, and fixed lengths stay as they are."""
     assert lengths_after(auto_walk(64), "success") == [64]
-    fixed = Walk(Window(NEW_YEAR, NEW_YEAR + 63 * DAY), rule=8, order=Order.OLDEST, today=TODAY)
+    fixed = WindowPlan(Window(NEW_YEAR, NEW_YEAR + 63 * DAY), rule=8, order=Order.OLDEST, today=TODAY)
     assert lengths_after(fixed, *["success"] * 8) == [8] * 8
 
 
@@ -189,44 +189,44 @@ def test_successes_before_any_trouble_change_nothing():
 def test_days_put_back_side_by_side_are_asked_for_together(order, lengths):
     """Two halves that were both too much do not leave a cut between them for ever."""
     walk = auto_walk(66, order)
-    walk.shorten(walk.take())
+    walk.split(walk.take())
     halves = [walk.take(), walk.take()]
     assert [half.window.days(TODAY) for half in halves] == [33, 33]
     for half in halves:
-        walk.shorten(half)
+        walk.split(half)
     assert lengths_after(walk, *["failure"] * 4) == lengths
     assert walk.finished
 
 
 def test_a_single_day_is_not_divisible():
     """What is too much for one day stays too much, and two days are two halves."""
-    assert not auto_walk(1).divisible(auto_walk(1).take())
+    assert not auto_walk(1).can_split(auto_walk(1).take())
     walk = auto_walk(2)
     piece = walk.take()
-    assert walk.divisible(piece)
-    walk.shorten(piece)
-    assert not walk.divisible(walk.take())
+    assert walk.can_split(piece)
+    walk.split(piece)
+    assert not walk.can_split(walk.take())
 
 
 @pytest.mark.parametrize("asked", [Window(), Window(NEW_YEAR), Window(date_to=NEW_YEAR)])
 def test_a_fixed_number_of_days_needs_both_ends(asked):
     """The message says which arguments to pass, or which rule."""
     with pytest.raises(ConfigurationError, match='pass date_from and date_to, or use window="auto"'):
-        Walk(asked, rule=31, order=Order.NEWEST, today=TODAY)
+        WindowPlan(asked, rule=31, order=Order.NEWEST, today=TODAY)
 
 
 @given(asked=OPEN_RANGES, order=ORDERS)
 def test_an_open_range_can_be_halved(asked, order):
     """The halves meet between 2010 and today, and the open ends stay open."""
-    walk = Walk(asked, rule="auto", order=order, today=TODAY)
+    walk = WindowPlan(asked, rule="auto", order=order, today=TODAY)
     whole = walk.take()
     assert whole.window == asked
-    assert walk.divisible(whole) == (asked.days(TODAY) > 1)
-    if walk.divisible(whole):
-        walk.shorten(whole)
+    assert walk.can_split(whole) == (asked.days(TODAY) > 1)
+    if walk.can_split(whole):
+        walk.split(whole)
         halves = [walk.take().window, walk.take().window]
         early, late = halves if order is Order.OLDEST else halves[::-1]
-        assert early.joined(late) == asked
+        assert early.join(late) == asked
         assert late.date_from - early.date_to == DAY
         assert early.days(TODAY) - late.days(TODAY) in {0, 1}
 
@@ -234,11 +234,11 @@ def test_an_open_range_can_be_halved(asked, order):
 @pytest.mark.parametrize("rule", ["auto", None, 1, 31, 10_000])
 def test_a_rule_is_auto_none_or_a_number_of_days(rule):
     """The rules that are taken are taken as they are."""
-    assert checked_rule(rule) == rule
+    assert parse_window_rule(rule) == rule
 
 
 @pytest.mark.parametrize("rule", [0, -1, True, False, 1.5, 31.0, "31", "AUTO", "", b"auto", [31]])
 def test_any_other_rule_is_refused(rule):
     """The message says what to pass."""
     with pytest.raises(ConfigurationError, match='window is "auto", a number of days above 0, or None'):
-        checked_rule(rule)
+        parse_window_rule(rule)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profile_history import ConfigurationError, Window
-from profile_history.windows import Border, Order, asked_window
+from profile_history.windows import Border, Order, parse_window
 
 DAY = dt.timedelta(days=1)
 TODAY = dt.date(2025, 6, 15)
@@ -62,7 +62,7 @@ def clocks_that_lose(asked, wanted, rows):
 def test_the_tiles_cover_the_window_exactly_once(tiling):
     """The first begins where the window does, each next one a day after the last, and the end is the window's."""
     window, today, days = tiling
-    tiles = list(window.tiles(days, Order.OLDEST, today))
+    tiles = list(window.divide(days, Order.OLDEST, today))
     assert tiles[0].date_from == window.date_from
     assert tiles[-1].date_to == window.date_to
     assert all(after.date_from - before.date_to == DAY for before, after in pairwise(tiles))
@@ -72,15 +72,15 @@ def test_the_tiles_cover_the_window_exactly_once(tiling):
 def test_both_orders_walk_the_same_tiles(tiling):
     """Newest first is oldest first, backwards."""
     window, today, days = tiling
-    oldest = list(window.tiles(days, Order.OLDEST, today))
-    assert list(window.tiles(days, Order.NEWEST, today)) == oldest[::-1]
+    oldest = list(window.divide(days, Order.OLDEST, today))
+    assert list(window.divide(days, Order.NEWEST, today)) == oldest[::-1]
 
 
 @given(tiling=tilings())
 def test_no_tile_is_longer_than_asked_and_only_the_last_is_shorter(tiling):
     """The lengths are those of a division with remainder, also where an open end is counted up to today."""
     window, today, days = tiling
-    *full, last = [tile.days(today) for tile in window.tiles(days, Order.OLDEST, today)]
+    *full, last = [tile.days(today) for tile in window.divide(days, Order.OLDEST, today)]
     assert set(full) <= {days}
     assert 1 <= last <= days
     assert sum(full) + last == window.days(today)
@@ -123,13 +123,13 @@ def test_a_window_cut_in_two_can_be_joined_again(tiling):
     """A cut loses nothing."""
     window, today, days = tiling
     tile, rest = window.cut(days, Order.OLDEST, today)
-    assert (tile.joined(rest) if rest else tile) == window
+    assert (tile.join(rest) if rest else tile) == window
 
 
 def test_a_walk_over_all_days_costs_nothing_until_it_is_walked():
     """Of three and a half million tiles, three are three steps, from either end."""
-    oldest = ALL_DAYS.tiles(1, Order.OLDEST, TODAY)
-    newest = ALL_DAYS.tiles(1, Order.NEWEST, TODAY)
+    oldest = ALL_DAYS.divide(1, Order.OLDEST, TODAY)
+    newest = ALL_DAYS.divide(1, Order.NEWEST, TODAY)
     assert list(islice(oldest, 3)) == [Window(dt.date(1, 1, day), dt.date(1, 1, day)) for day in (1, 2, 3)]
     assert list(islice(newest, 3)) == [Window(dt.date(9999, 12, day), dt.date(9999, 12, day)) for day in (31, 30, 29)]
 
@@ -139,7 +139,7 @@ def test_the_overlap_gives_each_row_once_however_the_server_reads_the_borders(hi
     """Inclusive or exclusive end, whatever its clock: over all tiles, each row of the range comes exactly once."""
     window, days, rows = history
     want = sorted(row for row in rows if window.holds(row.date()))
-    asked = [(tile, Border.OVERLAP.asked(tile)) for tile in window.tiles(days, Order.OLDEST, TODAY)]
+    asked = [(tile, Border.OVERLAP.widen(tile)) for tile in window.divide(days, Order.OLDEST, TODAY)]
     for hours, exclusive in CLOCKS:
         came = [
             row
@@ -154,7 +154,7 @@ def test_each_day_of_the_overlap_is_needed():
     """A day less before loses rows of a clock that is behind, a day less after rows of one ahead, end exclusive."""
     wanted = Window(dt.date(2017, 4, 5), dt.date(2017, 4, 5))
     rows = [dt.datetime.combine(wanted.date_from, dt.time(hour, 30)) for hour in range(24)]
-    asked = Border.OVERLAP.asked(wanted)
+    asked = Border.OVERLAP.widen(wanted)
     assert clocks_that_lose(asked, wanted, rows) == set()
     assert clocks_that_lose(attrs.evolve(asked, date_to=asked.date_to - DAY), wanted, rows) == {
         (hours, exclusive) for hours, exclusive in CLOCKS if hours > 0 and exclusive
@@ -167,13 +167,13 @@ def test_each_day_of_the_overlap_is_needed():
 @given(window=CLOSED | HALF_OPEN)
 def test_the_exact_border_asks_the_wanted_days(window):
     """What the caller names goes out as it is."""
-    assert Border.EXACT.asked(window) == window
+    assert Border.EXACT.widen(window) == window
 
 
 @given(window=CLOSED | HALF_OPEN)
 def test_the_overlap_asks_one_day_before_and_two_after(window):
     """An open end stays open, and the ends of the calendar hold."""
-    asked = Border.OVERLAP.asked(window)
+    asked = Border.OVERLAP.widen(window)
     first, last = window.date_from, window.date_to
     assert asked.date_from == (first if first in {None, dt.date.min} else first - DAY)
     assert asked.date_to == (last and last + min(2 * DAY, dt.date.max - last))
@@ -190,7 +190,7 @@ def test_the_overlap_asks_one_day_before_and_two_after(window):
 )
 def test_the_overlap_stops_at_the_ends_of_the_calendar(window, asked):
     """Nobody who asks for all days meets an overflow."""
-    assert Border.OVERLAP.asked(window) == asked
+    assert Border.OVERLAP.widen(window) == asked
 
 
 @given(window=CLOSED | HALF_OPEN, as_text=st.tuples(st.booleans(), st.booleans()))
@@ -200,7 +200,7 @@ def test_days_are_passed_as_dates_texts_or_not_at_all(window, as_text):
         day.isoformat() if day and text else day
         for day, text in zip((window.date_from, window.date_to), as_text, strict=True)
     ]
-    assert asked_window(*passed) == window
+    assert parse_window(*passed) == window
 
 
 @pytest.mark.parametrize("zone", [None, dt.UTC, dt.timezone(dt.timedelta(hours=3))])
@@ -209,7 +209,7 @@ def test_a_moment_is_refused_with_word_of_what_to_pass(zone, name):
     """Which day a moment falls on is for the caller to say: as `.date()`, or as a text."""
     moment = dt.datetime(2017, 4, 5, 23, 59, tzinfo=zone)
     with pytest.raises(ConfigurationError) as refused:
-        asked_window(**{"date_from": None, "date_to": None, name: moment})
+        parse_window(**{"date_from": None, "date_to": None, name: moment})
     message = str(refused.value)
     assert message.startswith(f"{name} is a day")
     assert f"Pass {name}=moment.date(), or the text '2017-04-05'" in message
@@ -241,7 +241,7 @@ def test_a_moment_is_refused_with_word_of_what_to_pass(zone, name):
 def test_anything_but_a_day_is_refused(value, name):
     """The message names the argument, shows a right text, and repeats the wrong value."""
     with pytest.raises(ConfigurationError) as refused:
-        asked_window(**{"date_from": None, "date_to": None, name: value})
+        parse_window(**{"date_from": None, "date_to": None, name: value})
     message = str(refused.value)
     assert message.startswith(f"{name} is a ")
     assert '"2017-01-31"' in message
@@ -252,7 +252,7 @@ def test_anything_but_a_day_is_refused(value, name):
 def test_an_end_before_the_start_is_refused(days):
     """A swapped pair is a mistake, not an empty range."""
     with pytest.raises(ConfigurationError, match=f"date_to {days[0]} lies before date_from {days[1]}; swap them"):
-        asked_window(days[1], days[0])
+        parse_window(days[1], days[0])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import attrs
 from profile_history._profile_fields import check_name, strip_marks
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.profile_text import as_text, build_profile, read_value
-from profile_history.profiles import CUSTOM, WORDS, Matching, Profile, matching_of
+from profile_history.profiles import CUSTOM, WORDS, Matching, Profile, parse_matching
 
 # Such as 66f66973096b3b454bbbccec or 1024, and no word.
 _ID = re.compile(r"[0-9]+|(?=[0-9a-f-]*[0-9])[0-9a-f-]{12,}", re.IGNORECASE)
@@ -58,7 +58,7 @@ def mode_of(text: Matching | str) -> Mode:
         ConfigurationError: It is neither.
     """
     name, found, field_name = text.partition(":")
-    matching = matching_of(name)
+    matching = parse_matching(name)
     if found and (matching not in CUSTOM or not field_name):
         raise ConfigurationError(
             f"no matching mode {text!r}; only custom and custom_sub take the name of a field, as in custom:CRM_ID"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from profile_history._profile_fields import inside_quotes, strip_marks
+from profile_history._profile_fields import strip_marks, unquote
 from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.sources.base import Line, format_url, parse_line, reject_line
@@ -201,7 +201,7 @@ def _columns(rows: CsvRows) -> list[str]:
 
 def _column(name: str) -> str:
     bare = strip_marks(name)
-    return (inside_quotes(bare) or bare).strip()
+    return (unquote(bare) or bare).strip()
 
 
 def _is_no_utf8(text: str) -> bool:

@@ -60,7 +60,7 @@ def windows_tile_the_range(bench: Bench) -> None:
     for order in Order:
         first = dt.date(2000, 1, 1) + dt.timedelta(days=draw.randrange(12_000))
         last = first + dt.timedelta(days=draw.randrange(800))
-        tiles = list(Window(first, last).tiles(draw.randint(1, 400), order, last))
+        tiles = list(Window(first, last).divide(draw.randint(1, 400), order, last))
         days = [tile.date_from.toordinal() + day for tile in sorted(tiles) for day in range(tile.days(last))]
         assert days == list(range(first.toordinal(), last.toordinal() + 1))
         assert tiles == sorted(tiles, reverse=order is Order.NEWEST)
