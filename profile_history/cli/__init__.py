@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from profile_history.cli.signals import Stoppable, Stopped
+from profile_history.cli.signals import SignalScope, Stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name. By default those of this process, which ends with the command:
             then the handlers of the signals stay.
     """
-    with Stoppable(for_good=arguments is None):
+    with SignalScope(for_good=arguments is None):
         try:
             return _main(sys.argv[1:] if arguments is None else arguments)
         except Stopped as stop:
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(words: Sequence[str]) -> int:
     import importlib.util
 
-    from profile_history.cli.process import prepared
+    from profile_history.cli.process import prepare_process
 
-    with prepared():
+    with prepare_process():
         missing = [name for name in ("cyclopts", "rich") if importlib.util.find_spec(name) is None]
         if not missing:
             from profile_history.cli.app import run

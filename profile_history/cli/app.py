@@ -13,7 +13,7 @@ from rich.console import Console
 from profile_history.cli import exit_codes
 from profile_history.cli.actions import actions
 from profile_history.cli.demo import demo
-from profile_history.cli.error_messages import FLAG, complain_of
+from profile_history.cli.error_messages import FLAG, report_error
 from profile_history.cli.export import export
 from profile_history.cli.fetch import fetch
 from profile_history.cli.output import flush_stdout
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (what we did not expect is told, too)
-        return complain_of(error, whole=whole)
+        return report_error(error, whole=whole)
     return code if isinstance(code, int) else exit_codes.DONE
 
 

@@ -25,7 +25,7 @@ _GROUP = Group("Client", sort_key=10)
 
 @Parameter(name="*", group=_GROUP)
 @attrs.frozen
-class Connection:
+class ConnectionOptions:
     """How a server is reached; it may change while a job waits.
 
     Parameters
@@ -52,7 +52,7 @@ class Connection:
     patience: float = 900.0
     allow_http: Annotated[bool, Parameter(negative="")] = False
 
-    def or_else(self, url: str, *, ledger_first: bool = False) -> Self:
+    def with_default_url(self, url: str, *, ledger_first: bool = False) -> Self:
         """The same, and where no address was given, the one in the plan of a job.
 
         Args:
@@ -62,12 +62,12 @@ class Connection:
         given = self.url if ledger_first else self.url or os.environ.get(_config.URL)
         return attrs.evolve(self, url=given or url)
 
-    def words(self) -> str:
+    def to_words(self) -> str:
         """What has to be typed again to reach the server the same way, with a blank before it."""
-        usual = Connection()
+        usual = ConnectionOptions()
         given = [
             f" --{field.name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
-            for field in attrs.fields(Connection)
+            for field in attrs.fields(ConnectionOptions)
             if field.name != "url" and (value := getattr(self, field.name)) != getattr(usual, field.name)
         ]
         return "".join(given)
@@ -75,7 +75,7 @@ class Connection:
 
 @Parameter(name="*", group=_GROUP)
 @attrs.frozen
-class Asking:
+class RequestOptions:
     """What is asked of the server, and how.
 
     Parameters
@@ -96,14 +96,14 @@ class Asking:
     order: Literal["newest", "oldest"] | None = None
 
     @classmethod
-    def of(cls, terms: Mapping[str, Any]) -> Self:
+    def from_terms(cls, terms: Mapping[str, Any]) -> Self:
         """As the plan of a job says."""
         rule = terms["window"]
         return cls(terms["list_id"], "none" if rule is None else str(rule), terms["border"], terms["order"])
 
-    def or_else(self, terms: Mapping[str, Any]) -> Self:
+    def with_defaults(self, terms: Mapping[str, Any]) -> Self:
         """The same, and where nothing was said, what the plan of a job says."""
-        planned = Asking.of(terms)
+        planned = RequestOptions.from_terms(terms)
         list_id = None if _config.LIST_ID in os.environ else planned.list_id
         return attrs.evolve(
             self,
@@ -114,30 +114,32 @@ class Asking:
         )
 
 
-def address_in(terms: Mapping[str, Any]) -> str:
+def read_address(terms: Mapping[str, Any]) -> str:
     """Scheme and host that the plan of a job names."""
     return str(terms["url"]).removesuffix(PATH)
 
 
-def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], object]) -> HistoryClient:
+def make_client(
+    connection: ConnectionOptions, request: RequestOptions, on_event: Callable[[Any], object]
+) -> HistoryClient:
     """A client with these options; it may ask for the token on the terminal.
 
     Raises:
         ConfigurationError: An option is missing or wrong.
     """
-    _demand("--url", connection.url, _config.URL)
+    _require("--url", connection.url, _config.URL)
     _config.resolve_endpoint(connection.url, _config.Environment(), allow_http=connection.allow_http)
-    _demand("--list-id", asking.list_id, _config.LIST_ID)
+    _require("--list-id", request.list_id, _config.LIST_ID)
     retry = RetryPolicy(patience=connection.patience)
     return HistoryClient(
         connection.url,
-        token=None if connection.token_file else _token(),
+        token=None if connection.token_file else _read_token(),
         token_file=connection.token_file,
-        list_id=asking.list_id,
+        list_id=request.list_id,
         auth=connection.auth,
-        window=_window(asking.window or "auto"),
-        border=asking.border or "overlap",
-        order=asking.order or "newest",
+        window=_parse_window(request.window or "auto"),
+        border=request.border or "overlap",
+        order=request.order or "newest",
         retry=retry,
         pacing=Pacing(concurrency=connection.concurrency),
         allow_http=connection.allow_http,
@@ -145,21 +147,21 @@ def connected(connection: Connection, asking: Asking, on_event: Callable[[Any], 
     )
 
 
-def _token() -> str | None:
+def _read_token() -> str | None:
     if _config.TOKEN in os.environ or _config.TOKEN_FILE in os.environ or not sys.stdin.isatty():
-        _demand("--token-file", None, _config.TOKEN_FILE, _config.TOKEN)
+        _require("--token-file", None, _config.TOKEN_FILE, _config.TOKEN)
         return None
     with stopper:
         # The terminal has to show again what is typed, whatever ends this.
         return getpass.getpass("API token: ")
 
 
-def _demand(option: str, value: object, *variables: str) -> None:
+def _require(option: str, value: object, *variables: str) -> None:
     if value is None and not any(variable in os.environ for variable in variables):
         raise ConfigurationError(f"{option} is missing; pass it, or set {' or '.join(variables)}")
 
 
-def _window(text: str) -> WindowRule:
+def _parse_window(text: str) -> WindowRule:
     if text == "none":
         return None
     if text.isdecimal():

@@ -15,7 +15,7 @@ from rich.table import Table
 from profile_history.actions import Channel
 from profile_history.cli import exit_codes
 from profile_history.cli.event_loop import run
-from profile_history.cli.progress import Health, complain, shown
+from profile_history.cli.progress import ServerHealth, complain, show_stream
 from profile_history.events import Event
 from profile_history.options import RetryPolicy, Timeouts
 from profile_history.profiles import Profile
@@ -86,12 +86,12 @@ async def _fetch(
     server: HistoryServer, screen: Console
 ) -> tuple[dict[Profile, list[Event]], Stats, list[WindowFailure]]:
     received: dict[Profile, list[Event]] = {}
-    health = Health(RetryPolicy().patience)
+    health = ServerHealth(RetryPolicy().patience)
     first, last = server.histories.first_day, server.histories.last_day
     async with (
-        server.client(window=_DAYS_A_WINDOW, timeouts=Timeouts(read=_READ_TIMEOUT), on_event=health.note) as client,
+        server.client(window=_DAYS_A_WINDOW, timeouts=Timeouts(read=_READ_TIMEOUT), on_event=health.observe) as client,
         client.histories(server.profiles(), first, last, on_error="collect") as stream,
-        shown(stream.stats, server.histories.profiles, screen, health),
+        show_stream(stream.stats, server.histories.profiles, screen, health),
     ):
         try:
             async for profile, event in stream:

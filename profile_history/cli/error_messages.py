@@ -7,29 +7,29 @@ import sys
 import traceback
 
 from profile_history.cli import exit_codes
-from profile_history.cli.event_text import visible
+from profile_history.cli.event_text import escape
 
 FLAG = "--traceback"
 
 
-def complain_of(error: BaseException, *, whole: bool) -> int:
+def report_error(error: BaseException, *, whole: bool) -> int:
     """Say in one line on stderr what is wrong, and return the exit code.
 
     Args:
         error: What ended the command.
         whole: Whether to print its traceback behind that line.
     """
-    code = exit_codes.of(error)
-    print(f"profile-history: {visible(sentence(error, whole=whole))}", file=sys.stderr)
+    code = exit_codes.choose(error)
+    print(f"profile-history: {escape(explain(error, whole=whole))}", file=sys.stderr)
     if whole:
         for line in "".join(traceback.format_exception(error)).splitlines():
-            print(visible(line), file=sys.stderr)
+            print(escape(line), file=sys.stderr)
     return code
 
 
-def sentence(error: BaseException, *, whole: bool = False) -> str:
+def explain(error: BaseException, *, whole: bool = False) -> str:
     """Return what is wrong, in a sentence without its full stop."""
-    if exit_codes.of(error) == exit_codes.INTERNAL:
+    if exit_codes.choose(error) == exit_codes.INTERNAL:
         advice = "report what follows" if whole else f"run the command again with {FLAG}, and report what it prints"
         return f"an error of ours, {type(error).__name__}: {error}; {advice}"
     if isinstance(error, OSError):

@@ -29,7 +29,7 @@ def run(work: Coroutine[Any, Any, T], *, excuse: str | None = None) -> T:
     stopper.excuse = excuse or stopper.excuse
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_watched(work))
+            return runner.run(_run_cancellable(work))
     except asyncio.CancelledError:
         if stopper.number is None:
             raise
@@ -48,7 +48,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop if version >= _TRUSTED else asyncio.new_event_loop
 
 
-async def _watched(work: Coroutine[Any, Any, T]) -> T:
+async def _run_cancellable(work: Coroutine[Any, Any, T]) -> T:
     """Awaits some work, which a signal cancels."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

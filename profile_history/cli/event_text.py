@@ -12,7 +12,7 @@ from profile_history._decoding.event_decoder import unstructure
 from profile_history.events import Event
 from profile_history.profiles import Profile
 
-Name = Literal["table", "ndjson"]
+EventFormat = Literal["table", "ndjson"]
 
 _COLUMNS = "{:<26} {:<32} {:<24} {:>10} {:>11}  {}\n"
 _HEADING = _COLUMNS.format("datetime", "profile", "action", "message_id", "campaign_id", "label")
@@ -23,30 +23,30 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-
 _encode = msgspec.json.Encoder().encode
 
 
-class Unwritable(Exception):
+class UnwritableEvent(Exception):
     """An event that has no form in this format."""
 
 
-def visible(text: str) -> str:
+def escape(text: str) -> str:
     """The text on one line, with what would not be seen, or would steer the terminal, written as in a Python string."""
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def heading(name: Name) -> str:
+def format_heading(name: EventFormat) -> str:
     """What stands before the first event."""
     return _HEADING if name == "table" else ""
 
 
-def line(name: Name, profile: Profile, event: Event) -> str:
+def format_event(name: EventFormat, profile: Profile, event: Event) -> str:
     """One event.
 
     Raises:
-        Unwritable: Its values are nested more deeply than can be written.
+        UnwritableEvent: Its values are nested more deeply than can be written.
     """
-    return _row(profile, event) if name == "table" else _json(profile, event)
+    return _format_row(profile, event) if name == "table" else _format_json(profile, event)
 
 
-def _row(profile: Profile, event: Event) -> str:
+def _format_row(profile: Profile, event: Event) -> str:
     columns = (
         event.datetime.isoformat(sep=" "),
         str(profile),
@@ -55,10 +55,10 @@ def _row(profile: Profile, event: Event) -> str:
         event.campaign_id if event.campaign_id is not None else "",
         event.action.label(),
     )
-    return _COLUMNS.format(*(visible(str(column)) for column in columns))
+    return _COLUMNS.format(*(escape(str(column)) for column in columns))
 
 
-def _json(profile: Profile, event: Event) -> str:
+def _format_json(profile: Profile, event: Event) -> str:
     try:
         return _encode({"profile": str(profile), "event": unstructure(event)}).decode() + "\n"
     except (UnicodeEncodeError, RecursionError):
@@ -67,4 +67,4 @@ def _json(profile: Profile, event: Event) -> str:
         # Lone surrogates have no UTF-8, but they have an escape; and this goes through deep values in fewer frames.
         return json.dumps({"profile": str(profile), "event": unstructure(event)}, separators=(",", ":")) + "\n"
     except RecursionError:
-        raise Unwritable("its values are nested too deeply") from None
+        raise UnwritableEvent("its values are nested too deeply") from None

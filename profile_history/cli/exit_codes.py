@@ -44,7 +44,7 @@ STATUSES = {
 """The codes in a word, for JSON."""
 
 
-def of(error: BaseException) -> int:
+def choose(error: BaseException) -> int:
     """Return the code that tells a script what became of the command."""
     match error:
         case Stopped():
@@ -58,7 +58,7 @@ def of(error: BaseException) -> int:
         case ApiError() if error.fatal:
             return TRY_LATER
         case HistoryError():
-            return _of_job(error)
+            return _choose_for_job(error)
         case BrokenPipeError():
             # The reader of our output has gone, and knows why.
             return SOME_FAILED
@@ -67,7 +67,7 @@ def of(error: BaseException) -> int:
     return INTERNAL
 
 
-def _of_job(error: HistoryError) -> int:
+def _choose_for_job(error: HistoryError) -> int:
     # What was never imported was never raised, and most commands never import it.
     jobs = sys.modules.get("profile_history.jobs")
     if jobs is None or "profile_history.jobs.job" not in sys.modules:

@@ -10,13 +10,13 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from profile_history.cli.client_options import Asking, Connection, address_in, connected
-from profile_history.cli.job_paths import ledger_for, make_place_of
+from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client, read_address
+from profile_history.cli.job_paths import make_ledger_directory, place_ledger
 from profile_history.cli.min_events import MinEvents
-from profile_history.cli.progress import Health
+from profile_history.cli.progress import ServerHealth
 from profile_history.cli.restart import confirm_restart
 from profile_history.cli.signals import stopper
-from profile_history.cli.stdin import stdin
+from profile_history.cli.stdin import open_stdin
 from profile_history.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class _Wanted:
+class _JobRequest:
     """What was asked for on the command line."""
 
     profiles: str | None
@@ -54,7 +54,7 @@ class _Wanted:
                 if value is not None:
                     raise ConfigurationError(f"--{name} goes with PROFILES, which is missing")
             return None
-        stream = stdin() if self.profiles == "-" else None
+        stream = open_stdin() if self.profiles == "-" else None
         return source_of(
             self.profiles,
             matching=self.matching,
@@ -125,8 +125,8 @@ def export(
     restart: Annotated[bool, Parameter(negative="")] = False,
     yes: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
-    connection: Connection = Connection(),
-    asking: Asking = Asking(),
+    connection: ConnectionOptions = ConnectionOptions(),
+    request: RequestOptions = RequestOptions(),
 ) -> int:
     """Export the histories of many profiles into a file or database, as a job that can be killed and resumed.
 
@@ -176,31 +176,33 @@ def export(
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
-    from profile_history.cli.job_report import Report
-    from profile_history.cli.run_job import work
+    from profile_history.cli.job_report import JobReport
+    from profile_history.cli.run_job import run_job
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 
-    with stopper, Report(json) as report:
+    with stopper, JobReport(json) as report:
         sink = sink_of(into)
         report.sink = sink.url
-        report.ledger = ledger if ledger is not None else ledger_for(into)
-        report.again = connection.words()
+        report.ledger = ledger if ledger is not None else place_ledger(into)
+        report.again = connection.to_words()
         report.min_events = min_events
-        wanted = _Wanted(profiles, from_, to, matching, column, format_, query, delimiter)
-        health = Health(connection.patience)
+        wanted = _JobRequest(profiles, from_, to, matching, column, format_, query, delimiter)
+        health = ServerHealth(connection.patience)
         source = wanted.source()
         if yes and not restart:
             raise ConfigurationError("--yes goes with --restart")
         if wanted.begins(report.ledger, refetch_from, since_last=since_last, restart=restart):
-            client = connected(connection, asking, health.note)
+            client = make_client(connection, request, health.observe)
             days: tuple[Day | None, Day | None] = wanted.date_from, wanted.date_to or dt.date.today()
             until: Day | None = None
         else:
             plan = status_of(report.ledger, failures=0).plan
             assert plan is not None
             wanted.check_start(plan)
-            client = connected(connection.or_else(address_in(plan.terms)), asking.or_else(plan.terms), health.note)
+            client = make_client(
+                connection.with_default_url(read_address(plan.terms)), request.with_defaults(plan.terms), health.observe
+            )
             # A job may reach into the future, where a clock was wrong or its first --to lay there.
             until = wanted.date_to or max(dt.date.today(), plan.date_to)
             days = (plan.date_from, until) if source is not None else (None, None)
@@ -210,5 +212,5 @@ def export(
         if restart:
             confirm_restart(report.ledger, sink.url, yes=yes)
         if ledger is None:
-            make_place_of(report.ledger, into)
-        return work(job, client, report, health, until=until, refetch_from=refetch_from, restart=restart)
+            make_ledger_directory(report.ledger, into)
+        return run_job(job, client, report, health, until=until, refetch_from=refetch_from, restart=restart)

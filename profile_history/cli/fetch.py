@@ -10,10 +10,10 @@ import cyclopts
 from rich.console import Console
 
 from profile_history.cli import event_text
-from profile_history.cli.client_options import Asking, Connection, connected
+from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client
 from profile_history.cli.event_loop import run
-from profile_history.cli.fetch_run import Download, Tally
-from profile_history.cli.progress import Health
+from profile_history.cli.fetch_run import FetchRun, FetchTally
+from profile_history.cli.progress import ServerHealth
 from profile_history.errors import ConfigurationError
 from profile_history.profiles import Matching, Profile
 from profile_history.windows import Order, parse_window
@@ -26,12 +26,12 @@ def fetch(
     matching: Annotated[Matching, cyclopts.Parameter(name_transform=str.lower)],
     from_: Annotated[str | None, cyclopts.Parameter(name="--from")] = None,
     to: str | None = None,
-    format_: Annotated[event_text.Name, cyclopts.Parameter(name="--format")] = "table",
+    format_: Annotated[event_text.EventFormat, cyclopts.Parameter(name="--format")] = "table",
     output: Path | None = None,
     overwrite: Annotated[bool, cyclopts.Parameter(negative="")] = False,
     deadline: float | None = None,
-    connection: Connection = Connection(),
-    asking: Asking = Asking(),
+    connection: ConnectionOptions = ConnectionOptions(),
+    request: RequestOptions = RequestOptions(),
 ) -> int:
     """Fetch the histories of one or more profiles.
 
@@ -59,12 +59,12 @@ def fetch(
         Seconds after which to give up.
     """
     profiles = _profiles(matching, values)
-    health = Health(connection.patience)
-    client = connected(connection, asking, health.note)
+    health = ServerHealth(connection.patience)
+    client = make_client(connection, request, health.observe)
     stream = client.histories(profiles, from_, to, on_error="collect", deadline=deadline).windows()
-    tally = Tally(parse_window(from_, to), Order(asking.order or "newest"))
-    download = Download(client, stream, len(profiles), tally, format_, Console(stderr=True), health)
-    return run(download.to(output, overwrite=overwrite))
+    tally = FetchTally(parse_window(from_, to), Order(request.order or "newest"))
+    fetch_run = FetchRun(client, stream, len(profiles), tally, format_, Console(stderr=True), health)
+    return run(fetch_run.write_to(output, overwrite=overwrite))
 
 
 def _profiles(matching: Matching, values: list[str]) -> list[Profile]:

@@ -10,10 +10,10 @@ import attrs
 from rich.console import Console
 
 from profile_history.cli import exit_codes
-from profile_history.cli.event_text import Name, Unwritable, heading, line
-from profile_history.cli.output import Output, opened
-from profile_history.cli.progress import Health, complain, shown
-from profile_history.cli.signals import stopped_by
+from profile_history.cli.event_text import EventFormat, UnwritableEvent, format_event, format_heading
+from profile_history.cli.output import Output, open_output
+from profile_history.cli.progress import ServerHealth, complain, show_stream
+from profile_history.cli.signals import get_stop_signal
 from profile_history.client import HistoryClient
 from profile_history.events import Event
 from profile_history.profiles import Profile
@@ -28,7 +28,7 @@ _ENDED_BY: dict[int | None, str] = {signal.SIGINT: "interrupted", signal.SIGTERM
 
 
 @attrs.define
-class Tally:
+class FetchTally:
     """What is in the output; the numbers of a stream run ahead of that.
 
     The windows of a profile arrive in order, so its last one is the one that reaches the far end of the asked range.
@@ -55,7 +55,7 @@ class Tally:
 
 
 @attrs.define
-class Download:
+class FetchRun:
     """One fetch.
 
     Attributes:
@@ -71,13 +71,13 @@ class Download:
     client: HistoryClient
     stream: HistoryStream[WindowResult]
     profiles: int
-    tally: Tally
-    format: Name
+    tally: FetchTally
+    format: EventFormat
     screen: Console
-    health: Health
+    health: ServerHealth
     _unwritable: int = 0
 
-    async def to(self, path: Path | None, *, overwrite: bool) -> int:
+    async def write_to(self, path: Path | None, *, overwrite: bool) -> int:
         """Writes everything to a file, or to stdout; returns the exit code.
 
         Raises:
@@ -85,9 +85,13 @@ class Download:
             OutputFailed: The output cannot be written any more.
             HistoryError: No window can succeed any more.
         """
-        output = opened(path, overwrite=overwrite)
+        output = open_output(path, overwrite=overwrite)
         try:
-            async with self.client, self.stream, shown(self.stream.stats, self.profiles, self.screen, self.health):
+            async with (
+                self.client,
+                self.stream,
+                show_stream(self.stream.stats, self.profiles, self.screen, self.health),
+            ):
                 with output:
                     async for result in self.stream:
                         await self._write(result, output)
@@ -109,18 +113,18 @@ class Download:
 
     def _write_event(self, profile: Profile, event: Event, output: Output) -> None:
         try:
-            text = line(self.format, profile, event)
-        except Unwritable as error:
+            text = format_event(self.format, profile, event)
+        except UnwritableEvent as error:
             self._unwritable += 1
             complain(self.screen, f"left out: an event of {event.datetime}, {error} [profile {profile}]")
             return
         self.tally.events += 1
-        output.write(text if self.tally.events > 1 else heading(self.format) + text)
+        output.write(text if self.tally.events > 1 else format_heading(self.format) + text)
 
     def _account(self, error: BaseException, output: Output) -> None:
         if isinstance(error, BrokenPipeError):
             return
-        ended = _ENDED_BY.get(stopped_by(), "stopped early")
+        ended = _ENDED_BY.get(get_stop_signal(), "stopped early")
         verb = "had arrived" if output.lossy else "are complete"
         complete = f"{self.tally.complete} of {self.profiles} profiles {verb}"
         again = (

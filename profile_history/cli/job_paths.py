@@ -9,7 +9,7 @@ from pathlib import Path
 from profile_history.errors import ConfigurationError
 
 
-def ledger_for(into: str) -> Path:
+def place_ledger(into: str) -> Path:
     """Return where the ledger of a job is, or is to be, that fills an output.
 
     Args:
@@ -25,11 +25,11 @@ def ledger_for(into: str) -> Path:
     return ledger_of_server(into, os.environ, Path()) if is_server(into) else ledger_beside(into)
 
 
-def make_place_of(ledger: Path, into: str) -> None:
+def make_ledger_directory(ledger: Path, into: str) -> None:
     """Make the directory of a ledger whose place was not named, if that is one for ledgers alone.
 
     Args:
-        ledger: Where `ledger_for` puts it.
+        ledger: Where `place_ledger` puts it.
         into: The output, as it was typed.
 
     Raises:
@@ -42,7 +42,7 @@ def make_place_of(ledger: Path, into: str) -> None:
         make_directory(ledger)
 
 
-def ledger_of(job: str) -> Path:
+def find_ledger(job: str) -> Path:
     """Return the ledger that a text means: its path, or that of the job that fills a sink.
 
     Args:
@@ -60,7 +60,7 @@ def ledger_of(job: str) -> Path:
     if not is_server(job):
         check_path(job, "ledger")
     try:
-        usual = ledger_for(job)
+        usual = place_ledger(job)
     except ConfigurationError:
         if is_server(job):
             raise
@@ -76,7 +76,7 @@ def ledger_of(job: str) -> Path:
     )
 
 
-def command(name: str, ledger: Path, options: str = "") -> str:
+def format_command(name: str, ledger: Path, options: str = "") -> str:
     """A command that somebody can type as it stands."""
     path = str(ledger)
     return f"profile-history {name} {shlex.quote(f'./{path}' if path.startswith('-') else path)}{options}"

@@ -8,39 +8,39 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from profile_history.cli.progress import Health, View
+from profile_history.cli.progress import ProgressView, ServerHealth
 from profile_history.jobs import Progress
 
 _PLAIN_INTERVAL = 10.0
 
 
-def view_of(progress: Callable[[], Progress], health: Health, console: Console) -> View:
+def make_job_view(progress: Callable[[], Progress], health: ServerHealth, console: Console) -> ProgressView:
     """What is shown of a job; where there is no terminal each line begins with the time."""
 
     def line() -> str:
         now = progress()
-        ill = health.told(now.next_probe) if now.phase == "fetching" else ""
+        ill = health.describe(now.next_probe) if now.phase == "fetching" else ""
         stamp = "" if console.is_terminal else time.strftime("%Y-%m-%d %H:%M:%S ")
-        return stamp + " · ".join(filter(None, (ill, numbers(now))))
+        return stamp + " · ".join(filter(None, (ill, format_progress(now))))
 
     def settled() -> int:
         now = progress()
         return now.units - now.pending
 
-    return View(line, settled, lambda: progress().units or None, _PLAIN_INTERVAL, lasting=False)
+    return ProgressView(line, settled, lambda: progress().units or None, _PLAIN_INTERVAL, lasting=False)
 
 
-def numbers(progress: Progress) -> str:
+def format_progress(progress: Progress) -> str:
     """How far a job has come, in one line; a narrow terminal cuts its end off."""
     if progress.phase == "planning":
-        return f"planning: {counted(progress.lines, 'line')} of profiles read" if progress.lines else "planning"
+        return f"planning: {format_count(progress.lines, 'line')} of profiles read" if progress.lines else "planning"
     settled = progress.units - progress.pending
     parts = [f"{settled:,}/{progress.units:,} units"]
     if progress.failed:
         parts.append(f"{progress.failed:,} failed")
     if progress.phase == "fetching" and progress.eta is not None and progress.pending:
-        parts.append(f"ETA {duration(progress.eta)}")
-    parts.append(counted(progress.events, "event"))
+        parts.append(f"ETA {format_duration(progress.eta)}")
+    parts.append(format_count(progress.events, "event"))
     if progress.phase != "fetching":
         return " · ".join([progress.phase, *parts])
     if progress.seconds:
@@ -54,13 +54,13 @@ def numbers(progress: Progress) -> str:
     return " · ".join(parts)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time as people say it: 0.4 s, 12 s, then 0:03:20 in hours, minutes and seconds."""
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return str(dt.timedelta(seconds=round(seconds)))
 
 
-def counted(number: int, what: str) -> str:
+def format_count(number: int, what: str) -> str:
     """A number of things in words: 1 unit, 2,000 units."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")

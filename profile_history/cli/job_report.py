@@ -12,9 +12,9 @@ import attrs
 from rich.console import Console
 
 from profile_history.cli import exit_codes
-from profile_history.cli.error_messages import sentence
-from profile_history.cli.job_paths import command
-from profile_history.cli.job_progress import counted, duration
+from profile_history.cli.error_messages import explain
+from profile_history.cli.job_paths import format_command
+from profile_history.cli.job_progress import format_count, format_duration
 from profile_history.cli.output import check_stdout, print_json
 from profile_history.cli.progress import complain
 from profile_history.cli.signals import Stopped
@@ -27,7 +27,7 @@ _LISTED_FOR_PROGRAMS = 100
 
 
 @attrs.define
-class Report:
+class JobReport:
     """Tells at the end of its block how the job ended, by an error too; the error goes on.
 
     Where stdout is closed and an object is to go there, the block is not entered: that is a `ConfigurationError`.
@@ -64,7 +64,7 @@ class Report:
         status = self._status()
         idle = isinstance(error, (ConfigurationError, JobHeld))
         if self.progress is not None and status is not None and not idle:
-            for line in self._lines(error, status):
+            for line in self._list_lines(error, status):
                 complain(self.screen, line)
         if self.json:
             print_json(self._summary(error, status))
@@ -80,7 +80,7 @@ class Report:
         """That the run brought too few events, or ""."""
         if self.progress is None or self.min_events is None or self.progress.events_here >= self.min_events:
             return ""
-        brought = counted(self.progress.events_here, "event")
+        brought = format_count(self.progress.events_here, "event")
         return f"this run has brought {brought}, fewer than --min-events {self.min_events:,}"
 
     def _status(self) -> JobStatus | None:
@@ -91,49 +91,49 @@ class Report:
         except HistoryError:
             return None
 
-    def _lines(self, error: BaseException | None, status: JobStatus) -> list[str]:
+    def _list_lines(self, error: BaseException | None, status: JobStatus) -> list[str]:
         assert self.ledger is not None
         assert self.progress is not None
         verdict = self._verdict(error, status)
         lines = [verdict, *(f"warning: {warning}" for warning in self.warnings if warning not in verdict)]
         if error is None and self._shortage:
             lines.append(self._shortage)
-        lines += [f"failed: {described(failure)}" for failure in status.failures[:_LISTED_FOR_PEOPLE]]
+        lines += [f"failed: {describe_failure(failure)}" for failure in status.failures[:_LISTED_FOR_PEOPLE]]
         if (more := status.totals.failed - _LISTED_FOR_PEOPLE) > 0:
-            lines.append(f"and {more:,} more failed: {command('status', self.ledger)}")
+            lines.append(f"and {more:,} more failed: {format_command('status', self.ledger)}")
         if status.totals.failed and error is None:
-            lines.append(f"ask again for what failed: {command('retry-failed', self.ledger, self.again)}")
-        return [*lines, *set_apart(self.ledger, status)]
+            lines.append(f"ask again for what failed: {format_command('retry-failed', self.ledger, self.again)}")
+        return [*lines, *list_left_out(self.ledger, status)]
 
     def _verdict(self, error: BaseException | None, status: JobStatus) -> str:
         assert self.ledger is not None
         assert self.progress is not None
         if error is None:
-            took = f"done in {duration(time.monotonic() - self._begun)}"
+            took = f"done in {format_duration(time.monotonic() - self._begun)}"
             how = took if self.progress.requests else "nothing was left to fetch"
             if status.emptiness is not None:
-                return f"{how}, but {status.emptiness} ({standing(status)})"
-            return f"{how}: {standing(status)}"
+                return f"{how}, but {status.emptiness} ({describe_standing(status)})"
+            return f"{how}: {describe_standing(status)}"
         ended = {exit_codes.INTERRUPTED: "interrupted", exit_codes.TERMINATED: "terminated"}.get(
-            exit_codes.of(error), "stopped early"
+            exit_codes.choose(error), "stopped early"
         )
         if status.plan is None:
             return f"{ended} while the profiles were read, before anything was fetched; run the same command again"
-        again = command("resume", self.ledger, self.again)
-        return f"{ended}: {standing(status)}; go on with: {again}"
+        again = format_command("resume", self.ledger, self.again)
+        return f"{ended}: {describe_standing(status)}; go on with: {again}"
 
     def _summary(self, error: BaseException | None, status: JobStatus | None) -> dict[str, Any]:
-        code = self.code if error is None else exit_codes.of(error)
+        code = self.code if error is None else exit_codes.choose(error)
         progress = self.progress or Progress("planning")
         sink = status.plan.sink if status is not None and status.plan is not None else self.sink
         return {
             "status": exit_codes.STATUSES[code],
             "exit_code": code,
-            "error": None if error is None or isinstance(error, Stopped) else sentence(error),
+            "error": None if error is None or isinstance(error, Stopped) else explain(error),
             "ledger": None if self.ledger is None else str(self.ledger),
             "sink": sink,
             "output": None if status is None else status.output,
-            **(numbers(status) if status is not None else {}),
+            **(summarize(status) if status is not None else {}),
             "all_empty": status is not None and status.emptiness is not None,
             "warnings": list(self.warnings),
             "events_here": progress.events_here,
@@ -144,7 +144,7 @@ class Report:
         }
 
 
-def numbers(status: JobStatus) -> dict[str, Any]:
+def summarize(status: JobStatus) -> dict[str, Any]:
     """How a job stands, for JSON."""
     totals = status.totals
     return {
@@ -171,7 +171,7 @@ def numbers(status: JobStatus) -> dict[str, Any]:
     }
 
 
-def standing(status: JobStatus) -> str:
+def describe_standing(status: JobStatus) -> str:
     """How a job stands, in one sentence without its full stop."""
     totals = status.totals
     kinds = (
@@ -183,24 +183,26 @@ def standing(status: JobStatus) -> str:
     )
     listed = ", ".join(f"{number:,} {what}" for what, number in kinds if number)
     place = f" in {status.output}" if status.output is not None else ""
-    units = counted(totals.units, "unit")
-    return f"{counted(totals.rows, 'event')}{place}; {units}{f': {listed}' if listed else ''}"
+    units = format_count(totals.units, "unit")
+    return f"{format_count(totals.rows, 'event')}{place}; {units}{f': {listed}' if listed else ''}"
 
 
-def described(failure: Failure) -> str:
+def describe_failure(failure: Failure) -> str:
     """A failed unit in one line; most reasons name profile and days themselves."""
     where = f"{failure.profile}, {failure.window}"
     return failure.reason if failure.profile in failure.reason else f"{failure.reason} [{where}]"
 
 
-def set_apart(ledger: Path, status: JobStatus) -> list[str]:
+def list_left_out(ledger: Path, status: JobStatus) -> list[str]:
     """Where the lines and rows are listed that did not get into the sink."""
     lines = []
     totals = status.totals
     if totals.rejects:
         name = "names" if totals.rejects == 1 else "name"
-        lines.append(f"{counted(totals.rejects, 'line')} of the profiles {name} nobody: see {rejects_beside(ledger)}")
+        lines.append(
+            f"{format_count(totals.rejects, 'line')} of the profiles {name} nobody: see {rejects_beside(ledger)}"
+        )
     if totals.quarantined:
         cannot = "cannot be read or stored"
-        lines.append(f"{counted(totals.quarantined, 'row')} {cannot}: see {quarantine_beside(ledger)}")
+        lines.append(f"{format_count(totals.quarantined, 'row')} {cannot}: see {quarantine_beside(ledger)}")
     return lines

@@ -42,7 +42,7 @@ class OutputFailed(Exception):
 
     def __init__(self, place: object, error: OSError) -> None:
         advice = _ADVICE.get(error.errno or 0, "check the disk, or choose another place, and run the command again")
-        super().__init__(f"{place} cannot be written: {_reason(error)}; {advice}")
+        super().__init__(f"{place} cannot be written: {_explain(error)}; {advice}")
 
 
 def check_stdout(else_: str = "") -> TextIO:
@@ -102,7 +102,7 @@ class StandardOutput:
             BrokenPipeError: The reader has gone.
             OutputFailed: It cannot be written.
         """
-        with _stdout_failing():
+        with _raising_output_failed():
             self._stream.write(text)
 
 
@@ -129,13 +129,13 @@ def flush_stdout() -> None:
         BrokenPipeError: The reader has gone.
         OutputFailed: It cannot be written.
     """
-    with _stdout_failing():
+    with _raising_output_failed():
         if sys.stdout is not None:
             sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def _stdout_failing() -> Iterator[None]:
+def _raising_output_failed() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -174,9 +174,9 @@ class OutputFile:
         self._removed = False
         self._check_name()
         try:
-            self._file, self._lock = _claimed(self._part)
+            self._file, self._lock = _claim(self._part)
         except OSError as error:
-            raise ConfigurationError(f"{self._part} cannot be written: {_reason(error)}") from None
+            raise ConfigurationError(f"{self._part} cannot be written: {_explain(error)}") from None
         try:
             self._mode = self._check_name()
         except BaseException:
@@ -223,7 +223,7 @@ class OutputFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigurationError(f"{self._path} cannot be written: {_reason(error)}") from None
+            raise ConfigurationError(f"{self._path} cannot be written: {_explain(error)}") from None
         if not stat.S_ISREG(mode):
             raise ConfigurationError(f"{self._path} is no file; leave out --output and redirect stdout to it")
         if not self._overwrite:
@@ -286,7 +286,7 @@ class OutputFile:
 Output = StandardOutput | OutputFile
 
 
-def opened(path: Path | None, *, overwrite: bool) -> Output:
+def open_output(path: Path | None, *, overwrite: bool) -> Output:
     """The output at a path, stdout for None. Use it in `with`.
 
     Raises:
@@ -295,7 +295,7 @@ def opened(path: Path | None, *, overwrite: bool) -> Output:
     return StandardOutput(else_=", or pass --output") if path is None else OutputFile(path, overwrite=overwrite)
 
 
-def _claimed(part: Path) -> tuple[int, int]:
+def _claim(part: Path) -> tuple[int, int]:
     """Opens and locks the file; gives its descriptor and one that holds the lock when the first is closed."""
     while True:
         file = os.open(part, _FLAGS, 0o666)
@@ -345,5 +345,5 @@ def _sync_directory(directory: Path) -> None:
         os.close(file)
 
 
-def _reason(error: OSError) -> str:
+def _explain(error: OSError) -> str:
     return error.strerror or type(error).__name__

@@ -15,7 +15,7 @@ _STDERR = 2
 _NOWHERE = logging.NullHandler()
 
 
-class _Messages:
+class _MessageStream:
     """A stream for people, which may fail: a terminal that has gone, or a full disk, is no reason to stop the work."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -35,7 +35,7 @@ class _Messages:
 
 
 @contextlib.contextmanager
-def prepared() -> Iterator[None]:
+def prepare_process() -> Iterator[None]:
     """Surround a command.
 
     The token is kept out of core files, and the log of the core, which nobody asked for here, off the terminal. What is
@@ -58,7 +58,7 @@ def prepared() -> Iterator[None]:
     messages = sys.stderr
     if isinstance(messages, io.TextIOWrapper):
         messages.reconfigure(errors="backslashreplace")
-    sys.stderr = cast("TextIO", _Messages(messages))
+    sys.stderr = cast("TextIO", _MessageStream(messages))
     try:
         yield
     finally:

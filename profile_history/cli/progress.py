@@ -13,7 +13,7 @@ import attrs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from profile_history.cli.event_text import visible
+from profile_history.cli.event_text import escape
 from profile_history.observing import CircuitClosed, CircuitOpened, Throttled
 from profile_history.stats import Stats
 
@@ -22,7 +22,7 @@ _PLAIN_INTERVAL = 5.0
 
 
 @attrs.frozen
-class View:
+class ProgressView:
     """What is shown of some work, asked for anew each time.
 
     Attributes:
@@ -41,7 +41,7 @@ class View:
 
 
 @attrs.define
-class Health:
+class ServerHealth:
     """What a client tells of its server, as far as it explains why nothing moves. Its `note` is the client's hook.
 
     Attributes:
@@ -54,20 +54,20 @@ class Health:
     _down_since: float | None = None
     _paused_until: float = float("-inf")
 
-    def note(self, observation: object) -> None:
+    def observe(self, observation: object) -> None:
         """Takes note of what the client tells."""
         match observation:
             case CircuitOpened(reason=reason):
-                self._down_since, self._reason = self._clock(), visible(reason)
+                self._down_since, self._reason = self._clock(), escape(reason)
             case CircuitClosed():
                 self._down_since = None
             case Throttled(retry_after=float() | int() as seconds):
                 self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def __str__(self) -> str:
-        return self.told(None)
+        return self.describe(None)
 
-    def told(self, next_probe: float | None) -> str:
+    def describe(self, next_probe: float | None) -> str:
         """The same, with the seconds until the next probe where they are known."""
         now = self._clock()
         if self._down_since is not None:
@@ -79,7 +79,7 @@ class Health:
         return ""
 
 
-def numbers(stats: Stats, profiles: int | None) -> str:
+def format_stats(stats: Stats, profiles: int | None) -> str:
     """The state of a stream in one line."""
     of = f"/{profiles}" if profiles is not None else ""
     rate = stats.events / stats.seconds if stats.seconds else 0
@@ -101,22 +101,24 @@ def numbers(stats: Stats, profiles: int | None) -> str:
 
 def complain(console: Console, text: str) -> None:
     """Prints one line as it is, for people and for grep."""
-    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+    console.print(escape(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.asynccontextmanager
-async def shown(stats: Stats, profiles: int | None, console: Console, health: Health) -> AsyncIterator[None]:
+async def show_stream(
+    stats: Stats, profiles: int | None, console: Console, health: ServerHealth
+) -> AsyncIterator[None]:
     """Shows the stream's numbers, and the server's health where it is bad, on `console` until the block ends."""
 
     def line() -> str:
-        return " · ".join(filter(None, (str(health), numbers(stats, profiles))))
+        return " · ".join(filter(None, (str(health), format_stats(stats, profiles))))
 
-    async with displayed(View(line, lambda: stats.profiles_done, lambda: profiles), console):
+    async with display(ProgressView(line, lambda: stats.profiles_done, lambda: profiles), console):
         yield
 
 
 @contextlib.asynccontextmanager
-async def displayed(view: View, console: Console) -> AsyncIterator[None]:
+async def display(view: ProgressView, console: Console) -> AsyncIterator[None]:
     """Shows a view on `console` until the block ends."""
     ticker = asyncio.create_task(_live(view, console) if console.is_terminal else _plain(view, console))
     try:
@@ -128,7 +130,7 @@ async def displayed(view: View, console: Console) -> AsyncIterator[None]:
             ticker.result()
 
 
-async def _live(view: View, console: Console) -> None:
+async def _live(view: ProgressView, console: Console) -> None:
     progress = Progress(
         SpinnerColumn(),
         BarColumn(bar_width=24),
@@ -154,7 +156,7 @@ async def _live(view: View, console: Console) -> None:
             refresh()
 
 
-async def _plain(view: View, console: Console) -> None:
+async def _plain(view: ProgressView, console: Console) -> None:
     try:
         while True:
             await asyncio.sleep(view.interval)

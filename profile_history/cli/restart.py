@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from profile_history.cli.event_text import visible
+from profile_history.cli.event_text import escape
 from profile_history.errors import ConfigurationError
 
 
@@ -20,15 +20,15 @@ def confirm_restart(ledger: Path, sink: str, *, yes: bool) -> None:
     Raises:
         ConfigurationError: It may not be deleted.
     """
-    from profile_history.cli.job_progress import counted
+    from profile_history.cli.job_progress import format_count
     from profile_history.jobs import status_of
 
     if yes or not ledger.exists():
         return
     status = status_of(ledger, failures=0)
-    what = f"delete {counted(status.totals.rows, 'event')} in {sink} and begin anew"
+    what = f"delete {format_count(status.totals.rows, 'event')} in {sink} and begin anew"
     if sys.stdin is None or not sys.stdin.isatty():
         raise ConfigurationError(f"--restart would {what}; pass --yes as well if that is meant")
-    print(visible(f"{what}? [y/N] "), end="", file=sys.stderr, flush=True)
+    print(escape(f"{what}? [y/N] "), end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise ConfigurationError("nothing was deleted; leave --restart out to go on with the job")

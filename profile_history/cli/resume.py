@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from profile_history.cli.client_options import Asking, Connection, address_in, connected
-from profile_history.cli.job_paths import ledger_of
+from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client, read_address
+from profile_history.cli.job_paths import find_ledger
 from profile_history.cli.min_events import MinEvents
-from profile_history.cli.progress import Health
+from profile_history.cli.progress import ServerHealth
 from profile_history.cli.signals import stopper
 from profile_history.errors import ConfigurationError
 
@@ -21,7 +21,7 @@ def resume(
     into: str | None = None,
     min_events: MinEvents = None,
     json: Annotated[bool, Parameter(negative="")] = False,
-    connection: Connection = Connection(),
+    connection: ConnectionOptions = ConnectionOptions(),
 ) -> int:
     """Go on with a job where it stood, whatever ended it.
 
@@ -38,7 +38,7 @@ def resume(
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
-    return _go_on(job, into, connection, min_events, json=json, retry_failed=False)
+    return _continue_job(job, into, connection, min_events, json=json, retry_failed=False)
 
 
 def retry_failed(
@@ -48,7 +48,7 @@ def retry_failed(
     into: str | None = None,
     min_events: MinEvents = None,
     json: Annotated[bool, Parameter(negative="")] = False,
-    connection: Connection = Connection(),
+    connection: ConnectionOptions = ConnectionOptions(),
 ) -> int:
     """Go on with a job, and ask once more for what failed.
 
@@ -63,20 +63,20 @@ def retry_failed(
     json
         Print a summary as one JSON object to stdout at the end, however it ends.
     """
-    return _go_on(job, into, connection, min_events, json=json, retry_failed=True)
+    return _continue_job(job, into, connection, min_events, json=json, retry_failed=True)
 
 
-def _go_on(
-    job: str, into: str | None, connection: Connection, min_events: int | None, *, json: bool, retry_failed: bool
+def _continue_job(
+    job: str, into: str | None, connection: ConnectionOptions, min_events: int | None, *, json: bool, retry_failed: bool
 ) -> int:
-    from profile_history.cli.job_report import Report
-    from profile_history.cli.run_job import work
+    from profile_history.cli.job_report import JobReport
+    from profile_history.cli.run_job import run_job
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 
-    with stopper, Report(json) as report:
+    with stopper, JobReport(json) as report:
         report.min_events = min_events
-        ledger = report.ledger = ledger_of(job)
+        ledger = report.ledger = find_ledger(job)
         found = status_of(ledger, failures=0)
         plan, whereabouts = found.plan, found.whereabouts
         if plan is None or whereabouts is None:
@@ -87,11 +87,11 @@ def _go_on(
             whereabouts.check_pointed("retry-failed" if retry_failed else "resume")
         sink = None if into is None else sink_of(into)
         report.sink = plan.sink if sink is None else sink.url
-        report.again = connection.words()
-        health = Health(connection.patience)
-        client = connected(
-            connection.or_else(address_in(plan.terms), ledger_first=True),
-            Asking.of(plan.terms),
-            health.note,
+        report.again = connection.to_words()
+        health = ServerHealth(connection.patience)
+        client = make_client(
+            connection.with_default_url(read_address(plan.terms), ledger_first=True),
+            RequestOptions.from_terms(plan.terms),
+            health.observe,
         )
-        return work(HistoryJob(client, None, sink, ledger=ledger), client, report, health, retry_failed=retry_failed)
+        return run_job(HistoryJob(client, None, sink, ledger=ledger), client, report, health, retry_failed=retry_failed)

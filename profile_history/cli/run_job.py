@@ -6,15 +6,15 @@ from contextlib import aclosing
 from typing import Any
 
 from profile_history.cli.event_loop import run
-from profile_history.cli.job_paths import command
-from profile_history.cli.job_progress import view_of
-from profile_history.cli.job_report import Report
-from profile_history.cli.progress import Health, displayed
+from profile_history.cli.job_paths import format_command
+from profile_history.cli.job_progress import make_job_view
+from profile_history.cli.job_report import JobReport
+from profile_history.cli.progress import ServerHealth, display
 from profile_history.client import HistoryClient
 from profile_history.jobs import HistoryJob
 
 
-def work(job: HistoryJob, client: HistoryClient, report: Report, health: Health, **how: Any) -> int:
+def run_job(job: HistoryJob, client: HistoryClient, report: JobReport, health: ServerHealth, **how: Any) -> int:
     """Runs a job to its end; returns the exit code.
 
     Args:
@@ -25,16 +25,18 @@ def work(job: HistoryJob, client: HistoryClient, report: Report, health: Health,
         how: Arguments of `HistoryJob.run`.
     """
     assert report.ledger is not None
-    excuse = f"nothing that was stored is lost: {command('resume', report.ledger, report.again)}"
+    excuse = f"nothing that was stored is lost: {format_command('resume', report.ledger, report.again)}"
     run(_work(job, client, report, health, how), excuse=excuse)
     return report.code
 
 
-async def _work(job: HistoryJob, client: HistoryClient, report: Report, health: Health, how: dict[str, Any]) -> None:
+async def _work(
+    job: HistoryJob, client: HistoryClient, report: JobReport, health: ServerHealth, how: dict[str, Any]
+) -> None:
     async with client:
         try:
             async with (
-                displayed(view_of(lambda: job.progress, health, report.screen), report.screen),
+                display(make_job_view(lambda: job.progress, health, report.screen), report.screen),
                 aclosing(job.run(**how)) as steps,
             ):
                 async for _ in steps:

@@ -18,7 +18,7 @@ from profile_history.testing import Behaviour, FaultPlan, HistoryServer
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
 
 
-def _seconds(text: str) -> float:
+def _parse_duration(text: str) -> float:
     parts = _DURATION.fullmatch(text)
     if parts is None:
         raise ConfigurationError(f"a duration is a number with ms or s, such as 20ms, not {text!r}")
@@ -78,7 +78,7 @@ def serve(
         rows=rows,
         row_cap=row_cap,
         gzip=gzip,
-        latency=_seconds(latency),
+        latency=_parse_duration(latency),
         capacity=capacity,
     )
     plan = FaultPlan.named(faults, seed=seed)

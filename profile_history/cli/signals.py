@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.code = _code(number)
+        self.code = _exit_code(number)
 
 
 class Stopper:
@@ -66,9 +66,9 @@ class Stopper:
         again, self.number = self.number is not None, number
         if again or not (self.running or (self._careful and not _is_importing(frame))):
             # Nothing is open that wants to be closed, and an exception might be swallowed where it is raised.
-            _leave(_code(number), "")
+            _leave(_exit_code(number), "")
         # No threading.Thread: its locks may be held by the very code that this handler interrupts.
-        _thread.start_new_thread(self._insist, (_code(number),))
+        _thread.start_new_thread(self._insist, (_exit_code(number),))
         if not self.running:
             raise Stopped(number)
         if self.cancel is not None:
@@ -83,14 +83,14 @@ class Stopper:
 
     def _insist(self, code: int) -> None:
         time.sleep(GRACE)
-        _leave(code, _words())
+        _leave(code, _make_excuse())
 
 
 stopper = Stopper()
 """Used as `with stopper:` it raises `Stopped` in that block, where something has to be put in order first."""
 
 
-class Stoppable:
+class SignalScope:
     """Has SIGINT and SIGTERM end what runs in this block, and the process within `GRACE` seconds.
 
     The first one cancels what `running.run` runs and waits for its clean-up; in synchronous code it ends the process at
@@ -139,7 +139,7 @@ class Stoppable:
         _thread.start_new_thread(_watch, (reading,))
 
 
-def stopped_by() -> int | None:
+def get_stop_signal() -> int | None:
     """Return the number of the signal that the command is being ended by, if it is."""
     return stopper.number
 
@@ -151,11 +151,11 @@ def _watch(reading: int) -> None:
             # It is called as soon as the main thread runs Python again; then it sees to the rest.
             again, _, _ = select.select([reading], [], [], GRACE)
             if stopper.number is None:
-                _leave(_code(number), "" if again else _words())
+                _leave(_exit_code(number), "" if again else _make_excuse())
     os.close(reading)
 
 
-def _words() -> str:
+def _make_excuse() -> str:
     return f"profile-history: it did not stop within {GRACE:g} s; {stopper.excuse}\n"
 
 
@@ -165,7 +165,7 @@ def _ignore(numbers: list[int]) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _code(number: int) -> int:
+def _exit_code(number: int) -> int:
     return 128 + number
 
 

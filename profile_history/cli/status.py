@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from profile_history.cli import exit_codes
-from profile_history.cli.event_text import visible
-from profile_history.cli.job_paths import command, ledger_of
+from profile_history.cli.event_text import escape
+from profile_history.cli.job_paths import find_ledger, format_command
 from profile_history.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def status(
     """
     from profile_history.jobs import status_of
 
-    ledger = ledger_of(job)
+    ledger = find_ledger(job)
     now = status_of(ledger, failures=_LISTED)
     if json:
-        print_json(_object(ledger, now))
+        print_json(_to_json(ledger, now))
         return
-    for line in _lines(ledger, now):
-        print(visible(line))
+    for line in _list_lines(ledger, now):
+        print(escape(line))
 
 
 def verify(
@@ -69,7 +69,7 @@ def verify(
     """
     from profile_history.jobs import status_of, verification_of
 
-    ledger = ledger_of(job)
+    ledger = find_ledger(job)
     found = verification_of(ledger, into)
     now = status_of(ledger, failures=0)
     if json:
@@ -88,16 +88,16 @@ def verify(
     for sentence in ([str(now.whereabouts)] if _is_moved(now) else []) + found.warnings:
         _say(sentence)
     for difference in found.differences:
-        print(visible(difference))
-    for sentence in _verdict(found, now, ledger):
+        print(escape(difference))
+    for sentence in _judge(found, now, ledger):
         _say(sentence)
     return exit_codes.DONE if found.is_whole else exit_codes.SOME_FAILED
 
 
-def _verdict(found: Verification, now: JobStatus, ledger: Path) -> list[str]:
+def _judge(found: Verification, now: JobStatus, ledger: Path) -> list[str]:
     """Say what is well, what could not be looked at, and what is missing, with the commands that bring it."""
     missing = [
-        f"{number:,} of {found.totals.profiles:,} profiles {what}: {_command(verb, ledger, now)}"
+        f"{number:,} of {found.totals.profiles:,} profiles {what}: {_format_command(verb, ledger, now)}"
         for number, what, verb in (
             (found.pending_profiles, "are still to be fetched", "resume"),
             (found.failed_profiles, "failed", "retry-failed"),
@@ -114,21 +114,21 @@ def _verdict(found: Verification, now: JobStatus, ledger: Path) -> list[str]:
     return [f"all is well: {found.totals.rows:,} events are there as the ledger says", *others]
 
 
-def _command(verb: str, ledger: Path, status: JobStatus) -> str:
+def _format_command(verb: str, ledger: Path, status: JobStatus) -> str:
     if status.whereabouts is not None and status.whereabouts.moved:
         return status.whereabouts.command(verb)
-    return command(verb, ledger)
+    return format_command(verb, ledger)
 
 
 def _say(text: str) -> None:
-    Console(stderr=True).print(visible(text), soft_wrap=True, markup=False, highlight=False)
+    Console(stderr=True).print(escape(text), soft_wrap=True, markup=False, highlight=False)
 
 
 def _is_moved(status: JobStatus) -> bool:
     return status.whereabouts is not None and status.whereabouts.moved
 
 
-def _state(status: JobStatus) -> str:
+def _describe_state(status: JobStatus) -> str:
     if status.holder is not None:
         return "running"
     if status.plan is None:
@@ -138,12 +138,12 @@ def _state(status: JobStatus) -> str:
     return "some failed" if status.totals.failed else "done"
 
 
-def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
-    from profile_history.cli.job_report import numbers
+def _to_json(ledger: Path, status: JobStatus) -> dict[str, Any]:
+    from profile_history.cli.job_report import summarize
 
     plan, holder = status.plan, status.holder
     return {
-        "state": _state(status).replace(" ", "_"),
+        "state": _describe_state(status).replace(" ", "_"),
         "ledger": str(ledger),
         "pid": None if holder is None else holder.pid,
         "host": None if holder is None else holder.host,
@@ -159,15 +159,15 @@ def _object(ledger: Path, status: JobStatus) -> dict[str, Any]:
             "sink": plan.sink,
             **plan.terms,
         },
-        **numbers(status),
+        **summarize(status),
     }
 
 
-def _lines(ledger: Path, status: JobStatus) -> list[str]:
-    from profile_history.cli.job_report import described, set_apart, standing
+def _list_lines(ledger: Path, status: JobStatus) -> list[str]:
+    from profile_history.cli.job_report import describe_failure, describe_standing, list_left_out
 
     by = f": {status.holder} is working on it" if status.holder is not None else ""
-    rows = [("job", str(ledger)), ("state", _state(status) + by)]
+    rows = [("job", str(ledger)), ("state", _describe_state(status) + by)]
     if status.plan is None:
         return [f"{name:<9} {value}" for name, value in rows]
     plan, terms = status.plan, status.plan.terms
@@ -176,21 +176,21 @@ def _lines(ledger: Path, status: JobStatus) -> list[str]:
         ("profiles", f"{status.totals.profiles:,} from {plan.source}"),
         ("days", f"{plan.date_from} to {plan.date_to}"),
         ("server", f"{terms['url']}, {asked}"),
-        ("output", standing(status)),
+        ("output", describe_standing(status)),
     ]
     rows += [("moved", str(status.whereabouts))] if _is_moved(status) else []
     rows += [("columns", _OLDER_COLUMNS)] if status.has_older_columns else []
     lines = [f"{name:<9} {value}" for name, value in rows]
-    lines += [f"failed    {described(failure)}" for failure in status.failures]
+    lines += [f"failed    {describe_failure(failure)}" for failure in status.failures]
     if (more := status.totals.failed - len(status.failures)) > 0:
         lines.append(f"          and {more:,} more")
-    lines += [f"{'apart':<9} {line}" for line in set_apart(ledger, status)]
-    return lines + _advice(ledger, status)
+    lines += [f"{'apart':<9} {line}" for line in list_left_out(ledger, status)]
+    return lines + _advise(ledger, status)
 
 
-def _advice(ledger: Path, status: JobStatus) -> list[str]:
+def _advise(ledger: Path, status: JobStatus) -> list[str]:
     verbs = {"unfinished": ("go on with", "resume"), "some failed": ("ask again for what failed", "retry-failed")}
-    if (state := _state(status)) not in verbs:
+    if (state := _describe_state(status)) not in verbs:
         return []
     what, verb = verbs[state]
-    return [f"{what}: {_command(verb, ledger, status)}"]
+    return [f"{what}: {_format_command(verb, ledger, status)}"]

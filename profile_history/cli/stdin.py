@@ -8,7 +8,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from profile_history.cli.signals import stopped_by
+from profile_history.cli.signals import get_stop_signal
 from profile_history.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOOKS_EVERY = 0.1
 
 
-class _Stdin(io.RawIOBase):
+class _InterruptibleStdin(io.RawIOBase):
     """Stdin that is at its end when a signal has asked the command to stop."""
 
     def __init__(self, file: int) -> None:
@@ -28,14 +28,14 @@ class _Stdin(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         while not select.select([self._file], [], [], _LOOKS_EVERY)[0]:
-            if stopped_by() is not None:
+            if get_stop_signal() is not None:
                 raise InterruptedError("interrupted")
         read = os.read(self._file, len(memoryview(buffer)))
         memoryview(buffer)[: len(read)] = read
         return len(read)
 
 
-def stdin() -> BinaryIO:
+def open_stdin() -> BinaryIO:
     """The bytes of stdin.
 
     Raises:
@@ -46,4 +46,4 @@ def stdin() -> BinaryIO:
     if os.name == "nt":
         # There it cannot be waited for.
         return sys.stdin.buffer
-    return io.BufferedReader(_Stdin(sys.stdin.fileno()))
+    return io.BufferedReader(_InterruptibleStdin(sys.stdin.fileno()))

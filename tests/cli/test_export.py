@@ -23,10 +23,10 @@ from support.signals import linux
 
 from profile_history import ConfigurationError, Profile, RetryPolicy
 from profile_history.cli import exit_codes
-from profile_history.cli.job_paths import command
-from profile_history.cli.job_progress import duration, numbers, view_of
-from profile_history.cli.progress import Health
-from profile_history.cli.stdin import stdin
+from profile_history.cli.job_paths import format_command
+from profile_history.cli.job_progress import format_duration, format_progress, make_job_view
+from profile_history.cli.progress import ServerHealth
+from profile_history.cli.stdin import open_stdin
 from profile_history.errors import HistoryError
 from profile_history.jobs import HistoryJob, JobHeld, LedgerError, Progress, SourceError, source_of, status_of, verify
 from profile_history.jobs.ledger import Ledger
@@ -342,9 +342,9 @@ class TestFailures:
     )
     def test_every_error_of_a_job_has_its_code(self, error, code, monkeypatch):
         """Where jobs were never imported there is none of theirs."""
-        assert exit_codes.of(error) == code
+        assert exit_codes.choose(error) == code
         monkeypatch.delitem(sys.modules, "profile_history.jobs")
-        assert exit_codes.of(error) == 1
+        assert exit_codes.choose(error) == 1
 
     def test_each_code_has_a_meaning_and_a_word(self):
         """For people and for programs."""
@@ -718,7 +718,7 @@ class TestResume:
 
     def test_the_command_that_is_printed_has_the_options_it_needs(self):
         """Quoted for the shell."""
-        assert command("resume", Path("a b"), " --allow-http") == "profile-history resume 'a b' --allow-http"
+        assert format_command("resume", Path("a b"), " --allow-http") == "profile-history resume 'a b' --allow-http"
 
     def test_the_options_are_those_that_were_given(self, server, export):
         """A token file and an unusual place of the token have to be typed again."""
@@ -969,21 +969,21 @@ class TestDisplay:
 
     def test_the_line_of_each_phase(self):
         """Planning counts lines, fetching has speed and time left, the end neither."""
-        assert numbers(Progress("planning")) == "planning"
-        assert numbers(Progress("planning", lines=1_200_000)) == "planning: 1,200,000 lines of profiles read"
+        assert format_progress(Progress("planning")) == "planning"
+        assert format_progress(Progress("planning", lines=1_200_000)) == "planning: 1,200,000 lines of profiles read"
         fetching = Progress("fetching", pending=900, done=80, empty=15, failed=5, events=5000, settled_here=50)
-        assert numbers(fetching) == "100/1,000 units · 5 failed · 5,000 events · 0 of 0 in flight · 15 empty"
+        assert format_progress(fetching) == "100/1,000 units · 5 failed · 5,000 events · 0 of 0 in flight · 15 empty"
         more = {"events_here": 4000, "requests": 200, "throttled": 3, "in_flight": 12, "limit": 16, "seconds": 10.0}
         running = Progress("fetching", pending=900, done=100, events=5000, settled_here=50, **more)
-        assert numbers(running) == (
+        assert format_progress(running) == (
             "100/1,000 units · ETA 0:03:00 · 5,000 events · 400 events/s · 20 requests/s · 1.5% throttled · "
             "12 of 16 in flight"
         )
-        assert numbers(Progress("finishing", done=1, events=1)) == "finishing · 1/1 units · 1 event"
+        assert format_progress(Progress("finishing", done=1, events=1)) == "finishing · 1/1 units · 1 event"
 
     def test_times_are_written_as_people_do(self):
         """Short ones in seconds, long ones like a clock."""
-        assert [duration(seconds) for seconds in (0.44, 12.4, 3700)] == ["0.4 s", "12 s", "1:01:40"]
+        assert [format_duration(seconds) for seconds in (0.44, 12.4, 3700)] == ["0.4 s", "12 s", "1:01:40"]
 
     def test_why_nothing_moves_comes_first_and_only_while_it_fetches(self):
         """Away from a terminal each line has its time."""
@@ -991,13 +991,13 @@ class TestDisplay:
 
         from profile_history.observing import CircuitOpened
 
-        health = Health(900.0, clock=lambda: 0.0)
-        health.note(CircuitOpened("10 failures in a row"))
+        health = ServerHealth(900.0, clock=lambda: 0.0)
+        health.observe(CircuitOpened("10 failures in a row"))
         now = Progress("fetching", pending=1, done=1, next_probe=11.2)
-        line = view_of(lambda: now, health, Console(force_terminal=True)).line()
+        line = make_job_view(lambda: now, health, Console(force_terminal=True)).line()
         assert line.startswith("server down, next try in 12 s, waiting 0 s of 900 s (10 failures in a row) · 1/2 units")
         now = Progress("complete", done=2)
-        plain = view_of(lambda: now, health, Console(force_terminal=False)).line()
+        plain = make_job_view(lambda: now, health, Console(force_terminal=False)).line()
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d complete", plain)
 
 
@@ -1048,4 +1048,4 @@ class TestLibrary:
         """Not an AttributeError."""
         monkeypatch.setattr("sys.stdin", None)
         with pytest.raises(ConfigurationError, match="stdin is closed"):
-            stdin()
+            open_stdin()

@@ -38,7 +38,7 @@ from support.commands import (  # noqa: F401
 
 from profile_history import Action, Channel, Profile, __version__
 from profile_history.cli import event_text, output
-from profile_history.cli.progress import Health
+from profile_history.cli.progress import ServerHealth
 from profile_history.observing import CircuitClosed, CircuitOpened, Throttled
 from profile_history.profiles import Matching
 from profile_history.sinks import disk
@@ -624,10 +624,10 @@ class TestPoison:
 
         def refuse(name, profile, event):
             if event.action == "open":
-                raise event_text.Unwritable("its values are nested too deeply")
+                raise event_text.UnwritableEvent("its values are nested too deeply")
             return f"{event.action}\n"
 
-        monkeypatch.setattr("profile_history.cli.fetch_run.line", refuse)
+        monkeypatch.setattr("profile_history.cli.fetch_run.format_event", refuse)
         code, out, err = fetch_rows("ndjson", row("click"), row("open"), row("click"))
         assert (code, out) == (1, "click\nclick\n")
         assert (
@@ -775,18 +775,18 @@ class TestOutage:
     def test_the_health_follows_what_the_client_tells(self):
         """A pause counts down, an outage counts up and goes before a pause, and the rest is no news."""
         now = [100.0]
-        health = Health(900, clock=lambda: now[0])
+        health = ServerHealth(900, clock=lambda: now[0])
         assert str(health) == ""
-        health.note(Throttled(None, 3))
+        health.observe(Throttled(None, 3))
         assert str(health) == ""
-        health.note(Throttled(30.0, 3))
-        health.note(Throttled(10.0, 2))
+        health.observe(Throttled(30.0, 3))
+        health.observe(Throttled(10.0, 2))
         now[0] += 5
         assert str(health) == "the server asks for a pause, 25 s left"
-        health.note(CircuitOpened("10 failures\x1b in a row"))
+        health.observe(CircuitOpened("10 failures\x1b in a row"))
         now[0] += 12
         assert str(health) == "server down, waiting 12 s of 900 s (10 failures\\x1b in a row)"
-        health.note(CircuitClosed(12.0))
+        health.observe(CircuitClosed(12.0))
         assert str(health) == "the server asks for a pause, 13 s left"
         now[0] += 13
         assert str(health) == ""

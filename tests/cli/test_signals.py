@@ -247,7 +247,7 @@ class TestStopping:
 import sqlite3
 from profile_history.cli import signals
 signals.GRACE = {60 if second else 0.3}
-with signals.Stoppable():
+with signals.SignalScope():
     print("working", flush=True)
     sqlite3.connect("file:fifo?mode=ro", uri=True)
 """
@@ -294,9 +294,9 @@ async def work():
     os.kill(os.getpid(), signal.SIGTERM)
     return 7
 
-with signals.Stoppable():
+with signals.SignalScope():
     assert event_loop.run(work()) == 7
-    assert signals.stopped_by() == signal.SIGTERM
+    assert signals.get_stop_signal() == signal.SIGTERM
 """
         assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
 

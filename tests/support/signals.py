@@ -80,7 +80,7 @@ async def work():
         {body}
 
 try:
-    with signals.Stoppable():
+    with signals.SignalScope():
         event_loop.run(work())
 except signals.Stopped as stop:
     sys.exit(stop.code)

@@ -14,7 +14,7 @@ from support.matrix.scenarios import Scenario, way
 from support.matrix.seen import CONTROL
 
 from profile_history import Limits, unstructure
-from profile_history.cli.event_text import line
+from profile_history.cli.event_text import format_event
 from profile_history.testing import Fault, FaultPlan
 
 PACKED = (Fault.CHAINED_GZIP, Fault.UNKNOWN_ENCODING)
@@ -69,9 +69,9 @@ def rows_are_poison(dice: Dice) -> Case:
         assert stage.quarantined == []
         for profile, events in stage.events.items():
             for event in events:
-                written = json.loads(line("ndjson", profile, event))
+                written = json.loads(format_event("ndjson", profile, event))
                 assert written == {"profile": str(profile), "event": json.loads(json.dumps(unstructure(event)))}
-                assert not CONTROL.search(line("table", profile, event)[:-1])
+                assert not CONTROL.search(format_event("table", profile, event)[:-1])
 
     dice.whole()
     hit = dice.some(3)

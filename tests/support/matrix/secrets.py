@@ -16,7 +16,7 @@ from support.matrix.scenarios import outside, way
 from support.matrix.seen import CONTROL, TOKEN
 
 from profile_history import Action, ConfigurationError, Event, HistoryClient, Profile
-from profile_history.cli.event_text import line
+from profile_history.cli.event_text import format_event
 
 
 @outside(X)
@@ -44,9 +44,9 @@ def texts_are_formulas(bench: Bench) -> None:
         action = Action(f"import{text}!")
         event = Event(action, dt.datetime(2024, 3, 1, tzinfo=dt.UTC), campaign_name=text, extra={text: text})
         profile = Profile.custom("CRM_ID", "=1+1")
-        written = json.loads(line("ndjson", profile, event))["event"]
+        written = json.loads(format_event("ndjson", profile, event))["event"]
         assert (written["action"], written["campaign_name"], written[text]) == (action, text, text)
-        assert not CONTROL.search(line("table", profile, event)[:-1])
+        assert not CONTROL.search(format_event("table", profile, event)[:-1])
 
 
 EVIL = ("../x", "..\\x", "CON", "nul.txt", "x" * 300, "a/../../b", "EVENTS", "events", "/etc/passwd", "~root", "%2e%2e")
