@@ -13,7 +13,7 @@ from profile_history import HistoryClient, Pacing, Profile
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.records import Totals, to_number
-from profile_history.jobs.schema import INDEXES
+from profile_history.jobs.statements import CREATE_INDEXES
 from profile_history.sinks.urls import sink_of
 
 LEDGER = "job.ledger"
@@ -68,19 +68,18 @@ def make_ledger(folder: Path, base_url: str, units: int) -> int:
                 "FROM counted",
                 (units, *days, done, done, ROWS, done, _UNITS_A_BATCH, done, _UNITS_A_BATCH, ROWS, done),
             )
-            for statement in filter(str.strip, INDEXES.split(";")):
+            for statement in CREATE_INDEXES:
                 connection.execute(statement)
             for batch in range(1, batches + 1):
                 name = f"part-{batch:08}-{batch}.parquet"
                 values = name, 0, batch, batch, _PART_BYTES, _UNITS_A_BATCH * ROWS, ""
                 connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", values)
                 _make_part(folder / "lake.parquet" / name)
+            ledger.put_plan(connection, plan)
             ledger.store(
                 connection,
                 {
                     "id": "bulk",
-                    "plan": plan.to_json(),
-                    "plan_hash": plan.hash,
                     "planned": 1,
                     "begun": 1,
                     "last_batch": batches,

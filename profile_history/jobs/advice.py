@@ -8,14 +8,14 @@ import json
 from profile_history.jobs.clock import days_before
 from profile_history.jobs.column_types import Day, as_type
 from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.ledger_reader import LedgerReader
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.profile_text import profile_of
 from profile_history.jobs.records import to_day, to_number
+from profile_history.jobs.statements import SELECT_TOO_EARLY
 from profile_history.profiles import Matching, Profile
 
 _HOUR = 60 * 60
-# Final units that were fetched later than now, or whose last day is not over.
-_TOO_EARLY = "SELECT min(date_to) FROM units WHERE status IN (1, 2) AND (date_to >= ? OR coalesce(fetched_at, 0) > ?)"
 
 
 def advice_on(ledger: Ledger, moment: tuple[dt.date, float] | None) -> list[str]:
@@ -47,7 +47,7 @@ def _doubtful_from(ledger: Ledger, plan: Plan, today: dt.date, now: float) -> dt
     """Return the first day to fetch again, since units are final, or were, that cannot be by today's clock."""
     known = ledger.doubtful_from
     with ledger.reads("the units"):
-        (last,) = ledger.connection.execute(_TOO_EARLY, (to_number(today), now + _HOUR)).fetchone()
+        (last,) = ledger.connection.execute(SELECT_TOO_EARLY, (to_number(today), now + _HOUR)).fetchone()
         if last is None:
             return known
         last_day = to_day(as_type(last, Day))
@@ -59,7 +59,7 @@ def _doubtful_from(ledger: Ledger, plan: Plan, today: dt.date, now: float) -> dt
     return day
 
 
-def explain_emptiness(ledger: Ledger) -> str | None:
+def explain_emptiness(ledger: LedgerReader) -> str | None:
     """Return that not one profile has an event, and what may be the reason; None where that cannot be said."""
     totals = ledger.totals
     if not totals.all_empty:

@@ -136,7 +136,9 @@ def decode_write(text: str | bytes) -> LedgerWrite:
     Raises:
         ValueError: It is none, or one of its values is outside of its range.
     """
-    write = msgspec.json.decode(text, type=LedgerWrite)
+    found = msgspec.json.decode(text)
+    _rename_place([*found.get("records", ()), *found.get("replaced", ())])
+    write = msgspec.convert(found, type=LedgerWrite)
     windows = [*(record.window for record in write.records), *(window for _, window in write.rests)]
     if any(window.date_from is None or window.date_to is None for window in windows):
         raise ValueError("a unit lacks a day")
@@ -163,6 +165,13 @@ def decode_receipt(text: str | bytes) -> Receipt:
     for part in (*receipt.added, *receipt.removed):
         as_type((part.name, part.first, part.last, part.offset, part.size, part.rows, part.checksum), PartRow)
     return receipt
+
+
+def _rename_place(stored: Iterable[dict[str, Any]]) -> None:
+    """Give the offset of rows its present name; a version up to 0.5.0 that crashed has left it under another one."""
+    for values in stored:
+        if "place" in values:
+            values["row_offset"] = values.pop("place")
 
 
 def _check_parts(parts: Iterable[Part]) -> None:

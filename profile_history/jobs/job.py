@@ -236,7 +236,7 @@ class HistoryJob:
                 if refetch_from is not None:
                     check_refetch(session.ledger.plan, refetch_from, until)
             if self._lookback is not None:
-                await in_writer(session.ledger.look_back, self._lookback)
+                await in_writer(session.ledger.record_lookback, self._lookback)
             self._session = session
             if retry_failed:
                 await in_writer(session.retry_failed)

@@ -14,11 +14,12 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError
+from profile_history.jobs import statements
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.profile_text import text_of
 from profile_history.jobs.records import to_number
-from profile_history.jobs.schema import INDEXES, PlanningStopped
+from profile_history.jobs.schema import PlanningStopped
 from profile_history.jobs.sources import Source
 from profile_history.profiles import Profile
 
@@ -58,18 +59,14 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event, *, j
     with Ledger(path, new=True) as ledger, ledger.stoppable(stop):
         with ledger.transaction() as connection:
             ledger.store(connection, {"id": job or secrets.token_hex(8)})
-            ledger.settle_here(connection, plan)
+            ledger.put_plan(connection, plan)
         digest = _add_profiles(ledger, source, stop)
         complete = attrs.evolve(plan, profiles=digest)
         with ledger.transaction() as connection:
             _drop_repeated(connection)
             first, last = to_number(plan.date_from), to_number(plan.date_to)
-            connection.execute(
-                "INSERT INTO units (number, profile, date_from, date_to, status) "
-                "SELECT ordinal, ordinal, ?, ?, 0 FROM profiles ORDER BY ordinal",
-                (first, last),
-            )
-            for statement in filter(str.strip, INDEXES.split(";")):
+            connection.execute(statements.PLAN_ALL_DAYS, (first, last))
+            for statement in statements.CREATE_INDEXES:
                 connection.execute(statement)
             totals = ledger.count()
             if not totals.profiles:
@@ -77,7 +74,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event, *, j
                     f"there is not one profile in {source.url}" + _first_reject(connection) + "; check the file, "
                     "--matching, --column and --delimiter"
                 )
-            ledger.settle_here(connection, complete)
+            ledger.put_plan(connection, complete)
             original = {"date_to": plan.date_to.isoformat(), "profiles": digest}
             ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals)), "original": json.dumps(original)})
         ledger.totals = totals
@@ -110,7 +107,7 @@ def retry_failed(ledger: Ledger) -> int:
     """Makes failed units pending again; returns how many."""
     totals = attrs.evolve(ledger.totals)
     with ledger.transaction() as connection:
-        changed = connection.execute("UPDATE units SET status = 0, reason = NULL WHERE status = 3").rowcount
+        changed = connection.execute(statements.RETRY_FAILED).rowcount
         totals.failed -= changed
         totals.pending += changed
         ledger.store(connection, {"totals": json.dumps(attrs.asdict(totals))})
@@ -190,12 +187,10 @@ def extend_job(
                 _drop_repeated(connection)
             if refetch_from is not None:
                 # As if they had been provisional all along: the new unit covers them, and takes their place.
-                connection.execute(
-                    "UPDATE units SET status = 4 WHERE status IN (1, 2) AND date_to >= ?", (to_number(refetch_from),)
-                )
+                connection.execute(statements.REFETCH_FINAL, (to_number(refetch_from),))
             _plan_newer_days(connection, plan, date_to)
             totals = ledger.count()
-            ledger.settle_here(connection, longer)
+            ledger.put_plan(connection, longer)
             values = {"totals": json.dumps(attrs.asdict(totals)), "refetch_from": None}
             if refetch_from is not None:
                 values["refetch_from"] = refetch_from.isoformat()
@@ -213,31 +208,17 @@ def _plan_newer_days(connection: sqlite3.Connection, plan: Plan, date_to: dt.dat
     """
     start, old, new = to_number(plan.date_from), to_number(plan.date_to), to_number(date_to)
     (known,) = connection.execute("SELECT max(profile) FROM units").fetchone()
-    connection.execute("CREATE TEMP TABLE reached (profile INTEGER PRIMARY KEY, first INTEGER)")
-    behind = "date_from >= (SELECT first FROM reached WHERE reached.profile = units.profile)"
+    connection.execute(statements.CREATE_FIRST_PROVISIONAL)
     try:
-        connection.execute(
-            "INSERT INTO reached SELECT profile, min(date_from) FROM units WHERE status = 4 GROUP BY profile"
-        )
-        connection.execute(f"DELETE FROM units WHERE status = 3 AND {behind}")
-        connection.execute(f"UPDATE units SET status = 4 WHERE status IN (1, 2) AND {behind}")
-        connection.execute(
-            "UPDATE units SET date_to = ? WHERE status = 3 AND date_to = ? "
-            "AND profile NOT IN (SELECT profile FROM reached)",
-            (new, old),
-        )
-        connection.execute("UPDATE units SET status = 0, reason = NULL WHERE status = 3")
-        # Profiles that the job has had from its start go on; new ones have all days before them.
-        connection.execute(
-            "INSERT INTO units (profile, date_from, date_to, status) "
-            "SELECT ordinal, CASE WHEN first IS NOT NULL THEN first WHEN ordinal <= ? THEN ? ELSE ? END, ?, 0 "
-            "FROM profiles LEFT JOIN reached ON reached.profile = ordinal "
-            "WHERE ordinal NOT IN (SELECT profile FROM units WHERE status = 0 AND date_to = ?) ORDER BY ordinal",
-            (known, old + 1, start, new, new),
-        )
-        connection.execute("DELETE FROM units WHERE status = 0 AND date_from > date_to")
+        connection.execute(statements.FIND_FIRST_PROVISIONAL)
+        connection.execute(statements.DROP_FAILED_BEHIND)
+        connection.execute(statements.REFETCH_FINAL_BEHIND)
+        connection.execute(statements.LENGTHEN_FAILED, (new, old))
+        connection.execute(statements.RETRY_FAILED)
+        connection.execute(statements.PLAN_NEWER_DAYS, (known, old + 1, start, new, new))
+        connection.execute(statements.DROP_WITHOUT_DAYS)
     finally:
-        connection.execute("DROP TABLE reached")
+        connection.execute(statements.DROP_FIRST_PROVISIONAL)
 
 
 def _add_profiles(ledger: Ledger, source: Source, stop: threading.Event) -> str:

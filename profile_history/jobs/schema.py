@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from profile_history.errors import HistoryError
+from profile_history.jobs.statements import CREATE_VIEW
 
 SCHEMA_VERSION = 2
 """Of the ledger. An older one is upgraded when it is first opened for writing; a newer one is refused."""
@@ -20,7 +21,7 @@ _APPLICATION = 0x50484A31
 _RESTORE = "restore it and its sink from a backup, or begin a new job elsewhere"
 _DRAFT = ".planning"
 
-# Days are counted from 1970-01-01. The view is for people who look into it with `sqlite3`.
+# Days are counted from 1970-01-01.
 _TABLES = """
 CREATE TABLE job (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE profiles (ordinal INTEGER PRIMARY KEY, profile TEXT NOT NULL);
@@ -53,24 +54,6 @@ CREATE INDEX dead_by_place ON dead (batch, place);
 CREATE TABLE quarantine (unit INTEGER NOT NULL, reason TEXT NOT NULL, raw BLOB NOT NULL);
 CREATE INDEX quarantine_by_unit ON quarantine (unit);
 CREATE TABLE rejects (line INTEGER NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL);
-"""
-
-# What can be dropped and made again when a column is added.
-VIEW = """
-CREATE VIEW unit AS
-    SELECT units.number, profiles.profile, date(date_from * 86400, 'unixepoch') AS date_from,
-        date(date_to * 86400, 'unixepoch') AS date_to,
-        CASE status WHEN 0 THEN 'pending' WHEN 1 THEN 'done' WHEN 2 THEN 'empty' WHEN 3 THEN 'failed'
-            ELSE 'provisional' END AS status,
-        rows, batch, attempts, reason, datetime(fetched_at, 'unixepoch') AS fetched_at
-    FROM units JOIN profiles ON profiles.ordinal = units.profile;
-"""
-
-# Made when all units are planned: one at a time costs more.
-INDEXES = """
-CREATE INDEX IF NOT EXISTS pending ON units (number) WHERE status = 0;
-CREATE INDEX IF NOT EXISTS failed ON units (number) WHERE status = 3;
-CREATE INDEX IF NOT EXISTS provisional ON units (profile) WHERE status = 4;
 """
 
 
@@ -118,7 +101,7 @@ def connect(path: Path, *, new: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -32768")
         if new:
             versions = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
-            connection.executescript(f"BEGIN; {versions} {_TABLES} {VIEW}; COMMIT;")
+            connection.executescript(f"BEGIN; {versions} {_TABLES} {CREATE_VIEW}; COMMIT;")
     return connection
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -23,6 +22,7 @@ from profile_history.jobs.records import LedgerWrite
 from profile_history.jobs.reject_files import write_lists
 from profile_history.jobs.restart import delete_ledger, delete_log, discard_job
 from profile_history.jobs.schema import draft_of
+from profile_history.jobs.sink_parameters import parameters_of, recall_parameters
 from profile_history.jobs.sources import Source
 from profile_history.jobs.whereabouts import check_fits, find_misplaced, is_same_place, ledger_file
 from profile_history.sinks.base import Sink, checksums_of
@@ -127,7 +127,7 @@ class JobSession:
         if not new:
             self.warnings += recall_parameters(self._ledger, self._sink, pointed=sink is not None)
         elif (parameters := parameters_of(self._sink)) is not None:
-            self._ledger.settle(kept, parameters)
+            self._ledger.save_plan(kept, parameters)
         return new
 
     def _agree_on_plan(self, plan: Plan, source: Source) -> None:
@@ -156,7 +156,7 @@ class JobSession:
         self._make_draft(plan, source, job=job)
         with Ledger(self._draft, stop=self.stop) as draft:
             differing = kept.differences(draft.plan)
-            draft.settle(draft.plan, parameters)
+            draft.save_plan(draft.plan, parameters)
         if not is_same_place(kept.sink, plan.sink):
             differing.append(f"sink is {kept.sink} there and {plan.sink} here")
         if not differing:
@@ -320,7 +320,7 @@ class JobSession:
         if sink.transactional:
             ledger.recover(last)
         if elsewhere or (pointed and parameters_of(sink) != ledger.sink_parameters):
-            ledger.settle(attrs.evolve(plan, sink=sink.url), parameters_of(sink))
+            ledger.save_plan(attrs.evolve(plan, sink=sink.url), parameters_of(sink))
 
     def _check_content(self, sink: Sink, ledger: Ledger) -> None:
         """Return if the files at a place that somebody has pointed at are those of the job; nothing is changed."""
@@ -341,37 +341,3 @@ class JobSession:
     def _forget(self) -> None:
         self.ledger.close()
         delete_ledger(self.path)
-
-
-def recall_parameters(ledger: Ledger, sink: Sink, *, pointed: bool) -> list[str]:
-    """Have a sink use the parameters of its address that the ledger has kept, if it is a server.
-
-    Args:
-        ledger: The ledger.
-        sink: The sink.
-        pointed: Whether the sink was named, and not only taken from the ledger.
-
-    Returns:
-        A sentence for each by which the connection is protected less than before.
-
-    Raises:
-        ConfigurationError: The ledger has kept none, and nobody has named them.
-    """
-    recall: Callable[[Mapping[str, str]], list[str]] | None = getattr(sink, "recall", None)
-    if recall is None:
-        return []
-    kept = ledger.sink_parameters
-    if kept is not None:
-        return recall(kept)
-    if pointed:
-        return []
-    raise ConfigurationError(
-        f"the ledger {ledger.path} does not hold the parameters of the database's address, such as sslmode; name "
-        f"the output with all of them: {ledger.whereabouts.command('resume')}"
-    )
-
-
-def parameters_of(sink: Sink) -> Mapping[str, str] | None:
-    """Return with what a sink is reached, but for secrets; None if it is no server."""
-    parameters: Mapping[str, str] | None = getattr(sink, "parameters", None)
-    return parameters

@@ -9,7 +9,7 @@ import attrs
 
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.advice import explain_emptiness
-from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.ledger_reader import LedgerReader, open_read_only
 from profile_history.jobs.lock import holder_of
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.records import Totals
@@ -82,7 +82,7 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
         if draft_of(path).exists():
             return JobStatus(None, Totals(), [], holder_of(path), publishing=False)
         raise ConfigurationError(f"there is no ledger {path}; name the ledger of a job, or begin one with `export`")
-    with Ledger.reading(path) as opened:
+    with open_read_only(path) as opened:
         listed = [Failure(*failure) for failure in islice(opened.failures(), failures)]
         plan = opened.plan
         return JobStatus(
@@ -99,7 +99,7 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
         )
 
 
-def _output(ledger: Ledger) -> str | None:
+def _output(ledger: LedgerReader) -> str | None:
     sink = ledger.plan.sink
     directory = directory_of(sink)
     if directory is None or not is_single_file(sink):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from profile_history.jobs.plan import Plan, fingerprint, storable_path
-from profile_history.jobs.schema import SCHEMA_VERSION, VIEW, LedgerError, check_version
+from profile_history.jobs.schema import SCHEMA_VERSION, LedgerError, check_version
+from profile_history.jobs.statements import CREATE_VIEW
 from profile_history.jobs.whereabouts import relativize_sink
 from profile_history.sinks.disk import DISK
 
@@ -68,7 +69,7 @@ def _from_1(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("ALTER TABLE units ADD COLUMN checksum INTEGER")
     connection.execute("ALTER TABLE units ADD COLUMN fetched_at INTEGER")
     connection.execute("DROP VIEW IF EXISTS unit")
-    connection.execute(VIEW)
+    connection.execute(CREATE_VIEW)
     _check_plan_of_1(connection, path)
     found = connection.execute("SELECT value FROM job WHERE key = 'plan'").fetchone()
     home = path.absolute().parent

@@ -8,11 +8,11 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError
-from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.ledger_reader import LedgerReader, open_read_only
 from profile_history.jobs.lock import JobLock
 from profile_history.jobs.records import Status, Totals
 from profile_history.jobs.schema import LedgerError, draft_of
-from profile_history.jobs.session import recall_parameters
+from profile_history.jobs.sink_parameters import recall_parameters
 from profile_history.jobs.whereabouts import check_fits, ledger_file
 from profile_history.sinks.base import Sink, SinkError, open_to_read
 from profile_history.sinks.old_names import with_current_names
@@ -90,7 +90,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
             if draft_of(path).exists()
             else f"there is no ledger {path}; name the ledger of a job, or begin one with `export`"
         )
-    with JobLock(path).shared(), Ledger.reading(path) as books:
+    with JobLock(path).shared(), open_read_only(path) as books:
         kept = books.plan.sink
         there = sink_of(sink or kept) if sink is None or isinstance(sink, str) else with_current_names(sink)
         check_fits(kept, there.url)
@@ -106,7 +106,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
         )
 
 
-def _compare_totals(books: Ledger, counted: Totals) -> Iterator[str]:
+def _compare_totals(books: LedgerReader, counted: Totals) -> Iterator[str]:
     """Yield what the ledger's totals say otherwise than its tables."""
     if not books.has_totals:
         yield f"the ledger {books.path} has lost its totals; restore it from a backup"
@@ -117,7 +117,7 @@ def _compare_totals(books: Ledger, counted: Totals) -> Iterator[str]:
             yield f"the totals of the ledger say {said} {name}, and its tables have {known}"
 
 
-def _compare_sink(sink: Sink, books: Ledger) -> list[str]:
+def _compare_sink(sink: Sink, books: LedgerReader) -> list[str]:
     if books.publishing is not None:
         return ["the last run ended before the final files were in place; `resume` puts them there"]
     try:

@@ -29,7 +29,7 @@ from profile_history import ConfigurationError, Profile
 from profile_history.errors import ServerUnavailable
 from profile_history.jobs import JobHeld, LedgerError
 from profile_history.jobs.batch_builder import UnitCollector
-from profile_history.jobs.ledger import Ledger
+from profile_history.jobs.ledger_reader import open_read_only
 from profile_history.jobs.plan import Plan
 from profile_history.jobs.session import JobSession
 from profile_history.jobs.sources import MemorySource
@@ -231,7 +231,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(change=st.sampled_from(("date_from", "date_to", "window", "profiles", "sink")))
     def somebody_comes_with_another_plan(self, change):
         """It is refused, before the sink is touched; while nothing is fetched, it would take the old one's place."""
-        with Ledger.reading(self.path) as ledger:
+        with open_read_only(self.path) as ledger:
             if ledger.untouched:
                 return
         plan, source, sink = self._plan(self.last), MemorySource(PROFILES), self._sink(CountingDisk())

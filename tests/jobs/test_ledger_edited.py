@@ -282,6 +282,18 @@ def test_what_a_database_was_given_last_is_read_with_care(jobs, tmp_path, record
             opened.recover(1)
 
 
+def test_what_0_5_0_was_about_to_store_when_it_crashed_is_understood(jobs, tmp_path):
+    """That version called the offset of rows their place."""
+    ledger = Path(shutil.copy(jobs / "duckdb" / "history.duckdb.ledger", tmp_path))
+    record = RECORD.replace('"ordinal":1', '"ordinal":1,"rows":2,"place":7')
+    with Ledger(ledger) as opened:
+        number = opened.last_batch + 1
+        write = f'{{"batch":{number},"records":[{record}],"replaced":[{{"unit":9,"batch":1,"place":3,"rows":0}}]}}'
+        opened.connection.execute("INSERT OR REPLACE INTO job VALUES ('intent', ?)", (write,))
+        opened.recover(number)
+        assert {stored.row_offset for stored, _ in opened.stored() if stored.batch == number} == {7}
+
+
 def test_a_plan_that_ends_before_it_begins_is_none(jobs, tmp_path):
     """Also where its fingerprint is right."""
     ledger = Path(shutil.copy(jobs / "ndjson" / "history.ndjson.ledger", tmp_path))
