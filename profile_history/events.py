@@ -150,8 +150,6 @@ class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
             has not (`1e400`, `NaN`), a text with half of a surrogate pair in a field of text.
 
     Example:
-        >>> import datetime as dt
-        >>> from profile_history import Action, Event
         >>> event = Event(Action.CLICK, dt.datetime(2024, 5, 1, 12, 30, tzinfo=dt.UTC), message_id=7)
         >>> event.action, event.action.channel, event.message_id
         (<Action.CLICK: 'click'>, <Channel.EMAIL: 'email'>, 7)

@@ -67,8 +67,6 @@ def unstructure(event: Event) -> dict[str, Any]:
     """Return an event as a plain dictionary under the API's own keys: without what is absent, `extra` merged in.
 
     Example:
-        >>> import datetime as dt
-        >>> from profile_history import Action, Event, unstructure
         >>> unstructure(Event(Action.OPEN, dt.datetime(2024, 5, 1, 9, tzinfo=dt.UTC), extra={"score": 3}))
         {'action': 'open', 'datetime': '2024-05-01T09:00:00+00:00', 'score': 3}
     """
