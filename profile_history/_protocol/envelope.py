@@ -1,4 +1,4 @@
-"""The envelope of an answer: is it one complete JSON object, and what does it say? No I/O."""
+"""The envelope of a response: one complete JSON object with `error`, `error_text` and `data`. No I/O."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ import attrs
 from profile_history._protocol.chunking import CHUNK_SIZE, Chunk, split_chunks, split_chunks_ahead, verify_chunk
 from profile_history.errors import DecodeError, TruncatedResponse
 
+# Bytes. The envelope without its rows is parsed at once, so a longer one would hold the loop; no error message is as
+# long.
 _OUTLINE_LIMIT = 1024 * 1024
+# Bytes, in which `data` has to begin; and how many places are tried at which it might begin, or end.
 _HEAD_LIMIT = 64 * 1024
 _CANDIDATES = 64
 BOM = b"\xef\xbb\xbf"
 
 _DOCUMENTED_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"data"[ \t\r\n]*:[ \t\r\n]*\[')
-_DOCUMENTED_ANSWER = re.compile(
+_DOCUMENTED_RESPONSE = re.compile(
     rb'[ \t\r\n]*\{[ \t\r\n]*"data"[ \t\r\n]*:[ \t\r\n]*\[(.*)\][ \t\r\n]*,[ \t\r\n]*"error"[ \t\r\n]*:[ \t\r\n]*0'
     rb'[ \t\r\n]*,[ \t\r\n]*"error_text"[ \t\r\n]*:[ \t\r\n]*"[ !#-\[\]-~]{0,64}"[ \t\r\n]*\}[ \t\r\n]*',
     re.DOTALL,
@@ -37,11 +40,11 @@ _pairs = json.JSONDecoder(object_pairs_hook=list)
 
 @attrs.frozen
 class Rows:
-    """The rows of a verified answer, still as bytes.
+    """The rows of a verified response, still as bytes.
 
     Attributes:
-        chunks: They, in the server's order.
-        size: Bytes; how long the answer is.
+        chunks: The rows, in the server's order.
+        size: The length of the response in bytes.
     """
 
     chunks: Sequence[Chunk] = attrs.field(repr=False)
@@ -49,18 +52,18 @@ class Rows:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return sum(chunk.rows for chunk in self.chunks)
 
 
 @attrs.frozen
 class Envelope:
-    """What an answer says about itself.
+    """The members of a response.
 
     Attributes:
-        error: The `error` code, or None where there is none.
+        error: The `error` code, or `None` if there is none.
         error_text: The `error_text`, or "".
-        rows: The rows, or None where `data` is no array.
+        rows: The rows, or `None` if `data` is no array.
     """
 
     error: int | None
@@ -68,31 +71,34 @@ class Envelope:
     rows: Rows | None
 
 
-def read_envelope(body: bytes, pieces: deque[bytes] | None = None) -> Generator[None, None, Envelope]:
-    """Verifies that an answer is one complete JSON object, in short steps.
+def read_envelope(body: bytes, rest: deque[bytes] | None = None) -> Generator[None, None, Envelope]:
+    """Verify that a response is one complete JSON object, in short steps.
 
     Args:
-        body: The answer, or if it is long, some of its beginning.
-        pieces: What follows; they are used up, so that they need no memory beside what is made of them.
+        body: The response, or the beginning of a long one.
+        rest: What follows, in parts as they arrived; they are used up, so that they need no memory beside the chunks.
+
+    Returns:
+        The members of the object.
 
     Raises:
-        TruncatedResponse: The answer stops before its end.
-        DecodeError: The answer is no such object.
+        TruncatedResponse: The response stops before its end.
+        DecodeError: The response is no such object.
     """
-    pieces = deque() if pieces is None else pieces
-    size = len(body) + sum(map(len, pieces))
-    while pieces and len(body) < 2 * CHUNK_SIZE:
-        body += pieces.popleft()
-    if not pieces and size <= 2 * CHUNK_SIZE and (usual := _usual_envelope(body)):
-        return usual
+    rest = deque() if rest is None else rest
+    size = len(body) + sum(map(len, rest))
+    while rest and len(body) < 2 * CHUNK_SIZE:
+        body += rest.popleft()
+    if not rest and size <= 2 * CHUNK_SIZE and (documented := _read_documented(body)):
+        return documented
     body = body.removeprefix(BOM)
     chunks: list[Chunk] = []
-    if pieces and (head := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT)):
-        chunks, tail = yield from split_chunks_ahead(body, head.end(), pieces)
+    if rest and (head := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT)):
+        chunks, tail = yield from split_chunks_ahead(body, head.end(), rest)
         body = head[0] + tail
-    elif pieces:
-        body = b"".join([body, *pieces])
-    envelope = yield from _any_envelope(body, size)
+    elif rest:
+        body = b"".join([body, *rest])
+    envelope = yield from _read_any(body, size)
     if envelope.rows is None or not chunks:
         return envelope
     if not envelope.rows.chunks:
@@ -100,16 +106,16 @@ def read_envelope(body: bytes, pieces: deque[bytes] | None = None) -> Generator[
     return attrs.evolve(envelope, rows=Rows([*chunks, *envelope.rows.chunks], size))
 
 
-def _any_envelope(body: bytes, size: int) -> Generator[None, None, Envelope]:
+def _read_any(body: bytes, size: int) -> Generator[None, None, Envelope]:
     _check_opening(body)
-    start = yield from _data_start(body)
+    start = yield from _find_data_start(body)
     if start is None:
-        return _envelope(_only_outline(body), None)
+        return _build_envelope(_parse_only_outline(body), None)
     failure: DecodeError | None = None
-    for tries, stop in enumerate(_data_stops(body, start)):
+    for tries, stop in enumerate(_find_data_stops(body, start)):
         if tries:
             yield
-        outline, problem = _outline_or_problem(body[:start] + body[stop:])
+        outline, problem = _try_outline(body[:start] + body[stop:])
         if outline is None:
             failure = failure or problem
             continue
@@ -120,14 +126,14 @@ def _any_envelope(body: bytes, size: int) -> Generator[None, None, Envelope]:
                 failure = failure or DecodeError(f"the rows are no JSON: {type(error).__name__}", path="$.data")
         else:
             if problem is None:
-                return _envelope(outline, Rows(chunks, size))
+                return _build_envelope(outline, Rows(chunks, size))
             failure = problem
-    raise failure or TruncatedResponse(f"the answer has no proper end after {size} bytes")
+    raise failure or TruncatedResponse(f"the response has no proper end after {size} bytes")
 
 
-def _usual_envelope(body: bytes) -> Envelope | None:
-    """What as good as every small answer is: a success in the documented order of keys, in one slice."""
-    documented = _DOCUMENTED_ANSWER.fullmatch(body)
+def _read_documented(body: bytes) -> Envelope | None:
+    """Return the envelope of a small success with its keys in the documented order, which almost every response is."""
+    documented = _DOCUMENTED_RESPONSE.fullmatch(body)
     if documented is None:
         return None
     start, stop = documented.span(1)
@@ -140,10 +146,10 @@ def _usual_envelope(body: bytes) -> Envelope | None:
 def _check_opening(body: bytes) -> None:
     if _OPENING.match(body, 0, _HEAD_LIMIT) is None:
         blank = len(body) <= _HEAD_LIMIT and not body.strip()
-        raise TruncatedResponse("the answer is empty") if blank else DecodeError("the answer is no JSON object")
+        raise TruncatedResponse("the response is empty") if blank else DecodeError("the response is no JSON object")
 
 
-def _data_start(body: bytes) -> Generator[None, None, int | None]:
+def _find_data_start(body: bytes) -> Generator[None, None, int | None]:
     if documented := _DOCUMENTED_HEAD.match(body, 0, _HEAD_LIMIT):
         return documented.end()
     for found in islice(_DATA.finditer(body, 0, _HEAD_LIMIT), _CANDIDATES):
@@ -157,7 +163,7 @@ def _data_start(body: bytes) -> Generator[None, None, int | None]:
     return None
 
 
-def _data_stops(body: bytes, start: int) -> Iterator[int]:
+def _find_data_stops(body: bytes, start: int) -> Iterator[int]:
     stop = len(body)
     for _ in range(_CANDIDATES):
         stop = body.rfind(b"]", start, stop)
@@ -166,52 +172,55 @@ def _data_stops(body: bytes, start: int) -> Iterator[int]:
         yield stop
 
 
-def _outline(text: bytes) -> tuple[dict[str, Any], DecodeError | None]:
-    """Return an object, or what stands behind its end: that is asked here, since a library words it as it likes."""
+def _parse_outline(text: bytes) -> tuple[dict[str, Any], DecodeError | None]:
+    """Return an object, and an error if something follows it.
+
+    The error is found here, since the words of the library's own error change from one version to the next.
+    """
     if len(text) > _OUTLINE_LIMIT:
-        raise DecodeError("the answer is longer than any error message and holds no `data`", path="$.data")
+        raise DecodeError("the response is longer than any error message and holds no `data`", path="$.data")
     document = text.decode(json.detect_encoding(text), "surrogatepass")
     pairs, end = _pairs.raw_decode(document, len(document) - len(document.lstrip(_JSON_BLANKS)))
     if document[end:].strip(_JSON_BLANKS):
-        return {}, DecodeError("something follows after the end of the answer")
+        return {}, DecodeError("something follows after the end of the response")
     outline = dict(pairs)
     if len(outline) < len(pairs):
-        raise DecodeError("a key stands twice in the answer, so it says two things")
+        raise DecodeError("a key stands twice in the response, so it says two things")
     return outline, None
 
 
-def _outline_or_problem(text: bytes) -> tuple[dict[str, Any] | None, DecodeError | None]:
+def _try_outline(text: bytes) -> tuple[dict[str, Any] | None, DecodeError | None]:
     try:
-        # Something seems to follow as well where a cut answer's last bracket stands inside a row; then the rows are
-        # no JSON.
-        return _outline(text)
+        # Something seems to follow as well if the last bracket of a truncated response stands inside of a row; then
+        # the rows are no JSON.
+        return _parse_outline(text)
     except DecodeError as error:
         return None, error
     except (ValueError, RecursionError):
         return None, None
 
 
-def _only_outline(text: bytes) -> dict[str, Any]:
+def _parse_only_outline(text: bytes) -> dict[str, Any]:
     try:
-        outline, problem = _outline(text)
+        outline, problem = _parse_outline(text)
     except json.JSONDecodeError as error:
-        if error.pos >= len(error.doc.rstrip()) or _breaks_off_in_a_text(error.doc, error.pos):
-            raise TruncatedResponse(f"the answer stops before its end, after {len(text)} bytes") from None
-        raise DecodeError(f"the answer is no JSON: {error.msg} at character {error.pos}") from None
+        if error.pos >= len(error.doc.rstrip()) or _breaks_off_in_text(error.doc, error.pos):
+            raise TruncatedResponse(f"the response stops before its end, after {len(text)} bytes") from None
+        raise DecodeError(f"the response is no JSON: {error.msg} at character {error.pos}") from None
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the answer is no JSON: {type(error).__name__}") from None
+        raise DecodeError(f"the response is no JSON: {type(error).__name__}") from None
     if problem is not None:
         raise problem
     return outline
 
 
-def _breaks_off_in_a_text(document: str, place: int) -> bool:
+def _breaks_off_in_text(document: str, place: int) -> bool:
     """Tell whether a text begins at the place where a document went wrong, and never ends."""
     before = document[:place].rstrip(_JSON_BLANKS)[-1:]
     return before in _BEFORE_A_TEXT and _UNCLOSED.match(document, place) is not None
 
 
-def _envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
+def _build_envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
     code = outline.get("error")
     if isinstance(code, str) and _WHOLE_NUMBER.fullmatch(code):
         code = int(code)

@@ -1,4 +1,4 @@
-"""Write the bodies of requests. No I/O."""
+"""The bodies of requests. No I/O."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ PATH = "/api/v1.1/subscribers/history_get"
 
 
 class Requests:
-    """Writes request bodies for one token and one database."""
+    """The requests of one client, with its token and its database."""
 
     def __init__(self, token: Token, list_id: int, auth: Literal["body", "header"]) -> None:
         self._token = token if auth == "body" else None
         self._list_id = list_id
         self._generation = token.generation
-        self._fixed = self._make_fixed()
+        self._fixed = self._encode_fixed()
 
     def body(self, profile: Profile, asked: Window) -> SecretBytes:
-        """The request body for one profile and the days to name; an open end is left out."""
+        """Return the request body for one window of one profile.
+
+        Args:
+            profile: The profile to ask for.
+            asked: The days to name, both inclusive; an open end is left out.
+        """
+        # The token may have been read again from its file.
         if self._token is not None and self._token.generation != self._generation:
             self._generation = self._token.generation
-            self._fixed = self._make_fixed()
+            self._fixed = self._encode_fixed()
         variable = profile.body()
         if asked.date_from is not None:
             variable["date_from"] = asked.date_from.isoformat()
@@ -34,7 +40,7 @@ class Requests:
             variable["date_to"] = asked.date_to.isoformat()
         return SecretBytes(self._fixed + b"," + msgspec.json.encode(variable)[1:])
 
-    def _make_fixed(self) -> SecretBytes:
+    def _encode_fixed(self) -> SecretBytes:
         fixed = {"format": "json", "list_id": self._list_id}
         if self._token is not None:
             fixed["token"] = self._token.reveal()
