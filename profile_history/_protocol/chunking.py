@@ -101,7 +101,7 @@ def split_chunks_ahead(body: bytes, start: int, rest: deque[bytes]) -> Generator
     """
     chunks: list[Chunk] = []
     boundary = _compile_boundary(body, start, len(body))
-    # A text in which no chunk ends for so long is left to `split_chunks`: it would be copied with each part that arrives.
+    # If no chunk ends for so long, the rest is left to `split_chunks`: it would be copied with each part that arrives.
     while rest and len(body) - start <= 32 * CHUNK_SIZE:
         # That is more than the search for a boundary looks at, so that it never meets the end of what has arrived.
         if len(body) - start >= 5 * CHUNK_SIZE:
