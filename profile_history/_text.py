@@ -1,4 +1,4 @@
-"""Text of strangers, made fit to be stored and sent. No I/O."""
+"""Text from outside, made fit to be stored and sent. No I/O."""
 
 from __future__ import annotations
 

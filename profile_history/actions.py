@@ -1,4 +1,4 @@
-"""What a profile did or what was done to it: the documented actions, their channels and labels. No I/O."""
+"""Actions of a profile, or on a profile: the documented ones, their channels and labels. No I/O."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
-# A server that makes up names without end must not fill the memory: beyond this many, they are made anew each time.
+# A server that invents names without end must not fill the memory: beyond this number, each is made anew. That is many
+# times the 66 documented ones, so every real unknown action is kept.
 _REMEMBERED_UNKNOWNS = 1024
 
 
 class Channel(StrEnum):
-    """Which part of the platform an action belongs to; `any` is the vendor's word for all message channels."""
+    """The part of the platform that an action belongs to; `any` is the vendor's word for all message channels.
+
+    Example:
+        >>> [str(action) for action in Action if action.channel is Channel.PIXEL]
+        ['pixel_open']
+        >>> Channel.SMS == "sms"
+        True
+    """
 
     EMAIL = "email"
     SMS = "sms"
@@ -35,6 +43,13 @@ class Action(StrEnum):
 
     The set is open: a value outside the documented 66 becomes a member of its own that equals its text and has
     `known == False`. Blanks around a value are dropped, since one vendor table prints `form_abandon` with one.
+
+    Example:
+        >>> Action("click") is Action.CLICK, Action.CLICK == "click"
+        (True, True)
+        >>> unknown = Action("teleport")
+        >>> unknown == "teleport", unknown.known, unknown.channel
+        (True, False, <Channel.UNKNOWN: 'unknown'>)
     """
 
     SEND = "send"
@@ -120,22 +135,38 @@ class Action(StrEnum):
 
     @property
     def known(self) -> bool:
-        """Whether the vendor documents this action."""
+        """Tell whether the vendor documents this action.
+
+        Example:
+            >>> Action.CLICK.known, Action("teleport").known
+            (True, False)
+        """
         return self._value_ in CATALOGUE
 
     @property
     def channel(self) -> Channel:
-        """The channel; `Channel.UNKNOWN` for an action that is not documented."""
+        """Return the channel; `Channel.UNKNOWN` for an action that is not documented.
+
+        Example:
+            >>> Action.VIBER_READ.channel
+            <Channel.VIBER: 'viber'>
+        """
         return CATALOGUE[self._value_][0] if self.known else Channel.UNKNOWN
 
     def label(self, language: Literal["en", "ru"] = "en") -> str:
-        """A short description for people; an action that is not documented is described by its own name.
+        """Return a short description for people; an action that is not documented is described by its own name.
 
         Args:
             language: `en` or `ru`.
 
         Raises:
             ValueError: There are no labels in that language.
+
+        Example:
+            >>> Action.CLICK.label()
+            'Link in an email clicked'
+            >>> Action.CLICK.label("ru")
+            'Нажата ссылка в письме'
         """
         if language not in ("en", "ru"):
             raise ValueError(f"labels are in 'en' or 'ru', not in {language!r}")

@@ -1,10 +1,15 @@
 """Histories as Arrow record batches and as tables; needs the extra `arrow`.
 
-    async for batch in client.histories(profiles).batches():
-        ...
-    table = await client.history(profile).to_arrow()
+`SCHEMA` has the columns. The first import of pyarrow, pandas or polars takes a while.
 
-`SCHEMA` says which columns there are. The first import of pyarrow, pandas or polars takes a while.
+Example:
+    >>> async for batch in client.histories(profiles).batches(rows=1000):
+    ...     assert batch.schema == SCHEMA
+    >>> table = await client.history(profile).to_arrow()
+    >>> table.column_names[:5]
+    ['profile', 'action', 'datetime', 'utc_offset', 'count']
+    >>> set(table["profile"].to_pylist()) == {str(profile)}
+    True
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import importlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from profile_history._extras import missing_extra
 
@@ -28,6 +33,7 @@ except ModuleNotFoundError as error:
 
 from profile_history._aio import CooperativeRunner, in_thread
 from profile_history._decoding.arrow_decoder import decode_columns
+from profile_history._deprecated import deprecated_names
 from profile_history.profiles import Profile
 from profile_history.windows import Window
 
@@ -35,32 +41,43 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+if not TYPE_CHECKING:
+    __getattr__ = deprecated_names(
+        __name__, {"batches": (__name__, "assemble_batches"), "tabled": (__name__, "decode_columns")}
+    )
+
 __all__ = ["SCHEMA", "assemble_batches", "decode_columns", "to_arrow", "to_pandas", "to_polars"]
 
-T = TypeVar("T")
 Collect: TypeAlias = Callable[[], Awaitable[list[pa.RecordBatch]]]
 
 
 async def assemble_batches(
-    runs: AsyncGenerator[tuple[Profile, Window, ColumnSlice], None], rows: int
+    slices: AsyncGenerator[tuple[Profile, Window, ColumnSlice], None], rows: int
 ) -> AsyncGenerator[pa.RecordBatch, None]:
-    """Puts pieces together; what was gathered when an error comes is handed out before it is raised.
+    """Yield record batches that are put together of slices, one column at a time.
 
-    That is done on the loop's thread, a column at a time: where both share a core, a thread of its own was measured to
-    hold the loop for longer.
+    What was complete before an error is yielded before the error is raised.
+
+    Args:
+        slices: Rows in columns, each slice with its profile and window.
+        rows: The largest number of rows in a batch.
+
+    Yields:
+        Full batches, and the rest as a last one.
     """
+    # On the loop's thread: a thread of its own was measured to hold the loop for longer if both share a core.
     assembler, runner = BatchAssembler(rows), CooperativeRunner()
     failure: Exception | None = None
-    async with aclosing(runs):
+    async with aclosing(slices):
         while True:
             try:
-                profile, _, piece = await anext(runs)
+                profile, _, columns = await anext(slices)
             except StopAsyncIteration:
                 break
             except Exception as error:  # noqa: BLE001 (it is raised below)
                 failure = error
                 break
-            for steps in assembler.add(str(profile), piece):
+            for steps in assembler.add(str(profile), columns):
                 yield await runner.run(steps)
     for steps in assembler.flush():
         yield await runner.run(steps)
@@ -68,34 +85,42 @@ async def assemble_batches(
         try:
             raise failure
         finally:
-            # A frame that its own error keeps is freed by the garbage collector only.
+            # The error keeps this frame; if the frame kept the error, only the garbage collector would free both.
             failure = None
 
 
 async def to_arrow(collect: Collect) -> pa.Table:
-    """One table of all batches, with one dictionary a column."""
+    """Return one table of all batches, with one dictionary per column."""
     table = pa.Table.from_batches(await collect(), SCHEMA)
     return await in_thread(table.unify_dictionaries)
 
 
 async def to_polars(collect: Collect) -> pl.DataFrame:
-    """The same for polars."""
-    library = await _library("polars")
+    """Return one polars frame of all batches.
+
+    Raises:
+        ImportError: polars is not installed.
+    """
+    library = await _import_library("polars")
     return await in_thread(library.from_arrow, await to_arrow(collect))
 
 
 async def to_pandas(collect: Collect) -> pd.DataFrame:
-    """The same for pandas: what is a dictionary becomes categorical, all else stays Arrow's."""
-    library = await _library("pandas")
+    """Return one pandas frame of all batches: a dictionary becomes a category, and all else keeps the type of Arrow.
 
-    def dtype_of(kind: pa.DataType) -> Any:
-        return None if pa.types.is_dictionary(kind) else library.ArrowDtype(kind)
+    Raises:
+        ImportError: pandas is not installed.
+    """
+    library = await _import_library("pandas")
+
+    def find_dtype(type_: pa.DataType) -> Any:
+        return None if pa.types.is_dictionary(type_) else library.ArrowDtype(type_)
 
     table = await to_arrow(collect)
-    return await in_thread(partial(table.to_pandas, types_mapper=dtype_of))
+    return await in_thread(partial(table.to_pandas, types_mapper=find_dtype))
 
 
-async def _library(name: str) -> Any:
+async def _import_library(name: str) -> Any:
     try:
         return await in_thread(partial(importlib.import_module, name))
     except ModuleNotFoundError as error:

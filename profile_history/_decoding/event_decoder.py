@@ -68,7 +68,7 @@ def unstructure(event: Event) -> dict[str, Any]:
 
     Example:
         >>> unstructure(Event(Action.OPEN, dt.datetime(2024, 5, 1, 9, tzinfo=dt.UTC), extra={"score": 3}))
-        {'action': 'open', 'datetime': '2024-05-01T09:00:00+00:00', 'score': 3}
+        {'action': <Action.OPEN: 'open'>, 'datetime': '2024-05-01T09:00:00+00:00', 'score': 3}
     """
     row: dict[str, Any] = _converter.unstructure(event)
     extra: dict[str, Any] = row.pop("extra")

@@ -31,11 +31,11 @@ from support.arrow_rows import (
     row,
     row_of,
     rows_of,
-    spoil,
     tabled,
     unpacking,
 )
 from support.odd_rows import DOCUMENTED, ROWS, TAME, WILD, odd_rows
+from support.poison import poison
 
 import profile_history
 from profile_history import (
@@ -272,7 +272,7 @@ async def test_faults_on_the_way_change_nothing(server, shape):
 async def test_a_row_set_apart_is_listed_with_all_that_is_known_of_it(server, monkeypatch):
     """Its profile, window, reason and bytes; the others flow, and strict makes it an error."""
     raw, profile = b'{"action":"","datetime":"2024-06-01T10:00:00Z"}', server.profile(1)
-    spoil(monkeypatch, server, [raw])
+    poison(monkeypatch, [raw])
     async with server.client() as client:
         async with client.history(profile, FIRST, LAST).batches() as stream:
             came = rows_of(*[batch async for batch in stream])

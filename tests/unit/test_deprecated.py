@@ -16,6 +16,8 @@ from profile_history.windows import Order
 RENAMED = [
     ("profile_history", "GateClosed", "profile_history.CircuitClosed"),
     ("profile_history", "GateOpened", "profile_history.CircuitOpened"),
+    ("profile_history.arrow", "batches", "profile_history.arrow.assemble_batches"),
+    ("profile_history.arrow", "tabled", "profile_history.arrow.decode_columns"),
     ("profile_history.observing", "GateClosed", "profile_history.observing.CircuitClosed"),
     ("profile_history.observing", "GateOpened", "profile_history.observing.CircuitOpened"),
     ("profile_history.reading", "OnError", "profile_history.results.OnError"),
