@@ -25,7 +25,7 @@ FIRST_SCHEMA = SCHEMA.append(UNIT)
 
 
 def table_of(units: Sequence[UnitRows]) -> pa.Table:
-    """One table of the rows of some units."""
+    """Return one table of the rows of some units."""
     assembler = BatchAssembler(most=2**31 - 1)
     batches: list[pa.RecordBatch] = []
     numbers, order = array("q"), array("q")
@@ -33,15 +33,15 @@ def table_of(units: Sequence[UnitRows]) -> pa.Table:
         numbers += array("q", [unit.unit]) * len(unit)
         order += array("q", range(len(unit)))
         for piece in unit.pieces:
-            batches += map(_made, assembler.add(unit.profile, piece))
-    batches += map(_made, assembler.flush())
+            batches += map(_run_steps, assembler.add(unit.profile, piece))
+    batches += map(_run_steps, assembler.flush())
     table = pa.Table.from_batches(batches, SCHEMA)
     for field, values in ((UNIT, numbers), (ROW, order)):
         table = table.append_column(field, pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)]))
     return table
 
 
-def _made(steps: Generator[Any, None, pa.RecordBatch]) -> pa.RecordBatch:
+def _run_steps(steps: Generator[Any, None, pa.RecordBatch]) -> pa.RecordBatch:
     while True:
         try:
             next(steps)

@@ -1,10 +1,10 @@
-"""What a sink is: the place that a job fills, batch by batch.
+"""The protocol of a sink, which a job fills batch by batch.
 
 A job hands a sink one batch at a time, from one thread, and goes on when the batch cannot be lost any more. Then it
 writes down in its ledger what the batch holds. When the process dies in between, the next run either finds that the
-batch is there, which only a sink that keeps its own ledger can tell, or fetches its units again and writes another
-batch under the same number. So a sink has one duty: whatever it holds of batches that the ledger does not know has to
-go, at the latest when the next batch of that number is written.
+batch is there, which only a transactional sink can tell, or fetches its units again and writes another batch under the
+same number. So a sink has one duty: whatever it holds of batches that the ledger does not know has to go, at the latest
+when the next batch of that number is written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Part:
         name: The file, relative to where the sink stands.
         first: The number of the first of its batches.
         last: The number of the last of them; all between are in it as well.
-        offset: Where it begins, in bytes.
+        offset: The number of its first byte in the file, from 0.
         size: How many bytes it has.
         rows: How many rows.
         checksum: The SHA-256 of its bytes, in hexadecimal digits.
@@ -59,7 +59,7 @@ class Receipt:
 
     Attributes:
         added: The parts that are there now.
-        removed: The parts that these take the place of. Their files stay until `Sink.drop`.
+        removed: The parts whose place these take. Their files stay until `Sink.drop`.
     """
 
     added: Sequence[Part] = ()
@@ -67,40 +67,44 @@ class Receipt:
 
 
 class LedgerView(Protocol):
-    """What the ledger tells a sink."""
+    """What a sink may see of the ledger of its job."""
 
     @property
     def job(self) -> str:
-        """The job's own id, which no other job has."""
+        """Return the job's own id, which no other job has."""
 
     @property
     def last_batch(self) -> int:
-        """The number of the last batch that the ledger knows; 0 before the first."""
+        """Return the number of the last batch that the ledger knows; 0 before the first."""
 
     @property
     def location(self) -> str:
-        """The path of the ledger, for those who find that a place belongs to this job."""
+        """Return the path of the ledger, for those who find that a place belongs to this job."""
 
     def parts(self, batches: Iterable[int] | None = None) -> Iterator[Part]:
-        """All parts by name and offset, or those that hold rows of certain batches."""
+        """Yield parts by name and offset.
+
+        Args:
+            batches: The numbers of batches: only parts that hold rows of one of them; `None` for all parts.
+        """
 
     def tombstones(self) -> Iterator[Stored]:
-        """Rows that were replaced and still stand in the files of a sink with `compacts_on_finish`.
+        """Yield the rows that were replaced and are still in the files, by batch and offset.
 
-        By batch and place.
+        Only a sink with `compacts_on_finish` has such rows.
         """
 
     def units(self) -> Iterator[tuple[int, int]]:
-        """The number of each unit that has rows, in order, and how many it has."""
+        """Yield the number of each unit that has rows, in order, and how many it has."""
 
     def unit_checksums(self) -> Iterator[tuple[int, int, int | None]]:
         """Yield the number of each unit that has rows, in order, how many it has, and their checksum if it is known."""
 
     def stored(self) -> Iterator[tuple[Stored, int | None]]:
-        """Yield what the sink holds of each unit, by batch and place, and its checksum if that is known."""
+        """Yield what the sink holds of each unit, by batch and offset, and its checksum if that is known."""
 
     def check_stop(self) -> None:
-        """Return if the run goes on; to be called at least once per second by what takes long.
+        """Return if the run goes on; what takes long calls this at least once per second.
 
         Raises:
             HistoryError: The run is being interrupted; the next one does the same again.
@@ -119,12 +123,12 @@ class Sink(Protocol):
     keeps them for `verify`. `open_to_read(ledger)` opens for `verify` alone, without writing anything, and returns what
     `open` does; a sink without it is opened by `open`. One that is reached by an address with `parameters` that are no
     secrets has a method `recall(kept)`, which takes those that the ledger has kept where the address leaves them out.
-    `discard(ledger, publishing)` deletes what the job of these ledger has written and nothing else, and refuses with a
+    `discard(ledger, publishing)` deletes what the job of this ledger has written and nothing else, and refuses with a
     `ConfigurationError` before it deletes anything if it cannot tell; only a sink that has it can be begun anew.
 
     Attributes:
         url: The place as text, without a password. It is part of the plan of a job.
-        lane: What it takes: rows as the server wrote them ("raw"), or tables ("arrow").
+        row_format: What it takes: rows as the server wrote them ("raw"), or tables ("arrow").
         transactional: Whether it writes the number of each batch together with the rows, in one transaction, so that it
             can tell which was the last. A database does.
         compacts_on_finish: Whether rows of replaced units stay until `finish`, and not only until `write`.
@@ -135,56 +139,76 @@ class Sink(Protocol):
     transactional: bool
     compacts_on_finish: bool
 
-    def open(self, ledger: LedgerView, *, new: bool) -> int:
-        """Makes ready, and clears away what batches that the ledger does not know have left behind.
+    def open(self, ledger: LedgerView, /, *, new: bool) -> int:
+        """Make ready, and clear away what batches that the ledger does not know have left behind.
 
         Args:
             ledger: What the ledger tells.
             new: Whether the job has not begun yet: the place must then be empty or not be there.
 
         Returns:
-            The number of the last batch that it holds; the ledger's own where it keeps no ledger.
+            The number of the last batch that it holds; for a sink that is not transactional, that of the ledger.
 
         Raises:
             ConfigurationError: The place holds something that is not this job's. Nothing was written.
             SinkError: It cannot be opened.
         """
 
-    def check(self, batch: SinkBatch) -> list[Refused]:
-        """The rows of a batch that this sink cannot hold. Nothing is written yet."""
+    def check(self, batch: SinkBatch, /) -> list[Refused]:
+        """Return the rows of a batch that this sink cannot hold. Nothing is written yet.
 
-    def write(self, batch: SinkBatch) -> Receipt:
-        """Writes a batch that holds only rows that `check` let pass; when this returns, nothing can lose it.
+        Args:
+            batch: The batch.
+        """
+
+    def write(self, batch: SinkBatch, /) -> Receipt:
+        """Write a batch; when this returns, nothing can lose it.
+
+        Args:
+            batch: The batch, with those rows only that `check` let pass.
+
+        Returns:
+            Which parts of files came and went.
 
         Raises:
             SinkError: It cannot be written; nothing of it is left, or `open` will find it.
         """
 
     def finish(self) -> Receipt | None:
-        """Prepares the final form of the files when nothing is left to fetch; None where there is nothing to do.
+        """Prepare the final form of the files when nothing is left to fetch.
+
+        Returns:
+            Which parts take the place of which, for `publish`; `None` if there is nothing to do.
 
         Raises:
             SinkError: It cannot be written.
         """
 
-    def publish(self, receipt: Receipt) -> None:
-        """Puts in place what `finish` prepared, after the ledger has taken note; again is harmless.
+    def publish(self, receipt: Receipt, /) -> None:
+        """Put in place what `finish` prepared, after the ledger has taken note; safe to call twice.
 
-        Where a run ended before the ledger applied the receipt, the next one calls this, applies it, and only then
-        calls `open`, which clears away what the ledger does not know.
+        If a run ended before the ledger applied the receipt, the next one calls this, applies it, and only then calls
+        `open`, which clears away what the ledger does not know.
+
+        Args:
+            receipt: What `finish` has returned.
 
         Raises:
             SinkError: It cannot be written, or is no longer there.
         """
 
-    def drop(self, receipt: Receipt) -> None:
-        """Deletes the files that a receipt removed, after the ledger has taken note."""
+    def drop(self, receipt: Receipt, /) -> None:
+        """Delete the files that a receipt removed, after the ledger has taken note.
+
+        Args:
+            receipt: What `write` or `finish` has returned.
+        """
 
     def verify(self) -> Iterator[str]:
-        """Reads everything back, and says in one sentence each what differs from the ledger."""
+        """Read everything back, and yield what differs from the ledger, a sentence each."""
 
     def close(self) -> None:
-        """Lets go of everything; again is harmless."""
+        """Let go of everything; safe to call twice."""
 
 
 def checksums_of(sink: Sink, batch: SinkBatch) -> dict[int, int]:
@@ -217,6 +241,6 @@ def open_to_read(sink: Sink, ledger: LedgerView) -> int:
 
 
 def list_some(values: Iterable[Any]) -> str:
-    """Some values for a message, at most three of them."""
+    """Return some values for a message, at most three of them, and how many more there are."""
     listed = list(values)
     return ", ".join(map(str, listed[:3])) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

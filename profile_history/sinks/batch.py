@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False, slots=False)
 class SinkBatch:
-    """Some whole units on their way into a sink; all of them get there or none.
+    """Some whole units that a sink is given at once; all of them get there or none.
 
     Attributes:
-        number: Batches are numbered from 1 without a gap.
+        number: Its number; a job numbers its batches from 1 without a gap.
         units: Those that have rows.
         replaced: Units whose rows of an earlier batch have to go with this one.
     """
@@ -30,25 +30,27 @@ class SinkBatch:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Return how many rows there are."""
         return sum(map(len, self.units))
 
     @cached_property
     def table(self) -> pa.Table:
-        """All rows in the columns of `profile_history.arrow.SCHEMA`, with the number of their unit in `unit`.
+        """Return all rows in the columns of `profile_history.arrow.SCHEMA`, for a sink with the row format "arrow".
 
-        The number of each within its unit, from 0, is in `row`.
-
-        For sinks of the Arrow lane.
+        The number of a row's unit is in the column `unit`, and its number within the unit, from 0, in `row`.
         """
         from profile_history.sinks.arrow_table import table_of  # noqa: PLC0415 (it needs an extra)
 
         return table_of(self.units)
 
     def without(self, refused: Iterable[Refused]) -> SinkBatch:
-        """The same batch without some rows."""
-        places: dict[int, set[int]] = {}
+        """Return the same batch without some rows.
+
+        Args:
+            refused: The rows, as `Sink.check` has returned them.
+        """
+        offsets: dict[int, set[int]] = {}
         for row in refused:
-            places.setdefault(row.unit, set()).add(row.row_offset)
-        kept = (unit.without(places[unit.unit]) if unit.unit in places else unit for unit in self.units)
+            offsets.setdefault(row.unit, set()).add(row.row_offset)
+        kept = (unit.without(offsets[unit.unit]) if unit.unit in offsets else unit for unit in self.units)
         return SinkBatch(self.number, [unit for unit in kept if len(unit)], self.replaced)

@@ -59,7 +59,7 @@ def unit_checksums(units: Sequence[UnitRows], lines: Sequence[bytes]) -> dict[in
     return checksums
 
 
-class Tally:
+class UnitTally:
     """What a ledger says of the units of a sink, compared with the rows that are found in it, in whatever order.
 
     Args:

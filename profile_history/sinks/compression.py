@@ -1,4 +1,4 @@
-"""Compressed files that can be appended to: each batch is a member of gzip's, or a frame of zstd's, of its own."""
+"""Compressed files that can be appended to: each batch is a member of gzip, or a frame of zstd, of its own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from profile_history._extras import require
 
 @attrs.frozen
 class Packing:
-    """How bytes stand in a file.
+    """A way to compress the bytes of a file.
 
     Attributes:
-        pack: Makes a member of some bytes.
-        unpack: Reads one.
+        pack: Returns a member of some bytes.
+        unpack: Returns the bytes of some members.
         errors: What `unpack` raises for bytes that `pack` has not made.
     """
 
@@ -28,7 +28,10 @@ class Packing:
 
 
 def packing_of(path: Path) -> Packing:
-    """How the name of a file says that it is compressed: by `.gz`, by `.zst`, or not at all.
+    """Return how a file is compressed by its name: that of `.gz`, of `.zst`, or not at all.
+
+    Args:
+        path: The file.
 
     Raises:
         ConfigurationError: zstandard is needed and not installed.

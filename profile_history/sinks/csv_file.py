@@ -25,7 +25,7 @@ from profile_history.sinks.base import RowFormat
 from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.row_text import split_quoted
-from profile_history.sinks.single_file import Appending
+from profile_history.sinks.single_file import SingleFileSink
 from profile_history.sinks.unit_rows import Refused
 
 Formulas = Literal["defuse", "keep"]
@@ -33,8 +33,8 @@ Formulas = Literal["defuse", "keep"]
 _FORMULA = "\\A([=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
 
 
-class CsvSink(Appending):
-    """A CSV file; compressed where its name ends in `.gz` or `.zst`.
+class CsvSink(SingleFileSink):
+    """A CSV file; compressed if its name ends in `.gz` or `.zst`.
 
     While the job runs, it is named `<path>.partial`.
 
@@ -45,6 +45,10 @@ class CsvSink(Appending):
 
     Raises:
         ConfigurationError: A library is missing, the path names no file, or there is no such option.
+
+        >>> from profile_history.sinks.csv_file import CsvSink
+        >>> CsvSink("/data/history.csv", formulas="keep").url
+        '/data/history.csv?formulas=keep'
     """
 
     row_format: RowFormat = "arrow"
@@ -55,30 +59,30 @@ class CsvSink(Appending):
         if formulas not in get_args(Formulas):
             raise ConfigurationError(f"formulas is one of {', '.join(get_args(Formulas))}, not {formulas!r}")
         self.url = Path(path).absolute().as_posix() + ("?formulas=keep" if formulas == "keep" else "")
-        super().__init__(Path(path), _Cells(defused=formulas == "defuse"), disk)
+        super().__init__(Path(path), _CellFormat(defused=formulas == "defuse"), disk)
 
     def check(self, batch: SinkBatch) -> list[Refused]:  # noqa: ARG002 (any text has its place between quotes)
-        """See `Sink.check`."""
+        """Return no rows: any text has its place between quotes."""
         return []
 
 
-def _heading(names: Sequence[str]) -> bytes:
+def _make_heading(names: Sequence[str]) -> bytes:
     return ",".join(f'"{name}"' for name in names).encode() + b"\n"
 
 
-class _Cells:
+class _CellFormat:
     def __init__(self, *, defused: bool) -> None:
         self._defused = defused
         self._names = FULL_SCHEMA.names
 
     @property
     def heading(self) -> bytes:
-        return _heading(self._names)
+        return _make_heading(self._names)
 
-    headings = (_heading(FULL_SCHEMA.names), _heading(FIRST_SCHEMA.names))
+    headings = (_make_heading(FULL_SCHEMA.names), _make_heading(FIRST_SCHEMA.names))
 
     def adopt(self, heading: bytes) -> None:
-        self._names = {_heading(schema.names): schema.names for schema in (FULL_SCHEMA, FIRST_SCHEMA)}[heading]
+        self._names = {_make_heading(schema.names): schema.names for schema in (FULL_SCHEMA, FIRST_SCHEMA)}[heading]
 
     def encode(self, batch: SinkBatch) -> list[bytes]:
         columns = [self._column(batch.table[name]) for name in self._names]

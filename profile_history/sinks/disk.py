@@ -1,7 +1,8 @@
 """The few operations on files that durability rests on, and what to do when one fails.
 
-What is to last goes through four of them, in this order: write, `File.sync`, `Disk.replace`, `Disk.sync_directory`.
-Before the last has returned, a loss of power may take any of it back.
+What is to last goes through four of them: write, `OpenFile.sync`, `Disk.replace`, `Disk.sync_directory`, in this order.
+A file that was renamed before it was synced could have its final name after a loss of power, and lack its bytes. Until
+the directory is synced, the name itself may be lost.
 """
 
 from __future__ import annotations
@@ -62,15 +63,61 @@ def sync(file: int) -> None:
     os.fsync(file)
 
 
+def sync_directory(path: Path) -> None:
+    """Bring to the disk which names are in a directory, and what they name.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        OSError: The operating system reports an error.
+    """
+    if not _HAS_DIRECTORIES_TO_SYNC:
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        sync(handle)
+    except OSError as error:
+        # Some file systems cannot do this for directories.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(handle)
+
+
+def advice_for(error: OSError, otherwise: str = "check the disk") -> str:
+    """Return what a person can do about an error of the operating system, as a part of a sentence.
+
+    Args:
+        error: The error.
+        otherwise: What to do about an error that is not known here.
+    """
+    return _ADVICE.get(error.errno or 0, otherwise)
+
+
+def reason_of(error: OSError) -> str:
+    """Return what an error of the operating system says, without its number and its file."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 class Disk:
     """A file system. Every error of it becomes a `SinkError` that names the path and says what to do."""
 
     def before(self, operation: str, path: Path) -> None:
-        """Called before each operation; a disk for tests overrides it to fail there, with an `OSError`."""
+        """Do nothing; a disk for tests overrides this to fail before an operation, with an `OSError`.
+
+        Args:
+            operation: What is about to be done, such as "write".
+            path: To which file.
+        """
 
     @contextlib.contextmanager
     def doing(self, operation: str, path: Path) -> Iterator[None]:
-        """Surrounds one operation.
+        """Surround one operation, and turn its error into ours.
+
+        Args:
+            operation: What is done, as a verb for the message.
+            path: To which file.
 
         Raises:
             SinkError: The operating system reports an error.
@@ -79,11 +126,10 @@ class Disk:
             self.before(operation, path)
             yield
         except OSError as error:
-            advice = _ADVICE.get(error.errno or 0, "check the disk")
-            reason = error.strerror or str(error) or type(error).__name__
-            raise SinkError(f"{path}: cannot {operation}: {reason}; {advice}, and resume the job") from None
+            said = f"{reason_of(error)}; {advice_for(error)}, and resume the job"
+            raise SinkError(f"{path}: cannot {operation}: {said}") from None
 
-    def create(self, path: Path, *, mode: int = 0o666) -> File:
+    def create(self, path: Path, *, mode: int = 0o666) -> OpenFile:
         """Make a file and open it to write to. One that is there already, or a link, is somebody else's.
 
         Args:
@@ -95,9 +141,9 @@ class Disk:
         """
         with self.doing("create", path):
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-            return File(self, path, os.fdopen(handle, "wb", buffering=0))
+            return OpenFile(self, path, os.fdopen(handle, "wb", buffering=0))
 
-    def append(self, path: Path, length: int) -> File:
+    def append(self, path: Path, length: int) -> OpenFile:
         """Open a file to write behind its first bytes; what is behind them goes.
 
         Args:
@@ -117,10 +163,19 @@ class Disk:
             except BaseException:
                 handle.close()
                 raise
-            return File(self, path, handle)
+            return OpenFile(self, path, handle)
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
-        """Some bytes of a file; fewer where it ends."""
+        """Return some bytes of a file; fewer if it ends before.
+
+        Args:
+            path: The file.
+            offset: The number of the first byte, from 0.
+            size: How many bytes.
+
+        Raises:
+            SinkError: It cannot be read, or is no regular file.
+        """
         with self.doing("read", path), os.fdopen(_open_regular(path, os.O_RDONLY), "rb") as file:
             file.seek(offset)
             # Memory is taken for as much as is asked for, which a ledger that was edited may say.
@@ -142,22 +197,12 @@ class Disk:
             source.replace(target)
 
     def sync_directory(self, path: Path) -> None:
-        """Brings to the disk which names are in a directory, and what they name."""
+        """Bring to the disk which names are in a directory, and what they name."""
         with self.doing("sync", path):
-            if not _HAS_DIRECTORIES_TO_SYNC:
-                return
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                sync(handle)
-            except OSError as error:
-                # Some file systems cannot do this for directories.
-                if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
-                    raise
-            finally:
-                os.close(handle)
+            sync_directory(path)
 
     def make_directory(self, path: Path) -> None:
-        """Makes a directory, and those that it is in, to last."""
+        """Make a directory, and those that it is in, to last."""
         if path.is_dir():
             return
         self.make_directory(path.parent)
@@ -166,12 +211,12 @@ class Disk:
         self.sync_directory(path.parent)
 
     def remove(self, path: Path) -> None:
-        """Deletes a file, if it is there. A loss of power may bring it back."""
+        """Delete a file, if it is there. A loss of power may bring it back."""
         with self.doing("delete", path):
             path.unlink(missing_ok=True)
 
     def size(self, path: Path) -> int | None:
-        """How many bytes a file has; None where nothing has that name."""
+        """Return how many bytes a file has; `None` if nothing has that name."""
         with self.doing("look at", path):
             # A link that leads nowhere takes the name as well.
             for look in (path.stat, path.lstat):
@@ -180,7 +225,7 @@ class Disk:
             return None
 
     def list(self, directory: Path) -> list[Path]:
-        """All that is in a directory, in order; nothing where there is no such directory."""
+        """Return all that is in a directory, in order; nothing if there is no such directory."""
         with self.doing("list", directory):
             try:
                 return sorted(directory.iterdir())
@@ -197,7 +242,7 @@ def _open_regular(path: Path, flags: int) -> int:
     return number
 
 
-class File:
+class OpenFile:
     """A file open for writing. Use it in `with`.
 
     Attributes:
@@ -216,19 +261,19 @@ class File:
         self.close()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Writes all of the data; it may be lost until `sync`."""
+        """Write all of the data; it may be lost until `sync`."""
         rest = memoryview(data)
         with self._disk.doing("write", self.path):
             while rest:
                 rest = rest[self._handle.write(rest) :]
 
     def sync(self) -> None:
-        """Brings what was written to the disk."""
+        """Bring what was written to the disk."""
         with self._disk.doing("sync", self.path):
             sync(self._handle.fileno())
 
     def close(self) -> None:
-        """Lets go of the file; again is harmless."""
+        """Let go of the file; safe to call twice."""
         if self._handle.closed:
             return
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,15 +28,14 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("a dlt pipeline needs dlt and pyarrow", "dlt") from error
 
-from profile_history.errors import ConfigurationError, UsageError
-from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW, UNIT
-from profile_history.sinks.base import LedgerView, Receipt, RowFormat, SinkError, list_some
+from profile_history.errors import ConfigurationError
+from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW
+from profile_history.sinks.base import LedgerView, Receipt, SinkError, list_some
 from profile_history.sinks.batch import SinkBatch
-from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
 from profile_history.sinks.nul_check import with_nul, without_nul
-from profile_history.sinks.old_names import OldSinkNames
-from profile_history.sinks.row_text import READ_COLUMNS, lines_of, table_of_rows
-from profile_history.sinks.sql_tables import Owner, Place, job_table, job_values
+from profile_history.sinks.row_text import READ_COLUMNS, table_of_rows
+from profile_history.sinks.sql_tables import JobTables, Owner, job_table, job_values
+from profile_history.sinks.transactional import TransactionalSink
 from profile_history.sinks.unit_rows import Refused, Stored
 
 GONE = "deleted"
@@ -51,12 +50,14 @@ _PLAIN = pa.schema(
     ]
 )
 _NO_NUL = ("postgres", "redshift")
-_AT_ONCE = 10_000
-_UNITS_A_STATEMENT = 1000
+# Rows that are read at once: some megabytes.
+_ROWS_AT_ONCE = 10_000
+# Databases limit the length of a statement; this many numbers stay far below any limit.
+_UNITS_PER_STATEMENT = 1000
 
 
 @attrs.define(eq=False)
-class DltSink(OldSinkNames):
+class DltSink(TransactionalSink):
     """A table that a dlt pipeline loads, in a destination that deletes and inserts in one transaction.
 
     A batch is one load package of dlt, merged by delete-insert on the column `unit`: dlt copies the rows into its
@@ -81,12 +82,6 @@ class DltSink(OldSinkNames):
 
     pipeline: dlt.Pipeline
     table: str = "history"
-    url: str = attrs.field(init=False)
-    row_format: RowFormat = attrs.field(default="arrow", init=False)
-    transactional: bool = attrs.field(default=True, init=False)
-    compacts_on_finish: bool = attrs.field(default=False, init=False)
-    _job_table: str = attrs.field(init=False)
-    _ledger: LedgerView | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         job_table(self.table)
@@ -100,7 +95,7 @@ class DltSink(OldSinkNames):
 
     @property
     def lock_path(self) -> Path:
-        """The file that one job at a time holds locked: of the table, where dlt keeps its pipelines.
+        """Return the file that one job at a time holds locked: of the table, where dlt keeps its pipelines.
 
         Two pipelines that load into one table are kept apart as well, if they are kept in one place.
         """
@@ -111,7 +106,14 @@ class DltSink(OldSinkNames):
         return Path(self.pipeline.pipelines_dir, f".profile_history.{key[:16]}.lock")
 
     def open(self, ledger: LedgerView, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
-        """Aborts what a run that died left undone, and makes the table that says whose the rows are.
+        """Abort what a run that died left undone, and make the table that says whose the rows are.
+
+        Args:
+            ledger: What the ledger tells.
+            new: Of no concern here: the tables themselves tell.
+
+        Returns:
+            The number of the last batch in the table.
 
         Raises:
             ConfigurationError: The destination cannot keep the promise, the table is there and is not this job's, or
@@ -121,71 +123,44 @@ class DltSink(OldSinkNames):
         with self._failing():
             self._check_destination()
             self._abort_pending()
-            last = self._place().admit(ledger)
+            last = self._find_tables().admit(ledger)
             if last is None:
                 row = pa.Table.from_pylist([job_values(ledger)])
                 self._run(self._job_table, row, write_disposition="replace")
-            held = max(last or 0, self._newest())
-        self._ledger = ledger
+            held = max(last or 0, self._newest_batch())
+        self._view = ledger
         return held
 
     def open_to_read(self, ledger: LedgerView) -> int:
-        """See `Sink`: nothing is written to the destination."""
+        """Prepare for `verify` alone, and return the number of the last batch; nothing is written."""
         with self._failing():
-            held = max(self._place().admit(ledger) or 0, self._newest())
-        self._ledger = ledger
+            held = max(self._find_tables().admit(ledger) or 0, self._newest_batch())
+        self._view = ledger
         return held
 
     def check(self, batch: SinkBatch) -> list[Refused]:
-        """The rows whose profile the destination cannot hold: PostgreSQL and Redshift know no character 0."""
+        """Return the rows whose profile the destination cannot hold: PostgreSQL and Redshift know no character 0."""
         return with_nul(batch) if self._lacks_nul else []
 
-    def checksums(self, batch: SinkBatch) -> dict[int, int]:
-        """See `Sink`: of the values in the columns."""
-        return unit_checksums(batch.units, lines_of(self._held(batch)))
-
     def write(self, batch: SinkBatch) -> Receipt:
-        """Loads one package, which replaces and adds rows.
+        """Load one package, which replaces and adds rows.
 
         Raises:
             ConfigurationError: Another job has made the table its own meanwhile.
             SinkError: It cannot be loaded; all of it is there or nothing, and `open` tells which.
         """
-        assert self._ledger is not None
+        ledger = self._ledger
         with self._failing():
             # No lock keeps off a job on another machine that began at the same moment.
-            self._place().admit(self._ledger)
+            self._find_tables().admit(ledger)
             if batch.units:
                 self._load(batch)
             else:
                 self._delete(batch.number, batch.replaced)
         return Receipt()
 
-    def finish(self) -> None:
-        """Nothing: every batch is in its final form at once."""
-
-    def publish(self, receipt: Receipt) -> None:
-        """Nothing: every batch is in its place at once."""
-
-    def drop(self, receipt: Receipt) -> None:
-        """Nothing: there are no files to delete."""
-
-    def verify(self) -> Iterator[str]:
-        """Read the rows of each unit, and say in one sentence each what differs from the ledger.
-
-        Raises:
-            SinkError: The destination cannot be read.
-        """
-        if self._ledger is None:
-            raise UsageError(f"{self.url} is not open")
-        tally = Tally(self._ledger)
-        with self._failing():
-            if there := self._there(self.table):
-                self._compare(tally, there, self._ledger)
-        yield from tally.differences()
-
     def close(self) -> None:
-        """Nothing: dlt opens and closes its connections itself."""
+        """Do nothing: dlt opens and closes its connections itself."""
 
     def _check_destination(self) -> None:
         if "delete-insert" not in (self._capabilities.supported_merge_strategies or ()):
@@ -220,32 +195,31 @@ class DltSink(OldSinkNames):
         if pending:
             pipeline.abort_packages()
 
-    def _place(self) -> Place:
+    def _find_tables(self) -> JobTables:
         filled, owners = self._is_there(self.table), None
         if self._is_there(self._job_table):
             # A load that a crash cut short has left no row, and one that was repeated the same row twice.
             there = self._there(self._job_table)
             names = [field.name for field in attrs.fields(Owner) if field.name in there]
-            rows = self._asked(f"SELECT DISTINCT {self._columns(*names)} FROM {self._qualified(self._job_table)}")
+            rows = self._query(f"SELECT DISTINCT {self._columns(*names)} FROM {self._qualified(self._job_table)}")
             owners = [Owner.of(names, row) for row in rows] or None
-        return Place(f"the table {self.table} in {self.url}", filled or owners is not None, owners)
+        return JobTables(f"the table {self.table} in {self.url}", filled or owners is not None, owners)
 
-    def _newest(self) -> int:
+    def _newest_batch(self) -> int:
         if not self._is_there(self.table):
             return 0
-        return int(self._asked(f"SELECT max({self._columns('batch')}) FROM {self._qualified(self.table)}")[0][0] or 0)
+        return int(self._query(f"SELECT max({self._columns('batch')}) FROM {self._qualified(self.table)}")[0][0] or 0)
 
-    def _held(self, batch: SinkBatch) -> pa.Table:
-        """Return the rows of a batch as the destination can hold them."""
+    def _storable(self, batch: SinkBatch) -> pa.Table:
         return without_nul(batch.table) if self._lacks_nul else batch.table
 
     def _load(self, batch: SinkBatch) -> None:
-        rows = _rows_of(batch, self._held(batch))
+        rows = _rows_of(batch, self._storable(batch))
         for _ in range(2):
             self._run(self.table, rows, write_disposition=_MERGE, merge_key="unit", columns=_HINTS)
             # A file whose confirmation was lost is in the staging table twice, and so are its rows in the table;
             # merged once more, they are right.
-            if (there := self._rows(batch.number)) == batch.rows:
+            if (there := self._count(batch.number)) == batch.rows:
                 return
         with self.pipeline.sql_client() as client, client.begin_transaction():
             # Else the next start would take the batch for stored.
@@ -258,11 +232,16 @@ class DltSink(OldSinkNames):
         )
 
     def _delete(self, number: int, replaced: Sequence[Stored]) -> None:
-        """Deletes units and notes the batch, which leaves no row to be seen by, in one transaction."""
+        """Delete units and note the batch, which leaves no row to be seen by, in one transaction.
+
+        Args:
+            number: The number of the batch.
+            replaced: The units.
+        """
         table, unit = self._qualified(self.table), self._columns("unit")
         with self.pipeline.sql_client() as client, client.begin_transaction():
-            for start in range(0, len(replaced), _UNITS_A_STATEMENT):
-                units = ", ".join(str(stored.unit) for stored in replaced[start : start + _UNITS_A_STATEMENT])
+            for start in range(0, len(replaced), _UNITS_PER_STATEMENT):
+                units = ", ".join(str(stored.unit) for stored in replaced[start : start + _UNITS_PER_STATEMENT])
                 client.execute_sql(f"DELETE FROM {table} WHERE {unit} IN ({units})")
             noted = f"{self._columns('last_batch')} = {number}"
             client.execute_sql(f"UPDATE {self._qualified(self._job_table)} SET {noted}")
@@ -270,30 +249,29 @@ class DltSink(OldSinkNames):
     def _run(self, table: str, rows: pa.Table, **hints: Any) -> Any:
         return self.pipeline.run(dlt.resource(rows, name=table, **hints))
 
-    def _rows(self, number: int) -> int:
+    def _count(self, number: int) -> int:
         where = f"{self._columns('batch')} = {number}"
-        return int(self._asked(f"SELECT count(*) FROM {self._qualified(self.table)} WHERE {where}")[0][0])
+        return int(self._query(f"SELECT count(*) FROM {self._qualified(self.table)} WHERE {where}")[0][0])
 
-    def _compare(self, tally: Tally, there: Collection[str], ledger: LedgerView) -> None:
-        if not tally.knows_content:
-            unit = self._columns("unit")
-            for some in self._selected(f"{unit}, count(*)", f"GROUP BY {unit}"):
-                for number, rows in some:
-                    tally.count(int(number), int(rows))
-            return
+    def _read_tables(self) -> Generator[pa.Table]:
+        there = self._there(self.table)
         names = [name for name in READ_COLUMNS if name in there or name != ROW.name]
-        for some in self._selected(self._columns(*names)):
-            ledger.check_stop()
-            table = table_of_rows(names, some)
-            tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
+        for some in self._select(self._columns(*names)) if there else ():
+            yield table_of_rows(names, some)
 
-    def _selected(self, what: str, how: str = "") -> Iterator[list[tuple[Any, ...]]]:
+    def _count_rows(self) -> Generator[tuple[int, int]]:
+        unit = self._columns("unit")
+        for some in self._select(f"{unit}, count(*)", f"GROUP BY {unit}") if self._is_there(self.table) else ():
+            for number, rows in some:
+                yield int(number), int(rows)
+
+    def _select(self, what: str, how: str = "") -> Iterator[list[tuple[Any, ...]]]:
         query = f"SELECT {what} FROM {self._qualified(self.table)} {how}"
         with self.pipeline.sql_client() as client, client.execute_query(query) as cursor:
-            while some := cursor.fetchmany(_AT_ONCE):
+            while some := cursor.fetchmany(_ROWS_AT_ONCE):
                 yield some
 
-    def _asked(self, query: str) -> list[tuple[Any, ...]]:
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
         with self.pipeline.sql_client() as client:
             return [tuple(row) for row in client.execute_sql(query) or ()]
 
@@ -306,8 +284,8 @@ class DltSink(OldSinkNames):
             assert isinstance(client, SqlJobClientBase)
             if not client.is_storage_initialized():
                 return ()
-            there, columns = client.get_storage_table(table)
-            return [*columns] if there else ()
+            exists, columns = client.get_storage_table(table)
+            return [*columns] if exists else ()
 
     def _qualified(self, table: str) -> str:
         return self.pipeline.sql_client().make_qualified_table_name(table)
@@ -336,7 +314,12 @@ class DltSink(OldSinkNames):
 
 
 def _rows_of(batch: SinkBatch, table: pa.Table) -> pa.Table:
-    """The rows of a batch, as the destination can hold them, and one for each unit that it replaces."""
+    """Return the rows of a batch in the columns of the destination, and one row for each unit that it replaces.
+
+    Args:
+        batch: The batch.
+        table: Its rows, as the destination can hold them.
+    """
     number = pa.scalar(batch.number, pa.int64())
     rows = table.append_column("batch", pa.repeat(number, batch.rows))
     rows = rows.append_column(GONE, pa.nulls(batch.rows, pa.bool_())).cast(_PLAIN)

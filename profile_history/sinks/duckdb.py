@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,39 +21,38 @@ except ModuleNotFoundError as error:
     raise missing_extra("DuckDB needs duckdb and pyarrow", "duckdb") from error
 
 from profile_history.errors import ConfigurationError, UsageError
-from profile_history.sinks.arrow_table import ROW, UNIT
-from profile_history.sinks.base import LedgerView, Receipt, RowFormat, SinkError
+from profile_history.sinks.arrow_table import ROW
+from profile_history.sinks.base import LedgerView, Receipt, SinkError
 from profile_history.sinks.batch import SinkBatch
-from profile_history.sinks.checksums import Tally, digests_of, unit_checksums
-from profile_history.sinks.disk import lock_beside, sync
+from profile_history.sinks.disk import lock_beside, sync_directory
 from profile_history.sinks.lock import JobHeld
-from profile_history.sinks.old_names import OldSinkNames
-from profile_history.sinks.row_text import READ_COLUMNS, lines_of
+from profile_history.sinks.row_text import READ_COLUMNS
 from profile_history.sinks.sql_tables import (
     COLUMNS,
     JOB_COLUMNS,
     NEW_COLUMNS,
     NEW_JOB_COLUMNS,
+    JobTables,
     Owner,
-    Place,
     check_counts,
     job_table,
     job_values,
 )
-from profile_history.sinks.unit_rows import Refused
+from profile_history.sinks.transactional import DroppableSink
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _INCOMING, _REPLACED = "profile_history_incoming", "profile_history_replaced"
 _HOLDER = re.compile(r"lock is held .*\(PID (\d+)\)")
-_AT_ONCE = 10_000
+# Rows that are read at once: some megabytes.
+_ROWS_AT_ONCE = 10_000
 
 
-def _absolute(path: str | os.PathLike[str]) -> Path:
+def _to_absolute(path: str | os.PathLike[str]) -> Path:
     return Path(path).absolute()
 
 
 @attrs.define(eq=False)
-class DuckDBSink(OldSinkNames):
+class DuckDBSink(DroppableSink):
     """A table in a DuckDB file, which nobody else can open while the job runs.
 
     A batch is one transaction. DuckDB syncs its log before a commit returns (so does the system call trace of version
@@ -62,22 +61,19 @@ class DuckDBSink(OldSinkNames):
 
     Any row can be held: text may have the character 0, and numbers the edges of 64 bits.
 
+        >>> from profile_history.sinks.duckdb import DuckDBSink
+        >>> DuckDBSink("/data/crm.duckdb", table="history").url
+        '/data/crm.duckdb?table=history'
+
     Attributes:
-        path: The file; it is made when it is not there.
+        path: The file; it is made if it is not there.
         table: The table of the rows. `<table>_job` says whose it is.
         url: Both as text.
     """
 
-    path: Path = attrs.field(converter=_absolute)
+    path: Path = attrs.field(converter=_to_absolute)
     table: str = "history"
-    url: str = attrs.field(init=False)
-    row_format: RowFormat = attrs.field(default="arrow", init=False)
-    transactional: bool = attrs.field(default=True, init=False)
-    compacts_on_finish: bool = attrs.field(default=False, init=False)
-    _job_table: str = attrs.field(init=False)
     _connection: duckdb.DuckDBPyConnection | None = attrs.field(default=None, init=False, repr=False)
-    _ledger: LedgerView | None = attrs.field(default=None, init=False, repr=False)
-    _last: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._job_table = job_table(self.table)
@@ -85,11 +81,18 @@ class DuckDBSink(OldSinkNames):
 
     @property
     def lock_path(self) -> Path:
-        """The file that one job at a time holds locked: beside the database, wherever links to it are."""
+        """Return the file that one job at a time holds locked: beside the database, wherever links to it are."""
         return lock_beside(self.path.resolve())
 
     def open(self, ledger: LedgerView, *, new: bool) -> int:  # noqa: ARG002 (the tables themselves tell)
-        """Opens the file, and makes the tables where there are none.
+        """Open the file, and make the tables if they are not there.
+
+        Args:
+            ledger: What the ledger tells.
+            new: Of no concern here: the tables themselves tell.
+
+        Returns:
+            The number of the last batch in the table.
 
         Raises:
             ConfigurationError: The table is there and is not this job's, or the path is no file. Nothing was written.
@@ -101,36 +104,32 @@ class DuckDBSink(OldSinkNames):
         return self._open(ledger, read_only=False)
 
     def open_to_read(self, ledger: LedgerView) -> int:
-        """See `Sink`: nothing is written."""
+        """Open the file for `verify` alone, and return the number of the last batch; nothing is written."""
         if not self.path.exists():
             raise ConfigurationError(f"{self.path} is gone; bring it back, or begin a new job")
         return self._open(ledger, read_only=True)
 
     def _open(self, ledger: LedgerView, *, read_only: bool) -> int:
-        with self._failing():
+        with self._opening():
             self._connection = duckdb.connect(str(self.path), read_only=read_only)
-        try:
-            place = self._place()
-            last = place.admit(ledger)
+            found = self._find_tables()
+            last = found.admit(ledger)
             if not read_only:
-                self._make_tables(place, last, ledger)
-        except BaseException:
-            self.close()
-            raise
-        self._ledger, self._last = ledger, last or 0
+                self._make_tables(found, last, ledger)
+        self._view, self._last = ledger, last or 0
         return self._last
 
-    def _make_tables(self, place: Place, last: int | None, ledger: LedgerView) -> None:
-        """Make the tables, or give them the columns that they lack, and say where the ledger is."""
-        table, jobs = _quoted(self.table), _quoted(self._job_table)
+    def _make_tables(self, found: JobTables, last: int | None, ledger: LedgerView) -> None:
+        """Make the tables, or give them the columns that they lack, and write down where the ledger is."""
+        table, jobs = _quote(self.table), _quote(self._job_table)
         values = job_values(ledger)
         with self._transaction() as connection:
             if last is None:
-                connection.execute(f"CREATE TABLE {table} ({_columns(COLUMNS)})")
-                connection.execute(f"CREATE TABLE {jobs} ({_columns(JOB_COLUMNS)})")
+                connection.execute(f"CREATE TABLE {table} ({_define(COLUMNS)})")
+                connection.execute(f"CREATE TABLE {jobs} ({_define(JOB_COLUMNS)})")
                 marks = ", ".join("?" * len(values))
                 connection.execute(f"INSERT INTO {jobs} ({', '.join(values)}) VALUES ({marks})", [*values.values()])
-            if place.is_older:
+            if found.is_older:
                 for name, new in ((table, NEW_COLUMNS), (jobs, NEW_JOB_COLUMNS)):
                     for column, kind in new.items():
                         connection.execute(f'ALTER TABLE {name} ADD COLUMN IF NOT EXISTS "{column}" {kind}')
@@ -139,30 +138,22 @@ class DuckDBSink(OldSinkNames):
             mine = [values["layout"], values["ledger"], values["host"]]
             connection.execute(f"UPDATE {jobs} SET {said} WHERE NOT ({known})", [*mine, *mine])
 
-    def check(self, batch: SinkBatch) -> list[Refused]:  # noqa: ARG002 (any row will do)
-        """Nothing: DuckDB holds whatever the Arrow lane brings."""
-        return []
-
-    def checksums(self, batch: SinkBatch) -> dict[int, int]:
-        """See `Sink`: of the values in the columns."""
-        return unit_checksums(batch.units, lines_of(batch.table))
-
     def write(self, batch: SinkBatch) -> Receipt:
-        """Replaces and adds rows, and notes the number of the batch, in one transaction.
+        """Replace and add rows, and note the number of the batch, in one transaction.
 
         Raises:
             SinkError: It cannot be written, or the rows that it replaces are not those that the ledger knows; nothing
-                of it is there, or all of it when the disk failed in the very end.
+                of it is there, or all of it if the disk failed in the very end.
         """
         replaced = pa.table({"unit": pa.array([stored.unit for stored in batch.replaced], pa.int64())})
-        table = _quoted(self.table)
+        table = _quote(self.table)
         inserted = 0
         with self._transaction() as connection:
             if batch.replaced:
-                with _registered(connection, _REPLACED, replaced):
+                with _register(connection, _REPLACED, replaced):
                     connection.execute(f"DELETE FROM {table} WHERE unit IN (SELECT unit FROM {_REPLACED})")
             if batch.units:
-                with _registered(connection, _INCOMING, batch.table):
+                with _register(connection, _INCOMING, batch.table):
                     query = f"INSERT INTO {table} ({_NAMES}) SELECT {_NAMES} FROM {_INCOMING}"
                     ((inserted,),) = connection.execute(query).fetchall()
             check_counts(self.url, batch, inserted=inserted)
@@ -170,68 +161,29 @@ class DuckDBSink(OldSinkNames):
         self._last = batch.number
         return Receipt()
 
-    def finish(self) -> None:
-        """Writes the log into the file, so that the file can be copied as it is.
+    def finish(self) -> Receipt | None:
+        """Write the log into the file, so that the file can be copied as it is.
 
         Raises:
             SinkError: It cannot be written.
         """
         with self._failing():
             self._connected().execute("CHECKPOINT")
-
-    def publish(self, receipt: Receipt) -> None:
-        """Nothing: every batch is in its place at once."""
-
-    def drop(self, receipt: Receipt) -> None:
-        """Nothing: there are no files to delete."""
-
-    def verify(self) -> Iterator[str]:
-        """Read the rows of each unit, and say in one sentence each what differs from the ledger.
-
-        Raises:
-            SinkError: The file cannot be read.
-        """
-        assert self._ledger is not None
-        tally = Tally(self._ledger)
-        with self._failing():
-            if tally.knows_content:
-                self._compare(tally)
-            else:
-                for unit, rows in self._counted():
-                    tally.count(unit, rows)
-        yield from tally.differences()
-
-    def discard(self, ledger: LedgerView, publishing: Receipt | None) -> None:  # noqa: ARG002 (there are no files to publish)
-        """Drop the tables of a job.
-
-        Args:
-            ledger: What the ledger tells.
-            publishing: Of no concern here.
-
-        Raises:
-            ConfigurationError: They are another job's, or nobody's. Nothing was deleted.
-            SinkError: The file cannot be opened or written.
-        """
-        if not self.path.exists():
-            return
-        with self._failing():
-            self._connection = duckdb.connect(str(self.path))
-        try:
-            found = self._place()
-            found.check_owner(ledger)
-            with self._transaction() as connection:
-                for table in (self.table, self._job_table):
-                    connection.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
-        finally:
-            self.close()
+        return None
 
     def close(self) -> None:
-        """Closes the file; again is harmless."""
+        """Close the file; safe to call twice."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _place(self) -> Place:
+    def _connect(self) -> bool:
+        if not self.path.exists():
+            return False
+        self._connection = duckdb.connect(str(self.path))
+        return True
+
+    def _find_tables(self) -> JobTables:
         with self._failing():
             connection = self._connected()
             found = connection.execute(
@@ -240,14 +192,19 @@ class DuckDBSink(OldSinkNames):
             ).fetchall()
             owners = None
             if (self._job_table.lower(),) in found:
-                rows = connection.execute(f"SELECT * FROM {_quoted(self._job_table)} LIMIT 2")
+                rows = connection.execute(f"SELECT * FROM {_quote(self._job_table)} LIMIT 2")
                 names = [column[0] for column in rows.description]
                 owners = [Owner.of(names, row) for row in rows.fetchall()]
-        return Place(f"the table {self.table} in {self.path}", (self.table.lower(),) in found, owners)
+        return JobTables(f"the table {self.table} in {self.path}", (self.table.lower(),) in found, owners)
+
+    def _drop_tables(self) -> None:
+        with self._transaction() as connection:
+            for table in (self.table, self._job_table):
+                connection.execute(f"DROP TABLE IF EXISTS {_quote(table)}")
 
     def _note(self, connection: duckdb.DuckDBPyConnection, number: int) -> None:
         noted = connection.execute(
-            f"UPDATE {_quoted(self._job_table)} SET last_batch = ? WHERE last_batch = ? RETURNING last_batch",
+            f"UPDATE {_quote(self._job_table)} SET last_batch = ? WHERE last_batch = ? RETURNING last_batch",
             [number, self._last],
         ).fetchall()
         if len(noted) != 1:
@@ -255,24 +212,20 @@ class DuckDBSink(OldSinkNames):
                 f"{self.path}: the table {self._job_table} was changed by somebody else; nothing was written"
             )
 
-    def _compare(self, tally: Tally) -> None:
-        assert self._ledger is not None
+    def _read_tables(self) -> Generator[pa.Table]:
         cursor = self._connected().cursor()
-        there = {name for name, *_ in cursor.execute(f"DESCRIBE {_quoted(self.table)}").fetchall()}
+        there = {name for name, *_ in cursor.execute(f"DESCRIBE {_quote(self.table)}").fetchall()}
         names = [name for name in READ_COLUMNS if name in there or name != ROW.name]
-        query = f"SELECT {', '.join(map(_quoted, names))} FROM {_quoted(self.table)}"
-        found: Any = cursor.sql(query)
+        found: Any = cursor.sql(f"SELECT {', '.join(map(_quote, names))} FROM {_quote(self.table)}")
         # Versions before 1.4 have it by the other name, which is gone in 2.0.
         reader = getattr(found, "to_arrow_reader", None) or found.fetch_arrow_reader
-        for batch in reader(_AT_ONCE):
-            self._ledger.check_stop()
-            table = pa.Table.from_batches([batch])
-            tally.add(table[UNIT.name].to_pylist(), digests_of(lines_of(table)))
+        for batch in reader(_ROWS_AT_ONCE):
+            yield pa.Table.from_batches([batch])
 
-    def _counted(self) -> Iterator[tuple[int, int]]:
+    def _count_rows(self) -> Generator[tuple[int, int]]:
         cursor = self._connected().cursor()
-        cursor.execute(f"SELECT unit, count(*) FROM {_quoted(self.table)} GROUP BY unit")
-        while some := cursor.fetchmany(_AT_ONCE):
+        cursor.execute(f"SELECT unit, count(*) FROM {_quote(self.table)} GROUP BY unit")
+        while some := cursor.fetchmany(_ROWS_AT_ONCE):
             yield from some
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
@@ -282,7 +235,11 @@ class DuckDBSink(OldSinkNames):
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose changes are kept for good, or none of them."""
+        """Keep all changes of a block for good, or none of them.
+
+        Yields:
+            The connection.
+        """
         connection = self._connected()
         with self._failing():
             connection.begin()
@@ -294,7 +251,10 @@ class DuckDBSink(OldSinkNames):
                 with contextlib.suppress(duckdb.Error):
                     connection.rollback()
                 raise
-            _sync_directory(self.path.parent)
+            # The log may be a new file, whose name a loss of power would take, and the commit with it. A directory that
+            # may be written to, but not opened, is left as it is.
+            with contextlib.suppress(PermissionError):
+                sync_directory(self.path.parent)
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -317,7 +277,7 @@ class DuckDBSink(OldSinkNames):
 
 
 @contextlib.contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> Iterator[None]:
+def _register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> Iterator[None]:
     connection.register(name, table)
     try:
         yield
@@ -325,19 +285,9 @@ def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: Any) ->
         connection.unregister(name)
 
 
-def _sync_directory(path: Path) -> None:
-    # Windows lets nobody open a directory.
-    with contextlib.suppress(PermissionError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            sync(handle)
-        finally:
-            os.close(handle)
-
-
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _columns(types: dict[str, str]) -> str:
+def _define(types: dict[str, str]) -> str:
     return ", ".join(f'"{name}" {kind}{" NOT NULL" if name == "unit" else ""}' for name, kind in types.items())

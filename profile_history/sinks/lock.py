@@ -1,4 +1,9 @@
-"""Lock a file for one process: the kernel drops the lock when its holder dies, however that comes about."""
+"""Lock a file for one process: the kernel drops the lock when its holder dies, however that comes about.
+
+The kernel's lock alone decides who may work: on the ledger of a job, and on its sink. What is written in the file is a
+note for people: who has the lock, so that a process that is turned away can say whom to wait for. A note may be stale,
+since a process that is killed leaves its own; so nobody is let in or turned away by a note.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +42,10 @@ _ASKING_PATIENCE = 30.0
 # What is set when the holder of a lock in this process is leaving, by the device and inode of the lock's file.
 _leaving: dict[tuple[int, int], threading.Event] = {}
 
-# Kernel lock and entry change together: between the two, a run that leaves would pass for one that stays.
-_both = threading.Lock()
+# Kernel lock and entry of `_leaving` change together: between the two, a run that leaves would pass for one that stays.
+_leaving_lock = threading.Lock()
+
+# Bytes: a process id, the name of a host, and a path, of which Linux takes 4096.
 _LONGEST_NOTE = 5000
 
 
@@ -46,7 +53,7 @@ class JobHeld(HistoryError):
     """Another process works on the job, or fills its sink.
 
     Attributes:
-        pid: Its process id, or None if it cannot be told.
+        pid: Its process id; `None` if it cannot be told.
     """
 
     fatal = True
@@ -61,7 +68,7 @@ class Holder:
     """The process that holds a lock.
 
     Attributes:
-        pid: Its process id, or None if it cannot be told.
+        pid: Its process id; `None` if it cannot be told.
         host: The machine it runs on.
         ledger: The ledger of its job, or "" if it did not say.
         ours: Whether it is another run of this process, which was neither read to its end nor closed.
@@ -102,7 +109,7 @@ class FileLock:
         """Take the lock at once, or not at all; only a run of this process that is leaving is waited for.
 
         Returns:
-            None if the lock is taken, else the process that has it.
+            `None` if the lock is taken, else the process that has it.
 
         Raises:
             OSError: The lock file cannot be opened, for one because it is a link.
@@ -112,7 +119,7 @@ class FileLock:
         file = os.open(self.path, flags, 0o600)
         try:
             if not self._lock(file):
-                holder = _named(file)
+                holder = _wait_for_name(file)
                 os.close(file)
                 return holder
         except BaseException:
@@ -130,7 +137,7 @@ class FileLock:
         """Keep others from taking the lock for the length of a block, without writing anything.
 
         Yields:
-            None if nobody had the lock, or there is no lock file that can be opened; else the process that has it.
+            `None` if nobody had the lock, or there is no lock file that can be opened; else the process that has it.
         """
         try:
             file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -139,13 +146,13 @@ class FileLock:
             yield None
             return
         try:
-            yield None if self._lock(file, fcntl.LOCK_SH) else _named(file)
+            yield None if self._lock(file, fcntl.LOCK_SH) else _wait_for_name(file)
         finally:
             os.close(file)
 
     def belongs_to_another(self) -> bool:
-        """Return whether the last job that has claimed the lock, or was killed with it, had another ledger."""
-        ledger = _parsed(self._left).ledger
+        """Tell whether the last job that has claimed the lock, or was killed with it, had another ledger."""
+        ledger = _parse(self._left).ledger
         if not ledger or ledger == str(self._ledger.absolute()):
             return False
         try:
@@ -160,17 +167,23 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back; safe to call twice."""
         if self._file is not None:
+            # The note goes first: an empty file tells `holder_of` that nobody has the lock, without a look at the lock.
             _write(self._file, self._left)
-            with _both:
+            with _leaving_lock:
                 del _leaving[_key(self._file)]
                 os.close(self._file)
             self._file = None
 
     def _lock(self, file: int, how: int = fcntl.LOCK_EX) -> bool:
-        """Return whether the kernel gave the lock; whoever only asks who has it is waited for."""
+        """Ask the kernel for the lock, and tell whether it gave it; whoever only asks who has it is waited for.
+
+        Args:
+            file: The descriptor of the lock file.
+            how: The kind of lock: for one alone, or shared with others who only ask.
+        """
         begun = time.monotonic()
         while True:
-            with _both, contextlib.suppress(BlockingIOError):
+            with _leaving_lock, contextlib.suppress(BlockingIOError):
                 holder = _leaving.get(_key(file))
                 fcntl.flock(file, how | fcntl.LOCK_NB)
                 if how == fcntl.LOCK_EX:
@@ -193,7 +206,7 @@ def lock_sink(sink: Sink, ledger: Path, stop: threading.Event) -> FileLock | Non
         stop: Set when the job is being left.
 
     Returns:
-        The lock, or None if the sink has none.
+        The lock; `None` if the sink has none.
 
     Raises:
         ConfigurationError: There is a file where the directory of the sink should be.
@@ -218,7 +231,13 @@ def lock_sink(sink: Sink, ledger: Path, stop: threading.Event) -> FileLock | Non
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Return the process that holds a lock file now, or None; a process that starts meanwhile is never turned away."""
+    """Return the process that holds a lock file now; `None` if nobody does.
+
+    A process that starts meanwhile is never turned away by this.
+
+    Args:
+        path: The lock file.
+    """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -237,7 +256,7 @@ def holder_of(path: Path) -> Holder | None:
 
 
 def _is_only_asked_for(file: int) -> bool:
-    """Return whether nobody has the lock for good: `holder_of` shares it for a moment, as others who ask do."""
+    """Tell whether nobody has the lock for good: `holder_of` shares it for a moment, as others who ask do."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -246,7 +265,7 @@ def _is_only_asked_for(file: int) -> bool:
     return True
 
 
-def _named(file: int) -> Holder:
+def _wait_for_name(file: int) -> Holder:
     """Return who has the lock: one that has taken it just now may not have written its name yet.
 
     One that was killed may have left its own name, where another has the lock by now.
@@ -269,10 +288,10 @@ def _key(file: int) -> tuple[int, int]:
 
 
 def _read(file: int) -> Holder:
-    return _parsed(os.pread(file, _LONGEST_NOTE, 0))
+    return _parse(os.pread(file, _LONGEST_NOTE, 0))
 
 
-def _parsed(note: bytes) -> Holder:
+def _parse(note: bytes) -> Holder:
     words = os.fsdecode(note).rstrip("\n").split(" ", 2)
     if len(words) < 2:
         return Holder(None)

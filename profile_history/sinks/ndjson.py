@@ -1,4 +1,4 @@
-"""Rows as the server wrote them, one JSON object a line, as `profile_history._decoding.ndjson_lines` makes them."""
+"""Rows as the server wrote them, one JSON object per line, as `profile_history._decoding.ndjson_lines` makes them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from profile_history._decoding.ndjson_lines import encode_lines
 from profile_history.sinks.base import RowFormat
 from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.disk import DISK, Disk
-from profile_history.sinks.single_file import Appending
+from profile_history.sinks.single_file import SingleFileSink
 from profile_history.sinks.unit_rows import Refused, UnitRows
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NOT_BLANK = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-class NdjsonSink(Appending):
-    """A file of lines; compressed where its name ends in `.gz` or `.zst`.
+class NdjsonSink(SingleFileSink):
+    """A file of lines; compressed if its name ends in `.gz` or `.zst`.
 
     While the job runs, it is named `<path>.partial`.
 
@@ -28,6 +28,10 @@ class NdjsonSink(Appending):
 
     Raises:
         ConfigurationError: A library is missing, or the path names no file.
+
+        >>> from profile_history.sinks.ndjson import NdjsonSink
+        >>> NdjsonSink("/data/history.ndjson.gz").url
+        '/data/history.ndjson.gz'
     """
 
     row_format: RowFormat = "raw"
@@ -36,22 +40,22 @@ class NdjsonSink(Appending):
 
     def __init__(self, path: str | Path, *, disk: Disk = DISK) -> None:
         self.url = Path(path).absolute().as_posix()
-        super().__init__(Path(path), _Lines(), disk)
+        super().__init__(Path(path), _LineFormat(), disk)
 
     def check(self, batch: SinkBatch) -> list[Refused]:
-        """See `Sink.check`."""
+        """Return the rows that cannot stand on one line, or are no UTF-8."""
         everything = b" ".join(row for unit in batch.units for row in unit.raw)
         if _is_utf8(everything) and not _NOT_BLANK.search(everything):
             return []
-        return [refused for unit in batch.units for refused in _refused(unit)]
+        return [refused for unit in batch.units for refused in _refuse(unit)]
 
 
-class _Lines:
+class _LineFormat:
     heading = b""
     headings = (heading,)
 
     def adopt(self, heading: bytes) -> None:
-        """There are no columns."""
+        """Do nothing: there are no columns."""
 
     def encode(self, batch: SinkBatch) -> list[bytes]:
         return [line for unit in batch.units for line in self.split(encode_lines(unit.profile, unit.raw))]
@@ -68,14 +72,14 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _refused(unit: UnitRows) -> Iterator[Refused]:
-    for place, row in enumerate(unit.raw):
-        if reason := _fault(row):
-            yield Refused(unit.unit, place, reason, row)
+def _refuse(unit: UnitRows) -> Iterator[Refused]:
+    for offset, row in enumerate(unit.raw):
+        if reason := _find_fault(row):
+            yield Refused(unit.unit, offset, reason, row)
 
 
-def _fault(row: bytes) -> str | None:
-    """Why a row cannot stand on one line; None where it can."""
+def _find_fault(row: bytes) -> str | None:
+    """Return why a row cannot stand on one line; `None` if it can."""
     if not _is_utf8(row):
         return "it is no UTF-8"
     return "between its tokens stands a control character" if _NOT_BLANK.search(_STRING.sub(b"", row)) else None

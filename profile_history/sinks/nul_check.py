@@ -1,4 +1,4 @@
-"""What becomes of text that a sink of the Arrow lane cannot hold; it needs the extra `arrow`."""
+"""Texts with the character 0, which many databases cannot hold; it needs the extra `arrow`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from profile_history.sinks.unit_rows import Refused
 
 def with_nul(batch: SinkBatch) -> list[Refused]:
     """Return the rows of a batch whose profile holds the character 0, which is no text to many databases."""
-    places = _places(batch.table.column("profile"))
-    return _refused(batch, dict.fromkeys(places, "the text of profile holds the character 0"))
+    places = _find_nul(batch.table.column("profile"))
+    return _refuse(batch, dict.fromkeys(places, "the text of profile holds the character 0"))
 
 
 def without_nul(table: pa.Table) -> pa.Table:
@@ -26,7 +26,7 @@ def without_nul(table: pa.Table) -> pa.Table:
     """
     moved: dict[int, dict[str, str]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if places := _places(column):
+        if places := _find_nul(column):
             texts = column.to_pylist()
             for place in places:
                 escaped = json.dumps(texts[place], ensure_ascii=False)
@@ -37,7 +37,7 @@ def without_nul(table: pa.Table) -> pa.Table:
     if moved:
         extras = table["extra"].to_pylist()
         for place, members in moved.items():
-            extras[place] = _joined(extras[place], members)
+            extras[place] = _add_members(extras[place], members)
         table = _with_column(table, "extra", extras)
     return table
 
@@ -48,14 +48,14 @@ def _with_column(table: pa.Table, name: str, texts: list[str | None]) -> pa.Tabl
     return table.set_column(table.column_names.index(name), field, column)
 
 
-def _joined(extra: str | None, members: dict[str, str]) -> str:
+def _add_members(extra: str | None, members: dict[str, str]) -> str:
     """Return an object of JSON, as it was written, with some members more."""
     more = json.dumps(members, ensure_ascii=False)
     return more if extra is None else f"{extra[:-1]},{more[1:]}"
 
 
-def _places(column: pa.ChunkedArray) -> list[int]:
-    """The numbers of the rows of a column whose text holds the character 0."""
+def _find_nul(column: pa.ChunkedArray) -> list[int]:
+    """Return the numbers of the rows of a column whose text holds the character 0."""
     places: list[int] = []
     start = 0
     for chunk in column.chunks:
@@ -69,8 +69,13 @@ def _places(column: pa.ChunkedArray) -> list[int]:
     return places
 
 
-def _refused(batch: SinkBatch, reasons: dict[int, str]) -> list[Refused]:
-    """The rows at certain places of the batch's table, from 0, and why each cannot be held."""
+def _refuse(batch: SinkBatch, reasons: dict[int, str]) -> list[Refused]:
+    """Return some rows of a batch, and why each cannot be held.
+
+    Args:
+        batch: The batch.
+        reasons: Why, by the number of the row in the batch's table, from 0.
+    """
     refused = []
     start = 0
     waiting = iter(sorted(reasons))

@@ -1,4 +1,4 @@
-"""One Parquet file: writing it in big row groups, and reading it in small stretches. It needs the extra `arrow`."""
+"""One Parquet file, which is written in big row groups and read some rows at a time. It needs the extra `arrow`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ import pyarrow.parquet as pq
 
 from profile_history.sinks.arrow_table import FIRST_SCHEMA, FULL_SCHEMA, ROW
 from profile_history.sinks.base import SinkError
-from profile_history.sinks.disk import Disk, File
+from profile_history.sinks.disk import Disk, OpenFile
 
-# A row group is closed at whichever comes first.
+# A row group is closed at whichever comes first. Readers skip whole row groups by their statistics, and the
+# documentation of Parquet advises large ones.
 _GROUP_ROWS, _GROUP_BYTES = 1024 * 1024, 64 * 1024 * 1024
-_STRETCH = 64 * 1024
+_ROWS_AT_ONCE = 64 * 1024
+# Bytes that are written or hashed at once.
 _CHUNK = 1024 * 1024
 
 
 @attrs.frozen
-class Written:
+class WrittenFile:
     """A file that was brought to the disk.
 
     Attributes:
@@ -37,7 +39,7 @@ class Written:
     checksum: str
 
 
-def write(disk: Disk, path: Path, tables: Iterable[pa.Table], schema: pa.Schema = FULL_SCHEMA) -> Written:
+def write(disk: Disk, path: Path, tables: Iterable[pa.Table], schema: pa.Schema = FULL_SCHEMA) -> WrittenFile:
     """Write some tables, one below the other, and bring the file to the disk.
 
     Args:
@@ -53,12 +55,12 @@ def write(disk: Disk, path: Path, tables: Iterable[pa.Table], schema: pa.Schema 
     with disk.create(path) as file:
         target = _Target(file)
         with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-            for table in _groups(tables):
+            for table in _regroup(tables):
                 writer.write_table(table, row_group_size=_GROUP_ROWS)
                 rows += len(table)
         target.flush()
         file.sync()
-    return Written(target.size, rows, target.hash.hexdigest())
+    return WrittenFile(target.size, rows, target.hash.hexdigest())
 
 
 class _Target:
@@ -66,7 +68,7 @@ class _Target:
 
     closed = False
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: OpenFile) -> None:
         self.size = 0
         self.hash = hashlib.sha256()
         self._file = file
@@ -84,11 +86,11 @@ class _Target:
         self.size += len(data)
 
     def close(self) -> None:
-        """The file is closed by who opened it."""
+        """Do nothing: the file is closed by who opened it."""
 
 
-def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables that make big row groups."""
+def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the same rows in tables that make big row groups."""
     waiting: list[pa.Table] = []
     rows = size = 0
     for table in tables:
@@ -112,26 +114,35 @@ def read(disk: Disk, path: Path, schema: pa.Schema = FULL_SCHEMA) -> Iterator[pa
     Raises:
         SinkError: It cannot be read.
     """
-    with _opened(disk, path) as file:
-        for batch in file.iter_batches(_STRETCH):
+    with _open(disk, path) as file:
+        for batch in file.iter_batches(_ROWS_AT_ONCE):
             yield pa.Table.from_batches([batch]).cast(schema)
 
 
-def without(tables: Iterable[pa.Table], units: Collection[int]) -> Iterator[pa.Table]:
-    """The same rows but for those of some units."""
+def drop_units(tables: Iterable[pa.Table], units: Collection[int]) -> Iterator[pa.Table]:
+    """Yield the same rows but for those of some units.
+
+    Args:
+        tables: The rows.
+        units: The numbers of the units.
+    """
     gone = pa.array(sorted(units), pa.int64())
     for table in tables:
         yield table.filter(pc.invert(pc.is_in(table["unit"], gone)))
 
 
-def counts(disk: Disk, path: Path) -> Iterator[tuple[int, int]]:
-    """How many rows a file has of each unit; a unit may come again.
+def count_units(disk: Disk, path: Path) -> Iterator[tuple[int, int]]:
+    """Yield the number of each unit in a file and how many rows it has there; a unit may come again.
+
+    Args:
+        disk: The file system.
+        path: The file.
 
     Raises:
         SinkError: It cannot be read.
     """
-    with _opened(disk, path) as file:
-        for batch in file.iter_batches(_STRETCH, columns=["unit"]):
+    with _open(disk, path) as file:
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["unit"]):
             units, rows = pc.value_counts(batch.column("unit")).flatten()
             yield from zip(units.to_pylist(), rows.to_pylist(), strict=True)
 
@@ -146,22 +157,32 @@ def schema_of(disk: Disk, path: Path) -> pa.Schema:
     Raises:
         SinkError: It cannot be read.
     """
-    with _opened(disk, path) as file:
+    with _open(disk, path) as file:
         return FULL_SCHEMA if ROW.name in file.schema_arrow.names else FIRST_SCHEMA
 
 
-def rows_of(disk: Disk, path: Path) -> int:
-    """How many rows a file says that it has.
+def count_rows(disk: Disk, path: Path) -> int:
+    """Return how many rows a file says that it has.
+
+    Args:
+        disk: The file system.
+        path: The file.
 
     Raises:
         SinkError: It cannot be read.
     """
-    with _opened(disk, path) as file:
+    with _open(disk, path) as file:
         return int(file.metadata.num_rows)
 
 
-def checksum(disk: Disk, path: Path, size: int) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+def hash_file(disk: Disk, path: Path, size: int) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    Args:
+        disk: The file system.
+        path: The file.
+        size: How many bytes it has.
+    """
     found = hashlib.sha256()
     for offset in range(0, size, _CHUNK):
         found.update(disk.read(path, offset, _CHUNK))
@@ -169,7 +190,7 @@ def checksum(disk: Disk, path: Path, size: int) -> str:
 
 
 @contextlib.contextmanager
-def _opened(disk: Disk, path: Path) -> Iterator[pq.ParquetFile]:
+def _open(disk: Disk, path: Path) -> Iterator[pq.ParquetFile]:
     with disk.doing("read", path):
         try:
             with pq.ParquetFile(path) as file:

@@ -20,7 +20,7 @@ _MOST_BUCKETS = 10_000
 
 @attrs.frozen
 class Partitioning:
-    """How rows are divided: "none", "month" or "day" of their label, or "hash:N" of the profile, into N buckets.
+    """How rows are divided: "none", "month" or "day" of their `datetime`, or "hash:N" of the profile, into N buckets.
 
     Attributes:
         name: Which of these.
@@ -41,12 +41,12 @@ class Partitioning:
 
     @property
     def directories(self) -> re.Pattern[str]:
-        """What the directories are called, relative to the dataset."""
+        """Return what the directories are called, relative to the dataset."""
         date = {"none": r"\.", "month": r"month=\d{4}-\d\d", "day": r"day=\d{4}-\d\d-\d\d"}
         return re.compile(date.get(self.name, r"bucket=\d+"))
 
     def divide(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        """The name of each directory, in order, and its rows in theirs.
+        """Yield the name of each directory, in order, and its rows in the order of the table.
 
         Args:
             table: Rows whose dictionaries are the same all through.

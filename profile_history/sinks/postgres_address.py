@@ -55,11 +55,11 @@ class ServerAddress:
 
     @property
     def url(self) -> str:
-        """The address without parameters and secrets."""
+        """Return the address without parameters and secrets."""
         hosts, ports = self.host.split(","), self.port.split(",")
         if len(ports) != len(hosts):
             ports = ports[:1] * len(hosts)
-        places = ",".join(map(_place, hosts, ports))
+        places = ",".join(map(_join_host, hosts, ports))
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         return f"postgresql://{user}{places}/{quote(self.dbname, safe='')}"
 
@@ -95,7 +95,7 @@ def read_address(text: str) -> ServerAddress:
     text = SecretText(text)
     found = None
     if text == escape_surrogates(text):
-        found = _read(text) if is_server(text) else _read_parameters(text)
+        found = _read_url(text) if is_server(text) else _read_parameters(text)
     if found is None:
         # No frame that holds a part of the text is left by now.
         raise ConfigurationError(_UNREADABLE)
@@ -134,7 +134,7 @@ def without_secrets(error: BaseException) -> BaseException:
     return error
 
 
-def _read(text: str) -> ServerAddress | None:
+def _read_url(text: str) -> ServerAddress | None:
     rest = text.partition("://")[2]
     place, _, query = rest.partition("?")
     authority, _, database = place.partition("/")
@@ -159,7 +159,7 @@ def _read(text: str) -> ServerAddress | None:
         # As other drivers write it, and libpq takes it.
         del given["ssl"]
         given.setdefault("sslmode", "require")
-    return _sorted(given)
+    return _build_address(given)
 
 
 def _read_parameters(text: str) -> ServerAddress | None:
@@ -171,10 +171,10 @@ def _read_parameters(text: str) -> ServerAddress | None:
     except psycopg.Error:
         # What the library says may repeat the password.
         return None
-    return _sorted({name: str(value) for name, value in given.items() if value is not None})
+    return _build_address({name: str(value) for name, value in given.items() if value is not None})
 
 
-def _sorted(given: Mapping[str, str]) -> ServerAddress | None:
+def _build_address(given: Mapping[str, str]) -> ServerAddress | None:
     user, host, port, dbname = (given.get(name, "") for name in _FIELDS)
     if "@" in host.lstrip("@") or "@" in dbname:
         return None
@@ -184,6 +184,6 @@ def _sorted(given: Mapping[str, str]) -> ServerAddress | None:
     return ServerAddress(user, host, port, dbname, parameters, secrets)
 
 
-def _place(host: str, port: str) -> str:
+def _join_host(host: str, port: str) -> str:
     shown = f"[{quote(host, safe=':')}]" if ":" in host else quote(host, safe="")
     return f"{shown}:{port}" if port else shown

@@ -53,11 +53,11 @@ _HOLDER = """
 """
 
 
-class Held(Exception):
+class LockTaken(Exception):
     """Another connection has the lock of the table; the message says which.
 
     Attributes:
-        pid: The process at its other end if it is one of ours, else None.
+        pid: The process at its other end if it is one of ours, else `None`.
     """
 
     def __init__(self, message: str, pid: int | None = None) -> None:
@@ -75,7 +75,7 @@ class Session:
 
     Attributes:
         conninfo: How to reach the server.
-        schema: Where the table is; None for where the server looks for it, until that is known.
+        schema: Where the table is; `None` for where the server looks for it, until that is known.
         table: The table.
     """
 
@@ -87,7 +87,7 @@ class Session:
 
     @property
     def connection(self) -> _Connection:
-        """The connection.
+        """Return the connection.
 
         Raises:
             UsageError: There is none.
@@ -98,19 +98,19 @@ class Session:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """Return whether there is a connection, as far as is known."""
         return self._connection is not None
 
     def connect(self) -> None:
-        """Connects and takes the lock, once what is left of an earlier connection of this session is ended.
+        """Connect and take the lock, once what is left of an earlier connection of this session is ended.
 
         Raises:
-            Held: Another connection has the lock.
+            LockTaken: Another connection has the lock.
             psycopg.Error: The server cannot be reached, or refuses.
         """
         try:
             self._connection = psycopg.connect(self.conninfo, autocommit=True)
-            self._settle(self._connection)
+            self._configure(self._connection)
             self._lock(self._connection)
         except BaseException:
             self.close()
@@ -123,32 +123,32 @@ class Session:
             psycopg.Error: The server cannot be reached, or refuses.
         """
         self._connection = psycopg.connect(self.conninfo, autocommit=True)
-        self._settle(self._connection)
+        self._configure(self._connection)
         self._connection.execute("SET default_transaction_read_only = on")
 
     def close(self) -> None:
-        """Closes the connection, if there is one; the lock goes with it."""
+        """Close the connection, if there is one; the lock goes with it. Safe to call twice."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def is_lost(self, error: psycopg.Error) -> bool:
-        """Whether an error means that the connection is gone, and another may do better."""
+        """Tell whether an error means that the connection is gone, and another may do better."""
         if self._connection is None:
             return isinstance(error, psycopg.OperationalError)
         return self._connection.closed or (error.sqlstate or "").startswith(_LAST_WORDS)
 
     def identifier(self, table: str) -> sql.Identifier:
-        """A table in the schema, quoted."""
+        """Return the name of a table in the schema, quoted."""
         assert self.schema is not None
         return sql.Identifier(self.schema, table)
 
     def is_there(self, table: str) -> bool:
-        """Whether there is a table of that name, or something else that takes the name."""
+        """Tell whether there is a table of that name, or something else that takes the name."""
         name = self.identifier(table).as_string(self.connection)
         return self.connection.execute("SELECT to_regclass(%s)", [name]).fetchone() != (None,)
 
-    def _settle(self, connection: _Connection) -> None:
+    def _configure(self, connection: _Connection) -> None:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         apply_settings(connection, WRITING)
         connection.execute(_DURABLE)
@@ -174,7 +174,7 @@ class Session:
             named = [int(known[1]) for _, name in holders if (known := _APPLICATION.match(name))]
             ledger = self._ledger_of_owner(connection)
             theirs = f" (its ledger is {ledger})" if ledger else ""
-            raise Held(f"another job is writing into {self.schema}.{self.table}: {who}{theirs}", *named[:1])
+            raise LockTaken(f"another job is writing into {self.schema}.{self.table}: {who}{theirs}", *named[:1])
         mine = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         self._backend = connection.execute(mine).fetchone()
 
@@ -200,7 +200,7 @@ def conninfo(server: ServerAddress, parameters: Mapping[str, str]) -> SecretText
     # The server keeps 63 bytes of it.
     name = f"profile-history (process {os.getpid()} on {socket.gethostname()[:_LONGEST_HOST]})"
     known = {"fallback_application_name": name, **_WATCH, **server.settings(), **parameters, "client_encoding": "utf8"}
-    made = _made(known)
+    made = _make_conninfo(known)
     if made is None:
         raise ConfigurationError(
             f"libpq knows not all parameters of the address {server.url}; they are at "
@@ -209,7 +209,7 @@ def conninfo(server: ServerAddress, parameters: Mapping[str, str]) -> SecretText
     return made
 
 
-def _made(parameters: Mapping[str, Any]) -> SecretText | None:
+def _make_conninfo(parameters: Mapping[str, Any]) -> SecretText | None:
     try:
         return SecretText(make_conninfo("", **parameters))
     except psycopg.Error:

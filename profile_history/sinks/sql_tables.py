@@ -1,4 +1,4 @@
-"""What the sinks in databases have in common: a table of rows, and beside it one row that says whose it is.
+"""The tables of a sink in a database: one of rows, and beside it one with a row that says whose they are.
 
 The table `<table>_job` holds the id of the job and the number of its last batch. That number changes in the transaction
 that brings the rows, so it is right whenever a process or a server dies. It needs the extra `arrow`.
@@ -51,7 +51,10 @@ NEW_JOB_COLUMNS = {name: JOB_COLUMNS[name] for name in ("ledger", "host")}
 
 
 def job_table(table: str) -> str:
-    """The name of the table that says whose a table is.
+    """Return the name of the table that says whose a table is.
+
+    Args:
+        table: The name of the table of rows.
 
     Raises:
         ConfigurationError: The table has no name.
@@ -87,7 +90,7 @@ class Owner:
         job: The id of the job.
         last_batch: The number of its last batch.
         layout: The version of the layout.
-        ledger: The ledger of the job, or None if that is not known.
+        ledger: The ledger of the job; `None` if that is not known.
         host: The machine on which it was last opened, likewise.
     """
 
@@ -111,13 +114,13 @@ class Owner:
 
 
 @attrs.frozen
-class Place:
-    """What stands where a job wants to write.
+class JobTables:
+    """The tables that were found where a job wants to write.
 
     Attributes:
-        name: The place, for messages.
+        name: The table of rows, for messages.
         filled: Whether there is a table of rows.
-        owners: The rows of the table that says whose it is; None without a table.
+        owners: The rows of the table that says whose it is; `None` if that table is not there.
     """
 
     name: str
@@ -126,21 +129,24 @@ class Place:
 
     @property
     def is_older(self) -> bool:
-        """Whether the tables are of an earlier layout, and lack columns."""
+        """Return whether the tables are of an earlier layout, and lack columns."""
         return self.owners is not None and any(owner.layout < LAYOUT for owner in self.owners)
 
     def admit(self, ledger: LedgerView) -> int | None:
-        """The last batch of this job that is there; None where the tables have yet to be made.
+        """Return the last batch of this job that is there; `None` if the tables have yet to be made.
+
+        Args:
+            ledger: What the ledger of the job tells.
 
         Raises:
-            ConfigurationError: The place is not this job's, or what the job had written is gone.
+            ConfigurationError: The tables are not this job's, or what the job had written is gone.
         """
         if self.owners is None and not self.filled and not ledger.last_batch:
             return None
         if self.owners is None:
-            raise self._nobodys() if self.filled else self._gone(ledger)
+            raise self._unowned() if self.filled else self._gone(ledger)
         if len(self.owners) != 1:
-            raise self._nobodys()
+            raise self._unowned()
         owner = self.owners[0]
         self._check_job(owner, ledger)
         if owner.layout > LAYOUT:
@@ -152,13 +158,16 @@ class Place:
     def check_owner(self, ledger: LedgerView) -> None:
         """Return if there is nothing, or only what this job has made.
 
+        Args:
+            ledger: What the ledger of the job tells.
+
         Raises:
-            ConfigurationError: The place is another job's, or nobody's.
+            ConfigurationError: The tables are another job's, or nobody's.
         """
         if self.owners is None and not self.filled:
             return
         if self.owners is None or len(self.owners) != 1:
-            raise self._nobodys()
+            raise self._unowned()
         self._check_job(self.owners[0], ledger)
 
     def _check_job(self, owner: Owner, ledger: LedgerView) -> None:
@@ -170,7 +179,7 @@ class Place:
                 f"{self.name} belongs to another job ({owner.job}){known}: {advice}, or name another table"
             )
 
-    def _nobodys(self) -> ConfigurationError:
+    def _unowned(self) -> ConfigurationError:
         return ConfigurationError(f"{self.name} is there already and belongs to no job: name another table")
 
     def _gone(self, ledger: LedgerView) -> ConfigurationError:

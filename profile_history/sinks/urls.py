@@ -21,7 +21,7 @@ _TABLE = "history"
 
 
 @attrs.frozen
-class _Kind:
+class _SinkKind:
     """A kind of sink: its class, what it needs, and which options it takes."""
 
     module: str
@@ -30,7 +30,7 @@ class _Kind:
     options: tuple[str, ...] = ()
     is_file: bool = False
 
-    def made(self, place: str, options: Mapping[str, str]) -> Sink:
+    def make(self, place: str, options: Mapping[str, str]) -> Sink:
         if unknown := sorted(options.keys() - set(self.options)):
             there = f"there is {' and '.join(self.options)}" if self.options else "it has none"
             raise ConfigurationError(f"{place}: unknown option {list_some(unknown)}; {there}")
@@ -38,11 +38,11 @@ class _Kind:
         return cast("Sink", getattr(module, self.name)(place, **options))
 
 
-_NDJSON = _Kind("ndjson", "NdjsonSink", extra="", is_file=True)
-_CSV = _Kind("csv_file", "CsvSink", options=("formulas",), is_file=True)
-_PARQUET = _Kind("parquet", "ParquetSink", options=("partition",))
-_DUCKDB = _Kind("duckdb", "DuckDBSink", "duckdb", options=("table",))
-_POSTGRESQL = _Kind("postgresql", "PostgresSink", "postgres", options=("table",))
+_NDJSON = _SinkKind("ndjson", "NdjsonSink", extra="", is_file=True)
+_CSV = _SinkKind("csv_file", "CsvSink", options=("formulas",), is_file=True)
+_PARQUET = _SinkKind("parquet", "ParquetSink", options=("partition",))
+_DUCKDB = _SinkKind("duckdb", "DuckDBSink", "duckdb", options=("table",))
+_POSTGRESQL = _SinkKind("postgresql", "PostgresSink", "postgres", options=("table",))
 
 _SUFFIXES = {
     ".ndjson": _NDJSON,
@@ -56,17 +56,26 @@ _PACKED = (".gz", ".zst")
 
 
 def sink_of(url: str) -> Sink:
-    """The sink that a text names.
+    """Return the sink that a text names.
 
     | text | what it is |
     |---|---|
-    | `history.ndjson`, `history.jsonl` | rows as the server wrote them, one a line |
+    | `history.ndjson`, `history.jsonl` | rows as the server wrote them, one per line |
     | `history.csv` | CSV; `?formulas=keep` leaves texts as they are that a spreadsheet takes for formulas |
     | `lake.parquet`, `lake/` | a directory of Parquet files; `?partition=month`, `day`, or `hash:N` of the profile |
     | `history.duckdb` | a table of a DuckDB database; `?table=NAME` |
     | `postgresql://host/database` | a table of a PostgreSQL database; `?table=NAME` |
 
     `.gz` or `.zst` behind `.ndjson`, `.jsonl` or `.csv` compresses.
+
+        >>> from profile_history.sinks import sink_of
+        >>> type(sink_of("lake.parquet?partition=month")).__name__
+        'ParquetSink'
+        >>> sink_of("/data/history.duckdb").url
+        '/data/history.duckdb?table=history'
+
+    Args:
+        url: The text.
 
     Raises:
         ConfigurationError: It names no sink, an option is unknown, or a library is missing.
@@ -75,14 +84,22 @@ def sink_of(url: str) -> Sink:
     if is_server(url):
         dsn, table = table_on_server(url)
         _check_utf8("table", table)
-        return _POSTGRESQL.made(dsn, {"table": table})
+        return _POSTGRESQL.make(dsn, {"table": table})
     path, _, query = url.partition("?")
     _check_utf8("output", Path(path).name + query)
-    return _kind(path).made(path, _options(query, url))
+    return _kind(path).make(path, _options(query, url))
 
 
 def _check_utf8(what: str, name: str) -> None:
-    """Check a name that ledgers and databases keep as UTF-8."""
+    """Check a name that ledgers and databases keep as UTF-8.
+
+    Args:
+        what: What is named, for the message.
+        name: The name.
+
+    Raises:
+        ConfigurationError: It is no UTF-8.
+    """
     if name != escape_surrogates(name):
         raise ConfigurationError(f"the name of the {what} is no UTF-8: {name!r}; choose another one")
 
@@ -121,7 +138,7 @@ def identity(url: str) -> Hashable:
 
 
 def shape(url: str) -> Hashable | None:
-    """Return what has to stay the same when another place takes that of a sink; None if no other place can.
+    """Return what has to stay the same when another place takes that of a sink; `None` if no other place can.
 
     These are the kind and the options. The name of a single file stands in the ledger's list of parts, too.
 
@@ -137,7 +154,7 @@ def shape(url: str) -> Hashable | None:
 
 
 def directory_of(url: str) -> Path | None:
-    """Return the directory to which the names of a sink's parts are relative; None for a sink without files of ours.
+    """Return the directory to which the names of a sink's parts are relative; `None` for a sink without files of ours.
 
     Args:
         url: The `url` of a sink.
@@ -166,7 +183,7 @@ def has_columns(url: str) -> bool:
     return _kind_or_none(url) in {_CSV, _PARQUET}
 
 
-def _kind_or_none(url: str) -> _Kind | None:
+def _kind_or_none(url: str) -> _SinkKind | None:
     try:
         return _kind(url.partition("?")[0])
     except ConfigurationError:
@@ -197,7 +214,7 @@ def _options(query: str, place: str) -> dict[str, str]:
         raise ConfigurationError(f"{place}: options are written as ?name=value, with & between them") from None
 
 
-def _kind(path: str) -> _Kind:
+def _kind(path: str) -> _SinkKind:
     check_path(path, "sink")
     bare = path.removesuffix(Path(path).suffix) if path.endswith(_PACKED) else path
     for suffix, kind in _SUFFIXES.items():

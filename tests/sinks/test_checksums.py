@@ -12,7 +12,7 @@ from profile_history.arrow import SCHEMA
 from profile_history.sinks.arrow_table import FIRST_SCHEMA
 from profile_history.sinks.base import SinkError
 from profile_history.sinks.batch import SinkBatch
-from profile_history.sinks.checksums import Tally, digests_of, to_signed, unit_checksums
+from profile_history.sinks.checksums import UnitTally, digests_of, to_signed, unit_checksums
 from profile_history.sinks.row_text import READ_COLUMNS, lines_of, split_quoted, table_of_rows
 from profile_history.sinks.unit_rows import Stored, UnitRows
 
@@ -120,7 +120,7 @@ def books_of(counts, checksums=None):
 def test_every_difference_is_said_once(ours, theirs):
     """A sentence per unit that differs, in order, whether rows were counted or read."""
     expected = [unit for unit in range(10) if ours.get(unit) != theirs.get(unit)]
-    counted, read = Tally(books_of(theirs)), Tally(books_of(theirs, dict.fromkeys(theirs, 0)))
+    counted, read = UnitTally(books_of(theirs)), UnitTally(books_of(theirs, dict.fromkeys(theirs, 0)))
     for unit, rows in ours.items():
         counted.count(unit, rows)
         read.add([unit] * rows, [0] * rows)
@@ -137,7 +137,7 @@ def test_every_difference_is_said_once(ours, theirs):
 
 def test_units_that_nobody_can_have_meant_cost_no_memory():
     """Somebody may have written any number into the table."""
-    tally = Tally(books_of({1: 2}))
+    tally = UnitTally(books_of({1: 2}))
     tally.add([2**62, -5, 1, 1], [0, 0, 0, 0])
     tally.count(2**61, 3)
     assert list(tally.differences()) == [
@@ -149,7 +149,7 @@ def test_units_that_nobody_can_have_meant_cost_no_memory():
 
 def test_only_so_many_units_are_named():
     """And how many more there are."""
-    tally = Tally(books_of(dict.fromkeys(range(1, 501), 1)))
+    tally = UnitTally(books_of(dict.fromkeys(range(1, 501), 1)))
     said = list(tally.differences())
     assert len(said) == 101
     assert said[-1] == "400 more units differ"
@@ -162,7 +162,7 @@ def test_a_checksum_that_does_not_fit_is_a_difference_and_an_unknown_one_is_none
     lines = lines_of(SinkBatch(1, units).table)
     checksums = unit_checksums(units, lines)
     assert checksums[1] == checksums[2]
-    tally = Tally(books_of(dict.fromkeys((1, 2, 3), 3), {1: checksums[1], 2: checksums[2] + 1, 3: None}))
+    tally = UnitTally(books_of(dict.fromkeys((1, 2, 3), 3), {1: checksums[1], 2: checksums[2] + 1, 3: None}))
     numbers = [unit.unit for unit in units for _ in texts]
     rows = list(zip(numbers, digests_of(lines), strict=True))
     random.Random(1).shuffle(rows)

@@ -9,7 +9,7 @@ from support.disks import FaultyDisk
 
 from profile_history.sinks import disk as module
 from profile_history.sinks.base import SinkError
-from profile_history.sinks.disk import DISK, Disk, File
+from profile_history.sinks.disk import DISK, Disk, OpenFile
 
 
 def test_a_file_is_written_synced_renamed_and_read(tmp_path):
@@ -96,7 +96,7 @@ def test_a_short_write_is_carried_on(tmp_path):
             return min(3, len(data))
 
     slow = Slow()
-    File(DISK, tmp_path / "a", slow).write(b"12345678")
+    OpenFile(DISK, tmp_path / "a", slow).write(b"12345678")
     assert slow.taken == b"12345678"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from profile_history.sinks.disk import Disk, File
+from profile_history.sinks.disk import Disk, OpenFile
 
 
 def quick_directory():
@@ -17,7 +17,7 @@ def quick_directory():
     return memory if os.access(memory, os.W_OK) else None
 
 
-class QuickFile(File):
+class QuickFile(OpenFile):
     """A file that syncs in name only: what survives on a disk for tests is not up to the real one."""
 
     def sync(self):
