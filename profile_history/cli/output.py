@@ -19,7 +19,7 @@ from types import ModuleType, TracebackType
 from typing import Self, TextIO
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.disk import sync
+from profile_history.sinks.disk import sync, sync_directory
 
 fcntl: ModuleType | None
 try:
@@ -252,7 +252,7 @@ class OutputFile:
         self.finished = True
         self._release()
         try:
-            _sync_directory(self._target.parent)
+            sync_directory(self._target.parent)
         except OSError as error:
             raise OutputFailed(f"{self._path} is complete, but its directory", error) from None
 
@@ -329,20 +329,6 @@ def _is_at(file: int, part: Path) -> bool:
         return os.path.samestat(os.fstat(file), part.stat())
     except FileNotFoundError:
         return False
-
-
-def _sync_directory(directory: Path) -> None:
-    if fcntl is None:
-        return
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        sync(file)
-    except OSError as error:
-        # Some file systems cannot do this for directories.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(file)
 
 
 def _explain(error: OSError) -> str:
