@@ -399,6 +399,7 @@ def test_files_that_were_begun_without_the_number_of_the_row_go_on_without(kind,
     """Such as those of version 0.4.0; in the end all rows stand in the same columns."""
     plan = plan_of("arrow")
     job = FakeJob(plan[:2])
+    # There is no other way to files of that version, which knew no column `row`.
     with monkeypatch.context() as older:
         older.setattr(csv_file, "FULL_SCHEMA", FIRST_SCHEMA)
         older.setattr(parquet_file, "FULL_SCHEMA", FIRST_SCHEMA)

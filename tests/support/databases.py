@@ -329,5 +329,10 @@ def proxy(postgres):
     proxy.close()
 
 
+def connection_of(sink):
+    """The connection of a sink: what its session is set to cannot be seen from another one."""
+    return sink._session.connection
+
+
 def repr_of(elephant):
     return f"PostgresSink({elephant.server.dsn!r}, {elephant.table!r})"
