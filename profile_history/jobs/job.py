@@ -108,7 +108,7 @@ class HistoryJob:
         if not isinstance(ledger, (str, Path)):
             raise ConfigurationError(f"ledger is the path of a file, not {describe(ledger)}")
         sink = hide_secrets(str(sink)) if isinstance(sink, (str, Path)) else sink
-        self._sink = sink_of(sink) if isinstance(sink, str) else sink and with_current_names(sink)
+        self._sink = sink_of(sink) if isinstance(sink, str) else None if sink is None else with_current_names(sink)
         self._ledger = ledger_file(ledger)
         source = _source(profiles)
         self._source = None if source is None else CountingSource(source)
