@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.sink_books import pieces_of
+from support.sink_ledger import pieces_of
 
 from profile_history import Profile
 from profile_history.jobs.batch_builder import PendingCommit

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from support.disks import CountingDisk, quick_directory
 from support.job_truth import files_in, known_files, steady
-from support.sink_books import pieces_of
+from support.sink_ledger import pieces_of
 
 from profile_history import ConfigurationError, Profile
 from profile_history.errors import ServerUnavailable

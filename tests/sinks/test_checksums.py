@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.sink_books import FakeLedger, unit_of
+from support.sink_ledger import FakeLedger, unit_of
 
 from profile_history.arrow import SCHEMA
 from profile_history.sinks.arrow_table import FIRST_SCHEMA
@@ -111,7 +111,7 @@ def test_a_text_of_many_lines_is_split_in_no_time():
 COUNTS = st.dictionaries(st.integers(0, 9), st.integers(1, 3))
 
 
-def books_of(counts, checksums=None):
+def ledger_of(counts, checksums=None):
     live = {unit: Stored(unit, 1, 0, rows) for unit, rows in counts.items()}
     return FakeLedger(live=live, checksums=checksums or {})
 
@@ -120,7 +120,7 @@ def books_of(counts, checksums=None):
 def test_every_difference_is_said_once(ours, theirs):
     """A sentence per unit that differs, in order, whether rows were counted or read."""
     expected = [unit for unit in range(10) if ours.get(unit) != theirs.get(unit)]
-    counted, read = UnitTally(books_of(theirs)), UnitTally(books_of(theirs, dict.fromkeys(theirs, 0)))
+    counted, read = UnitTally(ledger_of(theirs)), UnitTally(ledger_of(theirs, dict.fromkeys(theirs, 0)))
     for unit, rows in ours.items():
         counted.count(unit, rows)
         read.add([unit] * rows, [0] * rows)
@@ -137,7 +137,7 @@ def test_every_difference_is_said_once(ours, theirs):
 
 def test_units_that_nobody_can_have_meant_cost_no_memory():
     """Somebody may have written any number into the table."""
-    tally = UnitTally(books_of({1: 2}))
+    tally = UnitTally(ledger_of({1: 2}))
     tally.add([2**62, -5, 1, 1], [0, 0, 0, 0])
     tally.count(2**61, 3)
     assert list(tally.differences()) == [
@@ -149,7 +149,7 @@ def test_units_that_nobody_can_have_meant_cost_no_memory():
 
 def test_only_so_many_units_are_named():
     """And how many more there are."""
-    tally = UnitTally(books_of(dict.fromkeys(range(1, 501), 1)))
+    tally = UnitTally(ledger_of(dict.fromkeys(range(1, 501), 1)))
     said = list(tally.differences())
     assert len(said) == 101
     assert said[-1] == "400 more units differ"
@@ -162,7 +162,7 @@ def test_a_checksum_that_does_not_fit_is_a_difference_and_an_unknown_one_is_none
     lines = lines_of(SinkBatch(1, units).table)
     checksums = unit_checksums(units, lines)
     assert checksums[1] == checksums[2]
-    tally = UnitTally(books_of(dict.fromkeys((1, 2, 3), 3), {1: checksums[1], 2: checksums[2] + 1, 3: None}))
+    tally = UnitTally(ledger_of(dict.fromkeys((1, 2, 3), 3), {1: checksums[1], 2: checksums[2] + 1, 3: None}))
     numbers = [unit.unit for unit in units for _ in texts]
     rows = list(zip(numbers, digests_of(lines), strict=True))
     random.Random(1).shuffle(rows)

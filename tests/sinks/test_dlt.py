@@ -17,7 +17,7 @@ from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
 from support.dlt_crash import HELD, HISTORIES, MOMENTS, first, pipeline_in, postgres_pipeline_in, second
 from support.paths import SUPPORT, TESTS
 from support.postgres import Postgres
-from support.sink_books import FakeLedger, fill, finish, pieces_of, real_units, unit_of
+from support.sink_ledger import FakeLedger, fill, finish, pieces_of, real_units, unit_of
 
 from profile_history import ConfigurationError, Profile, UsageError
 from profile_history.jobs import HistoryJob
@@ -57,12 +57,12 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def begun(tmp_path, template):
-    """A sink with one batch in it, as another machine has left it, and the books."""
+    """A sink with one batch in it, as another machine has left it, and the ledger."""
     shutil.copy(template, tmp_path)
-    books, sink = FakeLedger(), DltSink(pipeline_in(tmp_path))
-    books.apply(Receipt(), first(books))
-    assert sink.open(books, new=False) == 1
-    return sink, books
+    ledger, sink = FakeLedger(), DltSink(pipeline_in(tmp_path))
+    ledger.apply(Receipt(), first(ledger))
+    assert sink.open(ledger, new=False) == 1
+    return sink, ledger
 
 
 def asked(directory, query):
@@ -87,9 +87,9 @@ def rows_of(units):
     return Counter(tuple(row[name] for name in NAMES) for row in table_of(units).to_pylist())
 
 
-def live(books, units):
-    """Those of some units that the books know."""
-    return [unit for unit in units if unit.unit in books.live]
+def live(ledger, units):
+    """Those of some units that the ledger knows."""
+    return [unit for unit in units if unit.unit in ledger.live]
 
 
 ALL = real_units(HISTORIES, "arrow", 0, 60)
@@ -100,41 +100,41 @@ ALL = real_units(HISTORIES, "arrow", 0, 60)
 
 def test_rows_are_in_the_table_as_they_are_in_arrow(begun, tmp_path):
     """Texts of any characters, moments without a zone, and the number of the batch."""
-    sink, books = begun
+    sink, ledger = begun
     text = (
         '{"action":"open","datetime":"2024-05-01T10:00:00+03:00","campaign_name":"a\\u0000\\"\'\\\\\\n,;\\t\U0001f600"}'
     )
     odd = unit_of(1000, str(Profile.email("x@example.com")), [text.encode()], "arrow")
-    fill(sink, books, books.batch([odd]))
-    assert finish(sink, books) is None
+    fill(sink, ledger, ledger.batch([odd]))
+    assert finish(sink, ledger) is None
     sink.drop(None)
     sink.publish(None)
     sink.close()
 
-    assert found(tmp_path) == rows_of([*live(books, ALL), odd])
+    assert found(tmp_path) == rows_of([*live(ledger, ALL), odd])
     assert asked(tmp_path, "SELECT DISTINCT batch, deleted FROM crm.history ORDER BY 1") == [(1, None), (2, None)]
     assert list(sink.verify()) == []
 
 
 def test_a_batch_replaces_units_and_one_without_rows_only_deletes(begun, tmp_path):
     """The last batch is known in both cases."""
-    sink, books = begun
-    fill(sink, books, second(books))
-    assert found(tmp_path) == rows_of(live(books, ALL))
-    assert DltSink(pipeline_in(tmp_path)).open(books, new=False) == 2
+    sink, ledger = begun
+    fill(sink, ledger, second(ledger))
+    assert found(tmp_path) == rows_of(live(ledger, ALL))
+    assert DltSink(pipeline_in(tmp_path)).open(ledger, new=False) == 2
 
-    emptied = books.batch([], list(books.live))
+    emptied = ledger.batch([], list(ledger.live))
     receipt = sink.write(emptied)
-    assert DltSink(pipeline_in(tmp_path)).open(books, new=False) == 3
-    books.apply(receipt, emptied)
+    assert DltSink(pipeline_in(tmp_path)).open(ledger, new=False) == 3
+    ledger.apply(receipt, emptied)
     assert list(sink.verify()) == []
     assert not found(tmp_path)
 
 
 def test_verify_names_what_differs(begun, tmp_path):
     """A unit that lost a row, and one that nobody knows."""
-    sink, books = begun
-    unit, stored = next(iter(sorted(books.live.items())))
+    sink, ledger = begun
+    unit, stored = next(iter(sorted(ledger.live.items())))
     change(tmp_path, f"DELETE FROM crm.history WHERE rowid = (SELECT min(rowid) FROM crm.history WHERE unit = {unit})")
     change(tmp_path, "INSERT INTO crm.history (unit, batch) VALUES (999, 1)")
     kept = f"unit {unit} has {stored.rows - 1} rows here and {stored.rows} in the ledger"
@@ -152,35 +152,35 @@ def test_killed_while_it_loads_a_batch_is_there_whole_or_not_at_all(tmp_path, mo
     """And written again, with other units in it, it takes the place of what was there."""
     died = subprocess.run([sys.executable, CRASH, tmp_path, moment], check=False, timeout=60, env=CHILD_ENVIRONMENT)
     assert died.returncode == -signal.SIGKILL
-    books = FakeLedger()
-    books.apply(Receipt(), first(books))
+    ledger = FakeLedger()
+    ledger.apply(Receipt(), first(ledger))
     sink = DltSink(pipeline_in(tmp_path))
-    held = sink.open(books, new=False)
+    held = sink.open(ledger, new=False)
 
     assert held == (2 if moment in HELD else 1)
     if held == 2:
-        books.apply(Receipt(), second(books))
-    assert found(tmp_path) == rows_of(live(books, ALL))
-    fill(sink, books, books.batch(real_units(HISTORIES, "arrow", 25, 40), sorted(books.live)[3:7]))
-    assert found(tmp_path) == rows_of(live(books, ALL))
+        ledger.apply(Receipt(), second(ledger))
+    assert found(tmp_path) == rows_of(live(ledger, ALL))
+    fill(sink, ledger, ledger.batch(real_units(HISTORIES, "arrow", 25, 40), sorted(ledger.live)[3:7]))
+    assert found(tmp_path) == rows_of(live(ledger, ALL))
     assert list(sink.verify()) == []
     assert not sink.pipeline.has_pending_data
 
 
 def test_a_lost_working_directory_of_dlt_costs_nothing(begun, tmp_path):
     """All that counts is in the destination."""
-    sink, books = begun
-    fill(sink, books, second(books))
+    sink, ledger = begun
+    fill(sink, ledger, second(ledger))
     shutil.rmtree(tmp_path / "pipelines")
     sink = DltSink(pipeline_in(tmp_path))
-    assert sink.open(books, new=False) == 2
-    fill(sink, books, books.batch(real_units(HISTORIES, "arrow", 30, 40), sorted(books.live)[:5]))
-    assert found(tmp_path) == rows_of(live(books, ALL))
+    assert sink.open(ledger, new=False) == 2
+    fill(sink, ledger, ledger.batch(real_units(HISTORIES, "arrow", 30, 40), sorted(ledger.live)[:5]))
+    assert found(tmp_path) == rows_of(live(ledger, ALL))
 
 
 def test_a_file_that_dlt_loads_twice_is_in_the_table_once(begun, tmp_path, monkeypatch):
     """As when a server commits, and the connection is lost before it says so."""
-    sink, books = begun
+    sink, ledger = begun
     lost = iter([True])
     real = DuckDbCopyJob.run
 
@@ -190,13 +190,13 @@ def test_a_file_that_dlt_loads_twice_is_in_the_table_once(begun, tmp_path, monke
             raise DatabaseTransientException(ConnectionError("lost"))
 
     monkeypatch.setattr(DuckDbCopyJob, "run", run)
-    fill(sink, books, second(books))
-    assert found(tmp_path) == rows_of(live(books, ALL))
+    fill(sink, ledger, second(ledger))
+    assert found(tmp_path) == rows_of(live(ledger, ALL))
 
 
 def test_what_cannot_be_loaded_once_is_an_error(begun, monkeypatch):
     """If every file is loaded twice, again and again."""
-    sink, books = begun
+    sink, ledger = begun
     real = DuckDbCopyJob.run
 
     def run(job):
@@ -206,7 +206,7 @@ def test_what_cannot_be_loaded_once_is_an_error(begun, monkeypatch):
 
     monkeypatch.setattr(DuckDbCopyJob, "run", run)
     with pytest.raises(SinkError, match="loaded twice, and never whole and once"):
-        sink.write(second(books))
+        sink.write(second(ledger))
 
 
 @pytest.fixture(scope="module")
@@ -228,18 +228,18 @@ def test_the_same_holds_for_postgresql(tmp_path, server, moment):
     dataset = f"crm_{moment}"
     crash = [sys.executable, CRASH, tmp_path, moment, server.dsn, dataset]
     assert subprocess.run(crash, check=False, timeout=60, env=CHILD_ENVIRONMENT).returncode == -signal.SIGKILL
-    books = FakeLedger()
-    books.apply(Receipt(), first(books))
+    ledger = FakeLedger()
+    ledger.apply(Receipt(), first(ledger))
     sink = DltSink(postgres_pipeline_in(tmp_path, server.dsn, dataset))
-    held = sink.open(books, new=False)
+    held = sink.open(ledger, new=False)
 
     assert held == (2 if moment in HELD else 1)
     if held == 2:
-        books.apply(Receipt(), second(books))
-    fill(sink, books, books.batch(real_units(HISTORIES, "arrow", 25, 40), sorted(books.live)[3:7]))
-    fill(sink, books, books.batch([], sorted(books.live)[:3]))
-    assert sink.open(books, new=False) == books.last_batch
-    assert Counter(server.execute(f"SELECT {COLUMNS} FROM {dataset}.history")) == rows_of(live(books, ALL))
+        ledger.apply(Receipt(), second(ledger))
+    fill(sink, ledger, ledger.batch(real_units(HISTORIES, "arrow", 25, 40), sorted(ledger.live)[3:7]))
+    fill(sink, ledger, ledger.batch([], sorted(ledger.live)[:3]))
+    assert sink.open(ledger, new=False) == ledger.last_batch
+    assert Counter(server.execute(f"SELECT {COLUMNS} FROM {dataset}.history")) == rows_of(live(ledger, ALL))
     assert list(sink.verify()) == []
 
 
@@ -362,10 +362,10 @@ def test_a_job_that_has_begun_and_written_nothing_is_opened_again(tmp_path):
 
 def test_packages_of_others_are_left_alone(begun, tmp_path):
     """The pipeline has something to load that is not the job's."""
-    sink, books = begun
+    sink, ledger = begun
     sink.pipeline.extract([{"a": 1}], table_name="theirs")
     with pytest.raises(ConfigurationError, match="has yet to load theirs"):
-        sink.open(books, new=False)
+        sink.open(ledger, new=False)
     assert sink.pipeline.has_pending_data
 
 
@@ -393,11 +393,11 @@ def test_a_text_that_postgresql_cannot_hold_is_null_and_stands_in_extra(tmp_path
         (DltSink(postgres_pipeline_in(tmp_path, server.dsn, "nul")), [(2, 0)]),
         (DltSink(pipeline_in(duck)), []),
     ):
-        books = FakeLedger()
-        sink.open(books, new=True)
-        batch = books.batch(units)
+        ledger = FakeLedger()
+        sink.open(ledger, new=True)
+        batch = ledger.batch(units)
         assert [(row.unit, row.row_offset) for row in sink.check(batch)] == refused
-        fill(sink, books, batch)
+        fill(sink, ledger, batch)
     assert server.execute("SELECT campaign_name, smid, extra FROM nul.history") == [
         (None, "s", r'{"campaign_name": "\"\\u0000\""}')
     ]

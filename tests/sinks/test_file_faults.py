@@ -1,18 +1,18 @@
-"""File sinks on disks that fail or lose their power: what the books know is there, and in the end all is."""
+"""File sinks on disks that fail or lose their power: what the ledger knows is there, and in the end all is."""
 
 import errno
 from collections import Counter
 
 import pytest
 from support.disks import CountingDisk, FaultyDisk, FrailDisk, PowerCut
-from support.sink_books import FakeJob
 from support.sink_files import files_in, known_files, lane_of, plan_of, read_back, sink_at, truth_of
+from support.sink_ledger import FakeJob
 
 from profile_history.sinks.base import SinkError
 
 KINDS = ("history.ndjson", "history.csv.gz", "month")
 ALL_KINDS = (*KINDS, "history.csv", "history.ndjson.zst", "none", "hash:3")
-PLANS = {lane: plan_of(lane) for lane in ("raw", "arrow")}
+PLANS = {row_format: plan_of(row_format) for row_format in ("raw", "arrow")}
 TRUTH = truth_of(PLANS["raw"])
 MODES = ((errno.ENOSPC, False), (errno.EIO, True))
 POINTS, CUTS = 20, 100
@@ -33,9 +33,9 @@ def operations_of(kind, directory, disk):
 def assert_whole(job, kind, directory):
     """The files hold what an undisturbed run leaves, and there is no other file."""
     assert read_back(directory, kind) == TRUTH
-    assert files_in(directory) == known_files(job.books, kind)
+    assert files_in(directory) == known_files(job.ledger, kind)
     sink = sink_at(directory, kind)
-    sink.open(job.books, new=False)
+    sink.open(job.ledger, new=False)
     assert list(sink.verify()) == []
 
 
@@ -77,7 +77,7 @@ def assert_survives_power_cuts(kind, root, points):
             sink = sink_at(directory, kind, disk)
             job.open(sink, disk)
             assert list(sink.verify()) == []
-            assert files_in(directory) == known_files(job.books, kind)
+            assert files_in(directory) == known_files(job.ledger, kind)
         job.run(sink_at(directory, kind, disk), disk)
         assert_whole(job, kind, directory)
     return cut

@@ -5,7 +5,6 @@ import os
 import attrs
 import pyarrow.parquet as pq
 import pytest
-from support.sink_books import FINISH, FakeJob, FakeLedger, fill, finish, real_units
 from support.sink_files import (
     DATASETS,
     HISTORIES,
@@ -19,6 +18,7 @@ from support.sink_files import (
     text_of,
     truth_of,
 )
+from support.sink_ledger import FINISH, FakeJob, FakeLedger, fill, finish, real_units
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks import csv_file, parquet, parquet_file
@@ -36,19 +36,19 @@ def units(kind, first, last, most=3):
     return real_units(HISTORIES, lane_of(kind), first, last, most=most)
 
 
-def opened(directory, kind, books, **options):
+def opened(directory, kind, ledger, **options):
     sink = sink_at(directory, kind, **options)
-    assert sink.open(books, new=not books.last_batch) == books.last_batch
+    assert sink.open(ledger, new=not ledger.last_batch) == ledger.last_batch
     return sink
 
 
 def filled(directory, kind, **options):
-    """A sink with two batches that are not in their final form, and its books."""
-    books = FakeLedger()
-    sink = opened(directory, kind, books, **options)
-    fill(sink, books, books.batch(units(kind, 0, 4)))
-    fill(sink, books, books.batch(units(kind, 4, 8)))
-    return sink, books
+    """A sink with two batches that are not in their final form, and its ledger."""
+    ledger = FakeLedger()
+    sink = opened(directory, kind, ledger, **options)
+    fill(sink, ledger, ledger.batch(units(kind, 0, 4)))
+    fill(sink, ledger, ledger.batch(units(kind, 4, 8)))
+    return sink, ledger
 
 
 @EVERY
@@ -58,9 +58,9 @@ def test_what_a_job_brings_is_there_and_what_it_replaced_is_not(kind, tmp_path):
     job = FakeJob(plan)
     job.run(sink_at(tmp_path, kind), DISK)
     assert read_back(tmp_path, kind) == truth_of(plan)
-    assert files_in(tmp_path) == known_files(job.books, kind)
+    assert files_in(tmp_path) == known_files(job.ledger, kind)
     sink = sink_at(tmp_path, kind)
-    assert sink.open(job.books, new=False) == job.books.last_batch
+    assert sink.open(job.ledger, new=False) == job.ledger.last_batch
     assert list(sink.verify()) == []
     assert sink.finish() is None
 
@@ -82,7 +82,7 @@ def test_a_job_without_rows_leaves_no_file(kind, tmp_path):
         job = FakeJob(plan)
         job.run(sink_at(tmp_path, kind), DISK)
         assert files_in(tmp_path) == []
-        assert list(job.books.parts()) == []
+        assert list(job.ledger.parts()) == []
 
 
 @EVERY
@@ -98,13 +98,13 @@ def test_the_same_place_has_the_same_text(kind, tmp_path):
 @EACH
 def test_a_new_job_touches_nothing_that_is_there(kind, tmp_path):
     """Neither a finished output, nor one that another job has begun."""
-    sink, books = filled(tmp_path, kind)
+    sink, ledger = filled(tmp_path, kind)
     for _ in range(2):
         before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
         with pytest.raises(ConfigurationError, match=r"(move it away|empty it), or choose another"):
             sink_at(tmp_path, kind).open(FakeLedger(), new=True)
         assert {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)} == before
-        finish(sink, books)
+        finish(sink, ledger)
 
 
 @EACH
@@ -112,85 +112,85 @@ def test_files_of_others_stay(kind, tmp_path):
     """Whatever they are called, and whatever the job does beside them."""
     strangers = [".history.ndjson.tmp", ".other.csv.3.tmp", "history.ndjson.bak", "part-00000001-1.parquet", "notes"]
     strangers += ["lake/notes", "lake/part-1.parquet", "lake/day=2024-01-01/part-00000001-1.parquet", "lake/x/.a.tmp"]
-    sink, books = filled(tmp_path, kind)
+    sink, ledger = filled(tmp_path, kind)
     for name in strangers:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path)
-    sink = opened(tmp_path, kind, books)
-    finish(sink, books)
-    opened(tmp_path, kind, books)
+    sink = opened(tmp_path, kind, ledger)
+    finish(sink, ledger)
+    opened(tmp_path, kind, ledger)
     assert all((tmp_path / name).read_text() == "mine" for name in strangers)
 
 
 @EACH
 def test_what_the_books_do_not_know_goes_at_the_next_start(kind, tmp_path):
     """A batch that was written and not noted, and a final form that was prepared and not noted."""
-    sink, books = filled(tmp_path, kind, **({"part_bytes": 2**40} if kind in DATASETS else {}))
-    fill(sink, books, books.batch(units(kind, 2, 3, most=1)))
+    sink, ledger = filled(tmp_path, kind, **({"part_bytes": 2**40} if kind in DATASETS else {}))
+    fill(sink, ledger, ledger.batch(units(kind, 2, 3, most=1)))
     before = files_in(tmp_path)
-    sink.write(books.batch(units(kind, 8, 12)))
-    opened(tmp_path, kind, books).finish()
+    sink.write(ledger.batch(units(kind, 8, 12)))
+    opened(tmp_path, kind, ledger).finish()
     assert files_in(tmp_path) != before
-    sink = opened(tmp_path, kind, books)
-    assert files_in(tmp_path) == before == known_files(books, kind)
+    sink = opened(tmp_path, kind, ledger)
+    assert files_in(tmp_path) == before == known_files(ledger, kind)
     assert list(sink.verify()) == []
 
 
 @pytest.mark.parametrize("kind", ["history.ndjson", "history.csv.gz"])
 def test_a_final_file_that_somebody_changed_is_not_built_upon(kind, tmp_path):
     """Longer, shorter, gone, or there where there should be none."""
-    sink, books = filled(tmp_path, kind)
+    sink, ledger = filled(tmp_path, kind)
     path = tmp_path / kind
     path.write_bytes(b"mine")
     with pytest.raises(ConfigurationError, match="somebody changed it"):
-        opened(tmp_path, kind, books)
+        opened(tmp_path, kind, ledger)
     with pytest.raises(SinkError, match="move it away"):
-        finish(sink, books)
+        finish(sink, ledger)
     assert path.read_bytes() == b"mine"
     path.unlink()
-    finish(sink, books)
+    finish(sink, ledger)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ConfigurationError, match="somebody changed it"):
-        opened(tmp_path, kind, books)
+        opened(tmp_path, kind, ledger)
     path.unlink()
     with pytest.raises(ConfigurationError, match="is not there, and by the ledger it has"):
-        opened(tmp_path, kind, books)
+        opened(tmp_path, kind, ledger)
 
 
 @pytest.mark.parametrize("emptied", [(), (1, 2)])
 def test_no_stranger_is_replaced_or_deleted_at_the_end(emptied, tmp_path):
     """Where somebody put a file under the final name meanwhile, whether rows are left for it or not."""
-    books = FakeLedger()
-    sink = opened(tmp_path, "history.ndjson", books)
-    fill(sink, books, books.batch(units("history.ndjson", 0, 2)))
-    fill(sink, books, books.batch([], emptied))
-    assert bool(list(books.units())) is not bool(emptied)
+    ledger = FakeLedger()
+    sink = opened(tmp_path, "history.ndjson", ledger)
+    fill(sink, ledger, ledger.batch(units("history.ndjson", 0, 2)))
+    fill(sink, ledger, ledger.batch([], emptied))
+    assert bool(list(ledger.units())) is not bool(emptied)
     (tmp_path / "history.ndjson").write_text("mine")
     with pytest.raises(SinkError, match="move it away"):
-        finish(sink, books)
+        finish(sink, ledger)
     assert (tmp_path / "history.ndjson").read_text() == "mine"
     (tmp_path / "history.ndjson").unlink()
-    finish(sink, books)
-    assert files_in(tmp_path) == known_files(books, "history.ndjson")
+    finish(sink, ledger)
+    assert files_in(tmp_path) == known_files(ledger, "history.ndjson")
 
 
 @EACH
 def test_missing_rows_are_reported_at_the_start(kind, tmp_path):
     """A file that is shorter than the ledger says, or gone."""
-    _, books = filled(tmp_path, kind)
-    path = tmp_path / known_files(books, kind)[0]
+    _, ledger = filled(tmp_path, kind)
+    path = tmp_path / known_files(ledger, kind)[0]
     for spoil in (lambda: path.write_bytes(path.read_bytes()[:-1]), path.unlink):
         spoil()
         with pytest.raises(SinkError, match=r"put (it|the file) back"):
-            opened(tmp_path, kind, books)
+            opened(tmp_path, kind, ledger)
 
 
 @EACH
 def test_a_prepared_form_that_is_gone_is_reported(kind, tmp_path):
     """Publishing does not pretend."""
-    sink, books = filled(tmp_path, kind)
-    fill(sink, books, books.batch(units(kind, 2, 3, most=1)))
+    sink, ledger = filled(tmp_path, kind)
+    fill(sink, ledger, ledger.batch(units(kind, 2, 3, most=1)))
     receipt = sink.finish()
     for path in tmp_path.rglob(".*.tmp"):
         path.unlink()
@@ -203,9 +203,9 @@ def test_a_prepared_form_that_is_gone_is_reported(kind, tmp_path):
 @pytest.mark.parametrize("spoil", ["changed", "longer", "shorter", "link"])
 def test_what_is_published_is_compared_with_the_ledger_first(kind, replaced, spoil, tmp_path):
     """Whoever changed the prepared file: nothing is renamed, and when it is as it was, the job goes on."""
-    sink, books = filled(tmp_path, kind)
+    sink, ledger = filled(tmp_path, kind)
     if replaced:
-        fill(sink, books, books.batch(units(kind, 2, 3, most=1)))
+        fill(sink, ledger, ledger.batch(units(kind, 2, 3, most=1)))
     receipt = sink.finish()
     path, *_ = (*tmp_path.rglob(".*.tmp"), *tmp_path.rglob("*.partial"))
     whole = path.read_bytes()
@@ -229,7 +229,7 @@ def test_what_is_published_is_compared_with_the_ledger_first(kind, replaced, spo
     path.write_bytes(whole)
     sink.publish(receipt)
     sink.publish(receipt)
-    books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
+    ledger.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
     sink.drop(receipt)
     assert list(sink.verify()) == []
 
@@ -248,10 +248,10 @@ def test_what_is_published_already_is_compared_too(kind, tmp_path):
 
 def test_no_stranger_among_the_parts_is_overwritten(tmp_path):
     """Neither by a batch nor by what is put together at the end."""
-    sink, books = filled(tmp_path, "none")
+    sink, ledger = filled(tmp_path, "none")
     for name, work in (
-        ("part-00000003-3.parquet", lambda: fill(sink, books, books.batch(units("none", 8, 9)))),
-        ("part-00000001-2.parquet", lambda: finish(sink, books)),
+        ("part-00000003-3.parquet", lambda: fill(sink, ledger, ledger.batch(units("none", 8, 9)))),
+        ("part-00000001-2.parquet", lambda: finish(sink, ledger)),
     ):
         stranger = tmp_path / "lake" / name
         stranger.write_text("mine")
@@ -267,19 +267,19 @@ def test_publishing_and_dropping_again_is_harmless(kind, tmp_path):
     """A run that died after it had published does not know."""
     for most in (3, 1):
         directory = tmp_path / str(most)
-        sink, books = filled(directory, kind)
+        sink, ledger = filled(directory, kind)
         if most == 1:
-            fill(sink, books, books.batch(units(kind, 2, 3, most=1)))
+            fill(sink, ledger, ledger.batch(units(kind, 2, 3, most=1)))
         receipt = sink.finish()
         sink.publish(receipt)
         content = {name: (directory / name).read_bytes() for name in files_in(directory)}
         sink.publish(receipt)
         assert {name: (directory / name).read_bytes() for name in files_in(directory)} == content
-        books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
+        ledger.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
         sink.drop(receipt)
         sink.drop(receipt)
         sink.close()
-        assert files_in(directory) == known_files(books, kind)
+        assert files_in(directory) == known_files(ledger, kind)
 
 
 # What verifying finds
@@ -287,9 +287,9 @@ def test_publishing_and_dropping_again_is_harmless(kind, tmp_path):
 
 @EACH
 def test_verifying_finds_what_differs(kind, tmp_path):
-    """A changed byte, a longer or missing file, rows or units that the books count otherwise."""
-    sink, books = filled(tmp_path, kind)
-    path = tmp_path / known_files(books, kind)[0]
+    """A changed byte, a longer or missing file, rows or units that the ledger count otherwise."""
+    sink, ledger = filled(tmp_path, kind)
+    path = tmp_path / known_files(ledger, kind)[0]
     whole = path.read_bytes()
     middle = len(whole) // 2
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
@@ -299,44 +299,44 @@ def test_verifying_finds_what_differs(kind, tmp_path):
     path.unlink()
     assert "is not there, and by the ledger it has" in " ".join(sink.verify())
     path.write_bytes(whole)
-    books.known[0] = attrs.evolve(books.known[0], rows=7)
+    ledger.known[0] = attrs.evolve(ledger.known[0], rows=7)
     assert any("rows, and the ledger counts 7" in line for line in sink.verify())
 
 
 @EACH
 def test_verifying_compares_with_the_units(kind, tmp_path):
     """Unit by unit, and in files of lines by what stands in each stretch."""
-    sink, books = filled(tmp_path, kind)
-    known = books.live.pop(min(books.live))
+    sink, ledger = filled(tmp_path, kind)
+    known = ledger.live.pop(min(ledger.live))
     said = list(sink.verify())
     assert len(said) == 1
     assert (
         "has 12 rows, and the units of the ledger have 9" in said[0]
         or said[0] == "unit 1 has 3 rows here and none in the ledger"
     )
-    books.live[known.unit] = attrs.evolve(known, rows=known.rows + 1)
-    books.live[1000] = known
+    ledger.live[known.unit] = attrs.evolve(known, rows=known.rows + 1)
+    ledger.live[1000] = known
     assert "unit 1000 has no rows here and 3 in the ledger" in list(sink.verify())
-    del books.live[1000]
-    books.live[known.unit] = known
+    del ledger.live[1000]
+    ledger.live[known.unit] = known
     assert list(sink.verify()) == []
-    books.checksums[known.unit] += 1
+    ledger.checksums[known.unit] += 1
     assert list(sink.verify()) == ["unit 1 has other values here than were stored"]
-    books.checksums[known.unit] = None
+    ledger.checksums[known.unit] = None
     assert list(sink.verify()) == []
 
 
 @EACH
 def test_verifying_opens_without_writing_anything(kind, tmp_path):
     """Not even what a run that was killed has left is cleared away; the working file may go on behind what is known."""
-    sink, books = filled(tmp_path, kind)
-    sink.write(books.batch(units(kind, 8, 12)))
+    sink, ledger = filled(tmp_path, kind)
+    sink.write(ledger.batch(units(kind, 8, 12)))
     (tmp_path / ".history.ndjson.3.tmp").touch()
     before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
     for path in (*tmp_path.rglob("*"), tmp_path):
         path.chmod(0o555 if path.is_dir() else 0o444)
     reader = sink_at(tmp_path, kind)
-    assert reader.open_to_read(books) == 2
+    assert reader.open_to_read(ledger) == 2
     said = list(reader.verify())
     if kind in DATASETS:
         assert len(said) > 0
@@ -348,9 +348,9 @@ def test_verifying_opens_without_writing_anything(kind, tmp_path):
 
 def test_files_in_a_dataset_that_a_reader_would_take_for_its_own_are_named(tmp_path):
     """Whatever they are called; hidden ones, and those that are no Parquet, are not."""
-    sink, books = filled(tmp_path, "none")
+    sink, ledger = filled(tmp_path, "none")
     lake = tmp_path / "lake"
-    part = (lake / known_files(books, "none")[0].removeprefix("lake/")).read_bytes()
+    part = (lake / known_files(ledger, "none")[0].removeprefix("lake/")).read_bytes()
     strays = ["copy.parquet", "x/deeper.PARQUET", "noextension", "other.pq"]
     for name in (*strays, ".hidden.parquet", "_metadata", "_x/part.parquet"):
         (lake / name).parent.mkdir(exist_ok=True)
@@ -367,13 +367,13 @@ def test_files_in_a_dataset_that_a_reader_would_take_for_its_own_are_named(tmp_p
 @pytest.mark.parametrize("kind", ["history.csv", "history.csv.gz", "history.csv.zst"])
 def test_a_changed_heading_is_noticed(kind, tmp_path):
     """It stands before what the ledger has checksums of."""
-    sink, books = filled(tmp_path, kind)
+    sink, ledger = filled(tmp_path, kind)
     path = tmp_path / f"{kind}.partial"
     data = path.read_bytes()
     path.write_bytes(data.replace(b"profile", b"profiel", 1) if kind == "history.csv" else b"XX" + data[2:])
     assert list(sink.verify()) == [f"the heading of {path} is not what was written"]
     with pytest.raises(SinkError, match=r"the heading of .* is not what was written; put the file back"):
-        opened(tmp_path, kind, books)
+        opened(tmp_path, kind, ledger)
     with pytest.raises(SinkError, match=r"the heading of .* is not what was written; put the file back"):
         sink.publish(sink.finish())
 
@@ -415,14 +415,14 @@ def test_files_that_were_begun_without_the_number_of_the_row_go_on_without(kind,
     else:
         assert text_of(tmp_path / kind).splitlines()[0] == ",".join(f'"{name}"' for name in FIRST_SCHEMA.names)
     sink = sink_at(tmp_path, kind)
-    sink.open(job.books, new=False)
+    sink.open(job.ledger, new=False)
     assert list(sink.verify()) == []
 
 
 def test_a_changed_byte_is_not_carried_into_the_final_file(tmp_path):
     """What is copied is compared with its checksum."""
-    sink, books = filled(tmp_path, "history.ndjson")
-    fill(sink, books, books.batch(units("history.ndjson", 2, 3, most=1)))
+    sink, ledger = filled(tmp_path, "history.ndjson")
+    fill(sink, ledger, ledger.batch(units("history.ndjson", 2, 3, most=1)))
     path = tmp_path / "history.ndjson.partial"
     path.write_bytes(path.read_bytes().replace(b"2024", b"2025", 1))
     with pytest.raises(SinkError, match="is not what was written"):
@@ -472,34 +472,34 @@ def test_a_dataset_is_no_file(tmp_path):
 
 def test_small_files_are_put_together_up_to_a_size(tmp_path):
     """Big ones are left alone, and so are neighbours that would be too big together."""
-    books = FakeLedger()
-    sink = opened(tmp_path, "none", books)
+    ledger = FakeLedger()
+    sink = opened(tmp_path, "none", ledger)
     for number in range(6):
-        fill(sink, books, books.batch(units("none", 2 * number, 2 * number + 2)))
-    small = max(part.size for part in books.parts())
-    sink = opened(tmp_path, "none", books, part_bytes=int(2.5 * small))
-    finish(sink, books)
-    ranges = [(part.first, part.last) for part in books.parts()]
+        fill(sink, ledger, ledger.batch(units("none", 2 * number, 2 * number + 2)))
+    small = max(part.size for part in ledger.parts())
+    sink = opened(tmp_path, "none", ledger, part_bytes=int(2.5 * small))
+    finish(sink, ledger)
+    ranges = [(part.first, part.last) for part in ledger.parts()]
     assert ranges == [(1, 2), (3, 4), (5, 6)]
-    sink = opened(tmp_path, "none", books, part_bytes=2 * small)
+    sink = opened(tmp_path, "none", ledger, part_bytes=2 * small)
     assert sink.finish() is None
-    sink = opened(tmp_path, "none", books)
-    finish(sink, books)
-    [part] = books.parts()
+    sink = opened(tmp_path, "none", ledger)
+    finish(sink, ledger)
+    [part] = ledger.parts()
     assert (part.first, part.last, files_in(tmp_path)) == (1, 6, ["lake/part-00000001-7.parquet"])
-    fill(sink, books, books.batch(units("none", 0, 1, most=1)))
+    fill(sink, ledger, ledger.batch(units("none", 0, 1, most=1)))
     assert files_in(tmp_path) == ["lake/part-00000001-8.parquet", "lake/part-00000007-7.parquet"]
     assert list(sink.verify()) == []
 
 
 def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path):
     """However small the batches were that they came in."""
-    books = FakeLedger()
-    sink = opened(tmp_path, "none", books)
+    ledger = FakeLedger()
+    sink = opened(tmp_path, "none", ledger)
     for number in range(4):
-        fill(sink, books, books.batch(units("none", 4 * number, 4 * number + 4)))
-    finish(sink, books)
-    [part] = books.parts()
+        fill(sink, ledger, ledger.batch(units("none", 4 * number, 4 * number + 4)))
+    finish(sink, ledger)
+    [part] = ledger.parts()
     footer = pq.ParquetFile(tmp_path / "lake" / part.name).metadata
     assert (footer.num_row_groups, footer.num_rows) == (1, part.rows)
     column = footer.row_group(0).column(0)
@@ -512,10 +512,10 @@ def test_a_row_group_has_a_size_at_most(name, most, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_file, "_STRETCH", 4)
     monkeypatch.setattr(parquet_file, name, most)
     monkeypatch.setattr(parquet_file, "_CHUNK", 100)
-    sink, books = filled(tmp_path, "none")
+    sink, ledger = filled(tmp_path, "none")
     before = read_back(tmp_path, "none")
-    finish(sink, books)
-    [part] = books.parts()
+    finish(sink, ledger)
+    [part] = ledger.parts()
     footer = pq.ParquetFile(tmp_path / "lake" / part.name).metadata
     groups = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
     assert len(groups) > 1
@@ -526,8 +526,8 @@ def test_a_row_group_has_a_size_at_most(name, most, tmp_path, monkeypatch):
 
 def test_a_file_that_is_no_parquet_any_more_is_reported(tmp_path):
     """Of the right size, but spoilt."""
-    sink, books = filled(tmp_path, "none")
-    path = tmp_path / known_files(books, "none")[0]
+    sink, ledger = filled(tmp_path, "none")
+    path = tmp_path / known_files(ledger, "none")[0]
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(SinkError, match="is no whole Parquet file"):
-        sink.write(books.batch(units("none", 0, 1)))
+        sink.write(ledger.batch(units("none", 0, 1)))

@@ -44,10 +44,10 @@ class OldSink:
     def __init__(self):
         self.batches = {}
 
-    def open(self, books, *, new):
-        self.batches = {number: units for number, units in self.batches.items() if number <= books.last_batch}
-        assert list(books.dead()) == []
-        return books.last_batch
+    def open(self, ledger, *, new):
+        self.batches = {number: units for number, units in self.batches.items() if number <= ledger.last_batch}
+        assert list(ledger.dead()) == []
+        return ledger.last_batch
 
     def check(self, batch):
         return [Refused(unit=batch.units[0].unit, place=0, reason="not that one", raw=batch.units[0].raw[0])]

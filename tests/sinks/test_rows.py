@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.odd_rows import ANY_TEXT, DOCUMENTED, ROWS, TAME, WILD, odd_rows
-from support.sink_books import FakeLedger, fill, pieces_of, unit_of
 from support.sink_files import text_of
+from support.sink_ledger import FakeLedger, fill, pieces_of, unit_of
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.batch import SinkBatch
@@ -48,11 +48,11 @@ def spellings(draw):
 def lines_of(units, name="history.ndjson"):
     """What stands in a file of some units, line by line, and what was refused."""
     with tempfile.TemporaryDirectory() as directory:
-        sink, books = NdjsonSink(Path(directory) / name), FakeLedger()
-        sink.open(books, new=True)
-        batch = books.batch(units)
+        sink, ledger = NdjsonSink(Path(directory) / name), FakeLedger()
+        sink.open(ledger, new=True)
+        batch = ledger.batch(units)
         refused = sink.check(batch)
-        fill(sink, books, batch)
+        fill(sink, ledger, batch)
         assert list(sink.verify()) == []
         partial = Path(directory) / f"{name}.partial"
         return partial.read_bytes().splitlines(keepends=True) if partial.exists() else [], refused
@@ -114,11 +114,11 @@ def rows_of(texts):
 def cells_of(units, **options):
     """The cells of a CSV file of some units, and the file."""
     with tempfile.TemporaryDirectory() as directory:
-        sink, books = CsvSink(Path(directory) / "history.csv", **options), FakeLedger()
-        sink.open(books, new=True)
-        fill(sink, books, books.batch(units))
+        sink, ledger = CsvSink(Path(directory) / "history.csv", **options), FakeLedger()
+        sink.open(ledger, new=True)
+        fill(sink, ledger, ledger.batch(units))
         assert list(sink.verify()) == []
-        text = text_of(Path(directory) / "history.csv.partial") if books.known else ""
+        text = text_of(Path(directory) / "history.csv.partial") if ledger.known else ""
         return list(csv.DictReader(io.StringIO(text, newline=""), strict=True)), text
 
 
@@ -205,11 +205,11 @@ def test_parquet_holds_every_row_that_has_columns(data, partition):
     texts = [json.dumps(row).encode() for row in rows]
     units = [unit_of(5, "p\0ж", texts, "arrow"), unit_of(7, "q", texts, "arrow")] if pieces_of(texts)[0] else []
     with tempfile.TemporaryDirectory() as directory:
-        sink, books = ParquetSink(directory, partition=partition), FakeLedger()
-        sink.open(books, new=True)
-        batch = books.batch(units)
+        sink, ledger = ParquetSink(directory, partition=partition), FakeLedger()
+        sink.open(ledger, new=True)
+        batch = ledger.batch(units)
         assert sink.check(batch) == []
-        fill(sink, books, batch)
+        fill(sink, ledger, batch)
         assert list(sink.verify()) == []
         read = [row for path in Path(directory).rglob("*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
     assert sorted(map(repr, read)) == sorted(map(repr, columns_of(units) if units else []))

@@ -57,7 +57,7 @@ class Ledger:
             yield unit, rows, self.checksums.get(unit)
 
     def check_stop(self):
-        """Nobody interrupts it."""
+        """Do nothing: nobody interrupts it."""
 
     def apply(self, batch):
         self.last_batch = batch.number
@@ -67,7 +67,7 @@ class Ledger:
 
 
 def unit_of(number, texts, profile=None):
-    """A unit of rows as the server sent them."""
+    """Return a unit of rows as the server sent them."""
     if not texts:
         return UnitRows(number, str(profile))
     text = verify_chunk(b",".join(texts))
@@ -77,7 +77,7 @@ def unit_of(number, texts, profile=None):
 
 
 def unit_from(number, shape="newer"):
-    """A unit that holds the synthetic history of profile `number`, which may be empty."""
+    """Return a unit that holds the synthetic history of profile `number`, which may be empty."""
     rows = [row.json for row in HISTORIES.rows(number % HISTORIES.profiles, shape)]
     return unit_of(number, rows, HISTORIES.profile(number % HISTORIES.profiles))
 
@@ -91,17 +91,17 @@ def simple(number, rows=3):
 
 
 def replaced(*units):
-    """What is there of some units, or of units that `simple` has made."""
+    """Return what is there of some units, or of units that `simple` has made."""
     return [Stored(unit, 1, 0, 3) if isinstance(unit, int) else Stored(unit.unit, 1, 0, len(unit)) for unit in units]
 
 
 def rows_in(*units):
-    """The rows of some units as they should be found."""
+    """Return the rows of some units as they should be found."""
     return Counter(tuple(row.values()) for row in SinkBatch(1, list(units)).table.to_pylist())
 
 
 def batches(*, start=1, count, size=4):
-    """Batches of units that no other batch has."""
+    """Return batches of units that no other batch has."""
     numbers = itertools.count((start - 1) * size)
     return [SinkBatch(number, [simple(next(numbers)) for _ in range(size)]) for number in range(start, start + count)]
 
@@ -138,25 +138,25 @@ class Elephant:
 
 @pytest.fixture(params=[Duck, Elephant], ids=["duckdb", "postgresql"])
 def database(request, tmp_path):
-    """Each database in turn."""
+    """Return each database in turn."""
     return Duck(tmp_path / "a.db") if request.param is Duck else request.getfixturevalue("elephant")
 
 
 @pytest.fixture
 def elephant(postgres):
-    """PostgreSQL alone."""
+    """Return PostgreSQL alone."""
     return Elephant(postgres)
 
 
 @pytest.fixture
 def duck(tmp_path):
-    """DuckDB alone."""
+    """Return DuckDB alone."""
     return Duck(tmp_path / "a.db")
 
 
 @contextlib.contextmanager
 def opened(sink, ledger, *, new=False):
-    """A sink in use."""
+    """Open a sink, yield the number of its last batch, and close it."""
     last = sink.open(ledger, new=new)
     try:
         yield last
@@ -166,7 +166,7 @@ def opened(sink, ledger, *, new=False):
 
 @contextlib.contextmanager
 def read_only(sink, ledger):
-    """A sink that is open for reading alone."""
+    """Open a sink for reading alone, and close it."""
     sink.open_to_read(ledger)
     try:
         yield sink
@@ -175,7 +175,7 @@ def read_only(sink, ledger):
 
 
 def found(database):
-    """All rows that are there."""
+    """Return all rows that are there, counted."""
     return Counter(database.execute(f"SELECT {NAMES} FROM {database.table}"))
 
 
@@ -219,7 +219,7 @@ ODD = st.fixed_dictionaries(
 
 
 def as_held(values):
-    """A row as a server without the character 0 can hold it."""
+    """Return a row as a server without the character 0 can hold it."""
     columns = dict(zip(COLUMNS, values, strict=True))
     if "\0" in columns["action"]:
         columns["action"] = json.dumps(columns["action"], ensure_ascii=False)
@@ -258,7 +258,7 @@ SWALLOWING = {
 
 
 def swallowed(database, action, how):
-    """Has the table swallow rows; gives how it stops."""
+    """Have the table swallow rows, and return how to end that."""
     table = database.table
     database.execute(SWALLOWING[how].format(table, action))
     kind = "RULE" if "rule" in how else "TRIGGER"
@@ -276,7 +276,7 @@ CHANGES = {
 
 
 def aged(database):
-    """Has the tables look as version 0.4.0 has made them."""
+    """Make the tables look as version 0.4.0 has made them."""
     table = database.table
     database.execute(f'ALTER TABLE {table} DROP COLUMN "row"')
     for column in ("ledger", "host"):
@@ -285,14 +285,14 @@ def aged(database):
 
 
 def columns_of(database):
-    """The names of the columns, in order."""
+    """Return the names of the columns, in order."""
     query = "SELECT column_name FROM information_schema.columns WHERE table_name = '{}' ORDER BY ordinal_position"
     return database.execute(query.format(database.table))
 
 
 @contextlib.contextmanager
 def files_no_larger_than(size):
-    """The disk refuses to let any file grow beyond some bytes."""
+    """Have the system refuse to let any file grow beyond some bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -323,14 +323,14 @@ class Clock:
 
 @pytest.fixture
 def proxy(postgres):
-    """Something between the sink and the server that tears connections."""
+    """Yield something between the sink and the server that tears connections."""
     proxy = Proxy(postgres.port)
     yield proxy
     proxy.close()
 
 
 def connection_of(sink):
-    """The connection of a sink: what its session is set to cannot be seen from another one."""
+    """Return the connection of a sink: what its session is set to cannot be seen from another one."""
     return sink._session.connection
 
 

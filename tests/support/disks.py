@@ -12,7 +12,7 @@ from profile_history.sinks.disk import Disk, OpenFile
 
 
 def quick_directory():
-    """Where files are in memory, if there is such a place: for tests that need no real disk, and wait for none."""
+    """Return a directory in memory if there is one: for tests that need no real disk, and wait for none."""
     memory = Path("/dev/shm")
     return memory if os.access(memory, os.W_OK) else None
 
@@ -75,7 +75,7 @@ class Inode:
     pending: list = attrs.field(factory=list)
 
     def left(self, chance):
-        """What may be left of it."""
+        """Return what may be left of it."""
         data = bytearray(self.synced)
         for offset, written in self.pending:
             if chance.random() < 0.5:
@@ -174,7 +174,7 @@ class FrailDisk(CountingDisk):
             self.directories.add(target)
 
     def lose_power(self):
-        """Leaves on the real disk what may be there after the power is back."""
+        """Leave on the real disk what may be there after the power is back."""
         for change in self.pending:
             if self.chance.random() < 0.5:
                 self._apply(change)

@@ -14,7 +14,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from dlt.destinations.job_client_impl import SqlLoadJob
 from dlt.destinations.sql_jobs import SqlMergeFollowupJob
-from support.sink_books import FakeLedger, fill, real_units
+from support.sink_ledger import FakeLedger, fill, real_units
 
 from profile_history.sinks.dlt import DltSink
 from profile_history.testing.histories import Histories
@@ -26,7 +26,7 @@ HELD = {"merged", "loaded"}
 
 
 def pipeline_in(directory):
-    """A pipeline into a DuckDB file."""
+    """Return a pipeline into a DuckDB file."""
     return dlt.pipeline(
         "histories",
         destination=dlt.destinations.duckdb(str(directory / "history.duckdb")),
@@ -36,25 +36,25 @@ def pipeline_in(directory):
 
 
 def postgres_pipeline_in(directory, dsn, dataset):
-    """A pipeline into a PostgreSQL server."""
+    """Return a pipeline into a PostgreSQL server."""
     destination = dlt.destinations.postgres(dsn)
     return dlt.pipeline(
         "histories", destination=destination, dataset_name=dataset, pipelines_dir=str(directory / "pipelines")
     )
 
 
-def first(books):
-    """The first batch: twenty profiles."""
-    return books.batch(real_units(HISTORIES, "arrow", 0, 20))
+def first(ledger):
+    """Return the first batch: twenty profiles."""
+    return ledger.batch(real_units(HISTORIES, "arrow", 0, 20))
 
 
-def second(books):
-    """The second one: ten more, in place of five of the first."""
-    return books.batch(real_units(HISTORIES, "arrow", 20, 30), sorted(books.live)[:5])
+def second(ledger):
+    """Return the second one: ten more, in place of five of the first."""
+    return ledger.batch(real_units(HISTORIES, "arrow", 20, 30), sorted(ledger.live)[:5])
 
 
 def die(*_, **__):
-    """Leaves no time to clean up."""
+    """Leave no time to clean up."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -86,7 +86,7 @@ def die_between(client):
 
 
 def arm(moment):
-    """Makes this process die at a moment of the next load."""
+    """Make this process die at a moment of the next load."""
     match moment:
         case "extracted":
             die_before(dlt.Pipeline, "normalize")
@@ -105,9 +105,9 @@ def arm(moment):
 
 if __name__ == "__main__":
     directory, moment, *server = sys.argv[1:]
-    books = FakeLedger()
+    ledger = FakeLedger()
     sink = DltSink(postgres_pipeline_in(Path(directory), *server) if server else pipeline_in(Path(directory)))
-    sink.open(books, new=True)
-    fill(sink, books, first(books))
+    sink.open(ledger, new=True)
+    fill(sink, ledger, first(ledger))
     arm(moment)
-    sink.write(second(books))
+    sink.write(second(ledger))

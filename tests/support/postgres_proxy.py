@@ -30,9 +30,9 @@ class Proxy:
         self.torn = 0
 
     def tear_at(self, word: bytes, tear: Tear) -> None:
-        """Tears the next connection on which the client says a word.
+        """Tear the next connection on which the client says a word.
 
-        Before the server hears it; after the server has answered, and the answer is lost; or silently: the server
+        Before the server hears it; after the server has replied, and the reply is lost; or silently: the server
         hears nothing, and does not learn that the client has gone.
         """
         self._tear, self._word = tear, word
@@ -42,7 +42,7 @@ class Proxy:
         self._word = None
 
     def close(self) -> None:
-        """Ends everything."""
+        """End everything."""
         for one in (self._listener, *self._sockets):
             _end(one)
         for thread in self._threads:

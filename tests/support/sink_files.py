@@ -9,7 +9,7 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import zstandard
-from support.sink_books import FINISH, real_units
+from support.sink_ledger import FINISH, real_units
 
 from profile_history.sinks.csv_file import CsvSink
 from profile_history.sinks.disk import DISK
@@ -31,7 +31,7 @@ KEYS = ("action", "message_id", "event_id", "email", "campaign_id", "smid")
 
 
 def sink_at(directory, kind, disk=DISK, **options):
-    """A sink of some kind below a directory."""
+    """Return a sink of some kind below a directory."""
     if kind in DATASETS:
         return ParquetSink(directory / "lake", partition=kind, disk=disk, **options)
     return (NdjsonSink if "ndjson" in kind else CsvSink)(directory / kind, disk=disk, **options)
@@ -41,11 +41,11 @@ def lane_of(kind):
     return "raw" if "ndjson" in kind else "arrow"
 
 
-def plan_of(lane):
-    """Batches with units that later ones replace or empty, over two runs."""
+def plan_of(row_format):
+    """Return batches with units that later ones replace or empty, over two runs."""
 
     def units(first, last, most):
-        return real_units(HISTORIES, lane, first, last, most=most)
+        return real_units(HISTORIES, row_format, first, last, most=most)
 
     return [
         (units(0, 6, 4), ()),
@@ -59,7 +59,7 @@ def plan_of(lane):
 
 
 def truth_of(plan):
-    """What has to be there at the end: the latest rows of each unit."""
+    """Return what has to be there at the end: the latest rows of each unit."""
     latest = {}
     for units, emptied in filter(None, plan):
         latest |= {unit.unit: unit for unit in units} | dict.fromkeys(emptied)
@@ -75,7 +75,7 @@ def cells(profile, row):
 
 
 def text_of(path):
-    """What a file holds, unpacked."""
+    """Return what a file holds, unpacked."""
     data = path.read_bytes()
     if path.suffix == ".gz":
         data = gzip.decompress(data)
@@ -86,7 +86,7 @@ def text_of(path):
 
 
 def read_back(directory, kind):
-    """The rows that a sink holds, counted."""
+    """Return the rows that a sink holds, counted."""
     if kind in DATASETS:
         rows = [
             row for path in (directory / "lake").rglob("*.parquet") for row in pq.ParquetFile(path).read().to_pylist()
@@ -102,10 +102,10 @@ def read_back(directory, kind):
 
 
 def files_in(directory):
-    """All files below a directory, by name."""
+    """Return all files below a directory, by name."""
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
 
 
-def known_files(books, kind):
-    """The files that there have to be."""
-    return sorted({("lake/" if kind in DATASETS else "") + part.name for part in books.parts()})
+def known_files(ledger, kind):
+    """Return the files that there have to be."""
+    return sorted({("lake/" if kind in DATASETS else "") + part.name for part in ledger.parts()})

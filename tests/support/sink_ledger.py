@@ -48,15 +48,15 @@ class FakeLedger:
             yield stored, self.checksums.get(stored.unit)
 
     def check_stop(self):
-        """Nobody interrupts it."""
+        """Do nothing: nobody interrupts it."""
 
     def batch(self, units, replaced=()):
-        """The next batch, of some units, and without what is there of others."""
+        """Return the next batch, of some units, and without what is there of others."""
         there = [self.live[number] for number in (*replaced, *(unit.unit for unit in units)) if number in self.live]
         return SinkBatch(self.last_batch + 1, list(units), there)
 
     def apply(self, receipt, batch=None, *, compacts_on_finish=False):
-        """Takes note of what a sink did."""
+        """Take note of what a sink did."""
         for part in receipt.removed:
             self.known.remove(part)
         self.known += receipt.added
@@ -80,46 +80,46 @@ class FakeLedger:
         return attrs.evolve(stored, row_offset=stored.row_offset - sum(dead.rows for dead in before))
 
 
-def fill(sink, books, batch):
-    """Brings one batch into a sink and into the books, as a job does."""
+def fill(sink, ledger, batch):
+    """Bring one batch into a sink and into the ledger, as a job does."""
     batch = batch.without(sink.check(batch))
-    books.checksums |= checksums_of(sink, batch)
+    ledger.checksums |= checksums_of(sink, batch)
     receipt = sink.write(batch)
-    books.apply(receipt, batch, compacts_on_finish=sink.compacts_on_finish)
+    ledger.apply(receipt, batch, compacts_on_finish=sink.compacts_on_finish)
     sink.drop(receipt)
 
 
-def finish(sink, books):
-    """Brings the files into their final form, as a job does."""
+def finish(sink, ledger):
+    """Bring the files into their final form, as a job does."""
     receipt = sink.finish()
     if receipt is not None:
         sink.publish(receipt)
-        books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
+        ledger.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
         sink.drop(receipt)
 
 
 def pieces_of(texts):
-    """Rows of an answer in columns, and what is set apart."""
+    """Return the rows of a response in columns, and those that are quarantined."""
     apart = []
     unpacking = ResponseDecoder(FLAT, Window(), Order.NEWEST, "", False, apart.append)
     rows = Rows([verify_chunk(b",".join(texts))] if texts else [], sum(map(len, texts)))
     return [piece for piece in decode_columns(unpacking, rows) if len(piece)], apart
 
 
-def unit_of(number, profile, texts, lane):
-    """One unit of some rows, as the server writes them."""
-    if lane == "raw":
+def unit_of(number, profile, texts, row_format):
+    """Return one unit of some rows, as the server writes them."""
+    if row_format == "raw":
         return UnitRows(number, profile, raw=texts)
     return UnitRows(number, profile, pieces=pieces_of(texts)[0])
 
 
-def real_units(histories: Histories, lane, first, last, *, most=40):
-    """One unit per profile, of up to so many of its rows; those without rows are left out."""
+def real_units(histories: Histories, row_format, first, last, *, most=40):
+    """Return one unit per profile, of up to so many of its rows; those without rows are left out."""
     units = []
     for number in range(first, last):
         texts = [row.json for row in histories.rows(number, "newer")][:most]
         if texts:
-            units.append(unit_of(number + 1, str(histories.profile(number)), texts, lane))
+            units.append(unit_of(number + 1, str(histories.profile(number)), texts, row_format))
     return units
 
 
@@ -132,17 +132,17 @@ class FakeJob:
 
     Attributes:
         plan: What it does, one after the other: a batch as (units, numbers of units that become empty), or FINISH.
-        books: What it knows to be done.
+        ledger: What it knows to be done.
     """
 
     plan: list
-    books: FakeLedger = attrs.field(factory=FakeLedger)
+    ledger: FakeLedger = attrs.field(factory=FakeLedger)
     done: int = 0
     begun: bool = False
     intended: object = None
 
     def run(self, sink, disk):
-        """Opens the sink and does what is left of the plan."""
+        """Open the sink and do what is left of the plan."""
         self.open(sink, disk)
         while self.done < len(self.plan):
             if self.plan[self.done] is FINISH:
@@ -152,20 +152,20 @@ class FakeJob:
         sink.close()
 
     def open(self, sink, disk):
-        """Makes good what a run that died left undone, and opens the sink."""
+        """Make good what a run that died left undone, and open the sink."""
         if self.intended is not None:
             self._publish(sink, disk)
-        sink.open(self.books, new=not self.begun)
+        sink.open(self.ledger, new=not self.begun)
         self.begun = True
 
     def _fill(self, sink, disk):
         units, emptied = self.plan[self.done]
-        batch = self.books.batch(units, emptied)
+        batch = self.ledger.batch(units, emptied)
         checksums = checksums_of(sink, batch)
         receipt = sink.write(batch)
         disk.before("note", None)
-        self.books.checksums |= checksums
-        self.books.apply(receipt, batch, compacts_on_finish=sink.compacts_on_finish)
+        self.ledger.checksums |= checksums
+        self.ledger.apply(receipt, batch, compacts_on_finish=sink.compacts_on_finish)
         self.done += 1
         disk.before("note", None)
         sink.drop(receipt)
@@ -184,7 +184,7 @@ class FakeJob:
         receipt = self.intended
         sink.publish(receipt)
         disk.before("note", None)
-        self.books.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
+        self.ledger.apply(receipt, compacts_on_finish=sink.compacts_on_finish)
         self.intended, self.done = None, self.done + 1
         disk.before("note", None)
         sink.drop(receipt)
