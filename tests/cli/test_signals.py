@@ -16,9 +16,9 @@ from support.commands import EMAILS, ESCAPE, PROGRAM, TOKEN, Terminal, read_ndjs
 from support.signals import (  # noqa: F401
     AT_ONCE,
     BOTH,
+    BOTH_ON_BOTH_LOOPS,
     CODES,
     INT,
-    LOOPS,
     MANY,
     TERM,
     WORDS,
@@ -33,12 +33,12 @@ from support.signals import (  # noqa: F401
 )
 
 from profile_history._protocol.requests import PATH
+from profile_history.cli import signals
 from profile_history.testing import Behaviour, Fault, FaultPlan
 
 
 class TestFetch:
-    @BOTH
-    @LOOPS
+    @BOTH_ON_BOTH_LOOPS
     def test_a_stalled_request_is_dropped_and_what_arrived_is_kept(self, server, tmp_path, number, loop):
         """The file under its own name is not there; the one in `.part` holds what stderr says it holds."""
         path = tmp_path / "events.ndjson"
@@ -58,8 +58,7 @@ class TestFetch:
         )
         assert "Traceback" not in err
 
-    @BOTH
-    @LOOPS
+    @BOTH_ON_BOTH_LOOPS
     def test_in_the_middle_of_a_stream_only_whole_windows_are_kept(self, server, tmp_path, number, loop):
         """Every profile in the file is there whole, and the numbers on stderr are those of the file."""
         server.behaviour = Behaviour(latency=0.05)
@@ -170,8 +169,7 @@ class TestPrompts:
 
 
 class TestServeAndDemo:
-    @BOTH
-    @LOOPS
+    @BOTH_ON_BOTH_LOOPS
     def test_serve_ends_while_an_answer_is_awaited(self, server, number, loop):
         """A client that waits for an answer does not keep it, and it ends without a word."""
         words = ["serve", "--latency", "60s"]
@@ -263,6 +261,11 @@ with signals.SignalScope():
             assert process.wait(AT_ONCE) == CODES[number]
             assert ("it did not stop within 0.3 s" in process.stderr.read()) is not second
 
+    def test_five_seconds_are_what_a_clean_stop_has(self):
+        """The tests above shorten that, and see that it is kept to."""
+        assert signals.GRACE == 5
+
+    @pytest.mark.full
     def test_five_seconds_are_the_most_that_a_clean_stop_takes(self):
         """As long as that, and not longer."""
         with coroutine("await asyncio.sleep(60)") as process:

@@ -20,8 +20,17 @@ from profile_history.jobs import source_of
 from profile_history.testing import HistoryServer
 
 SCRIPT = [str(Path(sys.executable).with_name("profile-history"))]
-HELPS = [["--help"], ["fetch", "--help"], ["--version"], ["actions"], ["actions", "--json"]]
-WRONG = [["nothing"], ["status"], ["status", "nothing"], ["fetch", "--matching=email", "a@b.c"]]
+full = pytest.mark.full
+HELPS = [
+    ["--help"],
+    ["actions", "--json"],
+    *(pytest.param(words, marks=full) for words in (["fetch", "--help"], ["--version"], ["actions"])),
+]
+WRONG = [
+    ["nothing"],
+    ["fetch", "--matching=email", "a@b.c"],
+    *(pytest.param(words, marks=full) for words in (["status"], ["status", "nothing"])),
+]
 
 linux = pytest.mark.skipif(not Path("/dev/full").exists(), reason="it needs /dev/full and /proc")
 
@@ -44,17 +53,27 @@ def done(*words, **more):
 
 
 class TestEncodings:
-    @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-16"])
-    @pytest.mark.parametrize("words", [["--help"], ["actions", "--lang=ru"], ["fetch", "--help"]], ids=" ".join)
+    @pytest.mark.parametrize(
+        ("words", "encoding"),
+        [
+            *(("actions --lang=ru", encoding) for encoding in ("ascii", "cp1252", "latin-1", "utf-16")),
+            ("fetch --help", "ascii"),
+            *(pytest.param("fetch --help", encoding, marks=full) for encoding in ("cp1252", "latin-1", "utf-16")),
+            *(pytest.param("--help", encoding, marks=full) for encoding in ("ascii", "cp1252", "latin-1", "utf-16")),
+        ],
+    )
     def test_what_stdout_cannot_hold_is_escaped(self, encoding, words):
         """Text for people comes whole, in the encoding that was asked for."""
+        words = words.split()
         code, out, err = done(*words, env={**os.environ, "PYTHONIOENCODING": encoding})
         text = out.decode(encoding)
         assert (code, err.decode(encoding)) == (0, "")
         if words[0] == "actions" and encoding != "utf-16":
             assert re.search(r"send +email +\\u041f\\u0438", text)
 
-    @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-16"])
+    @pytest.mark.parametrize(
+        "encoding", ["ascii", "utf-16", pytest.param("cp1252", marks=full), pytest.param("latin-1", marks=full)]
+    )
     def test_data_are_utf_8_whatever_the_locale(self, server, encoding):
         """JSON of the catalogue and of events is read by programs, which expect nothing else."""
         env = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -127,7 +146,7 @@ class TestStarting:
     @linux
     @pytest.mark.parametrize("program", [PROGRAM, SCRIPT], ids=["module", "script"])
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    @pytest.mark.parametrize("times", [2, pytest.param(40, marks=pytest.mark.full)])
+    @pytest.mark.parametrize("times", [1, pytest.param(40, marks=full)])
     def test_a_signal_while_python_still_imports_ends_it_without_a_word(self, program, number, code, times, tmp_path):
         """At any moment of its first second, its end included: it leaves at once, with the code of the signal."""
         for moment in [0, *random.Random(int(number)).sample(range(1000), times)]:

@@ -180,7 +180,7 @@ def partial_faults(rate, profiles, seed, **options):
     return sends
 
 
-@pytest.mark.parametrize("rate", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("rate", [pytest.param(0.05, marks=full), pytest.param(0.1, marks=full), 0.2])
 def test_where_some_requests_fail_no_window_is_lost_and_no_request_is_wasted(rate):
     """Each window costs one request more than the faults that meet it, and every event is the truth."""
     partial_faults(rate, 2000, 1)
@@ -245,7 +245,9 @@ def check_ride(kind, profiles, start, longest=30.0, seed=1):
     assert first <= longest
 
 
-@pytest.mark.parametrize("kind", ["503", "refused", "reset", "page"])
+@pytest.mark.parametrize(
+    "kind", ["503", "refused", pytest.param("reset", marks=full), pytest.param("page", marks=full)]
+)
 def test_a_five_minute_outage_costs_no_window_and_is_noticed_to_be_over_in_thirty_seconds(kind):
     """0 windows lost, first success within 30 s of recovery, a few dozen requests into the outage."""
     check_ride(kind, 3000 if kind == "503" else 1000, 2.0)

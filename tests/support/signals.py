@@ -33,7 +33,15 @@ AT_ONCE = 3
 BOTH = pytest.mark.parametrize("number", [INT, TERM], ids=["SIGINT", "SIGTERM"])
 
 
-LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+BOTH_ON_BOTH_LOOPS = pytest.mark.parametrize(
+    ("number", "loop"),
+    [
+        pytest.param(INT, "uvloop", id="SIGINT-uvloop"),
+        pytest.param(TERM, "asyncio", id="SIGTERM-asyncio"),
+        pytest.param(INT, "asyncio", id="SIGINT-asyncio", marks=pytest.mark.full),
+        pytest.param(TERM, "uvloop", id="SIGTERM-uvloop", marks=pytest.mark.full),
+    ],
+)
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it looks into /proc")
