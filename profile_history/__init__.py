@@ -26,8 +26,11 @@ else:
             elif home.submodule_search_locations is None:
                 # The core asks for its own modules in this way, while the public names are being imported.
                 return import_module(home.name)
+            if home is None and name not in names:
+                return public.get_deprecated(name)
         if name not in names:
-            return import_module(f"{__name__}._public").get_deprecated(name)
+            # A wing, such as the command line, which the import finds by itself and without the core.
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return names[name]
 
     def __dir__():  # noqa: ANN202 (likewise)

@@ -279,7 +279,7 @@ def complaint(words, code, text):
 
 
 @pytest.mark.parametrize(
-    ("seed", "times"), [(1, 300), *(pytest.param(seed, 500, marks=pytest.mark.full) for seed in range(2, 12))]
+    ("seed", "times"), [(1, 150), *(pytest.param(seed, 500, marks=pytest.mark.full) for seed in range(2, 12))]
 )
 def test_any_command_line_ends_with_a_documented_code(world, server, monkeypatch, seed, times):
     """In this process, with no terminal to ask; what it does stays in its directory."""
@@ -324,7 +324,7 @@ def test_any_command_line_ends_with_a_documented_code(world, server, monkeypatch
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.parametrize("times", [4, pytest.param(200, marks=pytest.mark.full)])
 def test_so_it_does_as_a_process(world, server, times):
     """With a real command line, and no stdin."""
     lines = (words for words in command_lines(99, server) if words[0] != "serve" and not any("\0" in w for w in words))
