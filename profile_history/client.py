@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import itertools
-import os
 import warnings
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
@@ -31,6 +30,7 @@ from profile_history._secrets import SecretText
 from profile_history._sending.fetcher import Fetcher
 from profile_history._sending.memory_budget import StreamBudget
 from profile_history._sending.pacer import Pacer, PacingState
+from profile_history._sending.request_ids import make_request_ids
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.transport import Transport
 from profile_history._shared import SharedParts
@@ -407,11 +407,10 @@ class HistoryClient:
 
     def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> WorkerPool:
         self._check_open()
-        prefix, numbers = os.urandom(8).hex(), itertools.count(1)
         concurrency = self._pacing.concurrency
         schedule = Scheduler(
             make_plan=self._walker(),
-            make_request_id=lambda: f"{prefix}{next(numbers):016x}",
+            make_request_id=partial(next, make_request_ids()),
             stream_budget=StreamBudget(self._shared.memory, self._options.limits.in_flight),
             windows_ahead=_AHEAD_PER_REQUEST * concurrency,
             suspended_ahead=_SUSPENDED_PER_REQUEST * concurrency,

@@ -1,0 +1,17 @@
+"""The `X-Request-ID` of each window: the same for all of its attempts, and no other window's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+
+# Bytes; so many that no two streams, of whatever process, draw the same.
+_RANDOM_BYTES = 8
+
+
+def make_request_ids() -> Iterator[str]:
+    """Yield the ids of one stream's windows, without end: a random part that they share, and a number."""
+    prefix = os.urandom(_RANDOM_BYTES).hex()
+    for number in count(1):
+        yield f"{prefix}{number:016x}"
