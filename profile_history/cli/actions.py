@@ -22,14 +22,10 @@ def actions(
 ) -> None:
     """Print the actions that the API documents.
 
-    Parameters
-    ----------
-    channel
-        Only the actions of one channel.
-    lang
-        The language of the descriptions.
-    json_
-        Print a JSON array instead of a table.
+    Args:
+        channel: Only the actions of one channel.
+        lang: The language of the descriptions.
+        json_: Print a JSON array instead of a table.
     """
     chosen = [action for action in Action if channel in (None, action.channel)]
     if json_:

@@ -1,4 +1,4 @@
-"""The commands, and what becomes of their errors."""
+"""The commands, and the way from their errors to exit codes."""
 
 from __future__ import annotations
 

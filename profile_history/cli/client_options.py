@@ -26,23 +26,16 @@ _GROUP = Group("Client", sort_key=10)
 @Parameter(name="*", group=_GROUP)
 @attrs.frozen
 class ConnectionOptions:
-    """How a server is reached; it may change while a job waits.
+    """Options that say how a server is reached; they may change while a job waits.
 
-    Parameters
-    ----------
-    url
-        Scheme and host of the platform.
-    token_file
-        The file that holds the token. Nobody but its owner or root may be able to write it, and nobody else read it if
-        it is yours.
-    auth
-        Where the token goes.
-    concurrency
-        The most requests on their way at once.
-    patience
-        Seconds to wait for a server that fails for every request, or that asks to be left alone.
-    allow_http
-        Allow plain http to a host that is not this machine.
+    Attributes:
+        url: Scheme and host of the platform.
+        token_file: The file that holds the token. Nobody but its owner or root may be able to write it, and nobody else
+            read it if it is yours.
+        auth: Where the token goes.
+        concurrency: The most requests in flight at once.
+        patience: Seconds to wait for a server that fails for every request, or that asks to be left alone.
+        allow_http: Allow plain http to a host that is not this machine.
     """
 
     url: str | None = None
@@ -53,17 +46,17 @@ class ConnectionOptions:
     allow_http: Annotated[bool, Parameter(negative="")] = False
 
     def with_default_url(self, url: str, *, ledger_first: bool = False) -> Self:
-        """The same, and where no address was given, the one in the plan of a job.
+        """Return the same options, with the address in the plan of a job if none was given.
 
         Args:
             url: The address in the plan.
-            ledger_first: Whether it goes before the one in the environment.
+            ledger_first: Whether it takes precedence over the one in the environment.
         """
         given = self.url if ledger_first else self.url or os.environ.get(_config.URL)
         return attrs.evolve(self, url=given or url)
 
     def to_words(self) -> str:
-        """What has to be typed again to reach the server the same way, with a blank before it."""
+        """Return the words that have to be typed again to reach the server the same way, with a blank before them."""
         usual = ConnectionOptions()
         given = [
             f" --{field.name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
@@ -76,18 +69,14 @@ class ConnectionOptions:
 @Parameter(name="*", group=_GROUP)
 @attrs.frozen
 class RequestOptions:
-    """What is asked of the server, and how.
+    """Options that say what is asked of the server, and how.
 
-    Parameters
-    ----------
-    list_id
-        The database.
-    window
-        A number of days a request, "none" for one request a profile, or "auto", which is the default.
-    border
-        Ask for a few days more and keep the wanted ones (overlap, the default), or ask for the days as they are.
-    order
-        Which end of each history comes first; newest is the default.
+    Attributes:
+        list_id: The database.
+        window: A number of days per request, "none" for one request per profile, or "auto", which is the default.
+        border: Ask for a few days more and keep the wanted ones (overlap, the default), or ask for the days as they
+            are.
+        order: Which end of each history comes first; newest is the default.
     """
 
     list_id: int | None = None
@@ -97,12 +86,12 @@ class RequestOptions:
 
     @classmethod
     def from_terms(cls, terms: Mapping[str, Any]) -> Self:
-        """As the plan of a job says."""
+        """Return the options that the plan of a job says."""
         rule = terms["window"]
         return cls(terms["list_id"], "none" if rule is None else str(rule), terms["border"], terms["order"])
 
     def with_defaults(self, terms: Mapping[str, Any]) -> Self:
-        """The same, and where nothing was said, what the plan of a job says."""
+        """Return the same options, completed by those that the plan of a job says."""
         planned = RequestOptions.from_terms(terms)
         list_id = None if _config.LIST_ID in os.environ else planned.list_id
         return attrs.evolve(
@@ -115,14 +104,19 @@ class RequestOptions:
 
 
 def read_address(terms: Mapping[str, Any]) -> str:
-    """Scheme and host that the plan of a job names."""
+    """Return scheme and host that the plan of a job names."""
     return str(terms["url"]).removesuffix(PATH)
 
 
 def make_client(
     connection: ConnectionOptions, request: RequestOptions, on_event: Callable[[Any], object]
 ) -> HistoryClient:
-    """A client with these options; it may ask for the token on the terminal.
+    """Return a client with these options; a person may be asked for the token on the terminal.
+
+    Args:
+        connection: How the server is reached.
+        request: What is asked of it.
+        on_event: The client's hook.
 
     Raises:
         ConfigurationError: An option is missing or wrong.

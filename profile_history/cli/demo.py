@@ -54,14 +54,10 @@ def demo(
 ) -> int:
     """Fetch two years of many profiles from an embedded server that misbehaves, and prove that nothing is lost.
 
-    Parameters
-    ----------
-    profiles
-        How many profiles.
-    seed
-        Makes the histories and the faults.
-    faults
-        How many requests fail on purpose: none, a tenth, or three tenths.
+    Args:
+        profiles: How many profiles.
+        seed: Makes the histories and the faults.
+        faults: How many requests fail on purpose: none, a tenth, or three tenths.
     """
     screen, out = Console(stderr=True), Console()
     with HistoryServer(profiles=profiles, seed=seed, faults=FaultPlan.named(faults, seed=seed)) as server:

@@ -1,4 +1,4 @@
-"""What is said of an error that ends a command, and with which exit code."""
+"""The message for an error that ends a command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ def report_error(error: BaseException, *, whole: bool) -> int:
 
 
 def explain(error: BaseException, *, whole: bool = False) -> str:
-    """Return what is wrong, in a sentence without its full stop."""
+    """Return what is wrong, in a sentence without its full stop.
+
+    Args:
+        error: What ended the command.
+        whole: Whether its traceback follows.
+    """
     if exit_codes.choose(error) == exit_codes.INTERNAL:
         advice = "report what follows" if whole else f"run the command again with {FLAG}, and report what it prints"
         return f"an error of ours, {type(error).__name__}: {error}; {advice}"

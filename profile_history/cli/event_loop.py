@@ -1,4 +1,7 @@
-"""Runs a coroutine of a command, which a signal cancels."""
+"""The event loop of a command, whose coroutine a signal cancels.
+
+This is no part of `signals`, which is imported before anything that takes time, such as asyncio.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,14 @@ _TRUSTED = (0, 23)
 
 
 def run(work: Coroutine[Any, Any, T], *, excuse: str | None = None) -> T:
-    """Runs it to its end, on uvloop where that is installed.
+    """Run a coroutine to its end, on uvloop if that is installed.
 
     Args:
         work: What to run.
-        excuse: What to say where it does not stop in time.
+        excuse: What to say if it does not stop in time.
+
+    Returns:
+        What it returns.
 
     Raises:
         Stopped: A signal has cancelled it, and its clean-up is done.
@@ -39,7 +45,7 @@ def run(work: Coroutine[Any, Any, T], *, excuse: str | None = None) -> T:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes the event loop: uvloop, where one is installed that can be trusted."""
+    """Return what makes the event loop: uvloop, if one is installed that can be trusted."""
     try:
         import uvloop
     except ImportError:
@@ -49,10 +55,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _run_cancellable(work: Coroutine[Any, Any, T]) -> T:
-    """Awaits some work, which a signal cancels."""
+    """Await some work, which a signal cancels."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     stopper.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+    # A signal that came between `run` and here found nobody to cancel.
     if stopper.number is not None:
         task.cancel()
     try:

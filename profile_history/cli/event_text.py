@@ -1,4 +1,4 @@
-"""What an event looks like as text, and what a terminal gets to see of text that somebody else wrote."""
+"""Events as text, and the escapes that make text of others safe for a terminal."""
 
 from __future__ import annotations
 
@@ -28,17 +28,22 @@ class UnwritableEvent(Exception):
 
 
 def escape(text: str) -> str:
-    """The text on one line, with what would not be seen, or would steer the terminal, written as in a Python string."""
+    """Return a text on one line; what would be unseen, or steer the terminal, is escaped as in a Python string."""
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def format_heading(name: EventFormat) -> str:
-    """What stands before the first event."""
+    """Return what stands before the first event."""
     return _HEADING if name == "table" else ""
 
 
 def format_event(name: EventFormat, profile: Profile, event: Event) -> str:
-    """One event.
+    """Return an event as text, with its end of line.
+
+    Args:
+        name: The format.
+        profile: Whose event it is.
+        event: The event.
 
     Raises:
         UnwritableEvent: Its values are nested more deeply than can be written.

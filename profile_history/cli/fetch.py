@@ -37,26 +37,19 @@ def fetch(
 
     Events go to stdout or a file; progress and errors go to stderr.
 
-    Parameters
-    ----------
-    values
-        The profiles, in the words of the matching mode: an address, a phone number, an id, PROVIDER:SUBSCRIPTION_ID
-        for push_sub, FIELD_NAME=FIELD_VALUE for custom, EMAIL,PHONE for email_phone. A single - reads them from stdin,
-        one per line.
-    matching
-        How the API finds the profiles.
-    from_
-        The first day, YYYY-MM-DD; left out, the API decides.
-    to
-        The last day, inclusive; left out, the API decides.
-    format_
-        Aligned columns, or one JSON object a line.
-    output
-        Write the events to this file.
-    overwrite
-        Replace the file if it is there.
-    deadline
-        Seconds after which to give up.
+    Args:
+        values: The profiles, in the words of the matching mode: an address, a phone number, an id,
+            PROVIDER:SUBSCRIPTION_ID for push_sub, FIELD_NAME=FIELD_VALUE for custom, EMAIL,PHONE for email_phone. A
+            single - reads them from stdin, one per line.
+        matching: How the API finds the profiles.
+        from_: The first day, YYYY-MM-DD; left out, the API decides.
+        to: The last day, inclusive; left out, the API decides.
+        format_: Aligned columns, or one JSON object per line.
+        output: Write the events to this file.
+        overwrite: Replace the file if it is there.
+        deadline: Seconds after which to give up.
+        connection: How the server is reached.
+        request: What is asked of the server.
     """
     profiles = _profiles(matching, values)
     health = ServerHealth(connection.patience)

@@ -1,4 +1,4 @@
-"""One fetch at work: from the stream into the output, and an account of what is complete when it ends early."""
+"""One fetch: from the stream into the output, with an account of what is complete if it ends early."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from profile_history.results import WindowResult
 from profile_history.streams import HistoryStream
 from profile_history.windows import Order, Window
 
-# A long window is written in turns with the rest of the work, so that the numbers move and a signal is heard.
+# A long window is written between other work, so that the numbers move and a signal is heard.
 _EVENTS_A_TURN = 1000
 
 _ENDED_BY: dict[int | None, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -29,7 +29,7 @@ _ENDED_BY: dict[int | None, str] = {signal.SIGINT: "interrupted", signal.SIGTERM
 
 @attrs.define
 class FetchTally:
-    """What is in the output; the numbers of a stream run ahead of that.
+    """The count of what is in the output; the numbers of a stream run ahead of that.
 
     The windows of a profile arrive in order, so its last one is the one that reaches the far end of the asked range.
     """
@@ -41,7 +41,7 @@ class FetchTally:
     _broken: set[Profile] = attrs.field(factory=set)
 
     def count(self, result: WindowResult) -> None:
-        """Takes note of a window that is written."""
+        """Count a window that is written."""
         if result.error is not None:
             self._broken.add(result.profile)
         last = (
@@ -78,7 +78,14 @@ class FetchRun:
     _unwritable: int = 0
 
     async def write_to(self, path: Path | None, *, overwrite: bool) -> int:
-        """Writes everything to a file, or to stdout; returns the exit code.
+        """Write everything to a file, or to stdout.
+
+        Args:
+            path: The file; `None` for stdout.
+            overwrite: Whether a file of that name may be replaced.
+
+        Returns:
+            The exit code.
 
         Raises:
             ConfigurationError: The file cannot be opened. Nothing was sent.
@@ -87,6 +94,7 @@ class FetchRun:
         """
         output = open_output(path, overwrite=overwrite)
         try:
+            # The output is closed first: what arrived is safe before the connections are taken down.
             async with (
                 self.client,
                 self.stream,

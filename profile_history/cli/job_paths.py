@@ -1,4 +1,4 @@
-"""Where a job is: what people type for it, and what they are told to type."""
+"""The place of a job: as people type it, and as they are told to type it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from profile_history.errors import ConfigurationError
 
 
 def place_ledger(into: str) -> Path:
-    """Return where the ledger of a job is, or is to be, that fills an output.
+    """Return the path of the ledger of the job that fills an output; it need not be there yet.
 
     Args:
         into: The output, as it was typed.
@@ -77,6 +77,12 @@ def find_ledger(job: str) -> Path:
 
 
 def format_command(name: str, ledger: Path, options: str = "") -> str:
-    """A command that somebody can type as it stands."""
+    """Return a command that somebody can type as it stands.
+
+    Args:
+        name: The command.
+        ledger: The ledger of the job.
+        options: Options, with a blank before them.
+    """
     path = str(ledger)
     return f"profile-history {name} {shlex.quote(f'./{path}' if path.startswith('-') else path)}{options}"

@@ -1,4 +1,4 @@
-"""What a person sees while a job works."""
+"""The progress of a job, as a person sees it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ _PLAIN_INTERVAL = 10.0
 
 
 def make_job_view(progress: Callable[[], Progress], health: ServerHealth, console: Console) -> ProgressView:
-    """What is shown of a job; where there is no terminal each line begins with the time."""
+    """Return the view of a job; without a terminal each line begins with the time.
+
+    Args:
+        progress: Tells how far the job is.
+        health: Knows why nothing moves.
+        console: Where it will be shown.
+    """
 
     def line() -> str:
         now = progress()
@@ -31,7 +37,7 @@ def make_job_view(progress: Callable[[], Progress], health: ServerHealth, consol
 
 
 def format_progress(progress: Progress) -> str:
-    """How far a job has come, in one line; a narrow terminal cuts its end off."""
+    """Return how far a job has come, in one line; a narrow terminal cuts its end off."""
     if progress.phase == "planning":
         return f"planning: {format_count(progress.lines, 'line')} of profiles read" if progress.lines else "planning"
     settled = progress.units - progress.pending
@@ -55,12 +61,17 @@ def format_progress(progress: Progress) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A time as people say it: 0.4 s, 12 s, then 0:03:20 in hours, minutes and seconds."""
+    """Return a time as people say it: 0.4 s, 12 s, then 0:03:20 in hours, minutes and seconds."""
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return str(dt.timedelta(seconds=round(seconds)))
 
 
 def format_count(number: int, what: str) -> str:
-    """A number of things in words: 1 unit, 2,000 units."""
+    """Return a number of things in words: 1 unit, 2,000 units.
+
+    Args:
+        number: How many.
+        what: The thing, in the singular.
+    """
     return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -1,4 +1,4 @@
-"""How a job ended: some lines for people on stderr and, if asked for, one JSON object for schedulers on stdout."""
+"""The report at the end of a job: lines for people on stderr and, on request, one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LISTED_FOR_PROGRAMS = 100
 
 @attrs.define
 class JobReport:
-    """Tells at the end of its block how the job ended, by an error too; the error goes on.
+    """A context manager that reports at its end how the job ended, by an error too; the error goes on.
 
     Where stdout is closed and an object is to go there, the block is not entered: that is a `ConfigurationError`.
 
@@ -38,9 +38,9 @@ class JobReport:
         ledger: The ledger, as soon as it is known.
         sink: The sink without a password, likewise.
         again: The options that resuming needs, with a blank before them.
-        progress: How far the job came; None before it was begun.
+        progress: How far the job came; `None` before it was begun.
         warnings: What a person should know of the run, a sentence each.
-        min_events: How many events the run has to bring; None for any number.
+        min_events: How many events the run has to bring; `None` for any number.
     """
 
     json: bool
@@ -71,13 +71,13 @@ class JobReport:
 
     @property
     def code(self) -> int:
-        """The exit code of a job that ended by itself."""
+        """Return the exit code of a job that ended by itself."""
         failed = self.progress is not None and self.progress.failed
         return exit_codes.SOME_FAILED if failed or self._shortage else exit_codes.DONE
 
     @property
     def _shortage(self) -> str:
-        """That the run brought too few events, or ""."""
+        """Return a sentence saying that the run brought too few events, or ""."""
         if self.progress is None or self.min_events is None or self.progress.events_here >= self.min_events:
             return ""
         brought = format_count(self.progress.events_here, "event")
@@ -145,7 +145,7 @@ class JobReport:
 
 
 def summarize(status: JobStatus) -> dict[str, Any]:
-    """How a job stands, for JSON."""
+    """Return how a job stands, for JSON."""
     totals = status.totals
     return {
         "profiles": totals.profiles,
@@ -172,7 +172,7 @@ def summarize(status: JobStatus) -> dict[str, Any]:
 
 
 def describe_standing(status: JobStatus) -> str:
-    """How a job stands, in one sentence without its full stop."""
+    """Return how a job stands, in one sentence without its full stop."""
     totals = status.totals
     kinds = (
         ("with events", totals.done),
@@ -188,13 +188,18 @@ def describe_standing(status: JobStatus) -> str:
 
 
 def describe_failure(failure: Failure) -> str:
-    """A failed unit in one line; most reasons name profile and days themselves."""
+    """Return a failed unit in one line; most reasons name profile and days themselves."""
     where = f"{failure.profile}, {failure.window}"
     return failure.reason if failure.profile in failure.reason else f"{failure.reason} [{where}]"
 
 
 def list_left_out(ledger: Path, status: JobStatus) -> list[str]:
-    """Where the lines and rows are listed that did not get into the sink."""
+    """Return sentences that say where rejected lines and quarantined rows are listed.
+
+    Args:
+        ledger: The ledger of the job.
+        status: How the job stands.
+    """
     lines = []
     totals = status.totals
     if totals.rejects:

@@ -1,4 +1,4 @@
-"""Where events go: stdout, or a file that is there whole or not at all, whatever the disk does.
+"""The output of events: stdout, or a file that is there whole or not at all, whatever the disk does.
 
 A file is written under another name, which ends in `.part`, brought to the disk, and renamed. While it is written it is
 locked; the kernel drops the lock when the process ends, however that comes about.
@@ -68,7 +68,7 @@ class StandardOutput:
     Attributes:
         finished: Whether all that was written is there.
         lossy: Whether some of it could not be kept.
-        place: Where it is, as the end of a sentence; None where nothing is.
+        place: Where it is, as the end of a sentence; `None` if it is nowhere.
     """
 
     place: str | None = "went to stdout"
@@ -96,7 +96,7 @@ class StandardOutput:
             self.lossy = True
 
     def write(self, text: str) -> None:
-        """Writes some text.
+        """Write some text.
 
         Raises:
             BrokenPipeError: The reader has gone.
@@ -123,7 +123,7 @@ def print_json(value: object, *, readable: bool = False) -> None:
 
 
 def flush_stdout() -> None:
-    """Brings what was printed to where it goes.
+    """Flush stdout.
 
     Raises:
         BrokenPipeError: The reader has gone.
@@ -185,7 +185,7 @@ class OutputFile:
 
     @property
     def place(self) -> str | None:
-        """Where what was written is, as the end of a sentence; None where nothing is."""
+        """Return where what was written is, as the end of a sentence; `None` if it is nowhere."""
         if self._removed:
             return None
         return f"are in {self._path if self.finished else self._part}"
@@ -206,7 +206,7 @@ class OutputFile:
             raise
 
     def write(self, text: str) -> None:
-        """Writes some text.
+        """Write some text.
 
         Raises:
             OutputFailed: The disk is full, or fails.
@@ -217,7 +217,7 @@ class OutputFile:
                 self._flush()
 
     def _check_name(self) -> int | None:
-        """The permissions of the file that will be replaced, None where there is none."""
+        """Return the permissions of the file that will be replaced, `None` if there is none."""
         try:
             mode = self._target.stat().st_mode
         except FileNotFoundError:
@@ -287,7 +287,11 @@ Output = StandardOutput | OutputFile
 
 
 def open_output(path: Path | None, *, overwrite: bool) -> Output:
-    """The output at a path, stdout for None. Use it in `with`.
+    """Return the output. Use it in `with`.
+
+    Args:
+        path: The file; `None` for stdout.
+        overwrite: Whether a file of that name may be replaced.
 
     Raises:
         ConfigurationError: There cannot be output.
@@ -296,7 +300,7 @@ def open_output(path: Path | None, *, overwrite: bool) -> Output:
 
 
 def _claim(part: Path) -> tuple[int, int]:
-    """Opens and locks the file; gives its descriptor and one that holds the lock when the first is closed."""
+    """Open and lock the file; return its descriptor and one that holds the lock when the first is closed."""
     while True:
         file = os.open(part, _FLAGS, 0o666)
         try:

@@ -1,4 +1,4 @@
-"""What a process of the command line sees to before and after its command."""
+"""The preparation of a process for its command, and what is left to do behind it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _NOWHERE = logging.NullHandler()
 
 
 class _MessageStream:
-    """A stream for people, which may fail: a terminal that has gone, or a full disk, is no reason to stop the work."""
+    """A stream for people, whose failures are ignored.
+
+    A terminal that has gone, or a full disk behind `2>log`, must not end the work: the events on stdout and the rows in
+    a sink are worth more than a line of progress.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -36,7 +40,7 @@ class _MessageStream:
 
 @contextlib.contextmanager
 def prepare_process() -> Iterator[None]:
-    """Surround a command.
+    """Prepare the process for a command, and clean up behind it.
 
     The token is kept out of core files, and the log of the core, which nobody asked for here, off the terminal. What is
     printed and has no place in the encoding of stdout is escaped, and nothing fails because stderr does. At the end
@@ -68,7 +72,8 @@ def prepare_process() -> Iterator[None]:
 
 
 def _fill_gaps() -> None:
-    # A socket that got the number of a closed stdout would receive what others print, and libuv aborts over it.
+    # Descriptors 0 to 2 are filled: a socket that got the number of a closed stdout would receive what others print,
+    # and libuv aborts over it.
     while (file := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
     os.close(file)

@@ -1,4 +1,4 @@
-"""What a person sees while histories arrive: a live line on a terminal, a plain line now and then elsewhere."""
+"""The display of progress: a live line on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PLAIN_INTERVAL = 5.0
 
 @attrs.frozen
 class ProgressView:
-    """What is shown of some work, asked for anew each time.
+    """The view of some work: functions that are called anew each time it is shown.
 
     Attributes:
         line: Its state in one line.
         done: How much of it is done.
-        total: How much there is, or None where nobody knows.
-        interval: Seconds between two lines where there is no terminal.
+        total: How much there is, `None` if nobody knows.
+        interval: Seconds between two lines if there is no terminal.
         lasting: Whether its last state stays to be seen.
     """
 
@@ -42,7 +42,7 @@ class ProgressView:
 
 @attrs.define
 class ServerHealth:
-    """What a client tells of its server, as far as it explains why nothing moves. Its `note` is the client's hook.
+    """The state of a server, as far as it explains why nothing moves. Its `observe` is the hook of the client.
 
     Attributes:
         patience: For how many seconds the client waits for a server that is down.
@@ -55,7 +55,7 @@ class ServerHealth:
     _paused_until: float = float("-inf")
 
     def observe(self, observation: object) -> None:
-        """Takes note of what the client tells."""
+        """Record an observation of the client."""
         match observation:
             case CircuitOpened(reason=reason):
                 self._down_since, self._reason = self._clock(), escape(reason)
@@ -68,7 +68,7 @@ class ServerHealth:
         return self.describe(None)
 
     def describe(self, next_probe: float | None) -> str:
-        """The same, with the seconds until the next probe where they are known."""
+        """Return why nothing moves, or ""; with the seconds until the next probe if they are known."""
         now = self._clock()
         if self._down_since is not None:
             probe = "" if next_probe is None else f"next try in {math.ceil(next_probe)} s, "
@@ -80,7 +80,12 @@ class ServerHealth:
 
 
 def format_stats(stats: Stats, profiles: int | None) -> str:
-    """The state of a stream in one line."""
+    """Return the state of a stream in one line.
+
+    Args:
+        stats: The stream's numbers.
+        profiles: How many profiles there are, `None` if nobody knows.
+    """
     of = f"/{profiles}" if profiles is not None else ""
     rate = stats.events / stats.seconds if stats.seconds else 0
     parts = [
@@ -100,7 +105,12 @@ def format_stats(stats: Stats, profiles: int | None) -> str:
 
 
 def complain(console: Console, text: str) -> None:
-    """Prints one line as it is, for people and for grep."""
+    """Print one line as it is, for people and for grep.
+
+    Args:
+        console: Where.
+        text: The line; what would steer a terminal is escaped.
+    """
     console.print(escape(text), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -108,7 +118,14 @@ def complain(console: Console, text: str) -> None:
 async def show_stream(
     stats: Stats, profiles: int | None, console: Console, health: ServerHealth
 ) -> AsyncIterator[None]:
-    """Shows the stream's numbers, and the server's health where it is bad, on `console` until the block ends."""
+    """Show a stream's numbers, and why nothing moves, until the block ends.
+
+    Args:
+        stats: The stream's numbers.
+        profiles: How many profiles there are, `None` if nobody knows.
+        console: Where.
+        health: Knows why nothing moves.
+    """
 
     def line() -> str:
         return " · ".join(filter(None, (str(health), format_stats(stats, profiles))))
@@ -119,7 +136,12 @@ async def show_stream(
 
 @contextlib.asynccontextmanager
 async def display(view: ProgressView, console: Console) -> AsyncIterator[None]:
-    """Shows a view on `console` until the block ends."""
+    """Show a view until the block ends.
+
+    Args:
+        view: What is shown.
+        console: Where.
+    """
     ticker = asyncio.create_task(_live(view, console) if console.is_terminal else _plain(view, console))
     try:
         yield

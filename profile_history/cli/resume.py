@@ -2,80 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client, read_address
+from profile_history.cli.job_options import Job, MovedOutput, RunOptions
 from profile_history.cli.job_paths import find_ledger
-from profile_history.cli.min_events import MinEvents
 from profile_history.cli.progress import ServerHealth
 from profile_history.cli.signals import stopper
 from profile_history.errors import ConfigurationError
 
 
 def resume(
-    job: Annotated[str, Parameter(name="JOB")],
+    job: Job,
     /,
     *,
-    into: str | None = None,
-    min_events: MinEvents = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    into: MovedOutput = None,
+    run: RunOptions = RunOptions(),
     connection: ConnectionOptions = ConnectionOptions(),
 ) -> int:
     """Go on with a job where it stood, whatever ended it.
 
     Profiles, days, and how to ask stand in its ledger.
 
-    Parameters
-    ----------
-    job
-        The ledger, or the output beside which it stands as NAME.ledger.
-    into
-        The output, if it is elsewhere than before, or the ledger is.
-    min_events
-        Exit with 1 if this run brings fewer events.
-    json
-        Print a summary as one JSON object to stdout at the end, however it ends.
+    Args:
+        job: Its ledger or output.
+        into: Where the output is now.
+        run: What the run has to bring, and how it reports.
+        connection: How the server is reached.
     """
-    return _continue_job(job, into, connection, min_events, json=json, retry_failed=False)
+    return _continue_job(job, into, run, connection, retry_failed=False)
 
 
 def retry_failed(
-    job: Annotated[str, Parameter(name="JOB")],
+    job: Job,
     /,
     *,
-    into: str | None = None,
-    min_events: MinEvents = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    into: MovedOutput = None,
+    run: RunOptions = RunOptions(),
     connection: ConnectionOptions = ConnectionOptions(),
 ) -> int:
     """Go on with a job, and ask once more for what failed.
 
-    Parameters
-    ----------
-    job
-        The ledger, or the output beside which it stands as NAME.ledger.
-    into
-        The output, if it is elsewhere than before, or the ledger is.
-    min_events
-        Exit with 1 if this run brings fewer events.
-    json
-        Print a summary as one JSON object to stdout at the end, however it ends.
+    Args:
+        job: Its ledger or output.
+        into: Where the output is now.
+        run: What the run has to bring, and how it reports.
+        connection: How the server is reached.
     """
-    return _continue_job(job, into, connection, min_events, json=json, retry_failed=True)
+    return _continue_job(job, into, run, connection, retry_failed=True)
 
 
 def _continue_job(
-    job: str, into: str | None, connection: ConnectionOptions, min_events: int | None, *, json: bool, retry_failed: bool
+    job: str, into: str | None, options: RunOptions, connection: ConnectionOptions, *, retry_failed: bool
 ) -> int:
     from profile_history.cli.job_report import JobReport
     from profile_history.cli.run_job import run_job
     from profile_history.jobs import HistoryJob, status_of
     from profile_history.sinks.urls import sink_of
 
-    with stopper, JobReport(json) as report:
-        report.min_events = min_events
+    with stopper, JobReport(options.json) as report:
+        report.min_events = options.min_events
         ledger = report.ledger = find_ledger(job)
         found = status_of(ledger, failures=0)
         plan, whereabouts = found.plan, found.whereabouts

@@ -1,4 +1,4 @@
-"""A job at work: shown while it runs, and reported of at its end."""
+"""The run of a job: shown while it works, and reported at its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from profile_history.jobs import HistoryJob
 
 
 def run_job(job: HistoryJob, client: HistoryClient, report: JobReport, health: ServerHealth, **how: Any) -> int:
-    """Runs a job to its end; returns the exit code.
+    """Run a job to its end.
 
     Args:
         job: The job.
@@ -23,14 +23,17 @@ def run_job(job: HistoryJob, client: HistoryClient, report: JobReport, health: S
         report: Is told how far the job came.
         health: Knows why nothing moves.
         how: Arguments of `HistoryJob.run`.
+
+    Returns:
+        The exit code.
     """
     assert report.ledger is not None
     excuse = f"nothing that was stored is lost: {format_command('resume', report.ledger, report.again)}"
-    run(_work(job, client, report, health, how), excuse=excuse)
+    run(_run(job, client, report, health, how), excuse=excuse)
     return report.code
 
 
-async def _work(
+async def _run(
     job: HistoryJob, client: HistoryClient, report: JobReport, health: ServerHealth, how: dict[str, Any]
 ) -> None:
     async with client:

@@ -44,32 +44,19 @@ def serve(
 
     The first line on stdout is the base URL. The token is `loopback-token`, the list_id 20.
 
-    Parameters
-    ----------
-    port
-        The port; 0 for a free one.
-    profiles
-        How many profiles there are.
-    seed
-        Makes the histories and the faults.
-    faults
-        How many requests fail on purpose: none, a tenth, or three tenths.
-    latency
-        How long each answer takes, such as 20ms or 1.5s.
-    rows
-        The eight documented keys, or the larger rows of newer installs.
-    order
-        The order of the rows in an answer.
-    date_to
-        Whether the last day is part of the answer.
-    offset
-        Hours by which the clock that reads the dates is ahead of the labels on the rows.
-    row_cap
-        Cut answers after this many rows.
-    capacity
-        Answer 429 when more requests than this are on their way.
-    gzip
-        Compress the answers.
+    Args:
+        port: The port; 0 for a free one.
+        profiles: How many profiles there are.
+        seed: Makes the histories and the faults.
+        faults: How many requests fail on purpose: none, a tenth, or three tenths.
+        latency: How long each response takes, such as 20ms or 1.5s.
+        rows: The eight documented keys, or the larger rows of newer installs.
+        order: The order of the rows in a response.
+        date_to: Whether the last day is part of the response.
+        offset: Hours by which the clock that reads the dates is ahead of the labels on the rows.
+        row_cap: Cut responses after this many rows.
+        capacity: Respond with 429 when more requests than this are in flight.
+        gzip: Compress the responses.
     """
     behaviour = Behaviour(
         date_to=date_to,

@@ -43,10 +43,10 @@ class Stopper:
     """The handler of the signals, and what it has to know.
 
     Attributes:
-        number: The first signal that came, or None.
-        cancel: Cancels the coroutine that runs, where one does; None while it cannot be cancelled yet.
+        number: The signal that came last, `None` if none did.
+        cancel: Cancels the coroutine that runs; `None` if none does, or it cannot be cancelled yet.
         running: Whether a coroutine runs, or is about to.
-        excuse: What to say where that does not stop in time.
+        excuse: What to say if that does not stop in time.
     """
 
     def __init__(self) -> None:
@@ -64,13 +64,16 @@ class Stopper:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         again, self.number = self.number is not None, number
+        # The second signal means now: whoever pressed Ctrl-C twice does not want to wait for a clean end.
         if again or not (self.running or (self._careful and not _is_importing(frame))):
-            # Nothing is open that wants to be closed, and an exception might be swallowed where it is raised.
+            # With the first signal nothing is open that wants to be closed, and an exception might be swallowed where
+            # it is raised, such as in an import or a `__del__`.
             _leave(_exit_code(number), "")
         # No threading.Thread: its locks may be held by the very code that this handler interrupts.
         _thread.start_new_thread(self._insist, (_exit_code(number),))
         if not self.running:
             raise Stopped(number)
+        # The clean-up of the coroutine runs before `event_loop.run` raises `Stopped`.
         if self.cancel is not None:
             self.cancel()
 
@@ -91,11 +94,11 @@ stopper = Stopper()
 
 
 class SignalScope:
-    """Has SIGINT and SIGTERM end what runs in this block, and the process within `GRACE` seconds.
+    """A block that SIGINT and SIGTERM end, and within `GRACE` seconds the process.
 
-    The first one cancels what `running.run` runs and waits for its clean-up; in synchronous code it ends the process at
-    once, but in a block of `stopper` it raises `Stopped`. A second one ends the process there and then. A signal that
-    was ignored before is ignored still: the background jobs of a shell rely on that.
+    The first one cancels what `event_loop.run` runs and waits for its clean-up; in synchronous code it ends the process
+    at once, but in a block of `stopper` it raises `Stopped`. A second one ends the process there and then. A signal
+    that was ignored before is ignored still: the background jobs of a shell rely on that.
 
     Args:
         for_good: Whether the process ends with the block: until then no signal meets a handler that prints.
@@ -132,7 +135,7 @@ class SignalScope:
                 os.close(self._wakeup)
 
     def _watch(self) -> None:
-        """Have a thread see to the signals that the main thread cannot handle, since a library holds it."""
+        """Start a thread that handles the signals which the main thread cannot, since a library holds it."""
         reading, self._wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
         self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)

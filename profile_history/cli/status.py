@@ -1,15 +1,15 @@
-"""The commands `status` and `verify`: how a job stands, and whether its output is what the ledger says."""
+"""The commands `status` and `verify`: the state of a job, and the comparison of its output with the ledger."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
 from rich.console import Console
 
 from profile_history.cli import exit_codes
 from profile_history.cli.event_text import escape
+from profile_history.cli.job_options import AsJson, Job, MovedOutput
 from profile_history.cli.job_paths import find_ledger, format_command
 from profile_history.cli.output import print_json
 
@@ -20,20 +20,12 @@ _LISTED = 10
 _OLDER_COLUMNS = "as begun by an earlier version, without `row`; --restart gives the new ones"
 
 
-def status(
-    job: Annotated[str, Parameter(name="JOB")],
-    /,
-    *,
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+def status(job: Job, /, *, json: AsJson = False) -> None:
     """Show how a job stands, also while it runs. It needs no token and no server.
 
-    Parameters
-    ----------
-    job
-        The ledger, or the output beside which it stands as NAME.ledger.
-    json
-        Print one JSON object instead of lines.
+    Args:
+        job: Its ledger or output.
+        json: Whether a program reads this.
     """
     from profile_history.jobs import status_of
 
@@ -46,26 +38,16 @@ def status(
         print(escape(line))
 
 
-def verify(
-    job: Annotated[str, Parameter(name="JOB")],
-    /,
-    *,
-    into: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
+def verify(job: Job, /, *, into: MovedOutput = None, json: AsJson = False) -> int:
     """Read the output of a job back and compare it with the ledger. It needs no token and no server.
 
     Each difference is one line on stdout. The exit code is 0 if there is none, and nothing has failed or is still to be
     fetched; else 1. Nothing is written.
 
-    Parameters
-    ----------
-    job
-        The ledger, or the output beside which it stands as NAME.ledger.
-    into
-        The output, if it is elsewhere than before, or the ledger is.
-    json
-        Print one JSON object instead of lines.
+    Args:
+        job: Its ledger or output.
+        into: Where the output is now.
+        json: Whether a program reads this.
     """
     from profile_history.jobs import status_of, verification_of
 
@@ -73,29 +55,31 @@ def verify(
     found = verification_of(ledger, into)
     now = status_of(ledger, failures=0)
     if json:
-        print_json(
-            {
-                "ledger": str(ledger),
-                "begun_elsewhere": _is_moved(now),
-                "events": found.totals.rows,
-                "differences": found.differences,
-                "failed": found.totals.failed,
-                "pending": found.totals.pending,
-                "counted_only": found.counted_only,
-            }
-        )
-        return exit_codes.DONE if found.is_whole else exit_codes.SOME_FAILED
-    for sentence in ([str(now.whereabouts)] if _is_moved(now) else []) + found.warnings:
-        _say(sentence)
-    for difference in found.differences:
-        print(escape(difference))
-    for sentence in _judge(found, now, ledger):
-        _say(sentence)
+        print_json(_verification_to_json(found, now, ledger))
+    else:
+        for sentence in ([str(now.whereabouts)] if _is_moved(now) else []) + found.warnings:
+            _say(sentence)
+        for difference in found.differences:
+            print(escape(difference))
+        for sentence in _judge(found, now, ledger):
+            _say(sentence)
     return exit_codes.DONE if found.is_whole else exit_codes.SOME_FAILED
 
 
+def _verification_to_json(found: Verification, now: JobStatus, ledger: Path) -> dict[str, Any]:
+    return {
+        "ledger": str(ledger),
+        "begun_elsewhere": _is_moved(now),
+        "events": found.totals.rows,
+        "differences": found.differences,
+        "failed": found.totals.failed,
+        "pending": found.totals.pending,
+        "counted_only": found.counted_only,
+    }
+
+
 def _judge(found: Verification, now: JobStatus, ledger: Path) -> list[str]:
-    """Say what is well, what could not be looked at, and what is missing, with the commands that bring it."""
+    """Return what is well, what could not be looked at, and what is missing, with the commands that bring it."""
     missing = [
         f"{number:,} of {found.totals.profiles:,} profiles {what}: {_format_command(verb, ledger, now)}"
         for number, what, verb in (

@@ -36,7 +36,7 @@ class _InterruptibleStdin(io.RawIOBase):
 
 
 def open_stdin() -> BinaryIO:
-    """The bytes of stdin.
+    """Return the bytes of stdin.
 
     Raises:
         ConfigurationError: It is closed.
