@@ -1,4 +1,4 @@
-"""The hook: passes what a client tells on to the metrics and the spans."""
+"""The hook that passes the observations of a client on to the metrics and the spans."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Telemetry:
     """A hook for `HistoryClient(on_event=...)` that tells OpenTelemetry; clients may share one.
 
     A window that is fetched, or given up, becomes a span `profile_history.window` of kind CLIENT, from when it is taken
-    up, its wait for a turn to send included, to its last answer. Its parent is the span that was current where the
+    up, its wait for a turn to send included, to its last response. Its parent is the span that was current where the
     stream was first read; it is made afterwards, so spans of single requests, as an instrumentation of aiohttp makes
-    them, are its siblings. A window that is cancelled or cut in two has none.
+    them, are its siblings. A window that is cancelled or split in two has none.
 
     Attributes `profile_history.window.*`: `request_id`, `attempts`, `rows`, `bytes`, and where they are known
     `date_from` and `date_to`. Each failed attempt that was followed by another is an event `profile_history.retry` at
@@ -36,26 +36,31 @@ class Telemetry:
     Metrics, all of them `profile_history.` and:
 
     - `attempts`, {attempt}: requests ended; `profile_history.attempt.outcome` is "ok", "failed" (then with
-      `error.type`), or "abandoned": it was cancelled, or there was no room for its answer;
-    - `active_attempts`, {attempt}: requests on their way;
+      `error.type`), or "abandoned": it was cancelled, or there was no room for its response;
+    - `active_attempts`, {attempt}: requests in flight;
     - `retries`, {retry}: requests that were not the first for their window;
-    - `throttles`, {throttle}: answers that said there are too many requests;
-    - `rows`, {row}: rows of verified answers, those of other days than the wanted ones included;
+    - `throttles`, {throttle}: responses that said there are too many requests;
+    - `rows`, {row}: rows of verified responses, those of other days than the wanted ones included;
     - `window.duration`, s: a histogram of the spans' lengths; with `error.type` where a window was given up;
-    - `gate.openings`, {opening}: how often the server was seen to fail for everyone;
-    - `open_gates`, {gate}: clients that wait for such a server; one that is closed meanwhile stays counted.
+    - `circuit.openings`, {opening}: how often the server was seen to fail for everyone; until 1.0 also as
+      `gate.openings`;
+    - `open_circuits`, {circuit}: clients that wait for such a server; one that is closed meanwhile stays counted; until
+      1.0 also as `open_gates`.
 
     Metadata only: no profile, no token, and no text of the server becomes an attribute.
 
-    A client has one hook. To have another beside this one, call both from a function:
+    Example:
+        A client has one hook. To have another beside this one, call both from a function:
 
-        telemetry = Telemetry()
-
-        def hook(observation):
-            telemetry(observation)
-            progress(observation)
-
-        client = HistoryClient(..., on_event=hook)
+        >>> from profile_history.otel import Telemetry
+        >>> telemetry, seen = Telemetry(), []
+        >>> def hook(observation):
+        ...     telemetry(observation)
+        ...     seen.append(type(observation).__name__)
+        >>> async with server.client(on_event=hook) as client:
+        ...     events = await client.history(profile).collect()
+        >>> seen
+        ['AttemptStarted', 'AttemptEnded', 'WindowDone']
 
     Args:
         tracer_provider: Makes the tracer; the global one by default, which may also be set later.
@@ -69,7 +74,7 @@ class Telemetry:
         self._metrics = Metrics(get_meter(_SCOPE, __version__, meter_provider))
 
     def __call__(self, observation: Observation) -> None:
-        """Takes note of one observation, on the event loop of the client that made it."""
+        """Record one observation, on the event loop of the client that made it."""
         match observation:
             case AttemptStarted():
                 self._metrics.attempt_started(observation)
@@ -80,6 +85,6 @@ class Telemetry:
                 self._metrics.window_done(observation)
                 self._spans.window_done(observation)
             case CircuitOpened():
-                self._metrics.gate_opened()
+                self._metrics.circuit_opened()
             case CircuitClosed():
-                self._metrics.gate_closed()
+                self._metrics.circuit_closed()

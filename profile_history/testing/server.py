@@ -38,14 +38,11 @@ class HistoryServer:
     own, for whatever kind of code you test.
 
     Example:
-        >>> import asyncio
         >>> from profile_history.testing import Fault, FaultPlan, HistoryServer
-        >>> async def fetch(server, profile):
-        ...     async with server.client() as client:
-        ...         return await client.history(profile, "2024-01-01", "2024-12-31").collect()
-        >>> with HistoryServer(profiles=10, faults=FaultPlan(script=[Fault.ERROR_500])) as server:
+        >>> async with HistoryServer(profiles=10, faults=FaultPlan(script=[Fault.ERROR_500])) as server:
         ...     profile = server.profile(3)
-        ...     events = asyncio.run(fetch(server, profile))
+        ...     async with server.client() as client:
+        ...         events = await client.history(profile, "2024-01-01", "2024-12-31").collect()
         >>> events == server.truth(profile, "2024-01-01", "2024-12-31")
         True
         >>> [(request.status, request.fault) for request in server.log]

@@ -370,13 +370,13 @@ def test_nothing_exported_says_whose_history_it_is(auth):
 
 
 def test_an_outage_is_seen_while_it_lasts():
-    """The gate opens once, and is closed in the end."""
-    recording, open_gates = Recording(), []
+    """The circuit opens once, and is closed in the end; the names of 0.5 say the same until 1.0."""
+    recording, open_circuits = Recording(), []
 
     def hook(observation):
         recording.telemetry(observation)
         if isinstance(observation, CircuitOpened | CircuitClosed):
-            open_gates.append(recording.sum("open_gates"))
+            open_circuits.append((recording.sum("open_circuits"), recording.sum("open_gates")))
 
     async def fetch():
         async with (
@@ -388,8 +388,8 @@ def test_an_outage_is_seen_while_it_lasts():
             return stream.stats
 
     stats = run_virtually(fetch())
-    assert open_gates == [1, 0]
-    assert recording.sum("gate.openings") == 1
+    assert open_circuits == [(1, 1), (0, 0)]
+    assert recording.sum("circuit.openings") == recording.sum("gate.openings") == 1
     assert recording.sum("attempts") == stats.attempts
     assert recording.sum("retries") == stats.retries
 
