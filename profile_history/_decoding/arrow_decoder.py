@@ -24,7 +24,7 @@ from profile_history._protocol.envelope import Rows
 from profile_history.windows import Order, Window
 
 # So many rows, or the rows of so many chunks, make a slice. Fewer cost more per row; more hold the loop for longer.
-_ROWS, _CHUNKS = 1000, 16
+ROWS_PER_SLICE, CHUNKS_PER_SLICE = 1000, 16
 
 # An empty tuple stands where the caller can pause.
 ColumnSlices: TypeAlias = Generator[ColumnSlice | tuple[()], None, None]
@@ -80,7 +80,7 @@ def _decode_sorted(
         if columns.rows:
             spans.append(_span_of(columns))
             tables.append(columns)
-        if len(tables) == _CHUNKS or sum(columns.rows for columns in tables) >= _ROWS:
+        if len(tables) == CHUNKS_PER_SLICE or sum(columns.rows for columns in tables) >= ROWS_PER_SLICE:
             slices.append((yield from build_column_slice(tables)))
             tables = []
         if others:

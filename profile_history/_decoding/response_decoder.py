@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 # Bytes. Of a longer response the keys of all rows are read before any row is decoded: that takes more time, and saves
 # the memory of all its decoded rows.
-_LARGE = 1024 * 1024
+LARGE = 1024 * 1024
 _timestamp_of = attrgetter("datetime")
 _zone_of = attrgetter("tzinfo")
 
@@ -68,7 +68,7 @@ class ResponseDecoder(Generic[T]):
             ResponseError: Every row is of another profile than the one asked for.
         """
         sequence = None
-        if rows.size > _LARGE and not self.strict:
+        if rows.size > LARGE and not self.strict:
             sequence = yield from self._find_sequence(rows)
         if sequence is None:
             yield from self._decode_at_once(rows)

@@ -24,18 +24,18 @@ from support.arrow_rows import (
     LAST,
     MOMENTS,
     NEIGHBOURS,
-    answer,
     bytes_of,
     expected,
     gathered,
+    response,
     row,
     row_of,
     rows_of,
     tabled,
     unpacking,
 )
+from support.change_responses import poison
 from support.odd_rows import DOCUMENTED, ROWS, TAME, WILD, odd_rows
-from support.poison import poison
 
 import profile_history
 from profile_history import (
@@ -63,10 +63,10 @@ from profile_history.windows import Order
 
 @given(data=st.data())
 def test_the_columns_hold_what_the_events_say(data):
-    """Documented, odd and unknown keys, numbers as text, any zone; what is unreadable is set apart as ever."""
+    """Documented, odd and unknown keys, numbers as text, any zone; what is unreadable is quarantined as ever."""
     some = data.draw(st.lists(st.one_of(DOCUMENTED, ROWS, odd_rows(TAME, st.text(max_size=8)), WILD), max_size=8))
     texts = [json.dumps(one, ensure_ascii=data.draw(st.booleans())).encode("utf-8", "replace") for one in some]
-    rows = answer(texts, data.draw(st.lists(st.integers(0, len(texts)), max_size=3)))
+    rows = response(texts, data.draw(st.lists(st.integers(0, len(texts)), max_size=3)))
     order, apart, known = data.draw(st.sampled_from(Order)), [], []
     assert tabled(rows, apart=apart, order=order) == expected(rows, apart=known, order=order)
     assert apart == known
@@ -96,7 +96,7 @@ def test_the_columns_hold_what_the_events_say(data):
 def test_nested_values_are_the_text_that_the_server_wrote(members, name, text, neighbour):
     """Whatever stands beside the row; only what is no strict JSON is written anew."""
     texts = [b'{"action":"open","datetime":"2024-03-11T12:00:00Z",%b}' % members.encode(), neighbour]
-    [batch] = gathered(arrow.decode_columns(unpacking(FLAT), answer(list(filter(None, texts)))))
+    [batch] = gathered(arrow.decode_columns(unpacking(FLAT), response(list(filter(None, texts)))))
     assert batch.column(name)[0].as_py() == text
 
 
@@ -115,7 +115,7 @@ def test_nested_values_are_the_text_that_the_server_wrote(members, name, text, n
 @pytest.mark.parametrize("others", [[], ["2020-01-01T00:00:00+05:00", "2020-01-01T00:00:00"]])
 def test_a_moment_is_what_the_label_says_and_its_zone_stands_beside_it(label, moment, offset, others):
     """Cut to microseconds, never moved to another zone, alone and among labels of other zones."""
-    rows = tabled(answer(bytes_of(*map(row, [label, *others]))))
+    rows = tabled(response(bytes_of(*map(row, [label, *others]))))
     assert (dt.datetime.fromisoformat(moment), offset) in [(one["datetime"], one["utc_offset"]) for one in rows]
     assert len(rows) == 1 + len(others)
 
@@ -123,8 +123,8 @@ def test_a_moment_is_what_the_label_says_and_its_zone_stands_beside_it(label, mo
 def test_a_database_may_go_by_its_other_name():
     """In short rows and in long ones, and beside others."""
     some = [{**row(number=1), "db_id": 7}, {**row(number=2), "db_id": 8, "smid": "s"}]
-    assert [one["list_id"] for one in tabled(answer(bytes_of(*some)))] == [7, 8]
-    assert [one["list_id"] for one in tabled(answer(bytes_of(*some, row(list_id=9))))] == [7, 8, 9]
+    assert [one["list_id"] for one in tabled(response(bytes_of(*some)))] == [7, 8]
+    assert [one["list_id"] for one in tabled(response(bytes_of(*some, row(list_id=9))))] == [7, 8, 9]
 
 
 # The order and the days
@@ -140,12 +140,12 @@ def test_the_rows_come_in_the_order_of_the_events(order, data):
             labels.sort(reverse=True)
         case "oldest":
             labels.sort()
-    rows = answer(
+    rows = response(
         bytes_of(*(row(label, number) for number, label in enumerate(labels))),
         data.draw(st.lists(st.integers(0, len(labels)), max_size=5)),
     )
     window = data.draw(st.sampled_from([Window(), Window(DAY, DAY), Window(None, DAY)]))
-    with mock.patch.object(arrow_decoder, "_ROWS", data.draw(st.integers(1, 10))):
+    with mock.patch.object(arrow_decoder, "ROWS_PER_SLICE", data.draw(st.integers(1, 10))):
         assert tabled(rows, window=window, order=order) == expected(rows, window=window, order=order)
 
 
@@ -156,14 +156,14 @@ def test_sorted_answers_need_not_be_read_row_by_row(order, monkeypatch):
     labels = [f"2024-03-{day:02}T12:00:00Z" for day in range(1, 31)]
     for server in (labels, labels[::-1]):
         some = [row(label, number) for number, label in enumerate(server)]
-        came = tabled(answer(bytes_of(*some), cuts=[3, 10, 20]), order=order)
+        came = tabled(response(bytes_of(*some), cuts=[3, 10, 20]), order=order)
         assert [one["datetime"].day for one in came] == sorted(range(1, 31), reverse=order is Order.NEWEST)
 
 
 def test_nothing_comes_of_an_answer_without_rows():
     """Nor of one without rows of the window's days."""
-    assert tabled(answer([])) == []
-    assert tabled(answer(bytes_of(row(), row())), window=Window(DAY + dt.timedelta(1))) == []
+    assert tabled(response([])) == []
+    assert tabled(response(bytes_of(row(), row())), window=Window(DAY + dt.timedelta(1))) == []
 
 
 @pytest.mark.parametrize("others", [{}, {"new": 1}])
@@ -171,20 +171,20 @@ def test_an_answer_of_another_profile_is_refused(others):
     """Read either way; rows that say not whose they are, or are the owner's, are taken."""
     stranger, own = row(profile_id="ab", **others), row(profile_id="CD", **others)
     with pytest.raises(ResponseError, match="another profile_id"):
-        tabled(answer(bytes_of(stranger)), owner="cd")
-    assert len(tabled(answer(bytes_of(stranger, own)), owner="cd")) == 2
-    assert len(tabled(answer(bytes_of(row(**others))), owner="cd")) == 1
+        tabled(response(bytes_of(stranger)), owner="cd")
+    assert len(tabled(response(bytes_of(stranger, own)), owner="cd")) == 2
+    assert len(tabled(response(bytes_of(row(**others))), owner="cd")) == 1
 
 
 def test_strict_refuses_a_row_that_cannot_be_read():
-    """With its place in the answer."""
+    """With its place in the response."""
     with pytest.raises(DecodeError) as caught:
-        tabled(answer(bytes_of(row(), {}), cuts=[1]), strict=True)
+        tabled(response(bytes_of(row(), {}), cuts=[1]), strict=True)
     assert caught.value.path == "$.data[1]"
 
 
 def test_rows_that_are_nested_too_deeply_for_the_stack_fail_their_window(monkeypatch):
-    """As in the other lanes."""
+    """As in the other decoders."""
 
     def deep(_):
         raise RecursionError
@@ -212,13 +212,13 @@ def test_an_event_that_cannot_be_written_as_json_is_set_apart(monkeypatch):
 
 @given(lengths=st.lists(st.integers(1, 7), max_size=12), most=st.integers(1, 10))
 def test_batches_are_full_but_for_the_last(lengths, most):
-    """Pieces share a batch or are cut, in order."""
-    pieces, number = [], 0
+    """Slices share a batch or are cut, in order."""
+    slices, number = [], 0
     for length in lengths:
         some = [row(number=number + place, email=None if place % 2 else "a") for place in range(length)]
-        pieces += [piece for piece in arrow.decode_columns(unpacking(FLAT), answer(bytes_of(*some))) if len(piece)]
+        slices += filter(len, arrow.decode_columns(unpacking(FLAT), response(bytes_of(*some))))
         number += length
-    batches = gathered(pieces, most)
+    batches = gathered(slices, most)
     assert [one["message_id"] for one in rows_of(*batches)] == list(range(number))
     assert all(batch.num_rows == most for batch in batches[:-1])
     assert all(0 < batch.num_rows <= most for batch in batches[-1:])
@@ -230,8 +230,8 @@ def test_a_batch_of_many_bytes_ends_early(monkeypatch):
     """Putting it together would hold the loop."""
     monkeypatch.setattr(record_batches, "MOST_BYTES", 10_000)
     some = [row(email=f"{number}" * 1000) for number in range(9)]
-    pieces = [piece for one in some for piece in arrow.decode_columns(unpacking(FLAT), answer(bytes_of(one)))]
-    lengths = [batch.num_rows for batch in gathered(pieces * 5)]
+    slices = [part for one in some for part in arrow.decode_columns(unpacking(FLAT), response(bytes_of(one)))]
+    lengths = [batch.num_rows for batch in gathered(slices * 5)]
     assert len(lengths) > 1
     assert sum(lengths) == 45
 

@@ -21,7 +21,7 @@ ALL = [
 
 
 def crowded(server, count):
-    """The profiles with the most events on days of the range, and next to it."""
+    """Return the profiles with the most events on days of the range, and next to it."""
     return sorted(server.profiles(), key=lambda profile: -len(server.truth(profile, "2024-02-08", "2024-03-17")))[
         :count
     ]

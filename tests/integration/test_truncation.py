@@ -1,4 +1,4 @@
-"""An answer cut short is never taken for a whole one, wherever it is cut and however it is framed."""
+"""A response cut short is never taken for a whole one, wherever it is cut and however it is framed."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ def with_length(body, *lines):
 
 
 def in_chunks(body, *lines):
-    """In chunks of 50 bytes."""
+    """Return a response in chunks of 50 bytes."""
     chunks = (body[place : place + 50] for place in range(0, len(body), 50))
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return head("Transfer-Encoding: chunked", *lines) + framed + b"0\r\n\r\n"
@@ -72,13 +72,13 @@ def to_the_close(body, *lines):
 
 
 def cut_on_the_wire(encoding, frame, body):
-    """The whole HTTP answer up to each of its bytes; the last is the whole."""
+    """Return the whole HTTP response up to each of its bytes; the last is the whole."""
     whole = framed(encoding, frame, packed(encoding, body))
     return [whole[:size] for size in range(len(whole) + 1)]
 
 
 def cut_inside(encoding, frame, body):
-    """The compressed body up to each of its bytes, in framing that says that this is all of it."""
+    """Return the compressed body up to each of its bytes, in framing that says that this is all of it."""
     whole = packed(encoding, body)
     return [framed(encoding, frame, whole[:size]) for size in range(len(whole) + 1)]
 
@@ -88,16 +88,16 @@ def framed(encoding, frame, body):
 
 
 def assert_whole(rows, body):
-    """All rows of a body are there."""
+    """Check that all rows of a body are there."""
     assert rows.size == len(body)
     texts = [text for chunk in rows.chunks for text in split_rows(chunk.text)]
     assert list(map(json.loads, texts)) == json.loads(body)["data"]
 
 
 @contextlib.asynccontextmanager
-async def asking(answer):
-    """Gives a function that asks a raw server for an answer, and gives its rows or why it was refused."""
-    async with raw_server(answer) as url:
+async def asking(response):
+    """Yield a function that asks a raw server for a response, and returns its rows or why it was refused."""
+    async with raw_server(response) as url:
         transport = Transport(yarl.URL(url + PATH), None, None)
 
         async def ask():
@@ -138,16 +138,16 @@ async def test_an_answer_cut_at_any_byte_is_no_success(encoding, cut, frame, bod
     Each failure is one that is tried again. Where a gzip stream lacks nothing but some of its checksum, all of the text
     is there: aiohttp says nothing, and what is accepted is the whole.
     """
-    answers = deque(cut(encoding, frame, body))
-    last = len(answers) - 1
+    responses = deque(cut(encoding, frame, body))
+    last = len(responses) - 1
     failures = Counter()
     without_checksum = []
 
-    async def answer(request, writer):
-        writer.write(answers.popleft())
+    async def response(request, writer):
+        writer.write(responses.popleft())
         await writer.drain()
 
-    async with asking(answer) as ask:
+    async with asking(response) as ask:
         for place in range(last):
             match await ask():
                 case HistoryError(kind=Kind.TRANSIENT | Kind.AMBIGUOUS, fatal=False) as error:
@@ -174,13 +174,13 @@ async def test_an_answer_cut_at_any_byte_is_no_success(encoding, cut, frame, bod
 async def test_the_same_answer_in_small_pieces_is_accepted(encoding, size, body):
     """However its bytes are spread over segments and chunks."""
 
-    async def answer(request, writer):
+    async def response(request, writer):
         whole = framed(encoding, in_chunks, packed(encoding, body))
         for place in range(0, len(whole), size):
             writer.write(whole[place : place + size])
             await asyncio.sleep(0)
 
-    async with asking(answer) as ask:
+    async with asking(response) as ask:
         rows = await ask()
 
     assert_whole(rows, body)

@@ -1,4 +1,4 @@
-"""Helpers of the tests of arrow rows."""
+"""Rows by way of columns and by way of events, for the tests that compare them."""
 
 import datetime as dt
 import json
@@ -47,7 +47,7 @@ BOTH_SHAPES = pytest.mark.parametrize("shape", ["seed", "newer"])
 
 
 def row_of(profile, event):
-    """An event as a row of the table."""
+    """Return an event as a row of the table."""
     offset = event.datetime.utcoffset()
     return {
         "profile": str(profile),
@@ -60,28 +60,28 @@ def row_of(profile, event):
 
 
 def rows_of(*batches):
-    """The rows of some batches, their JSON read."""
+    """Return the rows of some batches, their JSON parsed."""
     rows = pa.Table.from_batches(batches, record_batches.SCHEMA).to_pylist()
     for row in rows:
         row |= {name: None if row[name] is None else json.loads(row[name]) for name in (*NESTED, "extra")}
     return rows
 
 
-def answer(texts, cuts=()):
-    """Rows as the server sent them, cut in chunks at some places."""
+def response(texts, cuts=()):
+    """Return rows as the server sent them, split into chunks at some places."""
     ends = [0, *sorted(cuts), len(texts)]
     chunks = [verify_chunk(b",".join(texts[first:last])) for first, last in pairwise(ends) if last > first]
     return Rows(chunks, sum(map(len, texts)))
 
 
-def unpacking(lane, apart=None, *, window=Window(), order=Order.NEWEST, owner="", strict=False):
-    return ResponseDecoder(lane, window, order, owner, strict, (apart if apart is not None else []).append)
+def unpacking(row_decoder, apart=None, *, window=Window(), order=Order.NEWEST, owner="", strict=False):
+    return ResponseDecoder(row_decoder, window, order, owner, strict, (apart if apart is not None else []).append)
 
 
-def gathered(pieces, most=1_000_000):
-    """The batches that come of some pieces of one profile's rows."""
+def gathered(slices, most=1_000_000):
+    """Return the batches that are put together of slices of one profile's rows."""
     assembler = BatchAssembler(most)
-    steps = [one for piece in pieces if len(piece) for one in assembler.add(str(OWNER), piece)]
+    steps = [one for part in slices if len(part) for one in assembler.add(str(OWNER), part)]
     return [finished(one) for one in (*steps, *assembler.flush())]
 
 
@@ -94,12 +94,12 @@ def finished(steps):
 
 
 def tabled(rows, **options):
-    """The rows of an answer by way of columns."""
+    """Return the rows of a response by way of columns."""
     return rows_of(*gathered(arrow.decode_columns(unpacking(FLAT, **options), rows)))
 
 
 def expected(rows, **options):
-    """The rows of an answer by way of events."""
+    """Return the rows of a response by way of events."""
     return [row_of(OWNER, event) for batch in unpacking(EVENTS, **options).decode(rows) for event in batch]
 
 

@@ -1,8 +1,8 @@
-"""Helpers of the tests of odd members."""
+"""Rows with values that Python, or a column, cannot hold."""
 
 import pyarrow as pa
 from hypothesis import strategies as st
-from support.arrow_rows import NAMES, NESTED, OWNER, PLAIN, answer, gathered, row_of, unpacking
+from support.arrow_rows import NAMES, NESTED, OWNER, PLAIN, gathered, response, row_of, unpacking
 
 from profile_history import arrow
 from profile_history._decoding import record_batches
@@ -52,20 +52,20 @@ LABEL = [("action", '"open"'), ("datetime", '"2024-03-10T12:00:00Z"')]
 
 
 def spelled(members, indent=""):
-    """A row with these members, as the server writes them."""
+    """Return a row with these members, as a server may write them."""
     lines = ['{}"{}" :{}'.format(indent, *member) for member in (*LABEL, *members)]
     return f"{{{','.join(lines)}\n}}".encode()
 
 
 def tabled(texts):
-    """The rows of an answer as the Arrow lane has them, and what it set apart."""
+    """Return the rows of a response as the Arrow decoder has them, and what it quarantined."""
     apart = []
-    batches = gathered(arrow.decode_columns(unpacking(FLAT, apart), answer(texts)))
+    batches = gathered(arrow.decode_columns(unpacking(FLAT, apart), response(texts)))
     return pa.Table.from_batches(batches, record_batches.SCHEMA).to_pylist(), apart
 
 
 def as_row(event, raw, came):
-    """An event as a row of the table, where a nested value with too large a number may stay in its column."""
+    """Return an event as a row of the table; a nested value with too large a number may stay in its column."""
     row = row_of(OWNER, event)
     for name, opening in (("subscription", "{"), ("subscriptions", "["), ("fields", "{")):
         text = split_members(raw).get(name, "")

@@ -1,4 +1,4 @@
-"""Helpers of the tests of odd rows."""
+"""Rows as documented, and rows with anything in any field."""
 
 import json
 
@@ -27,7 +27,7 @@ WILD = json_values(ANY_TEXT, st.floats()) | st.integers(1, 50).map(lambda depth:
 
 
 def datetimes(most_digits):
-    """Labels in the usual form, with up to so many digits of a second."""
+    """Return timestamps in the usual form, with up to so many digits of a second."""
     moments = st.builds(
         lambda moment, digits, fraction, zone: f"{moment:%H:%M:%S}{'.' if digits else ''}{fraction[:digits]}{zone}",
         st.times(),
@@ -60,7 +60,7 @@ DOCUMENTED = st.fixed_dictionaries(REQUIRED | {"datetime": datetimes(6)}, option
 
 
 def odd_rows(values, text):
-    """Rows with anything in any field, among them fields nobody knows."""
+    """Return rows with anything in any field, among them fields nobody knows."""
     names = st.sampled_from([*REQUIRED, *OPTIONAL, "db_id", "extra"]) | text
     changes = st.dictionaries(names, values, max_size=4)
     return st.builds(lambda row, changed: row | changed, ROWS, changes)

@@ -1,4 +1,4 @@
-"""What is accepted as one complete answer, and how its rows come apart."""
+"""What is accepted as one complete response, and how its rows come apart."""
 
 import json
 import time
@@ -44,51 +44,51 @@ NESTED_ROW = {
 META = {"alpha": [1, {"deep": [2]}], "omega": [[], "]"]}
 
 
-def verified(body, slice_size=CHUNK_SIZE):
-    """The envelope of a body and the number of steps it took; however it arrives, it comes to the same."""
+def verified(body, chunk_size=CHUNK_SIZE):
+    """Return the envelope of a body and the number of steps it took; however it arrives, it comes to the same."""
     try:
-        answer, steps = verified_in_pieces(body, slice_size, [])
+        response, steps = verify_in_parts(body, chunk_size, [])
     except ResponseError:
-        for piece in (3 * slice_size, 8 * slice_size):
+        for part in (3 * chunk_size, 8 * chunk_size):
             with pytest.raises(ResponseError):
-                verified_in_pieces(body, slice_size, pieces_of(body, piece))
+                verify_in_parts(body, chunk_size, split_bytes(body, part))
         raise
-    for piece in (3 * slice_size, 8 * slice_size):
-        other, more = verified_in_pieces(body, slice_size, pieces_of(body, piece))
+    for part in (3 * chunk_size, 8 * chunk_size):
+        other, more = verify_in_parts(body, chunk_size, split_bytes(body, part))
         assert (other.error, other.error_text, other.rows and other.rows.size) == (
-            answer.error,
-            answer.error_text,
-            answer.rows and answer.rows.size,
+            response.error,
+            response.error_text,
+            response.rows and response.rows.size,
         )
-        if answer.rows is not None:
-            assert texts_of(other) == texts_of(answer)
+        if response.rows is not None:
+            assert texts_of(other) == texts_of(response)
         steps = min(steps, more)
-    return answer, steps
+    return response, steps
 
 
-def pieces_of(body, size):
+def split_bytes(body, size):
     return [body[place : place + size] for place in range(0, len(body), size)]
 
 
-def verified_in_pieces(body, slice_size, pieces):
-    """The same, in pieces or whole."""
+def verify_in_parts(body, chunk_size, parts):
+    """Do the same with a body that arrives in parts, or whole."""
     found = []
-    first, *rest = pieces or [body]
+    first, *rest = parts or [body]
 
     def drive():
         found.append((yield from read_envelope(first, deque(rest))))
 
-    with mock.patch.object(envelope, "CHUNK_SIZE", slice_size), mock.patch.object(chunking, "CHUNK_SIZE", slice_size):
+    with mock.patch.object(envelope, "CHUNK_SIZE", chunk_size), mock.patch.object(chunking, "CHUNK_SIZE", chunk_size):
         steps = sum(1 for _ in drive())
     return found[0], steps
 
 
-def texts_of(answer):
-    return [row for chunk in answer.rows.chunks for row in split_rows(chunk.text)]
+def texts_of(response):
+    return [row for chunk in response.rows.chunks for row in split_rows(chunk.text)]
 
 
-def rows_of(answer):
-    return [json.loads(row, strict=False) for row in texts_of(answer)]
+def rows_of(response):
+    return [json.loads(row, strict=False) for row in texts_of(response)]
 
 
 def written(rows, **others):
@@ -100,14 +100,14 @@ def with_rows(rows):
 
 
 def expected(body):
-    """What the standard library makes of a body; None where it must be refused."""
+    """Return what the standard library makes of a body, or `None` if it must be refused."""
     try:
-        answer = json.loads(body, strict=False)
+        response = json.loads(body, strict=False)
         keys = [key for key, _ in json.loads(body, strict=False, object_pairs_hook=list)]
     except (ValueError, TypeError):
         return None
-    is_whole = isinstance(answer, dict) and isinstance(answer.get("error"), int)
-    return answer if is_whole and len(set(keys)) == len(keys) else None
+    is_whole = isinstance(response, dict) and isinstance(response.get("error"), int)
+    return response if is_whole and len(set(keys)) == len(keys) else None
 
 
 REFERENCES = {
@@ -117,32 +117,32 @@ REFERENCES = {
     "lone surrogate": with_rows(rb'{"a":"\ud800"},{"a":[{"a":1},{"a":2}]},{"b":-1.5e3,"c":[true,false,null]}'),
 }
 reference_bodies = pytest.mark.parametrize("body", REFERENCES.values(), ids=REFERENCES)
-slice_sizes = pytest.mark.parametrize("slice_size", [16, 64, CHUNK_SIZE])
+chunk_sizes = pytest.mark.parametrize("chunk_size", [16, 64, CHUNK_SIZE])
 
 
 @given(
     rows=st.lists(st.dictionaries(TEXT, JSON, max_size=4), max_size=20),
     keys=st.permutations(["error", "error_text", "data", "meta"]),
     spacing=st.sampled_from(SPACING),
-    slice_size=st.sampled_from([16, 64, 300]),
+    chunk_size=st.sampled_from([16, 64, 300]),
 )
-def test_whatever_the_rows_hold_they_come_apart_as_they_were_written(rows, keys, spacing, slice_size):
-    """Cutting into slices loses, changes and reorders nothing, in any order of keys and any spacing."""
+def test_whatever_the_rows_hold_they_come_apart_as_they_were_written(rows, keys, spacing, chunk_size):
+    """Splitting into chunks loses, changes and reorders nothing, in any order of keys and any spacing."""
     values = {"error": 0, "error_text": "ok", "data": rows, "meta": META}
-    answer, _ = verified(json.dumps({key: values[key] for key in keys}, **spacing).encode(), slice_size)
-    assert rows_of(answer) == rows
-    assert answer.rows.count == len(rows)
-    assert (answer.error, answer.error_text) == (0, "ok")
+    response, _ = verified(json.dumps({key: values[key] for key in keys}, **spacing).encode(), chunk_size)
+    assert rows_of(response) == rows
+    assert response.rows.count == len(rows)
+    assert (response.error, response.error_text) == (0, "ok")
 
 
-@slice_sizes
+@chunk_sizes
 @reference_bodies
-def test_no_beginning_of_an_answer_passes_for_an_answer(body, slice_size):
-    """An answer cut after any byte is refused, and the whole of it is not."""
-    assert rows_of(verified(body, slice_size)[0]) == json.loads(body)["data"]
+def test_no_beginning_of_an_answer_passes_for_an_answer(body, chunk_size):
+    """A response cut after any byte is refused, and the whole of it is not."""
+    assert rows_of(verified(body, chunk_size)[0]) == json.loads(body)["data"]
     for end in range(len(body)):
         with pytest.raises(ResponseError):
-            verified(body[:end], slice_size)
+            verified(body[:end], chunk_size)
 
 
 @given(
@@ -150,25 +150,25 @@ def test_no_beginning_of_an_answer_passes_for_an_answer(body, slice_size):
     place=st.floats(0, 1, exclude_max=True),
     change=st.sampled_from(["delete", "insert", "replace"]),
     byte=st.sampled_from(b'{}[],:"\\ 01-.etn\n\x00\xff') | st.integers(0, 255),
-    slice_size=st.sampled_from([16, 64]),
+    chunk_size=st.sampled_from([16, 64]),
 )
-def test_one_wrong_byte_is_judged_as_the_standard_library_judges_it(body, place, change, byte, slice_size):
+def test_one_wrong_byte_is_judged_as_the_standard_library_judges_it(body, place, change, byte, chunk_size):
     """What json.loads refuses is refused; what it reads is read the same, but for bare control characters in rows."""
     at = int(place * len(body))
     spoilt = body[:at] + (b"" if change == "delete" else bytes([byte])) + body[at + (change != "insert") :]
-    answer = expected(spoilt)
-    if answer is None:
+    response = expected(spoilt)
+    if response is None:
         with pytest.raises(ResponseError):
-            verified(spoilt, slice_size)
+            verified(spoilt, chunk_size)
         return
     try:
-        found, _ = verified(spoilt, slice_size)
+        found, _ = verified(spoilt, chunk_size)
     except ResponseError:
         with pytest.raises(ValueError, match="control character"):
             json.loads(spoilt)
         return
-    assert found.error == answer["error"]
-    assert (rows_of(found) if found.rows else None) == answer.get("data")
+    assert found.error == response["error"]
+    assert (rows_of(found) if found.rows else None) == response.get("data")
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_an_answer_that_says_two_things_is_refused(body):
 )
 def test_what_stands_after_the_rows_does_not_confuse(tail):
     """Arrays after `data`, and objects there that repeat the envelope's own keys, leave the rows as they are."""
-    answer, _ = verified(b'{"error":0,"data":[{"a":[1]}]%b}' % tail)
-    assert rows_of(answer) == [{"a": [1]}]
+    response, _ = verified(b'{"error":0,"data":[{"a":[1]}]%b}' % tail)
+    assert rows_of(response) == [{"a": [1]}]
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_what_stands_after_the_rows_does_not_confuse(tail):
 )
 def test_only_the_envelopes_own_data_are_the_rows(head):
     """A nested `data`, a key that ends in it and a text that quotes it are passed over."""
-    answer, _ = verified(b'{%b,"error":0,"data":[{"a":1}]}' % head)
-    assert rows_of(answer) == [{"a": 1}]
+    response, _ = verified(b'{%b,"error":0,"data":[{"a":1}]}' % head)
+    assert rows_of(response) == [{"a": 1}]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_only_the_envelopes_own_data_are_the_rows(head):
     ],
 )
 def test_what_is_no_complete_object_is_refused_by_its_fault(body, error):
-    """An answer that stops early and one that is something else are told apart; junk behind the end is a fault."""
+    """A response that stops early and one that is something else are told apart; junk behind the end is a fault."""
     with pytest.raises(error):
         verified(body)
 
@@ -244,7 +244,7 @@ class OtherWords:
     """A parser of JSON that finds the same faults as the standard library's, in words of its own."""
 
     def raw_decode(self, document, place):
-        """Parses as `json.JSONDecoder` does."""
+        """Parse as `json.JSONDecoder` does."""
         try:
             return json.JSONDecoder(object_pairs_hook=list).raw_decode(document, place)
         except json.JSONDecodeError as error:
@@ -266,9 +266,10 @@ class OtherWords:
     ],
 )
 def test_an_answers_fault_does_not_hang_on_the_parsers_words(body, error, monkeypatch):
-    """Those change from one version of Python to the next, and a cut answer is asked for again."""
+    """Those change from one version of Python to the next, and a cut response is asked for again."""
     with pytest.raises(ResponseError) as usual:
         verified(body)
+    # A private name: no other version of Python is at hand.
     monkeypatch.setattr(envelope, "_pairs", OtherWords())
     with pytest.raises(ResponseError) as refused:
         verified(body)
@@ -318,31 +319,31 @@ def test_absurd_nesting_is_refused_without_a_crash(body):
         verified(body)
 
 
-@slice_sizes
+@chunk_sizes
 @pytest.mark.parametrize("bad", [b"\xff", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
-def test_rows_that_are_no_utf_8_are_refused(bad, slice_size):
+def test_rows_that_are_no_utf_8_are_refused(bad, chunk_size):
     """Stray, overlong, surrogate and too large sequences are all found."""
     with pytest.raises(DecodeError):
-        verified(with_rows(b'{"a":"%b"},{"a":"%b"}' % (b"x" * 90, bad)), slice_size)
+        verified(with_rows(b'{"a":"%b"},{"a":"%b"}' % (b"x" * 90, bad)), chunk_size)
 
 
-@slice_sizes
+@chunk_sizes
 @pytest.mark.parametrize("odd", [b"\\ud800", b"\\udc00x", b"\x01", b"\n\t", b"\x00"])
-def test_an_odd_character_does_not_cost_the_response(odd, slice_size):
+def test_an_odd_character_does_not_cost_the_response(odd, chunk_size):
     """Half a surrogate pair and a bare control character inside a row's text are let through, neighbours unharmed."""
     rows = b'{"a":"%b"} , {"a":"%b"},{"a":2}' % (b"x" * 90, odd)
-    assert rows_of(verified(with_rows(rows), slice_size)[0]) == json.loads(b"[%b]" % rows, strict=False)
+    assert rows_of(verified(with_rows(rows), chunk_size)[0]) == json.loads(b"[%b]" % rows, strict=False)
 
 
-@slice_sizes
+@chunk_sizes
 @pytest.mark.parametrize("row", [b'{"a":"%b"}' % (b"x" * 90), b'{"a":"\\ud800"}'], ids=["usual", "lenient"])
 @pytest.mark.parametrize(
     "wrong", ["R R", "RR", "R,,R", "R,R,", ",R,R", "R,R,,", ",", " , ", "R]R", "R:R", "R,R}", "R,x"]
 )
-def test_rows_are_parted_by_single_commas(wrong, row, slice_size):
+def test_rows_are_parted_by_single_commas(wrong, row, chunk_size):
     """A comma missing, doubled, leading or trailing is an error in both ways of splitting."""
     with pytest.raises(DecodeError):
-        verified(with_rows(wrong.encode().replace(b"R", row)), slice_size)
+        verified(with_rows(wrong.encode().replace(b"R", row)), chunk_size)
 
 
 MANY = range(20_000)
@@ -357,18 +358,18 @@ SHAPES = {
 
 @pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES)
 def test_a_big_answer_is_verified_in_many_steps(rows):
-    """The event loop can yield_to_loop at least once in five slices, whatever the rows look like."""
+    """The event loop can run other work at least once in five chunks, whatever the rows look like."""
     body = written(rows)
-    answer, steps = verified(body)
+    response, steps = verified(body)
     assert len(body) > 2_500_000
     assert steps >= len(body) / (5 * CHUNK_SIZE)
-    assert rows_of(answer) == rows
-    assert answer.rows.size == len(body)
+    assert rows_of(response) == rows
+    assert response.rows.size == len(body)
 
 
 @pytest.mark.parametrize("rows", [list(range(1000, 1300)), ["x" * 20] * 50, [None, True] * 200, [[1, [2]]] * 100])
 def test_rows_that_are_no_objects_are_left_to_the_decoder(rows):
-    """An array of anything is a complete answer; which of it is a row is not the envelope's question."""
+    """An array of anything is a complete response; which of it is a row is not the envelope's question."""
     assert rows_of(verified(written(rows), 64)[0]) == rows
 
 
@@ -382,20 +383,20 @@ def test_blanks_around_rows_never_matter(length, blanks):
 
 
 def test_a_byte_order_mark_is_passed_over_in_an_answer_that_came_in_pieces_too():
-    """Wherever the first piece ends."""
+    """Wherever the first part ends."""
     body = BOM + with_rows(b'{"a":1}')
     for first in range(len(body)):
-        answer, _ = verified_in_pieces(body, 8, [body[:first], body[first:]])
-        assert rows_of(answer) == [{"a": 1}]
+        response, _ = verify_in_parts(body, 8, [body[:first], body[first:]])
+        assert rows_of(response) == [{"a": 1}]
 
 
 @pytest.mark.parametrize("junk", [b"x", b"{}", b',"error":1}'])
 def test_a_whole_answer_with_more_behind_it_is_none_however_it_arrives(junk):
-    """Not even where the first piece would do by itself."""
+    """Not even where the first part would do by itself."""
     body = b'{"data":[{"a":1}],"error":0,"error_text":"ok"}'
-    assert rows_of(verified_in_pieces(body, CHUNK_SIZE, [body])[0]) == [{"a": 1}]
+    assert rows_of(verify_in_parts(body, CHUNK_SIZE, [body])[0]) == [{"a": 1}]
     with pytest.raises(ResponseError):
-        verified_in_pieces(body + junk, CHUNK_SIZE, [body, junk])
+        verify_in_parts(body + junk, CHUNK_SIZE, [body, junk])
 
 
 LONG_TAIL = b',],"error":0,"error_text":"%b"}' % (b"x" * 5000)
@@ -403,12 +404,12 @@ LONG_TAIL = b',],"error":0,"error_text":"%b"}' % (b"x" * 5000)
 
 @pytest.mark.parametrize("tail", [LONG_TAIL, b",", b",]", b',{"a":1},],"error":0}', b' ,\n ],"error":0}', b"x", b""])
 def test_what_follows_the_rows_cut_so_far_is_verified_as_well(tail):
-    """A comma too many, junk, or nothing at all: no answer is better for having come in pieces."""
+    """A comma too many, junk, or nothing at all: no response is better for having come in parts."""
     row = b'{"a":"%b"}' % (b"x" * 50)
     body = b'{"data":[' + b",".join([row] * 100) + tail
     for size in range(60, 3000, 97):
         with pytest.raises(ResponseError):
-            verified_in_pieces(body, 64, pieces_of(body, size))
+            verify_in_parts(body, 64, split_bytes(body, size))
 
 
 def test_an_answer_that_does_not_begin_in_time_is_no_answer():
@@ -420,7 +421,7 @@ def test_an_answer_that_does_not_begin_in_time_is_no_answer():
 
 
 def test_an_answer_beyond_the_outlines_limit_is_refused():
-    """A megabyte besides the rows is no answer of this API and is not parsed in one go."""
+    """A megabyte besides the rows is no response of this API and is not parsed in one go."""
     text = b'"error_text":"%b"' % (b"x" * 1_100_000)
     for body in (b'{"data":[],"error":0,%b}' % text, b'{"error":0,%b}' % text):
         with pytest.raises(ResponseError):

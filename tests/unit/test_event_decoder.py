@@ -1,4 +1,4 @@
-"""Rows to events: two lanes that agree, and a place for every row that is none."""
+"""Rows to events: two decoders that agree, and a place for every row that is none."""
 
 import datetime as dt
 import json
@@ -35,7 +35,7 @@ from profile_history._decoding.timestamps import read_datetime
     database=st.sampled_from(["list_id", "db_id"]),
 )
 def test_both_lanes_read_documented_rows_alike(rows, ensure_ascii, database):
-    """Rows as documented take the fast lane, and the lenient lane makes equal events of them."""
+    """Rows as documented take the strict decoder, and the lenient decoder makes equal events of them."""
     renamed = [{database if key == "list_id" else key: value for key, value in row.items()} for row in rows]
     chunk = chunk_of(renamed, ensure_ascii)
     batch = decode_strict(chunk)
@@ -46,7 +46,7 @@ def test_both_lanes_read_documented_rows_alike(rows, ensure_ascii, database):
 
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
 def test_digits_beyond_microseconds_are_cut_whichever_lane_reads_them(rows):
-    """The fast lane would round them, and leaves them to the lenient one."""
+    """The strict decoder would round them, and leaves them to the lenient one."""
     chunk = chunk_of(rows)
     assert EVENTS.decode(chunk) == decode_lenient(chunk)
 
@@ -71,7 +71,7 @@ def test_no_spelling_of_a_label_is_rounded_into_the_next_day(label):
 
 @given(row=odd_rows(WILD, ANY_TEXT) | WILD)
 def test_no_row_is_lost_and_none_can_crash(row):
-    """Whatever a row holds, it becomes an event or is set apart with a reason and its own bytes."""
+    """Whatever a row holds, it becomes an event or is quarantined with a reason and its own bytes."""
     chunk = chunk_of([row])
     batch = EVENTS.decode(chunk)
     assert len(batch.rows) + len(batch.quarantined) == 1

@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.change_responses import change_responses
 from support.odd_members import MEMBERS, spelled
 
 from profile_history import HistoryClient, Limits, Profile, RetryPolicy, TruncatedResponse, UsageError
@@ -30,24 +31,12 @@ async def server():
 
 @pytest.fixture(params=LAYOUTS)
 def layout(request, monkeypatch):
-    """Each way in which a server may lay its JSON out."""
-    respell(monkeypatch, LAYOUTS[request.param])
-
-
-def respell(monkeypatch, change):
-    """Makes every server change its bodies."""
-    answer = HistoryServer._answer
-
-    def spelled_anew(self, body):
-        number, good = answer(self, body)
-        good.body = change(good.body)
-        return number, good
-
-    monkeypatch.setattr(HistoryServer, "_answer", spelled_anew)
+    """Lay out the JSON of every server in each way in turn."""
+    change_responses(monkeypatch, LAYOUTS[request.param])
 
 
 def rows_in(blocks):
-    """The rows of each profile, read line by line."""
+    """Return the rows of each profile, read line by line."""
     found = {}
     for block in blocks:
         assert type(block) is bytes
@@ -98,7 +87,7 @@ ROWS = {
 
 async def test_no_value_is_changed(server, monkeypatch):
     """Neither a number nor a key that is there twice; a control character in a text is escaped."""
-    respell(monkeypatch, lambda _: b'{"data":[%b],"error":0,"error_text":""}' % b",\n".join(ROWS))
+    change_responses(monkeypatch, lambda _: b'{"data":[%b],"error":0,"error_text":""}' % b",\n".join(ROWS))
     profile = Profile.custom("CRM_ID", 'quote " and é')
     async with server.client() as client:
         [block] = await client.history(profile, FIRST, LAST).ndjson().collect()
@@ -176,7 +165,7 @@ async def test_a_job_and_a_fetch_write_a_line_per_row_too(layout, tmp_path, caps
 async def test_a_long_window_does_not_hold_the_loop(server, monkeypatch):
     """Its block grows chunk by chunk, and the loop turns in between."""
     row = b'{\n  "action": "open",\n  "datetime": "2024-05-31T10:00:00Z",\n  "text": "%b"\n}' % (b"x" * 400)
-    respell(monkeypatch, lambda _: b'{"data":[%b],"error":0,"error_text":""}' % b",\n".join([row] * 20_000))
+    change_responses(monkeypatch, lambda _: b'{"data":[%b],"error":0,"error_text":""}' % b",\n".join([row] * 20_000))
     turns = 0
 
     async def count():

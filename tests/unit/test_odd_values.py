@@ -1,4 +1,4 @@
-"""A value that cannot be held costs its own field, in every lane and sink, and never the row."""
+"""A value that cannot be held costs its own field, in every decoder and sink, and never the row."""
 
 import json
 
@@ -16,7 +16,7 @@ from profile_history._decoding.raw_decoder import RAW
 
 @given(some=st.lists(st.builds(spelled, MEMBERS, st.sampled_from(["", "\n\t "])), min_size=1, max_size=4))
 def test_a_row_that_says_what_and_when_is_in_every_lane_whatever_else_it_holds(some):
-    """The lanes agree on each field and on what is null, and every key is in its field or in `extra`."""
+    """The decoders agree on each field and on what is null, and every key is in its field or in `extra`."""
     chunk = b",".join(some)
     assert RAW.decode(chunk).rows == some
     events = EVENTS.decode(chunk)
@@ -46,6 +46,6 @@ def test_a_value_that_its_column_cannot_hold_is_null_there_and_stands_in_extra(m
 def test_a_row_that_does_not_say_when_is_set_apart_in_every_lane(row):
     """Its neighbours stay."""
     good = spelled([("count", "NaN")])
-    for lane in (RAW, EVENTS, FLAT):
-        batch = lane.decode(b",".join([good, row, good]))
+    for row_decoder in (RAW, EVENTS, FLAT):
+        batch = row_decoder.decode(b",".join([good, row, good]))
         assert (len(batch.rows), [(one.raw, one.place) for one in batch.quarantined]) == (2, [(row, 1)])

@@ -22,14 +22,14 @@ ZONES = st.sampled_from(
 
 
 def events_at(*minutes):
-    """Events at some minutes of one morning, told apart by their message numbers."""
+    """Return events at some minutes of one morning, told apart by their message numbers."""
     moments = [MORNING + dt.timedelta(minutes=minute) for minute in minutes]
     return [Event(Action.SEND, moment, message_id=place) for place, moment in enumerate(moments)]
 
 
 @st.composite
 def histories(draw, zones):
-    """Events of few different moments, so that most share theirs with others."""
+    """Draw events of few different moments, so that most share theirs with others."""
     few = draw(st.lists(st.integers(-3000, 3000), min_size=1, max_size=5, unique=True))
     rows = draw(st.lists(st.tuples(st.sampled_from(few), zones), max_size=40))
     moments = [(MORNING + dt.timedelta(minutes=minute)).replace(tzinfo=zone) for minute, zone in rows]
@@ -38,29 +38,29 @@ def histories(draw, zones):
 
 @st.composite
 def splits(draw, events):
-    """The events, cut in batches of any length, empty ones among them."""
+    """Draw the events in batches of any length, empty ones among them."""
     cuts = sorted(draw(st.lists(st.integers(0, len(events)), max_size=6)))
     return [events[first:last] for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True)]
 
 
 def labelled(event):
-    """The moment as the server labels it, whatever zone stands behind it."""
+    """Return the moment as the server labels it, whatever zone stands behind it."""
     return event.datetime.replace(tzinfo=None)
 
 
-def arranged(batches, order, window=Window()):
-    """As the product does it, with the labels that the events have."""
-    labelled_batches = deque(KeyedRows([event.datetime for event in batch], batch) for batch in batches)
-    return ordering.sort_chunks(labelled_batches, window, order)
+def sort_chunks(batches, order, window=Window()):
+    """Sort as the package does, by the timestamps of the events."""
+    keyed = deque(KeyedRows([event.datetime for event in batch], batch) for batch in batches)
+    return ordering.sort_chunks(keyed, window, order)
 
 
 def kept(events, window):
-    """The events of a window, oldest first."""
-    return flat(arranged([events], Order.OLDEST, window))
+    """Return the events of a window, oldest first."""
+    return flat(sort_chunks([events], Order.OLDEST, window))
 
 
 def flat(batches):
-    """All events of all batches."""
+    """Return all events of all batches."""
     return list(chain.from_iterable(batches))
 
 
@@ -74,7 +74,7 @@ def test_the_batches_come_out_as_one_stable_sort_of_the_whole(order, presorted, 
     if presorted is not None:
         events.sort(key=labelled, reverse=presorted)
     batches = data.draw(splits(events))
-    assert flat(arranged(batches, order)) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
+    assert flat(sort_chunks(batches, order)) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
 
 
 @BOTH_ORDERS
@@ -83,17 +83,17 @@ def test_batches_of_a_sorted_answer_are_passed_on_without_merging(order, minutes
     """Whichever way the server sorts, each batch is handed on as one."""
     events = events_at(*minutes)
     batches = [events[:2], events[2:3], events[3:]]
-    handed_on = [batch for batch in arranged(batches, order) if batch]
+    handed_on = [batch for batch in sort_chunks(batches, order) if batch]
     assert {frozenset(batch) for batch in handed_on} == {frozenset(batch) for batch in batches}
     assert flat(handed_on) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
 
 
 @pytest.mark.parametrize(("order", "minutes"), [(Order.OLDEST, (1, 2, 2, 2, 3)), (Order.NEWEST, (3, 2, 2, 2, 1))])
 def test_a_tie_across_a_cut_is_no_reason_to_merge(order, minutes):
-    """An answer sorted the way it is asked for is never copied."""
+    """A response sorted the way it is asked for is never copied."""
     events = events_at(*minutes)
     batches = [events[:2], events[2:3], events[3:]]
-    assert [id(batch) for batch in arranged(batches, order) if batch] == [id(batch) for batch in batches]
+    assert [id(batch) for batch in sort_chunks(batches, order) if batch] == [id(batch) for batch in batches]
 
 
 @BOTH_ORDERS
@@ -101,7 +101,7 @@ def test_a_tie_across_a_cut_is_no_reason_to_merge(order, minutes):
 def test_events_of_one_moment_keep_the_servers_order_across_a_cut(order, minutes):
     """A click and the open it caused stay in the order in which the server put them."""
     events = events_at(*minutes)
-    came = flat(arranged([events[:3], events[3:]], order))
+    came = flat(sort_chunks([events[:3], events[3:]], order))
     ties = [event.message_id for event in came if event.datetime == MORNING + dt.timedelta(minutes=2)]
     assert ties == sorted(ties)
     assert len(ties) >= 4
@@ -111,16 +111,16 @@ def test_events_of_one_moment_keep_the_servers_order_across_a_cut(order, minutes
 def test_a_long_merge_is_handed_out_piece_by_piece(order):
     """Shuffled batches are not merged in one go, so that the loop is free in between."""
     events = events_at(*(number * 7919 % 2003 for number in range(2003)))
-    pieces = list(arranged([events[:1000], events[1000:]], order))
-    assert flat(pieces) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
-    assert len(pieces) > 2
-    assert max(map(len, pieces)) < 1000
+    parts = list(sort_chunks([events[:1000], events[1000:]], order))
+    assert flat(parts) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
+    assert len(parts) > 2
+    assert max(map(len, parts)) < 1000
 
 
 @BOTH_ORDERS
 def test_no_events_are_no_batches(order):
-    """Empty slices of an answer leave nothing to hand out."""
-    assert flat(arranged([], order)) == flat(arranged([[], []], order)) == []
+    """Empty chunks of a response leave nothing to hand out."""
+    assert flat(sort_chunks([], order)) == flat(sort_chunks([[], []], order)) == []
 
 
 @given(data=st.data())

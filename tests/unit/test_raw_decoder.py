@@ -1,6 +1,7 @@
 """Rows as the server wrote them: nothing lost, doubled or changed, in the same order as the events."""
 
 import pytest
+from support.change_responses import change_responses
 
 from profile_history import DecodeError, RetryPolicy, UsageError
 from profile_history._decoding.event_decoder import EVENTS
@@ -10,7 +11,7 @@ FIRST, LAST = "2023-01-01", "2024-12-31"
 
 
 def events_of(rows):
-    """What the object lane makes of raw rows."""
+    """Return what the event decoder makes of raw rows."""
     return [event for row in rows for event in EVENTS.decode(row).rows]
 
 
@@ -24,7 +25,7 @@ async def server():
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 @pytest.mark.parametrize("window", ["auto", 31])
 async def test_the_rows_are_those_of_the_events_in_the_same_order(server, shape, order, window):
-    """Whatever the windows, also where each answer holds days more than were asked for."""
+    """Whatever the windows, also where each response holds days more than were asked for."""
     server.behaviour = Behaviour(rows=shape)
     async with server.client(order=order, window=window) as client:
         for profile in server.profiles():
@@ -53,20 +54,14 @@ async def test_many_profiles_come_as_pairs_whole_under_faults(server):
 
 
 async def test_a_row_is_handed_on_byte_by_byte(server, monkeypatch):
-    """Unknown keys, odd spacing and numbers of any length are the reader's affair; a row of no day is set apart."""
+    """Unknown keys, odd spacing and numbers of any length are the reader's affair; a row of no day is quarantined."""
     rows = [
         b'{ "action": "send", "datetime":"2024-06-01T10:00:00Z",  "new": 1.50, "count": 99999999999999999999 }',
         b'{"datetime":"2024-05-31T10:00:00.123456789+03:00","action":"\xd0\xbf\xd1\x80"}',
         b'{"datetime":"2024-05-30"}',
     ]
-    answer = type(server)._answer
-
-    def spelled(self, body):
-        number, good = answer(self, body)
-        good.body = b'{"data": [\n%b\n], "error":0,"error_text":"ok"}' % b" ,\n".join(rows)
-        return number, good
-
-    monkeypatch.setattr(type(server), "_answer", spelled)
+    body = b'{"data": [\n%b\n], "error":0,"error_text":"ok"}' % b" ,\n".join(rows)
+    change_responses(monkeypatch, lambda _: body)
     async with server.client() as client:
         async with client.history(server.profile(1), FIRST, LAST).raw() as stream:
             assert [row async for row in stream] == rows[:2]
