@@ -70,7 +70,9 @@ class UnitTally:
     """
 
     def __init__(self, ledger: LedgerView) -> None:
-        # By the number of the unit: what is still to be found of it. A list of objects would take ten times as much.
+        # A sum of digests modulo 2**64 does not depend on the order. What is found is subtracted from what is known, so
+        # that zero is left. By the number of the unit: what is still to be found of it. A list of objects would take
+        # ten times as much.
         self._rows, self._sums, self._known = array("q"), array("Q"), bytearray()
         self._strangers: Counter[int] = Counter()
         for number, rows, checksum in ledger.unit_checksums():

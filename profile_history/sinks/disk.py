@@ -85,14 +85,9 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def advice_for(error: OSError, otherwise: str = "check the disk") -> str:
-    """Return what a person can do about an error of the operating system, as a part of a sentence.
-
-    Args:
-        error: The error.
-        otherwise: What to do about an error that is not known here.
-    """
-    return _ADVICE.get(error.errno or 0, otherwise)
+def advice_for(error: OSError) -> str:
+    """Return what a person can do about an error of the operating system, as a part of a sentence."""
+    return _ADVICE.get(error.errno or 0, "check the disk")
 
 
 def reason_of(error: OSError) -> str:
@@ -139,6 +134,7 @@ class Disk:
         Raises:
             SinkError: It cannot be made.
         """
+        # O_EXCL refuses what is there, and a link that leads nowhere; so no file of somebody else is ever written to.
         with self.doing("create", path):
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             return OpenFile(self, path, os.fdopen(handle, "wb", buffering=0))
@@ -205,6 +201,7 @@ class Disk:
         """Make a directory, and those that it is in, to last."""
         if path.is_dir():
             return
+        # From the top down, each one synced into its parent, or a loss of power could take the whole branch.
         self.make_directory(path.parent)
         with self.doing("create", path):
             path.mkdir(exist_ok=True)
@@ -274,6 +271,7 @@ class OpenFile:
 
     def close(self) -> None:
         """Let go of the file; safe to call twice."""
+        # A disk for tests may fail even here; the descriptor is given back all the same.
         if self._handle.closed:
             return
         try:

@@ -127,6 +127,7 @@ class DltSink(TransactionalSink):
             if last is None:
                 row = pa.Table.from_pylist([job_values(ledger)])
                 self._run(self._job_table, row, write_disposition="replace")
+            # Batches with rows are told by their rows, those that only delete by the table of the job.
             held = max(last or 0, self._newest_batch())
         self._view = ledger
         return held
@@ -186,6 +187,7 @@ class DltSink(TransactionalSink):
             for jobs in pipeline.get_load_package_info(load_id).jobs.values()
             for job in jobs
         }
+        # Aborting is for the whole pipeline, so packages of somebody else would be lost with ours.
         others = {name for name in tables - {self.table, self._job_table} if not name.startswith("_dlt")}
         if others:
             raise ConfigurationError(

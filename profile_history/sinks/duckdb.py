@@ -145,6 +145,7 @@ class DuckDBSink(DroppableSink):
             SinkError: It cannot be written, or the rows that it replaces are not those that the ledger knows; nothing
                 of it is there, or all of it if the disk failed in the very end.
         """
+        # As a table, since a list of a million numbers in the statement would be parsed number by number.
         replaced = pa.table({"unit": pa.array([stored.unit for stored in batch.replaced], pa.int64())})
         table = _quote(self.table)
         inserted = 0
@@ -203,6 +204,7 @@ class DuckDBSink(DroppableSink):
                 connection.execute(f"DROP TABLE IF EXISTS {_quote(table)}")
 
     def _note(self, connection: duckdb.DuckDBPyConnection, number: int) -> None:
+        # Only from the batch before: another process that wrote in between changes it, and then nothing is written.
         noted = connection.execute(
             f"UPDATE {_quote(self._job_table)} SET last_batch = ? WHERE last_batch = ? RETURNING last_batch",
             [number, self._last],

@@ -98,6 +98,7 @@ class PartReader:
         if not tombstones:
             return data, part.rows
         rows = self.format.split(self.packing.unpack(data))
+        # What stands between two replaced units lives; the offsets count rows, replaced ones as well.
         living: list[bytes] = []
         end = 0
         for stored in tombstones:
@@ -157,6 +158,7 @@ class PartReader:
             path = self.path.with_name(name)
             if fault := self._find_file_fault(path, size, parts, may_be_longer=path == partial):
                 yield fault
+        # Units of parts that cannot be read are named by their file, not each on its own.
         tally = UnitTally(ledger)
         stored = group_by_batch(parts, ledger.stored(), lambda found: found[0].batch)
         tombstones = group_by_batch(parts, ledger.tombstones(), attrgetter("batch"))
@@ -230,6 +232,7 @@ def group_by_batch(
         items: What belongs to batches, by batch.
         batch_of: Returns the number of the batch of an item.
     """
+    # Both are walked once, side by side: the units of a large job do not fit into memory.
     groups = groupby(items, batch_of)
     batch, group = 0, list[_T]()
     for part in parts:

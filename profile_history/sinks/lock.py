@@ -125,6 +125,7 @@ class FileLock:
         except BaseException:
             os.close(file)
             raise
+        # What the last job has left is read under the lock, and stays in the file when this run claims nothing.
         if self._remembers:
             _, _, last = os.pread(file, _LONGEST_NOTE, 0).partition(b" ")
             self._left = b"- " + last if last else b""
@@ -167,7 +168,8 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back; safe to call twice."""
         if self._file is not None:
-            # The note goes first: an empty file tells `holder_of` that nobody has the lock, without a look at the lock.
+            # The note goes first, while the lock is still ours, or it would overwrite that of the next holder. And an
+            # empty file tells `holder_of` that nobody has the lock, without a look at the lock.
             _write(self._file, self._left)
             with _leaving_lock:
                 del _leaving[_key(self._file)]
@@ -183,6 +185,7 @@ class FileLock:
         """
         begun = time.monotonic()
         while True:
+            # flock counts per open file, so two runs of one process keep each other off as two processes do.
             with _leaving_lock, contextlib.suppress(BlockingIOError):
                 holder = _leaving.get(_key(file))
                 fcntl.flock(file, how | fcntl.LOCK_NB)
@@ -194,6 +197,7 @@ class FileLock:
             asked = waited <= _ASKING_PATIENCE and _is_only_asked_for(file)
             if self._stop.is_set() or not (leaving or asked):
                 return False
+            # At random, or two that ask in step could meet each other's shared lock for ever.
             time.sleep(random.uniform(0, _PAUSE))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOCK = ".profile_history.lock"
 _SUFFIXES, _MAGIC = (".parquet", ".parq", ".pq"), b"PAR1"
+# Fewer and larger files are read faster; DuckDB's guide advises 100 MB to 10 GB.
 _PART_BYTES = 128 * 1024 * 1024
 
 
@@ -98,6 +99,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
                 raise SinkError(
                     f"{_describe_size(self._directory / name, found, size)}; put it back, and resume the job"
                 )
+        # What a run that died has written and the ledger never knew; whatever else is in the directory stays.
         for name in there:
             if name not in known and self._is_ours(name):
                 self._disk.remove(self._directory / name)
@@ -126,6 +128,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
 
     def _files(self, directory: Path) -> Iterator[str]:
         for path in self._disk.list(directory):
+            # A link may lead out of the dataset, to files of somebody else, or in a circle.
             if path.is_dir() and not path.is_symlink():
                 yield from self._files(path)
             else:
@@ -161,12 +164,14 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         units = {stored.unit for stored in batch.replaced}
         for part in self._parts({stored.batch for stored in batch.replaced}):
             path = self._directory / part.name
+            # Only the column `unit` is read; most files of the batch need not be written again.
             gone = sum(rows for unit, rows in parquet_file.count_units(self._disk, path) if unit in units)
             if gone:
                 removed.append(part)
             if 0 < gone < part.rows:
                 left = parquet_file.drop_units(self._read(part), units)
                 added.append(self._prepare(successor_name(part, batch.number), part.first, part.last, left))
+        # All contents are synced before the first gets its name: a reader of the dataset meets whole files only.
         self._refuse_foreign(added)
         for part in added:
             self._disk.replace(self._temporary(part), self._directory / part.name)
@@ -203,6 +208,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         added: list[Part] = []
         removed: list[Part] = []
         for run in self._small_neighbours():
+            # Read as they are written: a file of 128 MiB may hold a multiple of that in memory.
             rows = (table for part in run for table in self._read(part))
             name = successor_name(run[0], self._ledger.last_batch)
             added.append(self._prepare(name, run[0].first, max(part.last for part in run), rows))
@@ -237,6 +243,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         """
         prepared = [part for part in receipt.added if self._disk.size(self._temporary(part)) is not None]
         self._refuse_foreign(prepared)
+        # Everything is compared before the first gets its name; those without a temporary file have it already.
         for part in receipt.added:
             self._compare(part, self._temporary(part) if part in prepared else self._directory / part.name)
         for part in prepared:
@@ -324,6 +331,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         for name in list(self._files(self._directory)):
             if name in known or (self._is_ours(name) and is_unfinished(name, ledger.last_batch)):
                 self._disk.remove(self._directory / name)
+        # Partitions that are empty now; a directory with files of somebody else stays with them.
         for directory in self._disk.list(self._directory):
             if self._partitioning.directories.fullmatch(directory.name) and not self._disk.list(directory):
                 directory.rmdir()

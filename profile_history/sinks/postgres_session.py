@@ -32,10 +32,12 @@ _WATCH = {
 }
 # How soon the server stops working for a process that died, in milliseconds.
 _ABANDONED = "250"
-# The states of errors with which the server ends a connection.
+# The states of errors with which the server ends a connection (its manual, appendix A): connection exceptions, operator
+# intervention, and a transaction that was idle for too long.
 _LAST_WORDS = ("08", "57P", "25P03")
 
 _APPLICATION = re.compile(r"profile-history \(process (\d+) ")
+# Of the 63 bytes that the server keeps of a name, the rest is ours.
 _LONGEST_HOST = 25
 
 _DURABLE = """
@@ -149,6 +151,7 @@ class Session:
         return self.connection.execute("SELECT to_regclass(%s)", [name]).fetchone() != (None,)
 
     def _configure(self, connection: _Connection) -> None:
+        # A role may have another default. Under SERIALIZABLE a batch could fail for what others only read.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         apply_settings(connection, WRITING)
         connection.execute(_DURABLE)
@@ -160,11 +163,14 @@ class Session:
             self.schema = str(connection.execute(_SCHEMA, [name]).fetchall()[0][0])
 
     def _lock(self, connection: _Connection) -> None:
+        # The server may still work for the connection that was lost, and hold its lock until it notices. The process id
+        # alone could be somebody else's by now; together with the time when it began it is ours.
         if self._backend:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s",
                 self._backend,
             )
+        # Advisory locks have numbers of 64 bits for names. Two tables with the same one would only wait for each other.
         key = hashlib.sha256(f"profile_history {self.schema}.{self.table}".encode()).digest()[:8]
         number = int.from_bytes(key, signed=True)
         if connection.execute("SELECT pg_try_advisory_lock(%s)", [number]).fetchone() != (True,):

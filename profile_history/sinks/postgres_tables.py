@@ -156,6 +156,7 @@ class PostgresTables:
             ((there,),) = connection.execute(query, [units]).fetchall()
             inserted = said if said != batch.rows else there
             check_counts(self.url, batch, inserted=inserted, kept=kept, swallows=_SWALLOWS)
+            # Only from the batch before: a second writer, or a batch that is there already, changes no row here.
             query = sql.SQL("UPDATE {} SET last_batch = %s WHERE job = %s AND last_batch = %s").format(self._jobs)
             if connection.execute(query, [batch.number, job, after]).rowcount != 1:
                 raise SinkError(

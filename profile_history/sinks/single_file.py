@@ -80,6 +80,8 @@ class SingleFileSink(OpenedLedger, OldSinkNames):
         committed = sizes.pop(self._partial.name, 0)
         final = sizes.pop(self._path.name, None)
         there, partial = self._disk.size(self._path), self._disk.size(self._partial)
+        # The final file never grows, so its size has to be that of the ledger. The working file may be longer, by a
+        # batch that was never committed, but not shorter: what the ledger counts was synced before it was counted.
         if new:
             self._refuse_what_is_there()
         elif there != final:
@@ -147,6 +149,7 @@ class SingleFileSink(OpenedLedger, OldSinkNames):
             return Receipt()
         data = self._packing.pack(b"".join(self._lines(batch)))
         self._encoded = None
+        # The ledger takes note only when this has returned, so the bytes have to be on the disk by then.
         with self._open_partial() as file:
             offset = self._length or self._begin(file)
             file.write(data)
@@ -189,6 +192,7 @@ class SingleFileSink(OpenedLedger, OldSinkNames):
         """
         old = sorted(self._ledger.parts(), key=attrgetter("first"))
         tombstone = next(self._ledger.tombstones(), None)
+        # Nothing was replaced, and nothing new has come: the final file of an earlier run is as it has to be.
         if tombstone is None and all(part.name == self._path.name for part in old):
             return None
         renamed = self._rename_parts(old)
@@ -231,6 +235,7 @@ class SingleFileSink(OpenedLedger, OldSinkNames):
         source = self._source(receipt) if receipt.added else None
         there = self._disk.size(self._path)
         if source is None:
+            # All rows were replaced by none, and a file exists only if it has rows.
             if there is not None:
                 self._refuse_foreign(there, receipt)
                 self._disk.remove(self._path)
@@ -288,6 +293,7 @@ class SingleFileSink(OpenedLedger, OldSinkNames):
                 f"{self._path} {describe_size(there)}, and is not as this job left it; move it away, and run the same "
                 "again"
             )
+        # The working file is not compared: a run that died may have left more in it than the ledger knows.
         for path in (self._path, self._partial):
             self._disk.remove(path)
         self._sweep()

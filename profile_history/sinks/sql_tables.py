@@ -143,6 +143,7 @@ class JobTables:
         """
         if self.owners is None and not self.filled and not ledger.last_batch:
             return None
+        # A table that no job owns is never written to, even if it is empty: somebody has made it for something.
         if self.owners is None:
             raise self._unowned() if self.filled else self._gone(ledger)
         if len(self.owners) != 1:

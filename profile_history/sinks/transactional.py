@@ -140,6 +140,7 @@ class DroppableSink(TransactionalSink):
         """
         with self._failing():
             try:
+                # Whose they are is read on the connection that holds the lock, so nobody can take them over meanwhile.
                 if self._connect():
                     self._find_tables().check_owner(ledger)
                     self._drop_tables()

@@ -17,6 +17,7 @@ from profile_history.sinks.base import Sink, list_some
 from profile_history.sinks.postgres_address import hide_secrets, holds_secret, is_server, read_address
 from profile_history.sinks.schemes import check_path
 
+# The table if the address names none.
 _TABLE = "history"
 
 
@@ -216,6 +217,7 @@ def _options(query: str, place: str) -> dict[str, str]:
 
 def _kind(path: str) -> _SinkKind:
     check_path(path, "sink")
+    # A compressed file is the kind of what is in it; a directory is never compressed as a whole.
     bare = path.removesuffix(Path(path).suffix) if path.endswith(_PACKED) else path
     for suffix, kind in _SUFFIXES.items():
         if (bare if kind.is_file else path).endswith(suffix) and Path(path).name not in {"", suffix, ".", ".."}:

@@ -509,7 +509,7 @@ def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path):
 @pytest.mark.parametrize(("name", "most"), [("_GROUP_ROWS", 8), ("_GROUP_BYTES", 1)])
 def test_a_row_group_has_a_size_at_most(name, most, tmp_path, monkeypatch):
     """So that putting files together needs no more memory, however large they are."""
-    monkeypatch.setattr(parquet_file, "_STRETCH", 4)
+    monkeypatch.setattr(parquet_file, "_ROWS_AT_ONCE", 4)
     monkeypatch.setattr(parquet_file, name, most)
     monkeypatch.setattr(parquet_file, "_CHUNK", 100)
     sink, ledger = filled(tmp_path, "none")
