@@ -39,8 +39,7 @@ def _main(words: Sequence[str]) -> int:
             from profile_history.cli.app import run
 
             return run(words)
-        print(
-            f'The command line needs {" and ".join(missing)}: python -m pip install "profile-history[cli]"',
-            file=sys.stderr,
-        )
+        from profile_history._extras import install_hint
+
+        print(install_hint(f"The command line needs {' and '.join(missing)}", "cli"), file=sys.stderr)
         return 2

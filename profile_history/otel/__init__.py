@@ -8,13 +8,13 @@
 Only the API of OpenTelemetry is used: where the application sets up no SDK, nothing is recorded.
 """
 
+from profile_history._extras import missing_extra
+
 try:
     from profile_history.otel.telemetry import Telemetry
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "opentelemetry":
         raise
-    raise ImportError(
-        'profile_history.otel needs the OpenTelemetry API: python -m pip install "profile-history[otel]"'
-    ) from error
+    raise missing_extra("profile_history.otel needs the OpenTelemetry API", "otel") from error
 
 __all__ = ["Telemetry"]
