@@ -47,7 +47,7 @@ class HistoryStream(Generic[T_co]):
     @property
     def stats(self) -> Stats:
         """What was done so far, in numbers."""
-        return self._reader.run.stats
+        return self._reader.pool.stats
 
     @property
     def failures(self) -> list[WindowFailure]:
@@ -84,7 +84,7 @@ class HistoryStream(Generic[T_co]):
         A failed window is an item with its `error`, whatever `on_error` says. What stops everything, such as a bad
         token, is raised.
         """
-        reader = self._reader.to(EVENTS)
+        reader = self._reader.with_decoder(EVENTS)
         return HistoryStream(reader, reader.results())
 
     @overload
@@ -101,7 +101,7 @@ class HistoryStream(Generic[T_co]):
         one is listed in `quarantined`. A row that the server wrote on several lines stays on several lines; `ndjson()`
         brings it onto one.
         """
-        reader = self._reader.to(RAW)
+        reader = self._reader.with_decoder(RAW)
         return HistoryStream(reader, reader.items())
 
     def ndjson(self) -> HistoryStream[bytes]:
@@ -118,7 +118,7 @@ class HistoryStream(Generic[T_co]):
         Yields:
             The lines of one window, in order, as bytes.
         """
-        reader = self._reader.to(RAW)
+        reader = self._reader.with_decoder(RAW)
         return HistoryStream(reader, reader.blocks())
 
     def batches(self, rows: int = 65_536) -> HistoryStream[pa.RecordBatch]:
@@ -138,7 +138,7 @@ class HistoryStream(Generic[T_co]):
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
 
         check_whole_number("rows", rows, "rows")
-        reader = self._reader.to(FLAT, arrow.decode_columns)
+        reader = self._reader.with_decoder(FLAT, arrow.decode_columns)
         pieces = cast("AsyncGenerator[tuple[Profile, Window, Any], None]", reader.chunks())
         return HistoryStream(reader, arrow.assemble_batches(pieces, rows))
 
@@ -176,7 +176,7 @@ class HistoryStream(Generic[T_co]):
         return await arrow.to_pandas(self.batches().collect)
 
     def __aiter__(self) -> AsyncIterator[T_co]:
-        if self._reader.run.over:
+        if self._reader.pool.over:
             raise UsageError("this stream was read to its end or closed; ask the client for a new one")
         self._claim()
         return self._items
@@ -192,7 +192,7 @@ class HistoryStream(Generic[T_co]):
 
     async def aclose(self) -> None:
         """Cancels what is under way and waits until no task and no connection is left; again is harmless."""
-        await self._reader.run.stop()
+        await self._reader.pool.stop()
         # Closed under another task's hands it would end as if it were complete.
         consumer = self._consumer
         ours = consumer is None or consumer.done() or consumer is asyncio.current_task()
@@ -200,7 +200,7 @@ class HistoryStream(Generic[T_co]):
             await self._items.aclose()
 
     async def __aenter__(self) -> Self:
-        self._reader.run.check_loop()
+        self._reader.pool.check_loop()
         return self
 
     async def __aexit__(
@@ -223,7 +223,7 @@ class HistoryStream(Generic[T_co]):
     def __exit__(self, *_: object) -> None: ...
 
     def _claim(self) -> None:
-        self._reader.run.check_loop()
+        self._reader.pool.check_loop()
         this = asyncio.current_task()
         if self._consumer is not None and self._consumer is not this and not self._consumer.done():
             raise UsageError("another task is reading this stream; it has one consumer, so feed an asyncio.Queue")

@@ -1,11 +1,11 @@
-"""Outcomes become rows, windows, or what a job keeps, as the consumer asks for them; the books are kept here."""
+"""The views of one stream: outcomes become rows, windows, or what a job stores, as the consumer asks for them."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from io import BytesIO
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import attrs
 
@@ -28,9 +28,23 @@ T = TypeVar("T")
 
 @attrs.define(eq=False)
 class Reader(Generic[T]):
-    """Turns outcomes into rows as the consumer asks for them, and keeps the books."""
+    """What the views of one stream share: the decoding, the counters, and the lists of failures and quarantined rows.
 
-    run: WorkerPool
+    Attributes:
+        pool: Fetches the windows; it is entered by the one view that is read.
+        row_decoder: Makes rows of bytes.
+        single: Whether there is one profile, so that rows are handed out without it.
+        border: Whether rows beyond the wanted days are dropped.
+        order: The order of the rows.
+        on_error: Whether a window that is given up ends the stream.
+        strict: Whether a row that cannot be read fails its window.
+        unpack: Makes chunks of the rows of one response.
+        failures: The windows given up so far.
+        quarantined: The rows so far that cannot be read.
+        finished: Whether everything was handed out.
+    """
+
+    pool: WorkerPool
     row_decoder: RowDecoder[T]
     single: bool
     border: Border
@@ -42,77 +56,72 @@ class Reader(Generic[T]):
     quarantined: list[QuarantinedRow] = attrs.field(factory=list)
     finished: bool = False
 
-    def to(
+    def with_decoder(
         self, row_decoder: RowDecoder[Any], unpack: Callable[[ResponseDecoder[Any], Rows], Iterator[Any]] | None = None
     ) -> Reader[Any]:
-        """Another view of the same run; only one of them can be read."""
+        """Return a reader of the same stream that decodes rows in another way; only one of them can be read.
+
+        Args:
+            row_decoder: Makes rows of bytes.
+            unpack: Makes chunks of the rows of one response; `None` for lists of what `row_decoder` makes.
+        """
         return attrs.evolve(self, row_decoder=row_decoder, unpack=unpack or ResponseDecoder.decode)
 
     def items(self) -> AsyncGenerator[Any, None]:
-        """The rows of one profile, or pairs of a profile and a row."""
+        """Yield the rows of one profile, or pairs of a profile and a row."""
         return self.rows() if self.single else self.pairs()
 
     async def rows(self) -> AsyncGenerator[T, None]:
-        """Row by row, of one profile."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
-                for batch in self._batches(outcome):
-                    for row in batch:
+        """Yield row by row, of one profile."""
+        async with self.pool:
+            async for outcome in _Outcomes(self):
+                for chunk in self.decode(outcome):
+                    for row in chunk:
                         yield row
-                    if self.run.loop_overdue:
-                        await self.run.yield_to_loop()
-                self.run.release(outcome)
-            self.finished = True
+                    if self.pool.loop_overdue:
+                        await self.pool.yield_to_loop()
 
     async def pairs(self) -> AsyncGenerator[tuple[Profile, T], None]:
-        """Row by row, each with its profile."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
+        """Yield row by row, each with its profile."""
+        async with self.pool:
+            async for outcome in _Outcomes(self):
                 profile = outcome.profile
-                for batch in self._batches(outcome):
-                    for row in batch:
+                for chunk in self.decode(outcome):
+                    for row in chunk:
                         yield profile, row
-                    if self.run.loop_overdue:
-                        await self.run.yield_to_loop()
-                self.run.release(outcome)
-            self.finished = True
+                    if self.pool.loop_overdue:
+                        await self.pool.yield_to_loop()
 
     async def chunks(self) -> AsyncGenerator[tuple[Profile, Window, list[T]], None]:
-        """Many rows at a time: some of one profile's window, in order."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
-                for batch in self._batches(outcome):
-                    if batch:
-                        yield outcome.profile, outcome.window, batch
-                    if self.run.loop_overdue:
-                        await self.run.yield_to_loop()
-                self.run.release(outcome)
-            self.finished = True
+        """Yield many rows at a time: some of one profile's window, in order, and never none."""
+        async with self.pool:
+            async for outcome in _Outcomes(self):
+                for chunk in self.decode(outcome):
+                    if chunk:
+                        yield outcome.profile, outcome.window, chunk
+                    if self.pool.loop_overdue:
+                        await self.pool.yield_to_loop()
 
     async def blocks(self: Reader[bytes]) -> AsyncGenerator[bytes, None]:
         """Yield the rows of one window after another as lines of NDJSON; a window without rows yields nothing."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
+        async with self.pool:
+            async for outcome in _Outcomes(self):
                 profile = str(outcome.profile)
                 # With room from the first: to copy a long block in one go, as it grows or ends, would hold the loop.
                 block = BytesIO(bytes(_room_for(outcome.rows, profile)))
-                for batch in self._batches(outcome):
-                    block.write(encode_lines(profile, batch))
-                    if self.run.loop_overdue:
-                        await self.run.yield_to_loop()
+                for chunk in self.decode(outcome):
+                    block.write(encode_lines(profile, chunk))
+                    if self.pool.loop_overdue:
+                        await self.pool.yield_to_loop()
                 block.truncate()
                 if block.tell():
                     yield block.getvalue()
-                self.run.release(outcome)
-            self.finished = True
 
     async def results(self: Reader[Event]) -> AsyncGenerator[WindowResult, None]:
-        """Window by window."""
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
+        """Yield window by window, each with its outcome."""
+        async with self.pool:
+            async for outcome in _Outcomes(self):
                 yield await self._result(outcome)
-                self.run.release(outcome)
-            self.finished = True
 
     async def unit_results(
         self, cut: Callable[[Window, dt.datetime | None], Sequence[Window]]
@@ -122,25 +131,37 @@ class Reader(Generic[T]):
         A failed window stays whole.
 
         Args:
-            cut: Given the window, and when the server says that it made the response (None if it does not say).
+            cut: Returns the parts of a window, given the window and when the server says that it made the response
+                (`None` if it does not say).
         """
-        async with self.run:
-            while (outcome := await self.run.next_outcome()) is not None:
+        async with self.pool:
+            async for outcome in _Outcomes(self):
                 served_at = http_date(outcome.task.date)
                 parts = [] if outcome.error else cut(outcome.window, served_at)
                 try:
                     if outcome.error is not None:
                         raise outcome.error
-                    contents = [await self._content(outcome, window, served_at) for window in parts]
+                    results = [await self._unit_result(outcome, window, served_at) for window in parts]
                 except Exception as failure:  # noqa: BLE001 (one window must not end a job of a million)
-                    error = failure if isinstance(failure, HistoryError) else _unexpected(failure)
+                    error = failure if isinstance(failure, HistoryError) else _wrap_unexpected(failure)
                     self._sign(outcome, error)
-                    contents = [UnitResult(outcome.unit, outcome.window, [], error, outcome.task.log.attempts)]
-                yield contents, 0 if outcome.rows is None else outcome.rows.size
-                self.run.release(outcome)
-            self.finished = True
+                    results = [UnitResult(outcome.unit, outcome.window, [], error, outcome.task.log.attempts)]
+                yield results, 0 if outcome.rows is None else outcome.rows.size
 
-    async def _content(self, outcome: Outcome, window: Window, served_at: dt.datetime | None) -> UnitResult[T]:
+    def decode(self, outcome: Outcome) -> Iterator[list[T]]:
+        """Yield the chunks of one window; an empty one stands where the caller can pause.
+
+        Raises:
+            HistoryError: The window was given up or cannot be read, and `on_error` is "raise".
+        """
+        try:
+            yield from self._decoded(outcome)
+        except HistoryError as error:
+            self._give_up(outcome, error)
+            if self.on_error == "raise":
+                raise
+
+    async def _unit_result(self, outcome: Outcome, window: Window, served_at: dt.datetime | None) -> UnitResult[T]:
         items: list[T] = []
         quarantined: list[QuarantineEntry] = []
 
@@ -148,7 +169,7 @@ class Reader(Generic[T]):
             # One that belongs to no day is told for each part; the last days have it.
             if row.datetime is not None or window.date_to == outcome.window.date_to:
                 quarantined.append(row)
-                self.run.stats.quarantined += 1
+                self.pool.stats.quarantined += 1
 
         keep = window
         if self.border is Border.EXACT:
@@ -157,14 +178,14 @@ class Reader(Generic[T]):
             keep = Window(None if first else window.date_from, None if last else window.date_to)
         assert outcome.rows is not None
         decoder = self._response_decoder(outcome, keep, quarantine)
-        for batch in self.unpack(decoder, outcome.rows):
-            if batch:
-                items += batch if self.unpack is ResponseDecoder.decode else [batch]
-                self.run.stats.events += len(batch)
-            if self.run.loop_overdue:
-                await self.run.yield_to_loop()
-        self.run.stats.windows_ok += bool(items)
-        self.run.stats.windows_empty += not items
+        for chunk in self.unpack(decoder, outcome.rows):
+            if chunk:
+                items += chunk if self.unpack is ResponseDecoder.decode else [chunk]
+                self.pool.stats.events += len(chunk)
+            if self.pool.loop_overdue:
+                await self.pool.yield_to_loop()
+        self.pool.stats.windows_ok += bool(items)
+        self.pool.stats.windows_empty += not items
         attempts = outcome.task.log.attempts
         return UnitResult(outcome.unit, window, items, None, attempts, tuple(quarantined), served_at)
 
@@ -173,29 +194,20 @@ class Reader(Generic[T]):
         events: list[Event] = []
         failure: HistoryError | None = None
         try:
-            for batch in self._unpacked(outcome):
-                events += batch
-                if self.run.loop_overdue:
-                    await self.run.yield_to_loop()
+            for chunk in self._decoded(outcome):
+                events += chunk
+                if self.pool.loop_overdue:
+                    await self.pool.yield_to_loop()
         except HistoryError as error:
             self._give_up(outcome, error)
             failure = error
         return WindowResult(outcome.profile, outcome.window, tuple(events), failure, tuple(self.quarantined[known:]))
 
-    def _batches(self, outcome: Outcome) -> Iterator[list[T]]:
-        try:
-            yield from self._unpacked(outcome)
-        except HistoryError as error:
-            self._give_up(outcome, error)
-            if self.on_error == "raise":
-                raise
-
-    def _unpacked(self, outcome: Outcome) -> Iterator[list[T]]:
-        """The rows of one window; empty lists stand where the caller can pause."""
+    def _decoded(self, outcome: Outcome) -> Iterator[list[T]]:
         if outcome.error is not None:
             raise outcome.error
         assert outcome.rows is not None
-        stats = self.run.stats
+        stats = self.pool.stats
         rows = 0
 
         def quarantine(row: QuarantineEntry) -> None:
@@ -203,10 +215,10 @@ class Reader(Generic[T]):
             self.quarantined.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
 
         window = outcome.window if self.border is Border.OVERLAP else Window()
-        for batch in self.unpack(self._response_decoder(outcome, window, quarantine), outcome.rows):
-            rows += len(batch)
-            stats.events += len(batch)
-            yield batch
+        for chunk in self.unpack(self._response_decoder(outcome, window, quarantine), outcome.rows):
+            rows += len(chunk)
+            stats.events += len(chunk)
+            yield chunk
         stats.windows_ok += rows > 0
         stats.windows_empty += rows == 0
 
@@ -217,7 +229,7 @@ class Reader(Generic[T]):
     def _sign(self, outcome: Outcome, error: HistoryError) -> None:
         outcome.task.sign(error)
         error.forget_frames()
-        self.run.stats.windows_failed += 1
+        self.pool.stats.windows_failed += 1
 
     def _response_decoder(
         self, outcome: Outcome, window: Window, quarantine: Callable[[QuarantineEntry], None]
@@ -226,7 +238,32 @@ class Reader(Generic[T]):
         return ResponseDecoder(self.row_decoder, window, self.order, owner, self.strict, quarantine)
 
 
-def _unexpected(error: Exception) -> HistoryError:
+class _Outcomes:
+    """The outcomes of one stream, in order; each is released when the consumer asks for the next.
+
+    It is no asynchronous generator: one inside another would have to be closed in the right order, also by the garbage
+    collector.
+    """
+
+    def __init__(self, reader: Reader[Any]) -> None:
+        self._reader = reader
+        self._outcome: Outcome | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        pool = self._reader.pool
+        if self._outcome is not None:
+            pool.release(self._outcome)
+        self._outcome = outcome = await pool.next_outcome()
+        if outcome is None:
+            self._reader.finished = True
+            raise StopAsyncIteration
+        return outcome
+
+
+def _wrap_unexpected(error: Exception) -> HistoryError:
     logger.exception("a window cannot be read")
     return HistoryError(f"the response cannot be read: {type(error).__name__}: {error}")
 

@@ -276,7 +276,7 @@ class HistoryJob:
         with Ledger(self._ledger) as ledger:
             probe = await in_writer(session.ledger.probe)
             reader = self._reader(session.sink, self._client.read_units(_units(ledger), probe))
-            self._stats.append(reader.run.stats)
+            self._stats.append(reader.pool.stats)
             flusher.start()
             try:
                 async with aclosing(reader.unit_results(collector.cut)) as contents:
@@ -287,10 +287,10 @@ class HistoryJob:
 
     def _reader(self, sink: Sink, reader: Reader[Any]) -> Reader[Any]:
         if sink.row_format == "raw":
-            return reader.to(RAW)
+            return reader.with_decoder(RAW)
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
 
-        return reader.to(FLAT, arrow.decode_columns)
+        return reader.with_decoder(FLAT, arrow.decode_columns)
 
     def _make_plan(self, date_from: Day | None, date_to: Day | None) -> Plan | None:
         if self._source is None:

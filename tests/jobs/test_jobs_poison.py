@@ -237,7 +237,7 @@ async def test_a_window_that_cannot_be_read_for_an_unknown_reason_fails_alone(se
     """A fault of ours in decoding is one failed unit, with the kind of the error as its reason."""
     caplog.set_level(logging.CRITICAL)
     broken = server.profile(3)
-    monkeypatch.setattr("profile_history._scheduling.reader.Reader._unpacking", _broken_for(broken))
+    monkeypatch.setattr("profile_history._scheduling.reader.Reader._response_decoder", _broken_for(broken))
     async with server.client() as client:
         job = job_of(client, tmp_path, server.profiles(), sink_of(str(tmp_path / "history.ndjson")))
         progress = await ran(job)
@@ -249,7 +249,7 @@ async def test_a_window_that_cannot_be_read_for_an_unknown_reason_fails_alone(se
 def _broken_for(profile):
     from profile_history._scheduling.reader import Reader
 
-    real = Reader._unpacking
+    real = Reader._response_decoder
 
     def unpacking(self, outcome, *more):
         if outcome.profile == profile:

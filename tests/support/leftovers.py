@@ -334,7 +334,7 @@ async def cancel(stage, index, *, storm, resuming, bare):
 @pytest.fixture
 def every_breath(monkeypatch):
     """A stream lets other tasks work at every opportunity, so that its suspensions are the same each time."""
-    monkeypatch.setattr(_aio, "LONGEST", -1)
+    monkeypatch.setattr(_aio, "MAX_SLICE_SECONDS", -1)
 
 
 FULL = pytest.mark.full
