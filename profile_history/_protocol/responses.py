@@ -24,8 +24,10 @@ from profile_history.errors import (
     UnexpectedRedirect,
 )
 
+# Characters of the server's text in a message: of the API's own words, and of a page that is not the API's.
 _TEXT_LIMIT = 500
 _SNIPPET_LIMIT = 120
+# Bytes of such a page that are looked at.
 _PAGE_LIMIT = 4096
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
@@ -39,14 +41,14 @@ _HTTP_DATE = re.compile(
 
 @attrs.frozen
 class Reply:
-    """One complete HTTP answer, the body decompressed.
+    """One complete HTTP response, its body decompressed.
 
     Attributes:
         status: The HTTP status.
-        headers: Its headers, found by their names in lower case.
-        body: Its bytes, or if they are many, some first ones.
-        first_byte: Seconds until it began.
-        rest: The other bytes, in pieces as they arrived; `verify_response` uses them up.
+        headers: The headers, by their names in lower case.
+        body: The body, or the beginning of a long one.
+        first_byte: Seconds from sending the request to the first byte of the response.
+        rest: What follows of a long body, in parts as they arrived; `verify_response` uses them up.
     """
 
     status: int
@@ -57,17 +59,17 @@ class Reply:
 
     @property
     def size(self) -> int:
-        """How many bytes the body has."""
+        """Return the length of the body in bytes."""
         return len(self.body) + sum(map(len, self.rest))
 
 
 def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
-    """Verifies a whole answer, in steps short enough for an event loop.
+    """Verify a whole response, in steps short enough for an event loop.
 
     Success is HTTP 2xx, a complete JSON object, `error` equal to 0 and `data` an array. Everything else raises.
 
     Args:
-        reply: The answer.
+        reply: The response.
         token: The token, to keep it out of messages that quote the server.
 
     Returns:
@@ -75,7 +77,7 @@ def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
 
     Raises:
         ApiError: The API reports an error.
-        ResponseError: The answer is not the documented API's.
+        ResponseError: The response is not one of the documented API.
     """
     if reply.status in _REDIRECTS:
         location = _clean(reply.headers.get("location", ""), token, _TEXT_LIMIT)
@@ -119,9 +121,9 @@ def _kind_of_unknown(status: int, envelope: Envelope | None) -> Kind:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How many seconds `Retry-After` asks to wait (RFC 9110, 10.2.3); None where it is absent or no such value.
+    """Return how many seconds `Retry-After` asks to wait (RFC 9110, 10.2.3), or `None` if it says nothing of the kind.
 
-    A date is measured against the answer's own `Date`, so that a wrong clock on either side does not matter; without
+    A date is measured against the response's own `Date`, so that a wrong clock on either side does not matter; without
     one, or more than ten years ahead, it counts as not said.
     """
     text = headers.get("retry-after", "").strip(" \t")
@@ -134,7 +136,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def http_date(text: str) -> dt.datetime | None:
-    """Return the moment that a header such as `Date` names (RFC 9110, 5.6.7), or None if the text names none."""
+    """Return the moment that a header such as `Date` names (RFC 9110, 5.6.7), or `None` if the text names none."""
     if not (parts := _HTTP_DATE.fullmatch(text)):
         return None
     day, month, year, *clock = parts.groups()
