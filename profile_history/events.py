@@ -129,7 +129,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     Attributes:
         action: What happened.
         datetime: When, as the server labels it, to the microsecond. A `Z` is read as UTC, but there is evidence that
-            the server writes `Z` behind the account's local time: see the README on time.
+            the server writes `Z` behind the account's local time: see `docs/events.md`.
         count: How often, by the server's count.
         email: The address of the subscription.
         list_id: The database; rows that call it `db_id` are read the same.
