@@ -1,4 +1,4 @@
-"""What a person should know of a job when a run has ended well, in sentences."""
+"""Sentences on what a person should know of a job when a run has ended well."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def advice_on(ledger: Ledger, moment: tuple[dt.date, float] | None) -> list[str]
 
     Args:
         ledger: Its ledger; what has to be said until it is mended is written there.
-        moment: The day and the time it is, in seconds since 1970; None if the server has said nothing in this run.
+        moment: The day and the time it is, in seconds since 1970; `None` if the server has said nothing in this run.
     """
     plan = ledger.plan
     said = []
@@ -60,7 +60,7 @@ def _doubtful_from(ledger: Ledger, plan: Plan, today: dt.date, now: float) -> dt
 
 
 def explain_emptiness(ledger: LedgerReader) -> str | None:
-    """Return that not one profile has an event, and what may be the reason; None where that cannot be said."""
+    """Return that not one profile has an event, and what may be the reason; `None` if that cannot be said."""
     totals = ledger.totals
     if not totals.all_empty:
         return None

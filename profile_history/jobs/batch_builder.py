@@ -1,4 +1,4 @@
-"""What was fetched is gathered until it is worth a commit. No I/O, no clock."""
+"""What makes settled units of fetched windows, and gathers them until they are worth a commit. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ class PendingCommit:
     size: int = 0
 
     def batch(self, number: int) -> SinkBatch | None:
-        """The rows as a batch for the sink, or None where there is nothing to write."""
+        """Return the rows as a batch for the sink, or `None` if there is nothing to write.
+
+        Args:
+            number: The number of the batch.
+        """
         replaced = [unit for unit in self.replaced if unit.rows]
         return SinkBatch(number, self.rows, replaced) if self.rows or replaced else None
 
@@ -119,13 +123,13 @@ def place_rows(
 
 
 def quarantine_refused(refused: Sequence[Refused]) -> list[QuarantineRecord]:
-    """The rows that a sink cannot hold, as the ledger lists them."""
+    """Return the rows that a sink cannot hold, as the ledger lists them."""
     return [QuarantineRecord(row.unit, row.reason, row.raw) for row in refused]
 
 
 @attrs.define(eq=False)
 class UnitCollector:
-    """Turns what was fetched into settled units.
+    """A collector of settled units, which it makes of what was fetched.
 
     Attributes:
         next_number: The number of the next unit that is not planned: a part of a planned one.
@@ -145,7 +149,7 @@ class UnitCollector:
     def __attrs_post_init__(self) -> None:
         self._numbers = count(self.next_number)
 
-    def cut(self, window: Window, served_at: dt.datetime | None) -> list[Window]:
+    def split_window(self, window: Window, served_at: dt.datetime | None) -> list[Window]:
         """Return the parts of a fetched window that become units: what is final, and what is provisional.
 
         Args:
@@ -161,7 +165,12 @@ class UnitCollector:
         return [recent, final] if self.order is Order.NEWEST else [final, recent]
 
     def add(self, contents: Sequence[UnitResult[Any]], size: int) -> None:
-        """Takes the parts of one window, and the bytes of its answer."""
+        """Take the parts of one window that was fetched.
+
+        Args:
+            contents: The parts, as `split_window` has cut them.
+            size: Bytes of the response.
+        """
         unit = contents[0].unit
         assert isinstance(unit, PendingUnit)
         if unit.replaces:
@@ -172,12 +181,12 @@ class UnitCollector:
         self.pending.size += size
 
     def take(self) -> PendingCommit:
-        """What was gathered so far; gathering begins anew."""
+        """Return what was gathered so far, and begin anew."""
         pending, self.pending = self.pending, PendingCommit()
         return pending
 
     def _hold(self, unit: PendingUnit, contents: Sequence[UnitResult[Any]], size: int) -> None:
-        """Keeps parts until the unit is whole: what it replaces goes as a whole or stays as a whole."""
+        """Keep parts until the unit is whole: what it replaces goes as a whole or stays as a whole."""
         held = self._held.setdefault(unit.number, [])
         held += [(part, self._status(part), size if place == 0 else 0) for place, part in enumerate(contents)]
         if not self._ends(unit, contents[-1].window):

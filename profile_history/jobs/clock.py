@@ -99,5 +99,10 @@ class JobClock:
 
 
 def days_before(day: dt.date, days: int) -> dt.date:
-    """Return the day that lies `days` before another, or the calendar's first day."""
+    """Return the day that lies some days before another, or the calendar's first day.
+
+    Args:
+        day: The other day.
+        days: How many days before it.
+    """
     return dt.date.fromordinal(max(1, day.toordinal() - days))

@@ -1,4 +1,4 @@
-"""Commits what is gathered, beside the fetching: when it is much, or after some seconds."""
+"""What commits the settled units beside the fetching: when they are many, or after some seconds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Flusher:
     """The way from the fetching to the commits; at most two batches are in memory.
 
     Attributes:
-        gathering: Where the units are gathered.
+        collector: Where the units are gathered.
         commit: Commits what was gathered.
-        size: Bytes of answers that are worth a commit.
-        seconds: After how long anything is.
+        size: Bytes of responses that are worth a commit.
+        seconds: Seconds after which anything is.
     """
 
     collector: UnitCollector
@@ -35,11 +35,15 @@ class Flusher:
     _task: asyncio.Task[None] | None = attrs.field(default=None, init=False)
 
     def start(self) -> None:
-        """Begins."""
+        """Begin to commit; to be called on the event loop."""
         self._task = asyncio.create_task(self._run())
 
     async def add(self, contents: Sequence[UnitResult[Any]], size: int) -> None:
-        """Takes what was fetched of one window, and waits while too much is gathered.
+        """Take what was fetched of one window, and wait while too much is gathered.
+
+        Args:
+            contents: The parts of the window.
+            size: Bytes of its response.
 
         Raises:
             LedgerError: A commit has failed.
@@ -51,6 +55,8 @@ class Flusher:
             if self._task.done():
                 self._task.result()
             return
+        # Wake the committing up. While it writes one batch, another one may be gathered, and no more: then the fetching
+        # waits for room, or for a commit that has failed, after which there will be none.
         self._room.clear()
         self._wanted.set()
         if self.collector.pending.size >= 2 * self.size:
@@ -61,7 +67,7 @@ class Flusher:
             self._task.result()
 
     async def end(self) -> None:
-        """Commits the rest; a cancellation is raised when that is done.
+        """Commit the rest, and wait for that; a cancellation is raised when it is done.
 
         Raises:
             LedgerError: A commit has failed.
@@ -80,6 +86,7 @@ class Flusher:
                 async with asyncio.timeout(self.seconds):
                     await self._wanted.wait()
             self._wanted.clear()
+            # Read before the units are taken: what is added behind them must see another turn.
             ending = self._ending
             pending = self.collector.take()
             self._room.set()

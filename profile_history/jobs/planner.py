@@ -1,4 +1,4 @@
-"""Fills a ledger: all units at the start, failed ones again, or newer days. Everything streams; nothing is held."""
+"""The planning of units: all of them at the start, failed ones again, or newer days. It streams; nothing is held."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ _LINES_A_COMMIT = 20_000
 
 
 def digest_of(source: Source, stop: threading.Event) -> str:
-    """A fingerprint of all profiles of a source, in their order.
+    """Return a fingerprint of all profiles of a source, in their order.
+
+    Args:
+        source: The source, which is read to its end.
+        stop: Set to interrupt it.
 
     Raises:
         PlanningStopped: `stop` was set.
@@ -43,7 +47,7 @@ def digest_of(source: Source, stop: threading.Event) -> str:
 
 
 def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event, *, job: str | None = None) -> None:
-    """Makes a ledger, and in it a pending unit for each profile.
+    """Make a ledger, and in it a pending unit for each profile.
 
     Args:
         path: Its file.
@@ -104,7 +108,7 @@ def compare_plans(ledger: Ledger, asked: Plan) -> tuple[list[str], list[str]]:
 
 
 def retry_failed(ledger: Ledger) -> int:
-    """Makes failed units pending again; returns how many."""
+    """Make failed units pending again, and return how many there were."""
     totals = attrs.evolve(ledger.totals)
     with ledger.transaction() as connection:
         changed = connection.execute(statements.RETRY_FAILED).rowcount
@@ -163,7 +167,7 @@ def extend_job(
     *,
     refetch_from: dt.date | None = None,
 ) -> None:
-    """Plans the days since the job's last one, provisional units again, failed ones too, and profiles that are new.
+    """Plan the days since the job's last one, provisional units again, failed ones too, and profiles that are new.
 
     Args:
         ledger: The ledger of a job of which nothing is pending.
@@ -201,7 +205,7 @@ def extend_job(
 
 
 def _plan_newer_days(connection: sqlite3.Connection, plan: Plan, date_to: dt.date) -> None:
-    """One pending unit a profile, from its first provisional day or from the day after the old last one.
+    """Plan one unit per profile, from its first provisional day or from the day after the old last one.
 
     What stands behind the first provisional day is fetched again as well, whatever became of it: the new unit covers
     it, so it counts as provisional, too, and is replaced.

@@ -17,9 +17,9 @@ _decode = msgspec.json.Decoder().decode
 
 
 def text_of(profile: Profile) -> str:
-    """The profile as one line of text, from which `profile_of` makes an equal one.
+    """Return the profile as one line of text, from which `profile_of` makes an equal one.
 
-    That is `str(profile)`, but where a custom field's value is a whole number: `str` does not tell 5 from "5", so such
+    That is `str(profile)`, unless a custom field's value is a whole number: `str` does not tell 5 from "5", so such
     a profile is written as JSON in the API's words.
     """
     if profile.matching in CUSTOM and not isinstance(profile.fields[-1][1], str):
@@ -98,8 +98,8 @@ def profile_of_words(words: Mapping[str, object], matching: Matching | None = No
 
     Args:
         words: Such as `{"matching": "email", "email": "john@example.com"}` or `{"xxh": "0eb51aefd919f90a"}`; words that
-            the mode does not know are passed over.
-        matching: The mode where the words do not name one.
+            the mode does not know are ignored.
+        matching: The mode if the words do not name one.
 
     Raises:
         ConfigurationError: There is no mode, or the words do not fit it.
@@ -132,6 +132,10 @@ def build_profile(matching: Matching, *values: object) -> Profile:
 
 def as_text(name: str, value: object) -> str:
     """Return the text of a value as a file or a database holds it; a whole number is written out, and nothing is "".
+
+    Args:
+        name: The word of the API for it, for messages.
+        value: The value.
 
     Raises:
         ConfigurationError: It is neither a text nor a whole number.

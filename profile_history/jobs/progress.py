@@ -1,4 +1,4 @@
-"""How far a job has come. No I/O."""
+"""The numbers that say how far a job has come. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from profile_history.stats import Stats
 
 @attrs.frozen
 class Progress:
-    """How far a job has come.
+    """The state of a job, and what this run has done for it.
 
     A window that is asked for in shorter ones counts as so many units as it becomes; so `pending` is what is known now.
 
@@ -26,17 +26,17 @@ class Progress:
         failed: Units that were given up.
         provisional: Units in the sink that the next run with newer days fetches again.
         events: Rows in the sink.
-        quarantined: Rows that are set apart.
+        quarantined: Rows in quarantine: they cannot be read, or the sink cannot hold them.
         rejects: Lines of the source that name no profile.
         lines: While planning, lines of the source that were read so far.
         settled_here: Units that this run has settled.
         events_here: Rows that this run has brought.
         requests: Requests that this run has sent.
         retries: How many of them repeated one that failed.
-        throttled: How many of their answers said there are too many.
-        in_flight: Requests on their way now.
-        limit: How many the client lets be on their way just now.
-        next_probe: Seconds until the next probe of a server that is down, 0 while one is on its way; None while it is
+        throttled: How many of their responses said there are too many.
+        in_flight: Requests in flight now.
+        limit: How many the client allows to be in flight just now.
+        next_probe: Seconds until the next probe of a server that is down, 0 while one is in flight; `None` while it is
             up.
         seconds: For how long this run has fetched.
     """
@@ -64,12 +64,12 @@ class Progress:
 
     @property
     def units(self) -> int:
-        """All units that are known now."""
+        """Return how many units are known now."""
         return self.pending + self.done + self.empty + self.failed + self.provisional
 
     @property
     def eta(self) -> float | None:
-        """Seconds until nothing is pending, at this run's speed; None before it is known."""
+        """Return the seconds until nothing is pending, at this run's speed; `None` before it is known."""
         if not self.settled_here or not self.seconds:
             return None
         return self.pending * self.seconds / self.settled_here
@@ -78,18 +78,21 @@ class Progress:
 def progress_of(
     phase: str, totals: Totals, stats: Sequence[Stats], pace: PacingState, settled_here: int, brought_here: int
 ) -> Progress:
-    """How far a job has come, by its ledger, the streams of this run, and its client."""
+    """Return how far a job has come.
+
+    Args:
+        phase: What the run does now.
+        totals: By the ledger.
+        stats: Of the streams of this run.
+        pace: Of the client.
+        settled_here: Units that this run has settled.
+        brought_here: Rows that this run has brought.
+    """
+    counted = attrs.asdict(totals)
     return Progress(
         phase,
-        profiles=totals.profiles,
-        pending=totals.pending,
-        done=totals.done,
-        empty=totals.empty,
-        failed=totals.failed,
-        provisional=totals.provisional,
-        events=totals.rows,
-        quarantined=totals.quarantined,
-        rejects=totals.rejects,
+        events=counted.pop("rows"),
+        **counted,
         settled_here=settled_here,
         events_here=brought_here,
         requests=sum(stream.attempts for stream in stats),

@@ -1,4 +1,4 @@
-"""What the ledger says of units, and what it says of a job as a whole. No I/O."""
+"""Units as the ledger knows them, what one commit writes of them, and the totals of a job. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST_DAY = dt.date(1970, 1, 1).toordinal()
 
 
 class Status(IntEnum):
-    """What has become of a unit.
+    """The outcome of a unit.
 
     Attributes:
         PENDING: It is still to be fetched.
@@ -56,7 +56,7 @@ class PendingUnit(Unit):
 
 @attrs.frozen
 class UnitRecord:
-    """What the ledger is to write down of a unit.
+    """A unit as the ledger is to write it down.
 
     Attributes:
         number: The unit's number.
@@ -88,7 +88,13 @@ class UnitRecord:
 
 @attrs.frozen
 class QuarantineRecord:
-    """A row that is set apart: it cannot be read, or the sink cannot hold it."""
+    """A row in quarantine: it cannot be read, or the sink cannot hold it.
+
+    Attributes:
+        unit: The number of its unit.
+        reason: Why.
+        raw: The row, as the server sent it.
+    """
 
     unit: int
     reason: str = attrs.field(converter=escape_surrogates)
@@ -97,14 +103,14 @@ class QuarantineRecord:
 
 @attrs.frozen
 class LedgerWrite:
-    """What one commit writes into the ledger.
+    """All that one commit writes into the ledger.
 
     Attributes:
-        batch: The number of the batch in the sink, or None where no rows changed.
+        batch: The number of the batch in the sink, or `None` if no rows changed.
         records: Units that are settled.
         rests: Pending units of which a part is settled: what is left of them.
         replaced: Units that others took the place of.
-        quarantined: Rows that are set apart.
+        quarantined: Rows in quarantine.
     """
 
     batch: int | None
@@ -116,7 +122,7 @@ class LedgerWrite:
 
 @attrs.define
 class Totals:
-    """How many units there are of each status, profiles, and rows in the sink."""
+    """Numbers of a job: how many units there are of each status, profiles, and rows in the sink."""
 
     profiles: int = 0
     pending: int = 0
@@ -130,35 +136,40 @@ class Totals:
 
     @property
     def units(self) -> int:
-        """All units."""
+        """Return how many units there are."""
         return self.pending + self.done + self.empty + self.failed + self.provisional
 
     @property
     def all_empty(self) -> bool:
-        """Whether everything was fetched, of so many profiles that one should have an event, and none has."""
+        """Return whether all was fetched, of so many profiles that one should have an event, and none has."""
         fetched = self.profiles - self.failed
         if self.pending or self.rows or self.quarantined:
             return False
         return fetched >= _MANY and self.failed <= fetched * _FEW
 
     def count(self, status: Status, by: int) -> None:
-        """Counts units of one status."""
+        """Add to the number of units of one status.
+
+        Args:
+            status: The status.
+            by: How many units more.
+        """
         name = status.name.lower()
         setattr(self, name, getattr(self, name) + by)
 
 
 def bounds_of(window: Window) -> tuple[dt.date, dt.date]:
-    """The two ends of a window that has both, as all windows of a job have."""
+    """Return the two ends of a window that has both, as all windows of a job have."""
     assert window.date_from is not None
     assert window.date_to is not None
     return window.date_from, window.date_to
 
 
 def to_number(day: dt.date) -> int:
-    """A day as the ledger stores it: days since 1970-01-01."""
+    """Return a day as the ledger stores it: days since 1970-01-01."""
     return day.toordinal() - _FIRST_DAY
 
 
 def to_day(number: int) -> dt.date:
-    """The day that the ledger stores as `number`."""
+    """Return the day that the ledger stores as a number."""
     return dt.date.fromordinal(number + _FIRST_DAY)

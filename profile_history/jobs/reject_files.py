@@ -1,4 +1,4 @@
-"""The lists beside a ledger that people read: lines that name no profile, and rows that are set apart."""
+"""The lists beside a ledger that people read: lines that name no profile, and rows in quarantine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from profile_history.sinks.disk import DISK, Disk
 
 
 def write_lists(ledger: Ledger, disk: Disk = DISK) -> None:
-    """Writes both lists anew from what the ledger holds; one that would be empty is deleted."""
+    """Write both lists anew from what the ledger holds; one that would be empty is deleted.
+
+    Args:
+        ledger: The ledger.
+        disk: What writes them.
+    """
     _write(rejects_beside(ledger.path), ledger.rejects(), disk)
     _write(quarantine_beside(ledger.path), map(_format_quarantined, ledger.quarantine()), disk)
 
 
 def rejects_beside(ledger: Path) -> Path:
-    """Where the lines stand that name no profile."""
+    """Return the file of the lines that name no profile."""
     return ledger.with_name(f"{ledger.name.removesuffix('.ledger')}.rejects.ndjson")
 
 
 def quarantine_beside(ledger: Path) -> Path:
-    """Where the rows stand that are set apart."""
+    """Return the file of the rows in quarantine."""
     return ledger.with_name(f"{ledger.name.removesuffix('.ledger')}.quarantine.ndjson")
 
 

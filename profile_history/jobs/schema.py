@@ -58,7 +58,7 @@ CREATE TABLE rejects (line INTEGER NOT NULL, reason TEXT NOT NULL, text TEXT NOT
 
 
 def draft_of(ledger: Path) -> Path:
-    """Where a ledger is until all of its units are planned."""
+    """Return where a ledger is until all of its units are planned."""
     return ledger.with_name(f"{ledger.name}{_DRAFT}")
 
 
@@ -192,7 +192,12 @@ class PlanningStopped(HistoryError):
 
 
 def ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
-    """What SQLite says, with what to do."""
+    """Return what SQLite says, with what to do.
+
+    Args:
+        path: The ledger.
+        error: What was raised.
+    """
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_NOTADB"):
         return LedgerError(

@@ -35,7 +35,7 @@ _log = logging.getLogger("profile_history")
 
 @attrs.define(eq=False)
 class JobSession:
-    """What a job has written, and where.
+    """The open ledger and sink of a job, and their locks.
 
     Attributes:
         path: The ledger's file.
@@ -56,21 +56,21 @@ class JobSession:
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger, once it is open."""
+        """Return the ledger, once it is open."""
         assert self._ledger is not None
         return self._ledger
 
     @property
     def sink(self) -> Sink:
-        """The sink, once it is open."""
+        """Return the sink, once it is open."""
         assert self._sink is not None
         return self._sink
 
     def open(self, plan: Plan | None, source: Source | None, sink: Sink | None, restart: bool = False) -> None:  # noqa: FBT001, FBT002 (in_thread passes no names)
-        """Opens a job, or makes it.
+        """Open a job, or make it.
 
         Args:
-            plan: What is asked for; None to go on with what the ledger says.
+            plan: What is asked for; `None` to go on with what the ledger says.
             source: The profiles, with a plan.
             sink: Where the rows go; None for the sink that the ledger names.
             restart: Whether to delete what an earlier job with this ledger has written, and to begin anew.
@@ -97,7 +97,7 @@ class JobSession:
         *,
         restart: bool = False,
     ) -> bool:
-        """Opens or makes the ledger, and finds the sink; says whether the job is new."""
+        """Open or make the ledger, and find the sink; return whether the job is new."""
         if plan is None and not self.path.exists():
             raise ConfigurationError(
                 f"the job of {self.path} was stopped before it knew its profiles; run the same `export` again"
@@ -171,11 +171,17 @@ class JobSession:
         )
 
     def retry_failed(self) -> int:
-        """Makes failed units pending again; returns how many."""
+        """Make failed units pending again, and return how many there were."""
         return retry_failed(self.ledger)
 
     def extend(self, date_to: dt.date, source: Source | None, refetch_from: dt.date | None = None) -> None:
-        """Plans newer days; see `extend_job`."""
+        """Plan newer days; see `extend_job`.
+
+        Args:
+            date_to: The new last day, inclusive.
+            source: All profiles; `None` for those of the ledger.
+            refetch_from: The day from which on days are fetched again.
+        """
         extend_job(self.ledger, date_to, source, self.stop, refetch_from=refetch_from)
 
     def commit(self, pending: PendingCommit) -> None:
@@ -234,14 +240,18 @@ class JobSession:
         if batch is None:
             ledger.apply(write)
             return
+        # The sink goes first, so that the ledger never counts what is not there. A crash before `apply` leaves rows
+        # that the ledger does not know: files are cut back to their parts when the sink is opened again, and a
+        # database, which has committed them, says by its last batch that the intent has become true.
         if sink.transactional:
             ledger.record_intent(write)
         receipt = sink.write(batch)
         ledger.apply(write, receipt, keep_tombstones=sink.compacts_on_finish)
+        # Only now: until the ledger knows the new files, the old ones are what it can go back to.
         sink.drop(receipt)
 
     def finish(self) -> None:
-        """Gives the sink its final form when nothing is pending, and writes the lists.
+        """Give the sink its final form if nothing is pending, and write the lists.
 
         Raises:
             LedgerError: The ledger cannot be written.
@@ -250,12 +260,13 @@ class JobSession:
         if not self.ledger.totals.pending:
             receipt = self.sink.finish()
             if receipt is not None:
+                # Written down first: a crash while files get their final names is made good by the next opening.
                 self.ledger.intend_to_publish(receipt)
                 self._publish()
         self.write_lists()
 
     def write_lists(self) -> None:
-        """Writes the lists of rejects and of quarantined rows beside the ledger."""
+        """Write the lists of rejects and of quarantined rows beside the ledger."""
         write_lists(self.ledger)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How a job stands, by its ledger alone: nothing is locked, and a process that works on it is not disturbed."""
+"""The status of a job, by its ledger alone: nothing is locked, and a process that works on it is not disturbed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Failure:
 
 @attrs.frozen
 class JobStatus:
-    """How a job stands.
+    """The status of a job.
 
     Attributes:
         plan: What it is to do; None while the profiles are still being read for the first time.
@@ -47,7 +47,7 @@ class JobStatus:
         holder: The process that works on it now, or None.
         publishing: Whether the final files still have to be put in place.
         whereabouts: Where it was begun, and where it is found; None while there is no plan.
-        emptiness: That not one profile has an event, and what may be the reason; None where that cannot be said.
+        emptiness: That not one profile has an event, and what may be the reason; `None` if that cannot be said.
         untouched: Whether nothing has been fetched yet.
         output: Where the rows are now, which for a single file has another name until nothing is left to fetch; None
             while there is no file.
@@ -67,7 +67,16 @@ class JobStatus:
 
 
 def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
-    """Says how a job stands. However large it is, this takes no longer.
+    """Return how a job stands. However large it is, this takes no longer.
+
+    >>> from profile_history.jobs import HistoryJob
+    >>> job = HistoryJob(client, profiles, "history.ndjson", ledger="history.ledger",
+    ...                  date_from="2024-01-01", date_to="2024-12-31")
+    >>> async for _ in job.run():
+    ...     pass
+    >>> status = status_of("history.ledger")
+    >>> status.totals.profiles, status.totals.pending, status.failures
+    (3, 0, [])
 
     Args:
         ledger: The file in which the job keeps its books.

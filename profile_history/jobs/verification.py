@@ -25,7 +25,7 @@ _KEPT_WITH_UNITS = ("pending", "done", "empty", "failed", "provisional", "rows",
 
 @attrs.frozen
 class Verification:
-    """What reading a sink back has shown.
+    """The result of reading a sink back.
 
     Attributes:
         differences: What differs from the ledger, in one sentence each.
@@ -45,12 +45,22 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that the job is to bring is there, as it was stored."""
+        """Return whether all that the job is to bring is there, as it was stored."""
         return not (self.differences or self.totals.failed or self.totals.pending)
 
 
 def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
     """Read a sink back, and return what differs from the ledger, in one sentence each.
+
+    >>> from profile_history.jobs import HistoryJob
+    >>> job = HistoryJob(client, profiles, "history.csv", ledger="history.ledger",
+    ...                  date_from="2024-01-01", date_to="2024-12-31")
+    >>> async for _ in job.run():
+    ...     pass
+    >>> with open("history.csv", "a") as file:
+    ...     _ = file.write("a line of somebody else")
+    >>> verify("history.ledger")
+    ['...history.csv...']
 
     It blocks, and needs no server. What has yet to be fetched, and what failed, is no difference: `verification_of`
     tells of it.
@@ -71,6 +81,15 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
 
 def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verification:
     """Read a sink back, and return what that has shown. Nothing is written, and nothing is cleared away.
+
+    >>> from profile_history.jobs import HistoryJob
+    >>> job = HistoryJob(client, profiles, "history.ndjson", ledger="history.ledger",
+    ...                  date_from="2024-01-01", date_to="2024-12-31")
+    >>> async for _ in job.run():
+    ...     pass
+    >>> found = verification_of("history.ledger")
+    >>> found.is_whole, found.differences
+    (True, [])
 
     Args:
         ledger: The file in which the job keeps its books.

@@ -77,7 +77,7 @@ def locate_sink(sink: str, home: Path) -> str:
 
 @attrs.frozen
 class Whereabouts:
-    """Where a job was begun, and where it is found.
+    """The place where a job was begun, and the one where it is found.
 
     Attributes:
         ledger: The ledger as it is found.
@@ -93,7 +93,7 @@ class Whereabouts:
 
     @property
     def moved(self) -> bool:
-        """Whether the job is found elsewhere than it was begun, or that is not known."""
+        """Return whether the job is found elsewhere than it was begun, or that is not known."""
         return self.home != str(self._directory) or self.name not in {None, self.ledger.name}
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ class Whereabouts:
 
     @property
     def _likely(self) -> str:
-        """The place that is meant in all likelihood: beside the ledger if there is something of that name."""
+        """Return the place that is meant in all likelihood: beside the ledger if something there has that name."""
         place, mark, options = self.sink.partition("?")
         beside = self.ledger.absolute().with_name(PurePosixPath(place).name or "-")
         if not is_server(place) and beside.exists():

@@ -154,7 +154,7 @@ class JobMachine(RuleBasedStateMachine):
             return
         parts = [
             UnitResult(unit, part, self._items(unit.profile, part), None, 1)
-            for part in self.collector.cut(window, None)
+            for part in self.collector.split_window(window, None)
         ]
         self.collector.add(parts, 100)
         self._stage(unit, window, failed=False)
