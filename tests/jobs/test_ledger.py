@@ -57,7 +57,7 @@ def path(tmp_path):
     return path
 
 
-def keeper_of(path, sink=None):
+def session_of(path, sink=None):
     """The session of a job that is there."""
     session = JobSession(path, threading.Event())
     try:
@@ -103,7 +103,7 @@ def test_what_a_database_was_given_before_a_crash_is_written_down_at_the_next_st
     """The intent says which units the batch held."""
     path = tmp_path / "job.ledger"
     plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
-    session = keeper_of(path)
+    session = session_of(path)
     entry = LedgerWrite(1, [UnitRecord(1, 1, WHOLE, Status.DONE, rows=2, planned=True)])
     session.ledger.record_intent(entry)
     session.ledger.recover(0)
@@ -118,7 +118,7 @@ def test_what_a_database_was_given_before_a_crash_is_written_down_at_the_next_st
 def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tmp_path):
     """Also where the process died after they were."""
     for died in ("before", "after"):
-        session = keeper_of(path)
+        session = session_of(path)
         work = pending(session)
         session.commit(work)
         receipt = session.sink.finish()
@@ -126,7 +126,7 @@ def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tm
         if died == "after":
             session.sink.publish(receipt)
         session.close()
-        session = keeper_of(path)
+        session = session_of(path)
         assert session.ledger.publishing is None
         assert list(session.sink.verify()) == []
         session.close()
@@ -171,7 +171,7 @@ def test_rows_move_up_by_those_that_are_gone_before_them(batches):
 
 def test_taking_note_of_the_final_files_is_interrupted_as_a_whole(path):
     """However many units it is about; the next run does it again."""
-    session = keeper_of(path)
+    session = session_of(path)
     session.ledger.connection.executescript(
         "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) "
         "INSERT INTO units (number, profile, date_from, date_to, status, rows, batch, place) "
@@ -193,13 +193,13 @@ def test_taking_note_of_the_final_files_is_interrupted_as_a_whole(path):
 
 def test_a_sink_that_is_not_its_own_any_more_is_refused_and_the_ledger_stays(path, tmp_path):
     """Only a ledger that stands for nothing yet is deleted."""
-    session = keeper_of(path)
+    session = session_of(path)
     session.commit(pending(session))
     session.finish()
     session.close()
     with pytest.raises(SinkError):
         (tmp_path / "history.ndjson.partial").write_text("")
-        keeper_of(path)
+        session_of(path)
     assert path.exists()
 
 
@@ -207,11 +207,11 @@ def test_a_table_that_was_taken_over_is_refused_and_the_ledger_stays(tmp_path):
     """Whatever it holds now is somebody else's."""
     path = tmp_path / "job.ledger"
     plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
-    keeper_of(path).close()
+    session_of(path).close()
     with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
         connection.execute("UPDATE history_job SET job = 'another'")
     with pytest.raises(ConfigurationError):
-        keeper_of(path)
+        session_of(path)
     assert path.exists()
 
 
@@ -259,7 +259,7 @@ def test_how_a_job_stands_can_be_asked_at_any_time(path, tmp_path):
     """While its profiles are read, while somebody works on it, and afterwards."""
     stood = status_of(path)
     assert (stood.plan.date_to, stood.totals.units, stood.holder, stood.publishing) == (LAST, 5, None, False)
-    session = keeper_of(path)
+    session = session_of(path)
     session.commit(pending(session, rows=0, units=1, error=DecodeError("nonsense")))
     stood = status_of(path)
     assert (stood.holder.pid, stood.totals.failed) == (os.getpid(), 1)
@@ -300,7 +300,7 @@ def test_a_ledger_needs_its_directory(tmp_path):
 
 def test_files_that_are_not_there_any_more_differ_from_the_ledger(path, tmp_path):
     """That is what verifying is for, and no error."""
-    session = keeper_of(path)
+    session = session_of(path)
     session.commit(pending(session))
     session.finish()
     session.close()
@@ -313,7 +313,7 @@ def test_a_database_that_cannot_be_read_says_nothing_of_what_it_holds(tmp_path):
     """So that is an error, and no difference."""
     path = tmp_path / "job.ledger"
     plan_job(path, plan_for(tmp_path, "x.duckdb"), MemorySource(PROFILES), threading.Event())
-    keeper_of(path).close()
+    session_of(path).close()
     (tmp_path / "x.duckdb").write_bytes(b"no database" * 1000)
     with pytest.raises(SinkError):
         verify(path)
@@ -339,7 +339,7 @@ async def test_a_reader_of_units_takes_nothing_else():
 
 def fetched_day_by_day(path, today, *, until=None, dead=(), retried=False, order=Order.NEWEST, most=1000):
     """A run on some day, with one row a day and profile; the dead days fail, and so many are settled at most."""
-    session = keeper_of(path)
+    session = session_of(path)
     if retried:
         session.retry_failed()
     if until is not None:
@@ -435,7 +435,7 @@ def test_lists_can_be_read_by_their_owner_only(path):
 
 def test_odd_rows_go_with_their_unit(path):
     """A row that cannot be read is listed under the unit that was fetched."""
-    session = keeper_of(path)
+    session = session_of(path)
     odd = OddRow("no action", b"{}", 0, None)
     session.commit(pending(session, rows=0, units=1, quarantined=(odd,)))
     assert session.ledger.totals.quarantined == 1
@@ -593,7 +593,7 @@ async def test_a_job_that_is_cancelled_twice_still_ends_in_order(path, tmp_path)
 
 def test_a_failed_window_keeps_its_reason(path):
     """As the error says it."""
-    session = keeper_of(path)
+    session = session_of(path)
     session.commit(pending(session, rows=0, units=1, error=DecodeError("nonsense", path="$.data")))
     (failed,) = session.ledger.failures()
     assert failed == ("email:0@example.com", WHOLE, "nonsense (at $.data)")
