@@ -475,6 +475,7 @@ async def test_a_job_that_died_while_it_was_planned_is_planned_anew(server, tmp_
         stop = threading.Event()
         stop.set()
         with pytest.raises(PlanningStopped):
+            # The plan as the job makes it, which nobody else asks for.
             plan_job(tmp_path / "job.ledger.planning", job._plan, MemorySource(server.profiles()), stop)
         with pytest.raises(ConfigurationError, match="before it knew its profiles"):
             await ran(job_of(client, tmp_path))
@@ -576,6 +577,7 @@ async def test_a_sink_that_fails_ends_the_run_and_the_job_goes_on(server, tmp_pa
     """The units stay pending, and nothing waits for ever."""
     async with server.client(window=30) as client:
         job = job_of(client, tmp_path, server.profiles(), commit_bytes=1)
+        # The sink that the job has made of the path, to break it.
         sink = job._sink
         write = sink.write
 

@@ -58,7 +58,7 @@ class Nights:
             **days,
             **options,
         )
-        # The two clocks of a machine agree.
+        # The two clocks of a machine agree. The second one is no argument of a job: nobody but a test would pass it.
         job._now = (self.now() + DAY * self.off).timestamp
         return job
 

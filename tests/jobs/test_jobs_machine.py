@@ -300,6 +300,7 @@ class JobMachine(RuleBasedStateMachine):
     def _die(self):
         """Leaves on the disk what a killed process leaves, and a lock that nobody holds."""
         session = self.session
+        # A killed process closes nothing in order: only from inside can the files be let go of like that.
         files = [self.path, self.path.with_name("job.ledger-wal")]
         left = {path: path.read_bytes() for path in files if path.exists()}
         if session._ledger is not None:

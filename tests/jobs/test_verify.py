@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
@@ -55,7 +56,7 @@ async def exported(server, sink, *, dead=()):
         )
         async for _ in job.run():
             pass
-    return job._ledger
+    return Path(f"{sink}.ledger")
 
 
 def contents(directory):
