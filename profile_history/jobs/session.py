@@ -14,19 +14,18 @@ import attrs
 
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs.batch_builder import PendingCommit, place_rows, quarantine_refused
+from profile_history.jobs.draft import Draft, no_ledger_error
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import JobLock
 from profile_history.jobs.plan import Plan, other_plan_error
-from profile_history.jobs.planner import compare_plans, digest_of, extend_job, plan_job, retry_failed
+from profile_history.jobs.planner import compare_plans, digest_of, extend_job, retry_failed
 from profile_history.jobs.records import LedgerWrite
 from profile_history.jobs.reject_files import write_lists
-from profile_history.jobs.restart import delete_ledger, delete_log, discard_job
-from profile_history.jobs.schema import draft_of
+from profile_history.jobs.restart import delete_ledger, discard_job
 from profile_history.jobs.sink_parameters import parameters_of, recall_parameters
 from profile_history.jobs.sources import Source
 from profile_history.jobs.whereabouts import check_fits, find_misplaced, is_same_place, ledger_file
 from profile_history.sinks.base import Sink, checksums_of
-from profile_history.sinks.disk import DISK
 from profile_history.sinks.lock import FileLock, lock_sink
 from profile_history.sinks.urls import sink_of
 
@@ -46,12 +45,14 @@ class JobSession:
     path: Path = attrs.field(converter=ledger_file)
     stop: threading.Event
     warnings: list[str] = attrs.field(factory=list)
+    _draft: Draft = attrs.field(init=False)
     _lock: JobLock = attrs.field(init=False)
     _ledger: Ledger | None = None
     _sink: Sink | None = None
     _sink_lock: FileLock | None = None
 
     def __attrs_post_init__(self) -> None:
+        self._draft = Draft(self.path, self.stop)
         self._lock = JobLock(self.path, self.stop)
 
     @property
@@ -81,7 +82,7 @@ class JobSession:
             LedgerError: The ledger cannot be used.
             SinkError: The sink cannot be used.
         """
-        new = self._open_books(plan, source, sink, restart=restart)
+        new = self._open_ledger(plan, source, sink, restart=restart)
         try:
             self._open_sink(self.sink, self.ledger, pointed=sink is not None)
         except ConfigurationError:
@@ -89,7 +90,7 @@ class JobSession:
                 self._forget()
             raise
 
-    def _open_books(
+    def _open_ledger(
         self,
         plan: Plan | None,
         source: Source | None,
@@ -99,30 +100,26 @@ class JobSession:
     ) -> bool:
         """Open or make the ledger, and find the sink; return whether the job is new."""
         if plan is None and not self.path.exists():
-            raise ConfigurationError(
-                f"the job of {self.path} was stopped before it knew its profiles; run the same `export` again"
-                if self._draft.exists()
-                else f"there is no ledger {self.path}; name the ledger of a job, or begin one with `export`"
-            )
+            raise no_ledger_error(self.path)
         self._lock.acquire()
         new = restart or not self.path.exists()
         if new:
             assert plan is not None
             assert source is not None
-            self._make_draft(plan, source)
+            self._draft.make(plan, source)
             if sink is not None and self.path.exists():
                 discard_job(self.path, sink, self.stop)
-            self._put_in_place()
+            self._draft.put_in_place()
         self._ledger = Ledger(self.path, stop=self.stop)
         if not new:
             # A run that was killed while it compared plans has left it.
-            delete_ledger(self._draft)
+            self._draft.delete()
         if plan is not None and source is not None and not new:
             self._agree_on_plan(plan, source)
         kept = self.ledger.plan
         if sink is None:
             self._ledger.whereabouts.check_pointed("resume")
-        self._sink = sink or sink_of(kept.sink)
+        self._sink = sink_of(kept.sink) if sink is None else sink
         check_fits(kept.sink, self._sink.url)
         if not new:
             self.warnings += recall_parameters(self._ledger, self._sink, pointed=sink is not None)
@@ -153,17 +150,17 @@ class JobSession:
         """
         ledger = self.ledger
         kept, job, parameters = ledger.plan, ledger.job, ledger.sink_parameters
-        self._make_draft(plan, source, job=job)
-        with Ledger(self._draft, stop=self.stop) as draft:
+        self._draft.make(plan, source, job=job)
+        with Ledger(self._draft.path, stop=self.stop) as draft:
             differing = kept.differences(draft.plan)
             draft.save_plan(draft.plan, parameters)
         if not is_same_place(kept.sink, plan.sink):
             differing.append(f"sink is {kept.sink} there and {plan.sink} here")
         if not differing:
-            delete_ledger(self._draft)
+            self._draft.delete()
             return
         ledger.close()
-        self._put_in_place()
+        self._draft.put_in_place()
         self._ledger = Ledger(self.path, stop=self.stop)
         self.warnings.append(
             f"the job in this ledger had another plan: {'; '.join(differing)}. Nothing has been fetched with the old "
@@ -280,31 +277,6 @@ class JobSession:
             if self._sink_lock is not None:
                 self._sink_lock.release()
             self._lock.release()
-
-    @property
-    def _draft(self) -> Path:
-        return draft_of(self.path)
-
-    def _make_draft(self, plan: Plan, source: Source, *, job: str | None = None) -> None:
-        """Make the ledger under another name, so that one that is there knows all of its units.
-
-        Args:
-            plan: The plan.
-            source: The profiles.
-            job: The id of the job whose place this one takes; None for one of its own.
-        """
-        delete_ledger(self._draft)
-        try:
-            plan_job(self._draft, plan, source, self.stop, job=job)
-        except ConfigurationError:
-            delete_ledger(self._draft)
-            raise
-
-    def _put_in_place(self) -> None:
-        # The log of another ledger must not be taken for that of this one.
-        delete_log(self.path)
-        DISK.replace(self._draft, self.path)
-        DISK.sync_directory(self.path.parent)
 
     def _open_sink(self, sink: Sink, ledger: Ledger, *, pointed: bool) -> None:
         """Open the sink, and write down where it is if somebody has pointed at it.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import attrs
 
-from profile_history.errors import ConfigurationError
 from profile_history.jobs.advice import explain_emptiness
+from profile_history.jobs.draft import no_ledger_error
 from profile_history.jobs.ledger_reader import LedgerReader, open_read_only
 from profile_history.jobs.lock import holder_of
 from profile_history.jobs.plan import Plan
@@ -90,7 +90,7 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
     if not path.exists():
         if draft_of(path).exists():
             return JobStatus(None, Totals(), [], holder_of(path), publishing=False)
-        raise ConfigurationError(f"there is no ledger {path}; name the ledger of a job, or begin one with `export`")
+        raise no_ledger_error(path)
     with open_read_only(path) as opened:
         listed = [Failure(*failure) for failure in islice(opened.failures(), failures)]
         plan = opened.plan

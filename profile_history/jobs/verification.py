@@ -8,10 +8,11 @@ from pathlib import Path
 import attrs
 
 from profile_history.errors import ConfigurationError
+from profile_history.jobs.draft import no_ledger_error
 from profile_history.jobs.ledger_reader import LedgerReader, open_read_only
 from profile_history.jobs.lock import JobLock
 from profile_history.jobs.records import Status, Totals
-from profile_history.jobs.schema import LedgerError, draft_of
+from profile_history.jobs.schema import LedgerError
 from profile_history.jobs.sink_parameters import recall_parameters
 from profile_history.jobs.whereabouts import check_fits, ledger_file
 from profile_history.sinks.base import Sink, SinkError, open_to_read
@@ -104,11 +105,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
     path = ledger_file(ledger)
     sink = hide_secrets(sink) if isinstance(sink, str) else sink
     if not path.exists():
-        raise ConfigurationError(
-            f"the job of {path} was stopped before it knew its profiles; run the same `export` again"
-            if draft_of(path).exists()
-            else f"there is no ledger {path}; name the ledger of a job, or begin one with `export`"
-        )
+        raise no_ledger_error(path)
     with JobLock(path).shared(), open_read_only(path) as books:
         kept = books.plan.sink
         there = sink_of(sink or kept) if sink is None or isinstance(sink, str) else with_current_names(sink)

@@ -25,6 +25,7 @@ import attrs
 
 from profile_history import HistoryClient, HistoryError
 from profile_history.jobs import HistoryJob
+from profile_history.jobs.draft import Draft
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.profile_text import profile_of
 from profile_history.jobs.session import JobSession
@@ -137,8 +138,8 @@ class Phases:
         """Has the parts of a job tell where they are."""
         sink = type(sink_of(self._order.sink))
         for owner, name, phase in (
-            (JobSession, "_make_draft", "planning"),
-            (JobSession, "_put_in_place", "planning"),
+            (Draft, "make", "planning"),
+            (Draft, "put_in_place", "planning"),
             (JobSession, "_open_sink", "opening"),
             (JobSession, "extend", "extending"),
             (JobSession, "write_lists", "listing"),
