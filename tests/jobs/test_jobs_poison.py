@@ -249,14 +249,15 @@ async def test_a_window_that_cannot_be_read_for_an_unknown_reason_fails_alone(se
 def _broken_for(profile):
     from profile_history._scheduling.reader import Reader
 
+    # A fault of ours has no other way in: what decodes is made anew for each response.
     real = Reader._response_decoder
 
-    def unpacking(self, outcome, *more):
+    def decoder(self, outcome, *more):
         if outcome.profile == profile:
             raise RuntimeError("a fault of ours")
         return real(self, outcome, *more)
 
-    return unpacking
+    return decoder
 
 
 @pytest.mark.parametrize(
