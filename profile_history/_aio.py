@@ -43,7 +43,7 @@ class CooperativeRunner:
         self._lock = asyncio.Lock()
 
     async def run(self, steps: Generator[None, None, T]) -> T:
-        """Runs short steps to their end, and lets the event loop do other work between them."""
+        """Run short steps to their end, and let the event loop do other work between them."""
         try:
             next(steps)
         except StopIteration as end:
@@ -61,7 +61,7 @@ class CooperativeRunner:
 
 
 async def wait_through_cancel(job: asyncio.Future[Any]) -> bool:
-    """Waits until a future is done, however often the waiting is cancelled; says whether it was."""
+    """Wait until a future is done, however often the waiting is cancelled, and return whether it was."""
     cancelled = False
     while not job.done():
         try:
@@ -72,7 +72,7 @@ async def wait_through_cancel(job: asyncio.Future[Any]) -> bool:
 
 
 async def in_thread(work: Callable[..., T], *arguments: Any, executor: Executor | None = None) -> T:
-    """Runs what blocks in a thread; a cancellation is raised when the thread is through.
+    """Run what blocks in a thread; a cancellation is raised when the thread is through.
 
     Args:
         work: What to call.

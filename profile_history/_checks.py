@@ -67,6 +67,10 @@ def check_whole_number(
 def check_flag(name: str, value: object) -> None:
     """Refuse what is neither True nor False: a text such as "no" would count as yes.
 
+    Args:
+        name: The argument.
+        value: What was passed for it.
+
     Raises:
         ConfigurationError: It is something else.
     """
@@ -76,6 +80,11 @@ def check_flag(name: str, value: object) -> None:
 
 def check_choice(name: str, value: Any, choices: Any) -> Any:
     """Return one of some texts, or the member of an enum of texts.
+
+    Args:
+        name: The argument.
+        value: What was passed for it.
+        choices: The texts, or the enum.
 
     Raises:
         ConfigurationError: It is none of them.
@@ -89,6 +98,11 @@ def check_choice(name: str, value: Any, choices: Any) -> Any:
 
 def expect(name: str, value: Any, wanted: type[Any]) -> Any:
     """Return a value of some class.
+
+    Args:
+        name: The argument.
+        value: What was passed for it.
+        wanted: The class.
 
     Raises:
         ConfigurationError: It is of another one.

@@ -46,7 +46,7 @@ class Environment(Mapping[str, str]):
 
 
 def resolve_endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bool) -> str:
-    """The address that requests go to.
+    """Return the address that requests go to.
 
     Args:
         base_url: Scheme and host, perhaps a port and a path in front of the API's own; None for the environment's.
@@ -91,7 +91,7 @@ def _objection(text: str, *, allow_http: bool) -> str | None:
 
 
 def resolve_token(explicit: str | None, file: Path | str | None, environ: Mapping[str, str]) -> Token:
-    """The token: from an argument, else from `PROFILE_HISTORY_TOKEN`, else from the file that `..._TOKEN_FILE` names.
+    """Return the token: from an argument, `PROFILE_HISTORY_TOKEN`, or the file that `..._TOKEN_FILE` names.
 
     Args:
         explicit: The token itself.
@@ -121,7 +121,11 @@ def _path(name: str, value: object) -> Path:
 
 
 def resolve_list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
-    """The database.
+    """Return the number of the database.
+
+    Args:
+        explicit: The argument; `None` for the environment's.
+        environ: The environment.
 
     Raises:
         ConfigurationError: There is none, or it is no whole number above 0.

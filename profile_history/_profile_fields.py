@@ -23,7 +23,7 @@ _UNSEEN = re.compile(
 _EXPONENT = re.compile(r"[+-]?(?:\d+[.,]\d+E[+-]?\d+|\d+E[+-]\d+)", re.IGNORECASE)
 _DECIMAL = re.compile(r"[+-]?\d{7,}\.\d+")
 _PHONE = re.compile(r"[0-9+()\-./*#\s\u2010-\u2015\u2212]*[0-9)*#](?:\s*(?:ext|x|доб|вн)\.?\s*[0-9]+)?", re.IGNORECASE)
-# Most addresses; what else there is, and whether it can be right, is looked at piece by piece.
+# Most addresses; what else there is, and whether it can be right, is looked at part by part.
 _USUAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]+")
 _QUOTED_NAME = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NOT_IN_A_NAME = re.compile(r'[()<>\[\]:;\\,"]')
@@ -102,6 +102,11 @@ def check_text(name: str, value: object, kinds: str = "a text", *, without: str 
 def check_name(name: str, value: object, *, without: str) -> str:
     """Return the name of something, such as a custom field, without marks and blanks around it.
 
+    Args:
+        name: The field, for messages.
+        value: The value.
+        without: The separator that would end it where profiles are written as text.
+
     Raises:
         ConfigurationError: `check_text` does not take it.
     """
@@ -110,6 +115,11 @@ def check_name(name: str, value: object, *, without: str) -> str:
 
 def check_id(name: str, value: object, *, without: str | None = None) -> str:
     """Return an id without marks and blanks around it.
+
+    Args:
+        name: The field, for messages.
+        value: The value.
+        without: The separator that would end it where profiles are written as text; `None` if none would.
 
     Raises:
         ConfigurationError: `check_text` does not take it, or it cannot be right.

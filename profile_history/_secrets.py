@@ -28,7 +28,7 @@ class Token:
         self.generation = 0
 
     def reveal(self) -> str:
-        """The token itself."""
+        """Return the token itself."""
         return str(self._value)
 
     def redact(self, text: str) -> str:

@@ -46,7 +46,7 @@ from profile_history.windows import Border, Order, Window, parse_window
 
 Day = dt.date | str
 
-# Where requests are few, twice as many workers: verifying an answer overlaps with waiting for the next. Where they are
+# Where requests are few, twice as many workers: verifying a response overlaps with waiting for the next. Where they are
 # many, the others wait meanwhile, and handing each place over would cost more.
 _WORKERS_PER_REQUEST = 2
 _MANY_WORKERS = 32
@@ -69,7 +69,7 @@ class HistoryClient:
             token in it is gone on with.
         list_id: The database; else `PROFILE_HISTORY_LIST_ID`.
         session: An aiohttp session to send with; it is never closed here. By default one is made, which also notices
-            bytes that a server sends unasked on a kept connection; in a session of yours they pass for an answer, as
+            bytes that a server sends unasked on a kept connection; in a session of yours they pass for a response, as
             they do for all users of aiohttp.
         auth: Where the token goes: "body" works with every version of the platform, "header" with newer ones.
         window: How a range is cut into requests: "auto" starts with the whole and halves it on evidence, a number of
@@ -78,7 +78,7 @@ class HistoryClient:
             is right however the server reads its bounds; "exact" asks the days as they are and passes on what comes.
         order: Which end of each history comes first, "newest" or "oldest".
         retry: How often a failed request is sent again.
-        pacing: How many requests are on their way at once.
+        pacing: How many requests are in flight at once.
         timeouts: How long one attempt may take.
         limits: How much is held in memory.
         allow_http: Whether plain http may be used with a host that is not this machine.
@@ -88,6 +88,12 @@ class HistoryClient:
 
     Raises:
         ConfigurationError: An argument is missing or wrong. Nothing was sent.
+
+    Example:
+        >>> async with HistoryClient(server.url, token="loopback-token", list_id=20) as client:
+        ...     events = await client.history(profile, "2023-01-01", "2024-12-31").collect()
+        >>> len(events)
+        13
     """
 
     # What `__del__` looks at, also where `__init__` was not reached or did not end.
@@ -153,7 +159,7 @@ class HistoryClient:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
     ) -> HistoryClient:
-        """A cheap copy with other options. What is left out stays as it is.
+        """Return a cheap copy with other options; what is left out stays as it is.
 
         It shares session, pacing, budget and hook; closing it leaves the original open.
 
@@ -166,8 +172,15 @@ class HistoryClient:
             timeouts: Other timeouts.
             limits: Other limits.
 
+        Returns:
+            Another client, which is closed with this one.
+
         Raises:
             ConfigurationError: A value is wrong.
+
+        Example:
+            >>> client.with_options(order="oldest", window=31)
+            HistoryClient('http://127.0.0.1:...', list_id=20, window=31, border='overlap', order='oldest')
         """
         changes: dict[str, Any] = {
             "list_id": None if list_id is None else _config.resolve_list_id(list_id, {}),
@@ -199,7 +212,7 @@ class HistoryClient:
         strict: bool = False,
         deadline: float | None = None,
     ) -> HistoryStream[Event]:
-        """One profile's history, as an asynchronous iterator of events.
+        """Return one profile's history, as an asynchronous iterator of events.
 
         Args:
             profile: Whose history.
@@ -210,8 +223,18 @@ class HistoryClient:
             strict: Whether a row that cannot be read fails its window; else it is listed in `stream.quarantined`.
             deadline: Seconds from the first step after which `DeadlineExceeded` is raised; None for no limit.
 
+        Returns:
+            A stream; nothing is sent before its first step.
+
         Raises:
             ConfigurationError: An argument is wrong. Nothing was sent.
+
+        Example:
+            >>> async for event in client.history(profile, "2024-11-01", "2024-11-30"):
+            ...     print(event.datetime.date(), event.action)
+            2024-11-21 telegram_bot_deliv
+            2024-11-21 telegram_bot_send
+            2024-11-14 form_load
         """
         reader = self._reader(
             (expect("profile", profile, Profile),),
@@ -234,9 +257,9 @@ class HistoryClient:
         strict: bool = False,
         deadline: float | None = None,
     ) -> HistoryStream[tuple[Profile, Event]]:
-        """The histories of many profiles, as an asynchronous iterator of pairs of a profile and an event.
+        """Return the histories of many profiles, as an asynchronous iterator of pairs of a profile and an event.
 
-        The events of one profile come in order; across profiles, what is fetched first comes first.
+        The events of one profile come in order; profiles come in completion order.
 
         Args:
             profiles: An iterable or asynchronous iterable, read only as fast as the histories are fetched.
@@ -247,8 +270,17 @@ class HistoryClient:
             strict: Whether a row that cannot be read fails its window; else it is listed in `stream.quarantined`.
             deadline: Seconds from the first step after which `DeadlineExceeded` is raised; None for no limit.
 
+        Returns:
+            A stream; nothing is sent before its first step.
+
         Raises:
             ConfigurationError: An argument is wrong. Nothing was sent.
+
+        Example:
+            >>> async with client.histories(profiles, on_error="collect") as stream:
+            ...     pairs = [pair async for pair in stream]
+            >>> len(pairs), stream.failures, stream.stats.profiles_done
+            (39, [], 3)
         """
         if isinstance(profiles, (str, bytes, Profile)) or not isinstance(profiles, (Iterable, AsyncIterable)):
             raise ConfigurationError(f"profiles is an iterable of Profile values, not {type(profiles).__name__}")
@@ -256,9 +288,16 @@ class HistoryClient:
         return HistoryStream(reader, reader.pairs())
 
     async def aclose(self) -> None:
-        """Ends all streams and closes the session, if it was made here; again is harmless.
+        """End all streams, and close the session if it was made here; safe to call twice.
 
         A copy made by `with_options` ends only its own streams, and closes the session only as the last one there is.
+
+        Example:
+            >>> other = HistoryClient()
+            >>> await other.aclose()
+            >>> other.history(profile)
+            Traceback (most recent call last):
+            UsageError: this client is closed; make a new one
         """
         if not self._shared.transport.closed:
             self._shared.transport.check_loop()
@@ -360,8 +399,11 @@ class HistoryClient:
 
         Args:
             units: An iterable or asynchronous iterable, read only as fast as they are fetched.
-            probe: A unit that was answered before. It is asked for where all of `units` fail, to tell a server that is
-                down from units that nobody can fetch; None if none is known.
+            probe: A unit that was fetched before. It is asked for if all of `units` fail, to tell a server that is
+                down from units that nobody can fetch; `None` if none is known.
+
+        Returns:
+            The views of a stream of these units.
         """
         if probe is not None:
             self._fetcher.suggest_probe(_check_unit(probe))
@@ -369,7 +411,7 @@ class HistoryClient:
 
     @property
     def pacing_state(self) -> PacingState:
-        """How this client sends just now, for a display: requests in flight, how many may be, and the next probe."""
+        """Return how this client sends just now: requests in flight, how many may be, and the next probe."""
         return self._shared.pacer.state
 
     @property
@@ -380,7 +422,7 @@ class HistoryClient:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """How this client asks: what a job writes into its plan, and what must be the same when it goes on."""
+        """Return how this client asks: what a job writes into its plan, and what must be the same when it goes on."""
         options = self._options
         return {
             "url": str(self._shared.transport.url),

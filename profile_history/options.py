@@ -44,7 +44,7 @@ class RetryPolicy:
 
     The wait after attempt n of a pass is drawn evenly from 0 to min(cap, base * 2 ** (n - 1)) seconds, with twice the
     base after a throttle; a `Retry-After` of the server is a floor under it. Source of the rule: full jitter, as the
-    AWS architecture notes on back-off recommend. While it waits, a window holds nobody's place.
+    AWS architecture notes on back-off recommend. While it waits, a window does not occupy a concurrency slot.
 
     A retry must be affordable, too: all streams of a client share a budget, which holds out as long as most requests
     succeed. Without it a failed window goes to the back of the queue at once.
@@ -57,6 +57,11 @@ class RetryPolicy:
         patience: Seconds; how long a server that fails for every request is waited for, with one probe at a time,
             before `ServerUnavailable` ends the stream. Also the longest `Retry-After` that is waited for, if it is
             more than 120.
+
+    Example:
+        >>> patient = RetryPolicy(attempts=2, patience=600.0)
+        >>> patient.attempts * patient.passes
+        6
     """
 
     attempts: int = attrs.field(default=4, validator=_count("requests"))
@@ -68,12 +73,17 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class Pacing:
-    """How many requests may be on their way at once, and how many may start in a second.
+    """How many requests may be in flight at once, and how many may start in a second.
 
     Attributes:
-        concurrency: The most requests on their way at once, over all streams of a client.
-        adaptive: Whether to start lower and find the number the server bears.
+        concurrency: The most requests in flight at once, over all streams of a client.
+        adaptive: Whether to start lower and adapt to the server's capacity.
         requests_per_second: The most requests that start in any one second, or None for no such limit.
+
+    Example:
+        >>> Pacing(concurrency=0)
+        Traceback (most recent call last):
+        ConfigurationError: Pacing(concurrency=...) takes a whole number of requests, 1 or more, not 0
     """
 
     concurrency: int = attrs.field(default=16, validator=_count("requests"))
@@ -89,10 +99,14 @@ class Timeouts:
 
     Attributes:
         connect: Looking up the host, connecting and the TLS handshake.
-        read: The longest silence of the server while an answer is awaited.
+        read: The longest silence of the server while a response is awaited.
         attempt: The whole attempt, from connecting to the last byte.
         window: All attempts at one window and the waits between them. Waiting for a turn to send, or for a server that
             is down for everyone, does not count.
+
+    Example:
+        >>> Timeouts(read=60.0)
+        Timeouts(connect=10.0, read=60.0, attempt=120.0, window=600.0)
     """
 
     connect: float = attrs.field(default=10.0, validator=_number("seconds"))
@@ -106,11 +120,15 @@ class Limits:
     """How much may be held in memory, and how many rows the server gives at most.
 
     Attributes:
-        body: Bytes; the longest answer taken, counted after decompression.
-        in_flight: Bytes; answers being received or waiting for the consumer, over all streams of a client. Each stream
-            may have one answer beyond it, so that none stands still.
-        row_cap: The number of rows at which the server is known to cut an answer, or None. An answer
+        body: Bytes; the longest response taken, counted after decompression.
+        in_flight: Bytes; responses being received or waiting for the consumer, over all streams of a client. Each
+            stream may have one response beyond it, so that none stands still.
+        row_cap: The number of rows at which the server is known to cut a response; `None` if it is not. A response
             with exactly that many rows is not believed to be complete.
+
+    Example:
+        >>> Limits(row_cap=10_000).row_cap
+        10000
     """
 
     body: int = attrs.field(default=64 * MIB, validator=_count("bytes"))
@@ -119,7 +137,7 @@ class Limits:
 
 
 def parse_window_rule(rule: object) -> WindowRule:
-    """Reads the `window` option.
+    """Return the `window` option.
 
     Raises:
         ConfigurationError: It is neither "auto", nor a whole number of days above 0, nor None.

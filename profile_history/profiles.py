@@ -92,51 +92,94 @@ class Profile:
 
     @property
     def known_id(self) -> str | None:
-        """The `profile_id` that its rows carry, where its matching mode tells.
+        """Return the `profile_id` that its rows carry; `None` if its matching mode does not tell.
 
-        An `xxh` does not: it is the hash of an address, and the vendor's own sample answers a request for one with rows
-        of two.
+        An `xxh` does not: it is the hash of an address, and the vendor's own sample of a response has rows of two.
         """
         return str(self.fields[0][1]) if self.matching is Matching.PROFILE_ID else None
 
     @classmethod
     def xxh(cls, xxh: str) -> Profile:
-        """The profile whose xxHash id is `xxh`, 16 hexadecimal digits; they are put into lower case."""
+        """Return the profile whose xxHash id is `xxh`, 16 hexadecimal digits; they are put into lower case.
+
+        Example:
+            >>> Profile.xxh("0EB51AEFD919F90A")
+            Profile.xxh(xxh='0eb51aefd919f90a')
+        """
         return cls(Matching.XXH, xxh=check_xxh(xxh))
 
     @classmethod
     def email(cls, email: str) -> Profile:
-        """The profile that has this address itself or in a subscription."""
+        """Return the profile that has this address itself or in a subscription.
+
+        Example:
+            >>> Profile.email(" john@example.com ")
+            Profile.email(email='john@example.com')
+        """
         return cls(Matching.EMAIL, email=check_email(email))
 
     @classmethod
     def email_profile(cls, email: str) -> Profile:
-        """The profile that has this address itself."""
+        """Return the profile that has this address itself.
+
+        Example:
+            >>> str(Profile.email_profile("john@example.com"))
+            'email_profile:john@example.com'
+        """
         return cls(Matching.EMAIL_PROFILE, email=check_email(email))
 
     @classmethod
     def email_sub(cls, email: str) -> Profile:
-        """The profile that has this address in a subscription."""
+        """Return the profile that has this address in a subscription.
+
+        Example:
+            >>> Profile.email_sub("john@example.com").body()
+            {'matching': 'email_sub', 'email': 'john@example.com'}
+        """
         return cls(Matching.EMAIL_SUB, email=check_email(email))
 
     @classmethod
     def phone(cls, phone: str) -> Profile:
-        """The profile that has this phone number itself or in a subscription."""
+        """Return the profile that has this phone number itself or in a subscription.
+
+        Example:
+            >>> Profile.phone("+7 900 000-00-00")
+            Profile.phone(phone='+7 900 000-00-00')
+        """
         return cls(Matching.PHONE, phone=check_phone(phone))
 
     @classmethod
     def phone_sub(cls, phone: str) -> Profile:
-        """The profile that has this phone number in a subscription."""
+        """Return the profile that has this phone number in a subscription.
+
+        Example:
+            >>> Profile.phone_sub("+79000000000").matching
+            <Matching.PHONE_SUB: 'phone_sub'>
+        """
         return cls(Matching.PHONE_SUB, phone=check_phone(phone))
 
     @classmethod
     def profile_id(cls, profile_id: str) -> Profile:
-        """The profile with this id, 24 hexadecimal digits in the vendor's samples."""
+        """Return the profile with this id, 24 hexadecimal digits in the vendor's samples.
+
+        Example:
+            >>> Profile.profile_id("5d4d4d0a7f4e3a0001234567").known_id
+            '5d4d4d0a7f4e3a0001234567'
+        """
         return cls(Matching.PROFILE_ID, profile_id=check_id("profile_id", profile_id))
 
     @classmethod
     def push_sub(cls, provider: str, subscription_id: str) -> Profile:
-        """The profile with this push subscription of a provider such as `android-firebase`."""
+        """Return the profile with this push subscription.
+
+        Args:
+            provider: Such as `android-firebase`.
+            subscription_id: The id that the provider gave.
+
+        Example:
+            >>> str(Profile.push_sub("android-firebase", "token-1"))
+            'push_sub:android-firebase:token-1'
+        """
         return cls(
             Matching.PUSH_SUB,
             provider=check_id("provider", provider, without=":"),
@@ -145,27 +188,64 @@ class Profile:
 
     @classmethod
     def custom(cls, field_name: str, field_value: str | int) -> Profile:
-        """The profile whose field `field_name` holds `field_value` (several tags: one string, comma-separated)."""
+        """Return the profile whose custom field holds a value.
+
+        Args:
+            field_name: The name of the field.
+            field_value: Its value, which is not changed; several tags are one string, comma-separated.
+
+        Example:
+            >>> str(Profile.custom("loyalty_card", 1001))
+            'custom:loyalty_card=1001'
+        """
         return cls._custom(Matching.CUSTOM, field_name, field_value)
 
     @classmethod
     def custom_sub(cls, field_name: str, field_value: str | int) -> Profile:
-        """The profile with a subscription whose field `field_name` holds `field_value`."""
+        """Return the profile with a subscription whose custom field holds a value.
+
+        Args:
+            field_name: The name of the field.
+            field_value: Its value, which is not changed.
+
+        Example:
+            >>> Profile.custom_sub("city", "Perm").fields
+            (('field_name', 'city'), ('field_value', 'Perm'))
+        """
         return cls._custom(Matching.CUSTOM_SUB, field_name, field_value)
 
     @classmethod
     def email_phone(cls, email: str | None = None, phone: str | None = None) -> Profile:
-        """The profile with this address, this phone number, or both, itself or in a subscription."""
+        """Return the profile with this address, this phone number, or both, itself or in a subscription.
+
+        Args:
+            email: The address; `None` if only the phone number is known.
+            phone: The phone number; `None` if only the address is known.
+
+        Example:
+            >>> str(Profile.email_phone(phone="+79000000000"))
+            'email_phone:,+79000000000'
+        """
         return cls._email_phone(Matching.EMAIL_PHONE, email, phone)
 
     @classmethod
     def email_phone_sub(cls, email: str | None = None, phone: str | None = None) -> Profile:
-        """The profile with this address, this phone number, or both, in a subscription."""
+        """Return the profile with this address, this phone number, or both, in a subscription.
+
+        Args:
+            email: The address; `None` if only the phone number is known.
+            phone: The phone number; `None` if only the address is known.
+
+        Example:
+            >>> Profile.email_phone_sub()
+            Traceback (most recent call last):
+            ConfigurationError: email_phone_sub takes an email, a phone, or both; pass at least one
+        """
         return cls._email_phone(Matching.EMAIL_PHONE_SUB, email, phone)
 
     @classmethod
     def parse(cls, matching: Matching | str, text: str) -> Profile:
-        """Builds a profile from one line of text, as a command line or a file holds it.
+        """Build a profile from one line of text, as a command line or a file holds it.
 
         Args:
             matching: The matching mode.
@@ -174,6 +254,10 @@ class Profile:
 
         Raises:
             ConfigurationError: The mode is unknown or the text does not fit it.
+
+        Example:
+            >>> Profile.parse("custom", "city=Perm")
+            Profile.custom(field_name='city', field_value='Perm')
         """
         mode = parse_matching(matching)
         profile: Profile = getattr(cls, mode.value)(**split_value(mode, text))
@@ -197,7 +281,12 @@ class Profile:
         return cls(matching, **fields)
 
     def body(self) -> dict[str, str | int]:
-        """The fields this profile puts into the request body, `matching` among them."""
+        """Return the fields this profile puts into the request body, `matching` among them.
+
+        Example:
+            >>> Profile.xxh("0eb51aefd919f90a").body()
+            {'xxh': '0eb51aefd919f90a'}
+        """
         fields = dict(self.fields)
         return fields if self.matching is Matching.XXH else {"matching": self.matching.value, **fields}
 
@@ -212,7 +301,7 @@ class Profile:
 
 
 def parse_matching(text: Matching | str) -> Matching:
-    """The mode of this name.
+    """Return the mode of this name.
 
     Raises:
         ConfigurationError: There is none.

@@ -32,8 +32,8 @@ class QuarantinedRow:
 
     Attributes:
         profile: Whose history it stands in.
-        window: The days that were being fetched. A row without a readable `datetime` belongs to no day; it is set
-            apart once for each window whose answer holds it.
+        window: The days that were being fetched. A row without a readable `datetime` belongs to no day; it is put
+            into quarantine once for each window whose response holds it.
         reason: Why it cannot be read.
         raw: Its bytes, as the server sent them.
     """
@@ -51,8 +51,8 @@ class WindowResult:
     Attributes:
         profile: Whose history it is.
         window: The days, both inclusive.
-        events: Its events in order; empty where there are none or the window failed.
-        error: Why the window failed, or None.
+        events: Its events in order; empty if there are none or the window failed.
+        error: Why the window failed; `None` if it did not.
         quarantined: Its rows that cannot be read.
     """
 
@@ -70,7 +70,7 @@ class QuarantineEntry:
     Attributes:
         reason: Why.
         raw: The row's bytes, as the server sent them.
-        place: Its number in the slice, from 0.
+        place: Its number in the chunk, from 0.
         datetime: When it happened, where that much can be read.
     """
 

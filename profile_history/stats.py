@@ -18,15 +18,21 @@ class Stats:
         requests: Windows taken up, each counted once however often it was tried.
         attempts: Requests sent.
         retries: Attempts that were repeated after a failure, and probes of a server that was down.
-        throttled: Answers that said there are too many requests.
+        throttled: Responses that said there are too many requests.
         windows_ok: Windows with at least one row kept.
         windows_empty: Windows verified to hold nothing.
         windows_failed: Windows given up.
         windows_split: Windows that proved too much and were cut in two.
         events: Events handed out.
         quarantined: Rows that could not be read.
-        bytes: Bytes of verified answers, decompressed.
-        in_flight: Requests on their way now.
+        bytes: Bytes of verified responses, decompressed.
+        in_flight: Requests in flight now.
+
+    Example:
+        >>> stream = client.history(profile)
+        >>> events = await stream.collect()
+        >>> stream.stats.events, stream.stats.windows_ok, stream.stats.retries
+        (13, 1, 0)
     """
 
     profiles: int = 0
@@ -54,23 +60,23 @@ class Stats:
 
     @property
     def windows(self) -> int:
-        """Windows finished, whatever their outcome."""
+        """Return how many windows are finished, whatever their outcome."""
         return self.windows_ok + self.windows_empty + self.windows_failed
 
     @property
     def seconds(self) -> float:
-        """Seconds from the start of the stream to its end, or to now while it runs; 0 before it starts."""
+        """Return the seconds from the start of the stream to its end, or to now while it runs; 0 before it starts."""
         if self._started is None or self._clock is None:
             return 0.0
         return (self._clock() if self._ended is None else self._ended) - self._started
 
     def start(self, clock: Callable[[], float]) -> None:
-        """Starts the time."""
+        """Start the time."""
         self._clock = clock
         self._started = clock()
 
     def stop(self) -> None:
-        """Stops the time."""
+        """Stop the time."""
         if self._ended is None and self._clock is not None:
             self._ended = self._clock()
 

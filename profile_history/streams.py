@@ -46,17 +46,17 @@ class HistoryStream(Generic[T_co]):
 
     @property
     def stats(self) -> Stats:
-        """What was done so far, in numbers."""
+        """Return what was done so far, in numbers."""
         return self._reader.pool.stats
 
     @property
     def failures(self) -> list[WindowFailure]:
-        """The windows given up so far."""
+        """Return the windows given up so far."""
         return self._reader.failures
 
     @property
     def quarantined(self) -> list[QuarantinedRow]:
-        """The rows so far that cannot be read as events."""
+        """Return the rows so far that cannot be read as events."""
         return self._reader.quarantined
 
     async def collect(self) -> list[T_co]:
@@ -79,10 +79,15 @@ class HistoryStream(Generic[T_co]):
             return [item async for item in self]
 
     def windows(self) -> HistoryStream[WindowResult]:
-        """The same, one item a window with its outcome; read either this or the events.
+        """Return the same, one item per window with its outcome; read either this or the events.
 
         A failed window is an item with its `error`, whatever `on_error` says. What stops everything, such as a bad
         token, is raised.
+
+        Example:
+            >>> async for result in client.history(profile, "2024-11-01", "2024-11-30").windows():
+            ...     print(result.window, len(result.events), result.error)
+            2024-11-01..2024-11-30 3 None
         """
         reader = self._reader.with_decoder(EVENTS)
         return HistoryStream(reader, reader.results())
@@ -94,12 +99,17 @@ class HistoryStream(Generic[T_co]):
     def raw(self: HistoryStream[tuple[Profile, Event]]) -> HistoryStream[tuple[Profile, bytes]]: ...
 
     def raw(self: HistoryStream[Any]) -> HistoryStream[Any]:
-        """The same, each row as the bytes that the server sent; read either this or the events.
+        """Return the same, each row as the bytes that the server sent; read either this or the events.
 
         Nothing of a row is changed or lost, and no event is made of it: for NDJSON and message queues. Only its
         `datetime` is read, to keep the rows of the days asked for and to put them in order. A row without a readable
         one is listed in `quarantined`. A row that the server wrote on several lines stays on several lines; `ndjson()`
         brings it onto one.
+
+        Example:
+            >>> rows = await client.history(profile, "2024-11-14", "2024-11-14").raw().collect()
+            >>> rows[0][:21]
+            b'{"action":"form_load"'
         """
         reader = self._reader.with_decoder(RAW)
         return HistoryStream(reader, reader.items())
@@ -112,17 +122,22 @@ class HistoryStream(Generic[T_co]):
         text is escaped. So blocks can be written to a file one after another, whatever the server's layout. A window
         without rows yields no block, nor does one that failed.
 
-            async for block in client.histories(profiles).ndjson():
-                file.write(block)
-
         Yields:
             The lines of one window, in order, as bytes.
+
+        Example:
+            >>> with open("history.ndjson", "w+b") as file:
+            ...     async for block in client.histories(profiles).ndjson():
+            ...         size = file.write(block)
+            ...     start = file.seek(0)
+            ...     print(len(file.readlines()))
+            39
         """
         reader = self._reader.with_decoder(RAW)
         return HistoryStream(reader, reader.blocks())
 
     def batches(self, rows: int = 65_536) -> HistoryStream[pa.RecordBatch]:
-        """The same as Arrow record batches, of the columns in `profile_history.arrow.SCHEMA`.
+        """Return the same as Arrow record batches, of the columns in `profile_history.arrow.SCHEMA`.
 
         Read either this or the events. Several windows share a batch, and a long one fills many. The rows of one
         profile come in order. With `on_error="raise"` what was complete before the error is handed out before it is
@@ -134,6 +149,11 @@ class HistoryStream(Generic[T_co]):
         Raises:
             ConfigurationError: `rows` is no positive whole number.
             ImportError: pyarrow is not installed.
+
+        Example:
+            >>> batches = await client.histories(profiles).batches(rows=20).collect()
+            >>> [batch.num_rows for batch in batches]
+            [20, 19]
         """
         from profile_history import arrow  # noqa: PLC0415 (it needs an extra)
 
@@ -143,33 +163,48 @@ class HistoryStream(Generic[T_co]):
         return HistoryStream(reader, arrow.assemble_batches(pieces, rows))
 
     async def to_arrow(self) -> pa.Table:
-        """Reads everything into one Arrow table, of the columns in `profile_history.arrow.SCHEMA`.
+        """Read everything into one Arrow table, of the columns in `profile_history.arrow.SCHEMA`.
 
         Raises:
             HistoryError: As iterating does.
             ImportError: pyarrow is not installed.
+
+        Example:
+            >>> table = await client.history(profile).to_arrow()
+            >>> table.num_rows
+            13
         """
         from profile_history import arrow  # noqa: PLC0415
 
         return await arrow.to_arrow(self.batches().collect)
 
     async def to_polars(self) -> pl.DataFrame:
-        """Reads everything into one polars frame, of the same columns.
+        """Read everything into one polars frame, of the same columns.
 
         Raises:
             HistoryError: As iterating does.
             ImportError: pyarrow or polars is not installed.
+
+        Example:
+            >>> frame = await client.history(profile).to_polars()
+            >>> frame.height
+            13
         """
         from profile_history import arrow  # noqa: PLC0415
 
         return await arrow.to_polars(self.batches().collect)
 
     async def to_pandas(self) -> pd.DataFrame:
-        """Reads everything into one pandas frame, of the same columns: categories, and else the types of Arrow.
+        """Read everything into one pandas frame, of the same columns: categories, and else the types of Arrow.
 
         Raises:
             HistoryError: As iterating does.
             ImportError: pyarrow or pandas is not installed.
+
+        Example:
+            >>> frame = await client.history(profile).to_pandas()
+            >>> len(frame)
+            13
         """
         from profile_history import arrow  # noqa: PLC0415
 
@@ -191,7 +226,7 @@ class HistoryStream(Generic[T_co]):
             raise
 
     async def aclose(self) -> None:
-        """Cancels what is under way and waits until no task and no connection is left; again is harmless."""
+        """Cancel what is in flight, and wait until no task and no connection is left; safe to call twice."""
         await self._reader.pool.stop()
         # Closed under another task's hands it would end as if it were complete.
         consumer = self._consumer

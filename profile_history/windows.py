@@ -41,7 +41,7 @@ class Border(StrEnum):
     EXACT = "exact"
 
     def widen(self, window: Window) -> Window:
-        """The days to put into the request for `window`; an open end stays open, the calendar's ends hold."""
+        """Return the days to put into the request for `window`; an open end stays open, the calendar's ends hold."""
         if self is Border.EXACT:
             return window
         return Window(_move_day(window.date_from, -1), _move_day(window.date_to, 2))
@@ -70,43 +70,67 @@ class Window:
         return f"{self.date_from or ''}..{self.date_to or ''}"
 
     def holds(self, day: dt.date) -> bool:
-        """Whether `day` is one of the window's days."""
+        """Tell whether `day` is one of the window's days."""
         return (self.date_from is None or self.date_from <= day) and (self.date_to is None or day <= self.date_to)
 
     def days(self, today: dt.date) -> int:
-        """How many days the window has; an open start counts from 2010, an open end up to `today`."""
+        """Return how many days the window has; an open start counts from 2010, an open end up to `today`."""
         return (self._end(today) - self._start(today)).days + 1
 
     def cut(self, days: int, order: Order, today: dt.date) -> tuple[Window, Window | None]:
-        """Takes the first tile off, in `order`.
+        """Take the first part off.
 
-        Tiles of `days` days are laid from the window's start, so both orders walk the same tiles; the last may be
-        shorter.
+        The parts are laid from the window's start, so both orders yield the same ones; the latest may be shorter.
+
+        Args:
+            days: How many days a part has.
+            order: From which end.
+            today: Where an open end is taken to be.
 
         Returns:
-            The tile, and what is left of the window, or None where nothing is.
+            The first part, and what is left of the window; `None` if nothing is.
         """
-        tiles = -(-self.days(today) // days)
-        if tiles == 1:
+        parts = -(-self.days(today) // days)
+        if parts == 1:
             return self, None
         start = self._start(today)
-        border = start + _DAY * (days if order is Order.OLDEST else days * (tiles - 1))
+        border = start + _DAY * (days if order is Order.OLDEST else days * (parts - 1))
         before, after = Window(self.date_from, border - _DAY), Window(border, self.date_to)
         return (before, after) if order is Order.OLDEST else (after, before)
 
     def divide(self, days: int, order: Order, today: dt.date) -> Iterator[Window]:
-        """Walks the whole window in tiles of `days` days; nothing is computed ahead."""
+        """Yield the whole window in parts of `days` days; nothing is computed ahead.
+
+        Args:
+            days: How many days a part has; the latest may have fewer.
+            order: From which end.
+            today: Where an open end is taken to be.
+
+        Yields:
+            The parts, in order.
+
+        Example:
+            >>> january = Window(dt.date(2024, 1, 1), dt.date(2024, 1, 31))
+            >>> [str(part) for part in january.divide(20, Order.OLDEST, dt.date(2024, 6, 1))]
+            ['2024-01-01..2024-01-20', '2024-01-21..2024-01-31']
+        """
         rest: Window | None = self
         while rest is not None:
-            tile, rest = rest.cut(days, order, today)
-            yield tile
+            part, rest = rest.cut(days, order, today)
+            yield part
 
     def join(self, later: Window) -> Window:
-        """This window and the one that begins the day after it ends, as one."""
+        """Return this window and the one that begins the day after it ends, as one."""
         return Window(self.date_from, later.date_to)
 
     def tiles(self, days: int, order: Order, today: dt.date) -> Iterator[Window]:
-        """Return `divide(...)`, under its old name."""
+        """Return `divide(...)`, by its old name.
+
+        Args:
+            days: As there.
+            order: As there.
+            today: As there.
+        """
         warn_deprecated("Window.tiles", "Window.divide")
         return self.divide(days, order, today)
 
@@ -123,7 +147,7 @@ class Window:
 
 
 def parse_window(date_from: object, date_to: object) -> Window:
-    """Reads the two dates a caller passed.
+    """Return the window of the two dates that a caller passed.
 
     Args:
         date_from: The first day, a `datetime.date`, "YYYY-MM-DD", or None for an open start.

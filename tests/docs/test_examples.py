@@ -21,7 +21,7 @@ from profile_history import _config
 from profile_history.testing import HistoryServer
 
 EXAMPLES = find_examples()
-LEAST = 1
+LEAST = 40
 
 
 @pytest.fixture(scope="module")
