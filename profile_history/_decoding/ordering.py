@@ -179,6 +179,7 @@ def _drop_zones(chunk: KeyedRows[T]) -> KeyedRows[T]:
 
 
 def _sort(chunk: KeyedRows[T], *, newest: bool) -> KeyedRows[T]:
+    # To sort the timestamps alone is quick, and most often shows that the rows are in order already.
     timestamps = sorted(chunk.timestamps, reverse=newest)
     if timestamps == chunk.timestamps:
         return chunk
@@ -187,6 +188,7 @@ def _sort(chunk: KeyedRows[T], *, newest: bool) -> KeyedRows[T]:
 
 
 def _trim(chunk: KeyedRows[T], window: Window) -> KeyedRows[T]:
+    # The chunk is sorted, so its ends decide whether all of it is inside.
     if window.holds(chunk.timestamps[0].date()) and window.holds(chunk.timestamps[-1].date()):
         return chunk
     inside = [window.holds(timestamp.date()) for timestamp in chunk.timestamps]

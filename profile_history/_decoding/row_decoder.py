@@ -55,6 +55,7 @@ class RowDecoder(Generic[T]):
         Raises:
             DecodeError: The rows are nested too deeply for the caller's stack.
         """
+        # msgspec would round a longer fraction, to the next day in the worst case.
         strict = short_timestamps or not has_nanoseconds(chunk)
         return (self.decode_strict(chunk) if strict else None) or self.decode_lenient(chunk)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profile_history import Action, Event, Window
 from profile_history._decoding import ordering
-from profile_history._decoding.ordering import KeyedRows
+from profile_history._decoding.ordering import ChunkOrder, KeyedRows, find_chunk_order, find_span, guess_chunk_order
 from profile_history.windows import Order
 
 MORNING = dt.datetime.fromisoformat("2017-04-05T07:48:00")
@@ -115,6 +115,26 @@ def test_a_long_merge_is_handed_out_piece_by_piece(order):
     assert flat(parts) == sorted(events, key=labelled, reverse=order is Order.NEWEST)
     assert len(parts) > 2
     assert max(map(len, parts)) < 1000
+
+
+@BOTH_ORDERS
+@pytest.mark.parametrize(
+    ("minutes", "as_oldest_first"),
+    [
+        ([(1, 2), (3, 4), (5, 6)], ChunkOrder.SORTED),
+        ([(1, 2), (2, 4), (4, 6)], ChunkOrder.SORTED),
+        ([(6, 5), (4, 3), (2, 1)], ChunkOrder.REVERSED),
+        ([(6, 4), (4, 2), (2, 1)], ChunkOrder.MIXED),
+        ([(1, 2), (5, 6), (3, 4)], ChunkOrder.MIXED),
+    ],
+)
+def test_one_function_says_how_chunks_follow_one_another(order, minutes, as_oldest_first):
+    """What is asked for newest first is the mirror image; reversed chunks with a tie across a cut have to be merged."""
+    sign = -1 if order is Order.NEWEST else 1
+    chunks = [[event.datetime for event in events_at(*(sign * minute for minute in chunk))] for chunk in minutes]
+    assert find_chunk_order([find_span(chunk, order) for chunk in chunks], order) is as_oldest_first
+    if as_oldest_first is not ChunkOrder.MIXED:
+        assert guess_chunk_order(ordering.Span(chunks[0][0], chunks[0][-1]), order) is as_oldest_first
 
 
 @BOTH_ORDERS
