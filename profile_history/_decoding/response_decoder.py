@@ -67,18 +67,11 @@ class ResponseDecoder(Generic[T]):
             DecodeError: A row cannot be read, and `strict` says that this is an error.
             ResponseError: Every row is of another profile than the one asked for.
         """
-        sequence = None
         if rows.size > LARGE and not self.strict:
             sequence = yield from self._find_sequence(rows)
-        if sequence is None:
-            yield from self._decode_at_once(rows)
-            return
-        for chunk in sequence:
-            decoded = self._decode_chunk(chunk)
-            self._quarantine(decoded.quarantined)
-            yield sort_chunk(_key_rows(decoded), self.window, self.order).rows
-
-    def _decode_at_once(self, rows: Rows) -> Generator[list[T], None, None]:
+            if sequence is not None:
+                yield from self._decode_in_sequence(sequence)
+                return
         ownership = OwnershipCheck(self.owner)
         chunks: deque[KeyedRows[T]] = deque()
         quarantined: list[QuarantineEntry] = []
@@ -96,6 +89,12 @@ class ResponseDecoder(Generic[T]):
         ownership.check()
         self._quarantine(quarantined)
         yield from sort_chunks(chunks, self.window, self.order)
+
+    def _decode_in_sequence(self, sequence: Iterable[Chunk]) -> Generator[list[T], None, None]:
+        for chunk in sequence:
+            decoded = self._decode_chunk(chunk)
+            self._quarantine(decoded.quarantined)
+            yield sort_chunk(_key_rows(decoded), self.window, self.order).rows
 
     def _find_sequence(self, rows: Rows) -> Generator[list[T], None, Iterable[Chunk] | None]:
         """Return the sequence in which chunks can be decoded one after another, or `None` if they have to be merged."""
