@@ -1,61 +1,26 @@
-"""The embedded server speaks the documented API, misbehaves only on demand, and knows the truth."""
+"""The embedded server speaks the documented API over synthetic histories, and logs what it is asked."""
 
 import asyncio
 import datetime as dt
 import gzip
 import itertools
-import json
 import statistics
 import threading
 from collections import Counter
 from email.utils import parsedate_to_datetime
 from importlib.metadata import entry_points
-from typing import NamedTuple
 
 import aiohttp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from support.history_servers import TOKEN, ask, page, server  # noqa: F401 (fixtures)
 
-from profile_history import Profile, RetryPolicy
-from profile_history._protocol.requests import PATH
+from profile_history import Profile
 from profile_history.profiles import Matching
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, LoggedRequest, Unfolding
 from profile_history.testing.histories import to_events
 
-TOKEN = "a-token-that-nothing-prints"
 HISTORIES = HistoryServer(profiles=300).histories
 MIDNIGHT, LAST_SECOND = dt.time(), dt.time(23, 59, 59)
-
-
-class Reply(NamedTuple):
-    """What a raw request came back with."""
-
-    status: int
-    headers: dict
-    body: bytes
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-    @property
-    def rows(self):
-        assert (self.status, self.json["error"]) == (200, 0), self
-        return self.json["data"]
-
-
-async def ask(server, *, method="POST", path=PATH, headers=None, content=None, session=None, **fields):
-    """Sends one raw request; `fields` change the body of a good one, and None takes a field out of it."""
-    good = {"token": server.token, "list_id": server.list_id, "format": "json", "matching": "email"}
-    body = {"email": "user1@example.com", **good, **fields}
-    if content is None:
-        content = json.dumps({name: value for name, value in body.items() if value is not None})
-    async with (
-        aiohttp.ClientSession() as own,
-        (session or own).request(method, server.url + path, data=content, headers=headers) as response,
-    ):
-        return Reply(response.status, response.headers, await response.read())
 
 
 async def until(condition):
@@ -69,12 +34,6 @@ def labelled(time):
     """The first profile with a row at that time of the day, and the row."""
     rows = ((number, row) for number in range(HISTORIES.profiles) for row in HISTORIES.rows(number, "seed"))
     return next((number, row) for number, row in rows if row.label.time() == time)
-
-
-@pytest.fixture
-async def server():
-    async with HistoryServer(profiles=300, token=TOKEN) as running:
-        yield running
 
 
 class TestApi:
@@ -444,158 +403,6 @@ class TestLog:
         assert [entry.auth for entry in server.log] == ["body", "header", "body"]
         assert TOKEN not in repr(server.log)
         assert TOKEN not in repr(server)
-
-
-def page(reply):
-    return reply.headers["Content-Type"] == "text/html" and reply.body.startswith(b"<html>")
-
-
-class TestFaults:
-    @pytest.mark.parametrize(
-        ("fault", "status", "right"),
-        [
-            (Fault.THROTTLED, 429, lambda reply: reply.json["error"] == 429 and "Retry-After" not in reply.headers),
-            (Fault.THROTTLED_WITH_RETRY_AFTER, 429, lambda reply: reply.headers["Retry-After"] == "3"),
-            (Fault.ERROR_500, 500, lambda reply: reply.json["error"] == 500),
-            (Fault.ERROR_502, 502, page),
-            (Fault.ERROR_503, 503, page),
-            (Fault.HTML_PAGE, 200, page),
-            (Fault.API_ERROR, 200, lambda reply: reply.json["error"] == 440 and "data" not in reply.json),
-            (Fault.SLOW_FIRST_BYTE, 200, lambda reply: reply.rows),
-        ],
-    )
-    async def test_a_fault_that_answers_answers_as_its_name_says(self, server, fault, status, right):
-        """The status, the header and the body are those of the fault."""
-        server.faults = FaultPlan(script=[fault], retry_after=3, api_error=440, slow=0.05)
-        began = asyncio.get_running_loop().time()
-        reply = await ask(server)
-        assert reply.status == status
-        assert right(reply)
-        assert fault is not Fault.SLOW_FIRST_BYTE or asyncio.get_running_loop().time() - began >= 0.05
-        assert server.injected == {fault: 1}
-        assert server.log[-1].status == status
-
-    @pytest.mark.parametrize("fault", [Fault.RESET_BEFORE_RESPONSE, Fault.STALL])
-    async def test_a_fault_before_the_answer_resets_the_connection(self, server, fault):
-        """Not one byte comes back; a stall falls silent first, for as long as the plan says."""
-        server.faults = FaultPlan(script=[fault], stall=0.05)
-        began = asyncio.get_running_loop().time()
-        with pytest.raises(aiohttp.ClientOSError, match="reset by peer"):
-            await ask(server)
-        assert fault is not Fault.STALL or asyncio.get_running_loop().time() - began >= 0.05
-
-    @pytest.mark.parametrize(("fault", "reset"), [(Fault.RESET_IN_BODY, True), (Fault.TRUNCATED_BODY, False)])
-    async def test_a_fault_in_the_body_stops_it_half_way(self, server, fault, reset):
-        """Half of the body arrives after a good status; then the connection is reset, or ends as if all were well."""
-        server.faults = FaultPlan(script=[fault])
-        with pytest.raises(aiohttp.ClientPayloadError, match=r"received \d+ of \d+ bytes") as caught:
-            await ask(server)
-        assert ("reset by peer" in str(caught.value)) is reset
-
-    async def test_a_client_that_retries_gets_the_truth_through_every_fault(self, server):
-        """Half of all attempts fail in all ways, and the streak lets a patient client through."""
-        server.faults = FaultPlan.even(0.5, retry_after=0, stall=0.02, slow=0.01)
-        profiles = server.profiles()[:100]
-        received = {profile: [] for profile in profiles}
-        async with (
-            server.client(retry=RetryPolicy(base=0.001)) as client,
-            client.histories(profiles) as stream,
-        ):
-            async for profile, event in stream:
-                received[profile].append(event)
-        assert received == {profile: server.truth(profile) for profile in profiles}
-        assert set(server.injected) == set(Fault.transient())
-
-    async def test_only_the_profiles_of_the_plan_are_hit(self, server):
-        """The others are answered as ever."""
-        server.faults = FaultPlan.always(Fault.ERROR_500, profiles=[1])
-        assert (await ask(server)).status == 500
-        assert (await ask(server, email="user17@example.com")).rows
-
-    @pytest.mark.parametrize(
-        "script",
-        [(Fault.ERROR_500, Fault.THROTTLED), (Fault.ERROR_500, None, Fault.THROTTLED), (None, Fault.ERROR_500)],
-    )
-    async def test_the_server_follows_the_script_of_a_window_to_its_end(self, server, script):
-        """The first attempts at a window meet the script's faults in turn, and None among them lets one through."""
-        server.faults = FaultPlan(script=script)
-        for _ in script:
-            await ask(server)
-        assert tuple(entry.fault for entry in server.log) == script
-
-    async def test_each_window_of_a_profile_has_a_script_of_its_own(self, server):
-        """Other days of the same profile are met by the script from its start."""
-        server.faults = FaultPlan(script=[Fault.ERROR_500])
-        statuses = [(await ask(server, date_from=day)).status for day in ("2023-01-01", "2024-01-01", "2023-01-01")]
-        assert statuses == [500, 500, 200]
-
-    async def test_a_plan_set_while_the_server_runs_begins_at_its_beginning(self, server):
-        """Attempts that an earlier plan counted are no attempts of the new one."""
-        server.faults = FaultPlan(script=[Fault.ERROR_500])
-        assert (await ask(server)).status == 500
-        server.faults = FaultPlan(script=[Fault.THROTTLED])
-        assert (await ask(server)).status == 429
-
-
-class TestFaultPlan:
-    @staticmethod
-    def draws(plan, attempts=range(2)):
-        """What a plan draws for two hundred profiles, three windows and some attempts."""
-        places = itertools.product(range(200), ("..", "2024-01-01..", "2024-01-01..2024-01-31"), attempts)
-        return {place: plan.draw(*place) for place in places}
-
-    def test_the_same_seed_draws_the_same_whatever_the_order(self):
-        """A draw depends on profile, window and attempt, and on nothing that happened before."""
-        plan = FaultPlan.even(0.5, seed=1)
-        drawn = self.draws(plan)
-        assert drawn == self.draws(FaultPlan.even(0.5, seed=1))
-        assert drawn == {place: plan.draw(*place) for place in reversed(drawn)}
-        assert drawn != self.draws(FaultPlan.even(0.5, seed=2))
-
-    @pytest.mark.parametrize(("name", "rate"), [("none", 0.0), ("light", 0.1), ("heavy", 0.3)])
-    def test_a_named_plan_fails_as_many_attempts_as_it_says(self, name, rate):
-        """Of 1200 draws the share that fails is the rate, within five standard deviations, and of all kinds alike."""
-        faults = Counter(self.draws(FaultPlan.named(name)).values())
-        failed = 1200 - faults.pop(None)
-        assert abs(failed / 1200 - rate) <= 5 * (rate * (1 - rate) / 1200) ** 0.5
-        assert set(faults) == (set(Fault.transient()) if rate else set())
-
-    def test_a_plan_without_a_fault_never_draws_it(self):
-        """What is left out leaves its share to the others."""
-        drawn = set(self.draws(FaultPlan.even(1.0, without=[Fault.STALL, Fault.SLOW_FIRST_BYTE])).values())
-        assert drawn == set(Fault.transient()) - {Fault.STALL, Fault.SLOW_FIRST_BYTE}
-
-    def test_an_unknown_name_is_refused_with_the_known_ones(self):
-        """The message lists the plans there are."""
-        with pytest.raises(ValueError, match="none, light, heavy, not 'medium'"):
-            FaultPlan.named("medium")
-
-    @pytest.mark.parametrize("rates", [{Fault.STALL: 1.1}, {Fault.STALL: -0.1}, dict.fromkeys(Fault, 0.1)], ids=len)
-    def test_rates_below_zero_or_over_one_together_are_refused(self, rates):
-        """Nothing fails more often than always or less often than never."""
-        with pytest.raises(ValueError, match="rates are from 0 to 1"):
-            FaultPlan(rates=rates)
-
-    @pytest.mark.parametrize(("streak", "then"), [(None, Fault.STALL), (3, Fault.STALL), (2, None), (0, None)])
-    def test_the_script_comes_first_then_the_rates_while_the_streak_lasts(self, streak, then):
-        """The script is played whatever the streak; the third attempt meets the rates if the streak is longer."""
-        plan = FaultPlan(script=[None, Fault.ERROR_500], rates={Fault.STALL: 1.0}, streak=streak)
-        assert [plan.draw(1, "..", attempt) for attempt in range(3)] == [None, Fault.ERROR_500, then]
-
-    def test_the_profiles_of_a_plan_bound_script_and_rates(self):
-        """Other numbers, and profiles nobody knows, are let through."""
-        scripted = FaultPlan(script=[Fault.STALL], rates={Fault.STALL: 1.0}, streak=None, profiles=[3])
-        drawn = [[scripted.draw(number, "..", attempt) for attempt in (0, 1)] for number in (3, 4, None)]
-        assert drawn == [[Fault.STALL, Fault.STALL], [None, None], [None, None]]
-
-    def test_always_is_always(self):
-        """There is no mercy in it, however often one tries."""
-        assert set(self.draws(FaultPlan.always(Fault.HTML_PAGE), range(0, 100, 33)).values()) == {Fault.HTML_PAGE}
-
-    @given(st.integers(), st.floats(0, 1), st.integers(0, 5), st.integers(0, 9999), st.integers(0, 100))
-    def test_a_streak_ends_every_run_of_failures(self, seed, rate, streak, profile, more):
-        """From the streak's attempt on, no draw of any plan does harm."""
-        assert FaultPlan.even(rate, seed=seed, streak=streak).draw(profile, "..", streak + more) is None
 
 
 def mine(history_server):
