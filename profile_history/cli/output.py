@@ -7,7 +7,6 @@ locked; the kernel drops the lock when the process ends, however that comes abou
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import os
@@ -19,7 +18,7 @@ from types import ModuleType, TracebackType
 from typing import Self, TextIO
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks.disk import sync, sync_directory
+from profile_history.sinks.disk import advice_for, reason_of, sync, sync_directory
 
 fcntl: ModuleType | None
 try:
@@ -27,22 +26,17 @@ try:
 except ImportError:
     fcntl = None
 
+# Bytes that are written at once: few calls, and little to lose if the process is killed.
 _CHUNK = 256 * 1024
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_ADVICE = {
-    errno.ENOSPC: "free some space and run the command again",
-    errno.EDQUOT: "free some of your quota and run the command again",
-    errno.EROFS: "choose a place that can be written",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another file system",
-}
 
 
 class OutputFailed(Exception):
     """What arrived cannot be written; the message names the place and says what to do."""
 
     def __init__(self, place: object, error: OSError) -> None:
-        advice = _ADVICE.get(error.errno or 0, "check the disk, or choose another place, and run the command again")
-        super().__init__(f"{place} cannot be written: {_explain(error)}; {advice}")
+        advice = advice_for(error, "check the disk, or choose another place")
+        super().__init__(f"{place} cannot be written: {reason_of(error)}; {advice}, and run the command again")
 
 
 def check_stdout(else_: str = "") -> TextIO:
@@ -176,7 +170,7 @@ class OutputFile:
         try:
             self._file, self._lock = _claim(self._part)
         except OSError as error:
-            raise ConfigurationError(f"{self._part} cannot be written: {_explain(error)}") from None
+            raise ConfigurationError(f"{self._part} cannot be written: {reason_of(error)}") from None
         try:
             self._mode = self._check_name()
         except BaseException:
@@ -223,7 +217,7 @@ class OutputFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigurationError(f"{self._path} cannot be written: {_explain(error)}") from None
+            raise ConfigurationError(f"{self._path} cannot be written: {reason_of(error)}") from None
         if not stat.S_ISREG(mode):
             raise ConfigurationError(f"{self._path} is no file; leave out --output and redirect stdout to it")
         if not self._overwrite:
@@ -249,6 +243,7 @@ class OutputFile:
         self._check_name()
         with self._failing():
             self._part.replace(self._target)
+        # From here on the file is whole under its own name: `_keep` has nothing to save, whatever comes next.
         self.finished = True
         self._release()
         try:
@@ -333,7 +328,3 @@ def _is_at(file: int, part: Path) -> bool:
         return os.path.samestat(os.fstat(file), part.stat())
     except FileNotFoundError:
         return False
-
-
-def _explain(error: OSError) -> str:
-    return error.strerror or type(error).__name__
