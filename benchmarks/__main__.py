@@ -19,7 +19,7 @@ _RESULTS = Path(__file__).with_name("results")
 
 
 def main() -> int:
-    """Runs what the command line says."""
+    """Run what the command line says."""
     arguments = _parser().parse_args()
     if arguments.figure == "instructions":
         try:
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def measured(name: str, options: Options) -> Report:
-    """One figure's report."""
+    """Return one figure's report."""
     module = importlib.import_module(f"benchmarks.figures.{_MODULES.get(name, name)}")
     report: Report = module.run(options)
     return report

@@ -1,4 +1,4 @@
-"""The prepared answers: synthetic rows in the API's envelope, written to files that nginx serves as they are."""
+"""The prepared responses: synthetic rows in the API's envelope, written to files that nginx serves as they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DISTINCT = 20_000
 
 @attrs.frozen
 class Body:
-    """One answer: how many rows, of which shape, and whether compressed."""
+    """One response: how many rows, of which shape, and whether compressed."""
 
     rows: int
     shape: Shape = "seed"
@@ -24,7 +24,7 @@ class Body:
 
     @property
     def name(self) -> str:
-        """What it is called in addresses."""
+        """Return what it is called in addresses."""
         return f"{self.shape}-{self.rows}{'-gzip' if self.gzip else ''}"
 
 
@@ -46,7 +46,7 @@ class Prepared:
 
 
 def prepare(body: Body, folder: Path) -> Prepared:
-    """Writes a body into a folder."""
+    """Write a body into a folder."""
     plain = folder / f"{body.name}.json"
     data = b'{"data":[%b],"error":0,"error_text":"Successful operation"}' % b",".join(_rows(body))
     plain.write_bytes(data)
@@ -59,7 +59,7 @@ def prepare(body: Body, folder: Path) -> Prepared:
 
 
 def rows_of(size: int, shape: Shape) -> int:
-    """How many rows make an answer of at most that many bytes."""
+    """Return how many rows make a response of at most that many bytes."""
     sample = _rows(Body(_DISTINCT, shape))
     return int(size / (sum(map(len, sample)) / len(sample) + 1) * 0.999)
 

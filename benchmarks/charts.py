@@ -13,7 +13,7 @@ _FONT = 'font-family="Helvetica, Arial, sans-serif"'
 
 
 def svg(chart: Chart, footer: str) -> str:
-    """One chart: a bar for each median, a whisker from least to most, and below it when and where it was measured."""
+    """Return a chart: a bar for each median, a whisker from least to most, below it when and where it was measured."""
     notes = _wrapped(footer)
     height = _TOP + _ROW * len(chart.bars) + 34 + 13 * len(notes)
     # A single outlier would press all bars together; its whisker is cut off instead.

@@ -55,7 +55,7 @@ class Compared:
 
 
 def compare(comparisons: list[Comparison], repeats: int, loop: str) -> Compared:
-    """Runs all comparisons in each round."""
+    """Run all comparisons in each round."""
     bodies = {turn.body for comparison in comparisons for turn in comparison.turns}
     samples: dict[tuple[str, Body], list[Sample]] = {}
     with Nginx(bodies) as nginx, contextlib.ExitStack() as stack:
@@ -129,12 +129,12 @@ def _samples(comparison: Comparison, sides: _Sides) -> Iterator[Sample]:
 
 
 def times_faster(unit: str) -> Callable[[list[Sample]], float]:
-    """The rate of the first over that of the second, by seconds a "request" or an "event"."""
+    """Return the rate of the first over that of the second, by seconds a "request" or an "event"."""
     return lambda row: float(getattr(row[1], unit) / getattr(row[0], unit))
 
 
 def rates(unit: str) -> Callable[[list[list[Sample]]], str]:
-    """The median rates of all sides, in words."""
+    """Return the median rates of all sides, in words."""
 
     def words(taken: list[list[Sample]]) -> str:
         columns = list(zip(*taken, strict=True))

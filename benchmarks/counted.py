@@ -58,7 +58,7 @@ class Work:
 
 
 def main(folder: Path) -> None:
-    """Does all of the work, and says in which order."""
+    """Do all of the work, and say in which order."""
     with asyncio.Runner() as runner:
         for work in _works(folder, runner):
             gc.collect()
@@ -72,7 +72,7 @@ def main(folder: Path) -> None:
 
 
 def mark() -> None:
-    """Calls the function of the C library before which callgrind writes down what it has counted, and begins anew."""
+    """Call the function of the C library before which callgrind writes down what it has counted, and begin anew."""
     os.getppid()
 
 
@@ -102,7 +102,7 @@ def _with_unknown_key(chunk: Chunk) -> Chunk:
 
 
 def _verify(answer: bytes) -> Rows:
-    """Verifies an answer that came as from a network, in pieces."""
+    """Verify a response that came as from a network, in pieces."""
     pieces = deque(answer[start : start + _PIECE] for start in range(0, len(answer), _PIECE))
     rows = _driven(read_envelope(pieces.popleft(), pieces)).rows
     assert rows is not None
@@ -128,7 +128,7 @@ def _refuse(row: object) -> None:
 
 
 def _requests(answer: bytes, runner: asyncio.Runner) -> Iterator[Work]:
-    """Requests on their whole way but for the network: what sends them has the answer after a turn of the loop."""
+    """Requests on their whole way but for the network: what sends them has the response after a turn of the loop."""
     reply = Reply(200, {}, answer)
 
     async def send(_: Transport, *__: object, grow: Callable[[int], None], **___: object) -> Reply:

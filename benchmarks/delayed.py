@@ -1,4 +1,4 @@
-"""A server that answers each POST with the same bytes after the same time: nginx cannot wait.
+"""A server that responds to each POST with the same bytes after the same time: nginx cannot wait.
 
 Its event loop never sleeps where it has a core to itself, since timers of asyncio are late by up to a millisecond.
 """
@@ -22,12 +22,12 @@ class Delayed(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the way back."""
+        """Keep the way back."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answers each complete request, later."""
+        """Respond to each complete request, later."""
         self._received += data
         while (end := self._end()) is not None:
             self._received = self._received[end:]
@@ -47,7 +47,7 @@ class Delayed(asyncio.Protocol):
 
 
 async def serve(port: int, data: bytes, latency: float, *, spin: bool) -> None:
-    """Serves until it is ended."""
+    """Serve until it is ended."""
     answer = _HEAD % len(data) + data
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Delayed(answer, latency), "127.0.0.1", port, backlog=1024)

@@ -70,7 +70,7 @@ class Reference:
     counts: Mapping[str, int]
 
     def tolerance_here(self, same: Mapping[str, str], similar: Mapping[str, str]) -> tuple[float | None, str]:
-        """The tolerance to compare with, None where that is no use, and what differs here."""
+        """Return the tolerance to compare with, `None` if that is no use, and what differs here."""
         if differing := _differing(self.same, same):
             return None, differing
         differing = _differing(self.similar, similar)
@@ -93,12 +93,12 @@ class Comparison:
 
     @property
     def failed(self) -> bool:
-        """Whether there are too many, or there should be some and are not."""
+        """Tell whether there are too many, or there should be some and are not."""
         return self.now is None or self.change > self.tolerance
 
     @property
     def verdict(self) -> str:
-        """What to make of it."""
+        """Return what to make of it."""
         if self.now is None:
             return "NOT COUNTED: if that is meant, --update"
         if self.before is None:
@@ -109,7 +109,7 @@ class Comparison:
 
 
 def run(*, check: bool, update: bool) -> int:
-    """Counts, prints, and does with the reference what is wanted.
+    """Count, print, and do with the reference what is wanted.
 
     Returns:
         The exit code; 1 if `check` finds more instructions than there were.
@@ -133,7 +133,7 @@ def run(*, check: bool, update: bool) -> int:
 
 
 def counted() -> list[Count]:
-    """Counts all of the work, in a process of its own.
+    """Count all of the work, in a process of its own.
 
     Raises:
         RuntimeError: That did not succeed.
@@ -159,13 +159,13 @@ def counted() -> list[Count]:
 
 
 def compared(before: Mapping[str, int], counts: Iterable[Count], tolerance: float) -> list[Comparison]:
-    """The counts beside those of a reference."""
+    """Return the counts beside those of a reference."""
     now = {count.name: count.instructions for count in counts}
     return [Comparison(name, before.get(name), now.get(name), tolerance) for name in {**now, **before}]
 
 
 def table(comparisons: Iterable[Comparison]) -> str:
-    """The comparisons for a terminal."""
+    """Return the comparisons for a terminal."""
     lines = [f"{'instructions a row, or a request':<42}{'reference':>10}{'now':>10}{'change':>9}"]
     for one in comparisons:
         before, now = (f"{number:,}" if number is not None else "-" for number in (one.before, one.now))
@@ -175,7 +175,7 @@ def table(comparisons: Iterable[Comparison]) -> str:
 
 
 def _works_done(command: list[str]) -> list[tuple[str, int]]:
-    """What a process did: the name of each piece of work, and how many rows or requests it deals with."""
+    """Return what a process did: the name of each piece of work, and how many rows or requests it deals with."""
     process = subprocess.run(
         command, cwd=_ROOT, env=_child_environment(), capture_output=True, text=True, timeout=_SECONDS, check=False
     )
@@ -198,7 +198,7 @@ def _child_environment() -> dict[str, str]:
 
 
 def _environment() -> tuple[dict[str, str], dict[str, str]]:
-    """What the counts depend on much, and what they depend on a little."""
+    """Return what the counts depend on much, and what they depend on a little."""
     same = {
         "interpreter": f"{platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}",
         "built": _build(),
@@ -213,7 +213,7 @@ def _environment() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _build() -> str:
-    """How the interpreter was compiled: that makes more of a difference than a few versions."""
+    """Return how the interpreter was compiled: that makes more of a difference than a few versions."""
     levels = re.findall(r"-O\w+", sysconfig.get_config_var("CFLAGS") or "")
     arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
     return " ".join([platform.python_compiler(), *levels[-1:], *(name for name in _OPTIMISATIONS if name in arguments)])

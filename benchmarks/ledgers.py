@@ -26,7 +26,7 @@ _COUNT = "WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM co
 
 
 def client_of(base_url: str, in_flight: int) -> HistoryClient:
-    """The client of all jobs."""
+    """Return the client of all jobs."""
     return HistoryClient(
         base_url,
         token=TOKEN,
@@ -42,7 +42,7 @@ def profile_of(number: int) -> Profile:
 
 
 def make_ledger(folder: Path, base_url: str, units: int) -> int:
-    """A job into Parquet of which the first half is done; its files have a size and nothing in them.
+    """Return a job into Parquet of which the first half is done; its files have a size and nothing in them.
 
     Returns:
         The size of the ledger in bytes.

@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 def cores() -> tuple[int, int] | None:
-    """The client's core and the server's; None where there is only one, or no way to choose."""
+    """Return the client's core and the server's; `None` if there is only one, or no way to choose."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     usable = sorted(os.sched_getaffinity(0))
@@ -19,25 +19,25 @@ def cores() -> tuple[int, int] | None:
 
 
 def pin(pid: int, core: int | None) -> None:
-    """Keeps a process on one core; None leaves it where the system puts it."""
+    """Keep a process on one core; `None` leaves it where the system puts it."""
     if core is not None:
         os.sched_setaffinity(pid, {core})
 
 
 def client_core() -> int | None:
-    """Where clients run."""
+    """Return where clients run."""
     both = cores()
     return both[0] if both else None
 
 
 def server_core() -> int | None:
-    """Where servers run."""
+    """Return where servers run."""
     both = cores()
     return both[1] if both else None
 
 
 def description() -> str:
-    """One line: date, processor, cores, memory, kernel, Python, and who is pinned where."""
+    """Return one line: date, processor, cores, memory, kernel, Python, and who is pinned where."""
     both = cores()
     pinned = f"clients on core {both[0]}, servers on core {both[1]}" if both else "nothing pinned: one core"
     return (
@@ -48,13 +48,13 @@ def description() -> str:
 
 
 def resident() -> tuple[int, int]:
-    """This process' resident bytes, now and at most since `forget_peak`."""
+    """Return this process' resident bytes, now and at most since `forget_peak`."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
     return tuple(int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
 
 
 def forget_peak() -> None:
-    """Begins a new measurement of the peak, where the kernel allows it."""
+    """Begin a new measurement of the peak, where the kernel allows it."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

@@ -1,4 +1,4 @@
-"""nginx on loopback and on a core of its own, which answers each POST with a prepared body."""
+"""nginx on loopback and on a core of its own, which responds to each POST with a prepared body."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from benchmarks import machine
 from benchmarks.bodies import Body, Prepared, prepare
 from profile_history._protocol.requests import PATH
 
-# A file is no answer to POST, says nginx; its page for that error is the file. With tcp_nopush the end of an answer now
-# and then waits 40 ms for an acknowledgement.
+# A file is no response to POST, says nginx; its page for that error is the file. With tcp_nopush the end of a response
+# now and then waits 40 ms for an acknowledgement.
 _CONFIG = """
 daemon off;
 master_process off;
@@ -64,7 +64,7 @@ class Nginx:
         self.prepared: dict[Body, Prepared] = {}
 
     def base_url(self, body: Body) -> str:
-        """The base URL under which the API answers with a body."""
+        """Return the base URL under which the API responds with a body."""
         return f"http://127.0.0.1:{self._port}/{body.name}"
 
     def __enter__(self) -> Self:
@@ -95,14 +95,14 @@ class Nginx:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int, seconds: float = 10.0) -> None:
-    """Waits until somebody listens.
+    """Wait until somebody listens.
 
     Raises:
         OSError: Nobody does, in that time.

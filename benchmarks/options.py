@@ -23,9 +23,9 @@ class Options:
 
     @property
     def trial(self) -> bool:
-        """Whether the figures are too coarse to be quoted."""
+        """Tell whether the figures are too coarse to be quoted."""
         return self.repeats < 7 or self.work < 1
 
     def scaled(self, amount: float, least: int = 1) -> int:
-        """An amount of work."""
+        """Return an amount of work."""
         return max(least, round(amount * self.work))

@@ -13,7 +13,7 @@ _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def save(reports: list[Report], options: Options, folder: Path) -> None:
-    """Writes what was measured so far."""
+    """Write what was measured so far."""
     folder.mkdir(parents=True, exist_ok=True)
     where = machine.description()
     how = f"{options.repeats} rounds, event loop {options.loop}{', a TRIAL' if options.trial else ''}"
@@ -28,7 +28,7 @@ def save(reports: list[Report], options: Options, folder: Path) -> None:
 
 
 def put_into_readme(readme: Path, folder: Path) -> None:
-    """Replaces the README's results by those of a folder."""
+    """Replace the README's results by those of a folder."""
     table = (folder / "results.md").read_text(encoding="utf-8").replace("](", f"]({folder.name}/")
     text = readme.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)

@@ -9,7 +9,7 @@ from profile_history.testing import Behaviour, HistoryServer
 
 
 async def serve(port: int, capacity: int, latency: float, profiles: int) -> None:
-    """Serves until it is ended."""
+    """Serve until it is ended."""
     behaviour = Behaviour(capacity=capacity, latency=latency)
     async with HistoryServer(profiles=profiles, behaviour=behaviour, port=port):
         await asyncio.Event().wait()

@@ -18,7 +18,7 @@ class Target:
     value: float
 
     def met(self, value: float) -> bool:
-        """Whether a value is."""
+        """Tell whether a value meets the bound."""
         return value >= self.value if self.way == "at least" else value <= self.value
 
 
@@ -28,9 +28,9 @@ class Finding:
 
     Attributes:
         name: What is compared.
-        value: The figure, None where it could not be had.
+        value: The figure, `None` if it could not be had.
         unit: "x", "%", "ms" or "MiB".
-        target: What it is to be, None where it is only told.
+        target: What it is to be, `None` if it is only told.
         detail: What it is made of, or why it could not be had.
     """
 
@@ -42,7 +42,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """Whether the target is met, by the median."""
+        """Tell whether the target is met, by the median."""
         if self.value is None:
             return "not available"
         if self.target is None:
@@ -66,7 +66,7 @@ class Chart:
         name: What its file is called.
         title: What it shows.
         bars: From top to bottom.
-        line: Where a line marks something, and what; None for none.
+        line: Where a line marks something, and what; `None` for none.
     """
 
     name: str
@@ -86,17 +86,17 @@ class Report:
 
 
 def at_least(value: float) -> Target:
-    """A lower bound."""
+    """Return a lower bound."""
     return Target("at least", value)
 
 
 def at_most(value: float) -> Target:
-    """An upper bound."""
+    """Return an upper bound."""
     return Target("at most", value)
 
 
 def markdown(reports: Iterable[Report]) -> str:
-    """The findings as a table."""
+    """Return the findings as a table."""
     lines = ["| figure | what | median | least to most | target | | made of |", "|---|---|---:|---:|---:|---|---|"]
     for report in reports:
         for finding in report.findings:
@@ -115,7 +115,7 @@ def markdown(reports: Iterable[Report]) -> str:
 
 
 def text(report: Report) -> str:
-    """The same for a terminal."""
+    """Return the same for a terminal."""
     lines = [f"{report.figure}: {report.method}"]
     for finding in report.findings:
         value, target = finding.value, finding.target
@@ -129,12 +129,12 @@ def text(report: Report) -> str:
 
 
 def plain(reports: Iterable[Report]) -> list[dict[str, Any]]:
-    """The reports as JSON values."""
+    """Return the reports as JSON values."""
     return [attrs.asdict(report) for report in reports]
 
 
 def shown(value: float, unit: str) -> str:
-    """A number with its unit."""
+    """Return a number with its unit."""
     match unit:
         case "%":
             return f"{value:.1%}"
@@ -145,6 +145,6 @@ def shown(value: float, unit: str) -> str:
 
 
 def rate(spread: Spread, what: str) -> str:
-    """A rate in words."""
+    """Return a rate in words."""
     value = spread.median
     return f"{value / 1e6:.2f} M {what}/s" if value >= 1e6 else f"{value:,.0f} {what}/s"

@@ -22,13 +22,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """That of some values."""
+        """Return the spread of some values."""
         values = list(values)
         return cls(statistics.median(values), min(values), max(values))
 
 
 def in_rounds(repeats: int, turns: Sequence[Callable[[], T]]) -> list[list[T]]:
-    """Takes all turns once a round, A B A B; a first round warms up and is dropped.
+    """Take all turns once a round, A B A B; a first round warms up and is dropped.
 
     Returns:
         For each round, what each turn gave.
@@ -37,6 +37,6 @@ def in_rounds(repeats: int, turns: Sequence[Callable[[], T]]) -> list[list[T]]:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The least of the values that this share of them does not exceed."""
+    """Return the least of the values that this share of them does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

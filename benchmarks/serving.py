@@ -14,7 +14,7 @@ from benchmarks.sides import environment
 
 @contextlib.contextmanager
 def serving(module: str, *arguments: object) -> Iterator[str]:
-    """Runs a module with a port and some arguments; gives the base URL."""
+    """Run a module with a port and some arguments; give the base URL."""
     port = free_port()
     command = [sys.executable, "-m", f"benchmarks.{module}", str(port), *map(str, arguments)]
     process = subprocess.Popen(command, env=environment())

@@ -18,7 +18,7 @@ from benchmarks.sides import SideFailed, Site, Unavailable
 
 
 def main(name: str, site: Site) -> None:
-    """Serves until its input ends."""
+    """Serve until its input ends."""
     out = _reserve_stdout()
     if site.loop == "uvloop":
         asyncio.set_event_loop_policy(make_uvloop_policy())
@@ -41,7 +41,7 @@ def main(name: str, site: Site) -> None:
 
 
 def answer(peer: Peer, order: dict[str, Any]) -> dict[str, Any]:
-    """Does one thing; "fetch" is measured here, all else by the peer itself."""
+    """Do one thing; "fetch" is measured here, all else by the peer itself."""
     verb = order.pop("verb")
     if verb == "fetch":
         return fetch(peer, order["requests"])
@@ -50,7 +50,7 @@ def answer(peer: Peer, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(peer: Peer, requests: int) -> dict[str, Any]:
-    """Has a peer make some requests, and checks and measures that."""
+    """Have a peer make some requests, and check and measure that."""
     peer.prepare(requests)
     # Nobody pays for what an earlier turn has left behind. Collecting stays on.
     gc.collect()
@@ -75,14 +75,14 @@ def fetch(peer: Peer, requests: int) -> dict[str, Any]:
 
 
 def make_uvloop_policy() -> asyncio.AbstractEventLoopPolicy:
-    """The policy that makes every event loop of this process one of uvloop's."""
+    """Return the policy that makes every event loop of this process one of uvloop's."""
     import uvloop  # noqa: PLC0415 - an option, and not there on every system
 
     return uvloop.EventLoopPolicy()
 
 
 def say(out: TextIO, what: dict[str, Any]) -> None:
-    """Answers with one line."""
+    """Write one line to the measuring process."""
     out.write(json.dumps(what) + "\n")
     out.flush()
 

@@ -27,9 +27,9 @@ class Site:
 
     Attributes:
         base_url: The address in front of the API's path.
-        in_flight: How many requests are on their way at once.
-        rows: How many rows each answer has.
-        size: How many bytes each answer has, uncompressed.
+        in_flight: How many requests are in flight at once.
+        rows: How many rows each response has.
+        size: How many bytes each response has, uncompressed.
         body: The file with those bytes.
         loop: The event loop, "asyncio" or "uvloop".
     """
@@ -43,7 +43,7 @@ class Site:
 
     @classmethod
     def serving(cls, prepared: Prepared, base_url: str, in_flight: int, loop: str) -> Site:
-        """That of a prepared body."""
+        """Return the site of a prepared body."""
         return cls(base_url, in_flight, prepared.body.rows, prepared.size, str(prepared.plain), loop)
 
 
@@ -69,12 +69,12 @@ class Sample:
 
     @property
     def request(self) -> float:
-        """Seconds a request."""
+        """Return the seconds per request."""
         return self.seconds / self.requests
 
     @property
     def event(self) -> float:
-        """Seconds an event."""
+        """Return the seconds per event."""
         return self.seconds / self.events
 
 
@@ -112,18 +112,18 @@ class Side:
             raise
 
     def fetch(self, requests: int) -> Sample:
-        """Makes some requests, and checks that all events came."""
+        """Make some requests, and check that all events came."""
         return Sample(**self.ask("fetch", requests=requests))
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
-        """Has the peer do something, and waits for what it says."""
+        """Have the peer do something, and wait for what it says."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"verb": verb, **arguments}) + "\n")
         self._process.stdin.flush()
         return self._hear()
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -155,7 +155,7 @@ class Side:
 
 
 def environment() -> dict[str, str]:
-    """The environment of all processes that are measured, or serve."""
+    """Return the environment of all processes that are measured, or serve."""
     # Bytecode may be written: where a package is installed, it is there.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {

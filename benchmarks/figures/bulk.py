@@ -24,7 +24,7 @@ _MOST_ROUNDS = 3
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     with Nginx([_BODY]) as nginx:
         site = Site.serving(nginx.prepared[_BODY], nginx.base_url(_BODY), _IN_FLIGHT, options.loop)
         repeats = range(min(options.repeats, _MOST_ROUNDS))

@@ -28,7 +28,7 @@ _BARE, _UNTYPED, _STRUCT = (
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     comparisons = [
         *(_limit(options, body, _UNTYPED, at_least(0.85)) for body in (SEED, NEWER)),
         *(_limit(options, body, _UNTYPED, None) for body in (SEED_GZIP, NEWER_GZIP)),

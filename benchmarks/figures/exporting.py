@@ -19,7 +19,7 @@ _NAMES = ("ours", "dlt")
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     requests = options.scaled(_PROFILES, 20)
     with Nginx([_BODY]) as nginx:
         site = Site.serving(nginx.prepared[_BODY], nginx.base_url(_BODY), _IN_FLIGHT, options.loop)

@@ -20,7 +20,7 @@ _ATTEMPTS = 3
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     rounds = in_rounds(options.repeats, [lambda: _least(_OURS), lambda: _least(_THEIRS)])
     ours, theirs = (Spread.of(column).median for column in zip(*rounds, strict=True))
     ratio = Spread.of(mine / other for mine, other in rounds)

@@ -1,4 +1,4 @@
-"""How late others on the event loop are while long answers arrive."""
+"""How late others on the event loop are while long responses arrive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RUNS = [(peer, body) for peers in (_LANES, _PEERS) for body in (_SEED, _NEWER) 
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     findings: list[Finding] = []
     with Nginx([_SEED, _NEWER]) as nginx, contextlib.ExitStack() as stack:
         able: list[tuple[str, Callable[[], dict[str, Any]]]] = []

@@ -1,4 +1,4 @@
-"""The raw lane and the Arrow lane over the object lane, answers of 1,000 rows."""
+"""The raw lane and the Arrow lane over the object lane, responses of 1,000 rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TARGETS = {"ours, raw lane": at_least(3.0), "ours, Arrow lane": at_least(1.0)}
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     comparisons = [
         Comparison(
             f"{lane.removeprefix('ours, ')} over object lane, {body.name}",

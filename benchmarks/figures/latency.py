@@ -1,4 +1,4 @@
-"""A server that takes 50 ms for each answer: how much of what 64 requests in flight allow is reached."""
+"""A server that takes 50 ms for each response: how much of what 64 requests in flight allow is reached."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PEERS = ("ours", "bare aiohttp, session tuned as ours", "aiohttp + json")
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     ideal = _IN_FLIGHT / _LATENCY
     requests = _IN_FLIGHT * options.scaled(_BATCHES)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Memory and cost over many profiles, and memory for one very long answer; each in a fresh process."""
+"""Memory and cost over many profiles, and memory for one very long response; each in a fresh process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READERS = ("ours", "ours, raw lane", "ours, Arrow lane", "aiohttp + json", "aio
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     long = Body(rows_of(_LONG_ANSWER, "seed"))
     with Nginx([_SMALL, long]) as nginx:
         findings = _many(nginx, options)

@@ -1,4 +1,4 @@
-"""Answers of 3 rows, 64 requests on their way: what a request costs."""
+"""Responses of 3 rows, 64 requests in flight: what a request costs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PEERS: tuple[tuple[str, int, Target | None], ...] = (
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     ours = Turn("ours", _BODY, _IN_FLIGHT, options.scaled(_OURS, 128))
     comparisons = [
         Comparison(

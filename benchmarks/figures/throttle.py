@@ -1,4 +1,4 @@
-"""A server that refuses what is too much: how much of its places is used, and how many answers are refusals.
+"""A server that refuses what is too much: how much of its places is used, and how many responses are refusals.
 
 In real time a server's place is taken a little longer than its latency, so beside the share of the nominal capacity
 stands that of a client which knows the capacity and keeps to it.
@@ -23,7 +23,7 @@ _MOST = 64
 
 
 def run(options: Options) -> Report:
-    """Measures it."""
+    """Measure it."""
     findings = []
     for capacity in (8, 25):
         with serving("rehearsal", capacity, _LATENCY, _PROFILES) as url:

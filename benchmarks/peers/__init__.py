@@ -34,7 +34,7 @@ PEERS = {
 
 
 def make(name: str, site: Site) -> Peer:
-    """A peer by its name; only its own libraries are imported.
+    """Return a peer by its name; only its own libraries are imported.
 
     Raises:
         Unavailable: A library is not installed.

@@ -27,13 +27,13 @@ class Peer:
         self.url = site.base_url + PATH
 
     def open(self) -> None:
-        """Makes what lasts for all turns, such as a session."""
+        """Make what lasts for all turns, such as a session."""
 
     def prepare(self, requests: int) -> None:
-        """Makes what the caller of a library would have at hand; this is not measured."""
+        """Make what the caller of a library would have at hand; this is not measured."""
 
     def fetch(self, requests: int) -> int:
-        """Makes some requests.
+        """Make some requests.
 
         Returns:
             How many events came.
@@ -41,29 +41,29 @@ class Peer:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Closes what was opened."""
+        """Close what was opened."""
 
 
 class AsyncPeer(Peer):
     """A library on an event loop."""
 
     def open(self) -> None:
-        """Makes the loop, and what lasts on it."""
+        """Make the loop, and what lasts on it."""
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.loop.run_until_complete(self.start())
 
     def fetch(self, requests: int) -> int:
-        """Makes some requests."""
+        """Make some requests."""
         return self.loop.run_until_complete(self.work(requests))
 
     def close(self) -> None:
-        """Closes what was opened, and the loop."""
+        """Close what was opened, and the loop."""
         self.loop.run_until_complete(self.stop())
         self.loop.close()
 
     def lag(self, requests: int, idle: float) -> dict[str, Any]:
-        """How late a ticker is, on an idle loop and then beside some requests."""
+        """Return how late a ticker is, on an idle loop and then beside some requests."""
 
         self.prepare(requests)
         quiet, _ = self.loop.run_until_complete(_ticking(asyncio.sleep(idle)))
@@ -79,18 +79,18 @@ class AsyncPeer(Peer):
         }
 
     async def start(self) -> None:
-        """Makes what lasts for all turns."""
+        """Make what lasts for all turns."""
 
     async def work(self, requests: int) -> int:
-        """Makes some requests, and tells how many events came."""
+        """Make some requests, and tell how many events came."""
         raise NotImplementedError
 
     async def stop(self) -> None:
-        """Closes what was made."""
+        """Close what was made."""
 
 
 async def fan_out(requests: int, in_flight: int, one: Callable[[], Awaitable[int]]) -> int:
-    """Makes requests by as many workers as there may be requests on their way, as one writes that by hand."""
+    """Make requests by as many workers as there may be requests in flight, as one writes that by hand."""
     left = iter(range(requests))
 
     async def worker() -> int:

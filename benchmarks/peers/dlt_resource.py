@@ -30,7 +30,7 @@ class Fetching:
         os.environ["EXTRACT__MAX_PARALLEL_ITEMS"] = str(in_flight)
 
     def resource(self) -> DltResource:
-        """The histories of all profiles."""
+        """Return the histories of all profiles."""
 
         @dlt.resource(name="profiles")
         def profiles() -> Iterator[int]:
@@ -62,7 +62,7 @@ class AsyncResource(Peer):
     """Read row by row, as dlt hands them out."""
 
     def fetch(self, requests: int) -> int:
-        """Reads all rows of a resource."""
+        """Read all rows of a resource."""
         rows = 0
         for _row in Fetching(self.url, requests, self.site.in_flight).resource():
             rows += 1

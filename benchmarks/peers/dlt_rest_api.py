@@ -18,17 +18,17 @@ from profile_history._protocol.requests import PATH
 
 
 class RestApi(Peer):
-    """One session of requests, its pool as large as the number of requests on their way."""
+    """One session of requests, its pool as large as the number of requests in flight."""
 
     def open(self) -> None:
-        """Makes the session, and lets dlt have as many requests on their way as everybody."""
+        """Make the session, and let dlt have as many requests in flight as everybody."""
         os.environ["EXTRACT__WORKERS"] = str(self.site.in_flight)
         os.environ["EXTRACT__MAX_PARALLEL_ITEMS"] = str(self.site.in_flight)
         self.session = Client(raise_for_status=False).session
         self.session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=self.site.in_flight))
 
     def fetch(self, requests: int) -> int:
-        """Reads all rows of a source."""
+        """Read all rows of a source."""
 
         @dlt.resource(name="profiles")
         def profiles() -> Any:
@@ -59,5 +59,5 @@ class RestApi(Peer):
         return rows
 
     def close(self) -> None:
-        """Closes the session."""
+        """Close the session."""
         self.session.close()

@@ -16,7 +16,7 @@ class Export(Peer):
     """The filesystem destination, `loader_file_format="parquet"`."""
 
     def fetch(self, requests: int) -> int:
-        """Runs a pipeline, and counts the rows in what it has written."""
+        """Run a pipeline, and count the rows in what it has written."""
         with tempfile.TemporaryDirectory() as folder:
             pipeline = dlt.pipeline(
                 pipeline_name="histories",

@@ -15,7 +15,7 @@ class Export(Arrow):
     """One file, one row group a batch."""
 
     async def work(self, requests: int) -> int:  # noqa: ARG002 - the profiles were made for as many
-        """Writes all events, and counts them in the file."""
+        """Write all events, and count them in the file."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "events.parquet"
             writer = None

@@ -24,7 +24,7 @@ class Generated(AsyncPeer):
     """Typed objects, as the generated code makes them; below it is httpx, whose default limits serve it best."""
 
     async def start(self) -> None:
-        """Generates and imports the client, and makes one."""
+        """Generate and import the client, and make one."""
         self.folder = tempfile.TemporaryDirectory(prefix="benchmarks-openapi-")
         generate(Path(self.folder.name))
         sys.path.insert(0, self.folder.name)
@@ -38,16 +38,16 @@ class Generated(AsyncPeer):
         await self.client.__aenter__()
 
     async def work(self, requests: int) -> int:
-        """Makes some requests."""
+        """Make some requests."""
         return await fan_out(requests, self.site.in_flight, self.one)
 
     async def stop(self) -> None:
-        """Closes the client."""
+        """Close the client."""
         await self.client.__aexit__(None, None, None)
         self.folder.cleanup()
 
     async def one(self) -> int:
-        """Makes one request and reads its rows."""
+        """Make one request and read its rows."""
         answer = await self.call(client=self.client, body=self.body)
         if answer.error != 0:
             raise RuntimeError(answer.error_text)
@@ -58,7 +58,7 @@ class Generated(AsyncPeer):
 
 
 def generate(folder: Path) -> None:
-    """Writes the client into a folder.
+    """Write the client into a folder.
 
     Raises:
         Unavailable: The generator failed.

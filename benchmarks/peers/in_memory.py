@@ -1,4 +1,4 @@
-"""Limits: decoding the bytes of an answer that is in memory already, and freeing what came of it."""
+"""Limits: decoding the bytes of a response that is in memory already, and freeing what came of it."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Untyped(Peer):
     """To dictionaries."""
 
     def open(self) -> None:
-        """Reads the bytes."""
+        """Read the bytes."""
         self.body = Path(self.site.body).read_bytes()
 
     def fetch(self, requests: int) -> int:
-        """Decodes as often."""
+        """Decode as often."""
         events = 0
         for _ in range(requests):
             answer = msgspec.json.decode(self.body)
@@ -62,7 +62,7 @@ class Struct(Untyped):
     """To structs."""
 
     def fetch(self, requests: int) -> int:
-        """Decodes as often."""
+        """Decode as often."""
         decoder = msgspec.json.Decoder(Answer)
         events = 0
         for _ in range(requests):

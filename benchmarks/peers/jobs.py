@@ -36,17 +36,17 @@ class Job(AsyncPeer):
     """One client, and a job with its defaults."""
 
     async def start(self) -> None:
-        """Makes the client."""
-        # Every prepared answer has as many rows as the last, which looks like a cap.
+        """Make the client."""
+        # Every prepared response has as many rows as the last, which looks like a cap.
         logging.getLogger("profile_history").setLevel(logging.ERROR)
         self.client = client_of(self.site.base_url, self.site.in_flight)
 
     async def stop(self) -> None:
-        """Closes it."""
+        """Close it."""
         await self.client.aclose()
 
     async def work(self, requests: int) -> int:
-        """Runs a job of as many profiles, and counts the events in its files."""
+        """Run a job of as many profiles, and count the events in its files."""
         job = HistoryJob(
             self.client,
             _Profiles(requests),
@@ -60,11 +60,11 @@ class Job(AsyncPeer):
         return parquet_rows(Path("lake.parquet"))
 
     def ledger(self) -> dict[str, Any]:
-        """How many bytes its ledger has."""
+        """Return how many bytes its ledger has."""
         return {"size": Path(LEDGER).stat().st_size}
 
     def resume(self, folder: str) -> dict[str, Any]:
-        """Goes on with a job until its first request is sent, and tells after how many seconds that was."""
+        """Go on with a job until its first request is sent, and tell after how many seconds that was."""
         machine.forget_peak()
         seconds = self.loop.run_until_complete(self._first_request(Path(folder, LEDGER)))
         return {"seconds": seconds, "peak": machine.resident()[1]}

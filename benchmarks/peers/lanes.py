@@ -14,13 +14,13 @@ BATCH = 65_536
 
 
 class Lane(AsyncPeer):
-    """One client, as many requests on their way as everybody has."""
+    """One client, as many requests in flight as everybody has."""
 
     profiles: Any = ()
 
     async def start(self) -> None:
-        """Makes the client."""
-        # Every prepared answer has as many rows as the last, which looks like a cap.
+        """Make the client."""
+        # Every prepared response has as many rows as the last, which looks like a cap.
         logging.getLogger("profile_history").setLevel(logging.ERROR)
         self.client = HistoryClient(
             self.site.base_url,
@@ -31,11 +31,11 @@ class Lane(AsyncPeer):
         )
 
     async def stop(self) -> None:
-        """Closes it."""
+        """Close it."""
         await self.client.aclose()
 
     def prepare(self, requests: int) -> None:
-        """Makes the profiles, unless there are so many that nobody would hold them together."""
+        """Make the profiles, unless there are so many that nobody would hold them together."""
         profiles = (Profile.email(f"user{number}@example.com") for number in range(requests))
         self.profiles = profiles if requests > _MOST_PREPARED else list(profiles)
 
@@ -44,7 +44,7 @@ class Objects(Lane):
     """Event by event."""
 
     async def work(self, requests: int) -> int:  # noqa: ARG002 - the profiles were made for as many
-        """Reads all events."""
+        """Read all events."""
         events = 0
         async for _profile, _event in self.client.histories(self.profiles):
             events += 1
@@ -55,12 +55,12 @@ class Raw(Lane):
     """Row by row, as bytes."""
 
     async def start(self) -> None:
-        """Makes the client."""
+        """Make the client."""
         await super().start()
         _check_lane(self.client, "raw")
 
     async def work(self, requests: int) -> int:  # noqa: ARG002
-        """Reads all rows."""
+        """Read all rows."""
         rows = 0
         async for _profile, _row in self.client.histories(self.profiles).raw():
             rows += 1
@@ -71,12 +71,12 @@ class Arrow(Lane):
     """Record batches."""
 
     async def start(self) -> None:
-        """Makes the client."""
+        """Make the client."""
         await super().start()
         _check_lane(self.client, "batches")
 
     async def work(self, requests: int) -> int:  # noqa: ARG002
-        """Reads all batches."""
+        """Read all batches."""
         rows = 0
         async for batch in self.client.histories(self.profiles).batches(rows=BATCH):
             rows += batch.num_rows

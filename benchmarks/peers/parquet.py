@@ -8,5 +8,5 @@ import pyarrow.parquet
 
 
 def parquet_rows(folder: Path) -> int:
-    """How many rows the Parquet files of a folder hold."""
+    """Return how many rows the Parquet files of a folder hold."""
     return sum(pyarrow.parquet.read_metadata(path).num_rows for path in folder.rglob("*.parquet"))

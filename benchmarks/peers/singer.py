@@ -43,24 +43,24 @@ class HistoryStream(RESTStream[Any]):
 
     @property
     def url_base(self) -> str:
-        """The address in front of the path."""
+        """Return the address in front of the path."""
         return str(self.config["base_url"])
 
     @property
     def partitions(self) -> list[dict[str, Any]]:
-        """One a profile."""
+        """Return the requests of a run, one per profile."""
         return [{"number": number} for number in range(self.config["profiles"])]
 
     def get_new_paginator(self) -> BaseAPIPaginator[Any]:
-        """An answer is whole."""
+        """Return a paginator of one page, since a response is whole."""
         return SinglePagePaginator()
 
     def prepare_request_payload(self, context: Any, next_page_token: Any) -> dict[str, Any]:  # noqa: ARG002
-        """The request's body."""
+        """Return the request's body."""
         return {**REQUEST, "email": f"user{context['number']}@example.com"}
 
     def post_process(self, row: dict[str, Any], context: Any = None) -> dict[str, Any]:  # noqa: ARG002
-        """Counts the rows, which only the messages would show otherwise."""
+        """Count the rows, which only the messages would show otherwise."""
         self.rows += 1
         return row
 
@@ -75,7 +75,7 @@ class HistoryTap(Tap):
     ).to_dict()
 
     def discover_streams(self) -> list[HistoryStream]:
-        """The only stream."""
+        """Return the only stream."""
         return [HistoryStream(self)]
 
 
@@ -83,15 +83,15 @@ class Singer(Peer):
     """A tap for each turn, as a run of it has one."""
 
     def open(self) -> None:
-        """Keeps the log of metrics out of the measurement."""
+        """Keep the log of metrics out of the measurement."""
         logging.disable(logging.WARNING)
 
     def prepare(self, requests: int) -> None:
-        """Makes the tap and its catalogue."""
+        """Make the tap and its catalogue."""
         self.tap = HistoryTap(config={"base_url": self.site.base_url, "profiles": requests}, setup_mapper=True)
 
     def fetch(self, requests: int) -> int:  # noqa: ARG002 - the tap was made for as many
-        """Has it sync everything."""
+        """Have it sync everything."""
         self.tap.sync_all()
         stream = self.tap.streams["history"]
         assert isinstance(stream, HistoryStream)

@@ -15,10 +15,10 @@ _FROM, _TO = "2024-05-01", "2024-05-30"
 
 
 class Throttled(AsyncPeer):
-    """A stream without end; a stretch of time has its good answers and its 429s."""
+    """A stream without end; a stretch of time has its good responses and its 429s."""
 
     def read(self, *, concurrency: int, adaptive: bool, warm_up: float, stretches: int, seconds: float) -> Any:
-        """Reads on, and tells of each stretch after the warm-up how many answers were good and how many 429."""
+        """Read on, and tell of each stretch after the warm-up how many responses were good and how many 429."""
         pacing = Pacing(concurrency=concurrency, adaptive=adaptive)
         return {"stretches": self.loop.run_until_complete(self._read(pacing, warm_up, stretches, seconds))}
 

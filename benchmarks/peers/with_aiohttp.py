@@ -43,22 +43,22 @@ class Event:
 
 
 class Aiohttp(AsyncPeer):
-    """One session; its limit of connections is the number of requests on their way."""
+    """One session; its limit of connections is the number of requests in flight."""
 
     async def start(self) -> None:
-        """Makes the session."""
+        """Make the session."""
         self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self.site.in_flight))
 
     async def work(self, requests: int) -> int:
-        """Makes some requests."""
+        """Make some requests."""
         return await fan_out(requests, self.site.in_flight, self.one)
 
     async def stop(self) -> None:
-        """Closes the session."""
+        """Close the session."""
         await self.session.close()
 
     async def one(self) -> int:
-        """Makes one request."""
+        """Make one request."""
         raise NotImplementedError
 
 
@@ -66,7 +66,7 @@ class Bare(Aiohttp):
     """Reads the bytes and does nothing with them."""
 
     async def one(self) -> int:
-        """Makes one request, and knows the answer by its length."""
+        """Make one request, and recognise the response by its length."""
         async with self.session.post(self.url, data=BODY, headers=HEADERS) as response:
             body = await response.read()
         if len(body) != self.site.size:
@@ -78,7 +78,7 @@ class BareTuned(Bare):
     """The same on a session without a jar, a limit, or a look at the environment, as this library's is."""
 
     async def start(self) -> None:
-        """Makes the session."""
+        """Make the session."""
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, resolver=aiohttp.ThreadedResolver()),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -90,7 +90,7 @@ class Json(Aiohttp):
     """Dictionaries by the standard library."""
 
     async def one(self) -> int:
-        """Makes one request and reads its rows."""
+        """Make one request and read its rows."""
         async with self.session.post(self.url, data=BODY, headers=HEADERS) as response:
             response.raise_for_status()
             return counted(await response.json())
@@ -100,7 +100,7 @@ class Orjson(Aiohttp):
     """Dictionaries by orjson."""
 
     async def one(self) -> int:
-        """Makes one request and reads its rows."""
+        """Make one request and read its rows."""
         async with self.session.post(self.url, data=BODY, headers=HEADERS) as response:
             response.raise_for_status()
             return counted(orjson.loads(await response.read()))
@@ -112,7 +112,7 @@ class JsonCattrs(Aiohttp):
     converter = make_json_converter()
 
     async def one(self) -> int:
-        """Makes one request and reads its events."""
+        """Make one request and read its events."""
         async with self.session.post(self.url, data=BODY, headers=HEADERS) as response:
             response.raise_for_status()
             payload = await response.json()
@@ -125,7 +125,7 @@ class OrjsonCattrs(Aiohttp):
     converter = make_orjson_converter()
 
     async def one(self) -> int:
-        """Makes one request and reads its events."""
+        """Make one request and read its events."""
         async with self.session.post(self.url, data=BODY, headers=HEADERS) as response:
             response.raise_for_status()
             payload = orjson.loads(await response.read())
@@ -133,7 +133,7 @@ class OrjsonCattrs(Aiohttp):
 
 
 def counted(payload: dict[str, Any]) -> int:
-    """Checks an answer, and goes through its rows one by one, as whoever wanted them would."""
+    """Check a response, and go through its rows one by one, as whoever wanted them would."""
     if payload["error"] != 0:
         raise RuntimeError(payload["error_text"])
     rows = 0

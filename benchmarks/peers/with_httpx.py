@@ -22,19 +22,19 @@ class Httpx(AsyncPeer):
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
     async def start(self) -> None:
-        """Makes the client."""
+        """Make the client."""
         self.client = httpx.AsyncClient(limits=self.limits, timeout=60)
 
     async def work(self, requests: int) -> int:
-        """Makes some requests."""
+        """Make some requests."""
         return await fan_out(requests, self.site.in_flight, self.one)
 
     async def stop(self) -> None:
-        """Closes the client."""
+        """Close the client."""
         await self.client.aclose()
 
     async def one(self) -> int:
-        """Makes one request and reads its rows."""
+        """Make one request and read its rows."""
         response = await self.client.post(self.url, content=_BODY, headers=HEADERS)
         response.raise_for_status()
         return counted(response.json())

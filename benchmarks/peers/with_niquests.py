@@ -1,4 +1,4 @@
-"""niquests: one asynchronous session, its pool as large as the number of requests on their way."""
+"""niquests: one asynchronous session, its pool as large as the number of requests in flight."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class Niquests(AsyncPeer):
     """Dictionaries by `response.json()`."""
 
     async def start(self) -> None:
-        """Makes the session."""
+        """Make the session."""
         self.session = niquests.AsyncSession(pool_connections=1, pool_maxsize=self.site.in_flight)
 
     async def work(self, requests: int) -> int:
-        """Makes some requests."""
+        """Make some requests."""
         return await fan_out(requests, self.site.in_flight, self.one)
 
     async def stop(self) -> None:
-        """Closes the session."""
+        """Close the session."""
         await self.session.close()
 
     async def one(self) -> int:
-        """Makes one request and reads its rows."""
+        """Make one request and read its rows."""
         response = await self.session.post(self.url, data=_BODY, headers=HEADERS)
         response.raise_for_status()
         return counted(response.json())
