@@ -35,8 +35,8 @@ class OutputFailed(Exception):
     """What arrived cannot be written; the message names the place and says what to do."""
 
     def __init__(self, place: object, error: OSError) -> None:
-        advice = advice_for(error, "check the disk, or choose another place")
-        super().__init__(f"{place} cannot be written: {reason_of(error)}; {advice}, and run the command again")
+        advice = f"{advice_for(error)}, or choose another place, and run the command again"
+        super().__init__(f"{place} cannot be written: {reason_of(error)}; {advice}")
 
 
 def check_stdout(else_: str = "") -> TextIO:
