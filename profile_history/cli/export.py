@@ -10,7 +10,7 @@ import attrs
 from cyclopts import Parameter
 
 from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client, read_address
-from profile_history.cli.job_options import RestartOptions, RunOptions, SourceOptions, UpdateOptions
+from profile_history.cli.job_options import ReportOptions, RestartOptions, SourceOptions, UpdateOptions
 from profile_history.cli.job_paths import make_ledger_directory, place_ledger
 from profile_history.cli.progress import ServerHealth
 from profile_history.cli.restart import confirm_restart
@@ -32,7 +32,7 @@ def export(
     source: SourceOptions = SourceOptions(),
     ledger: Path | None = None,
     update: UpdateOptions = UpdateOptions(),
-    run: RunOptions = RunOptions(),
+    run: ReportOptions = ReportOptions(),
     restart: RestartOptions = RestartOptions(),
     connection: ConnectionOptions = ConnectionOptions(),
     request: RequestOptions = RequestOptions(),

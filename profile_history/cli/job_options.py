@@ -87,7 +87,7 @@ class UpdateOptions:
 
 @Parameter(name="*")
 @attrs.frozen
-class RunOptions:
+class ReportOptions:
     """Options of all commands that run a job.
 
     Attributes:

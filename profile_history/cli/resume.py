@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client, read_address
-from profile_history.cli.job_options import Job, MovedOutput, RunOptions
+from profile_history.cli.job_options import Job, MovedOutput, ReportOptions
 from profile_history.cli.job_paths import find_ledger
 from profile_history.cli.progress import ServerHealth
 from profile_history.cli.signals import stopper
@@ -15,7 +15,7 @@ def resume(
     /,
     *,
     into: MovedOutput = None,
-    run: RunOptions = RunOptions(),
+    run: ReportOptions = ReportOptions(),
     connection: ConnectionOptions = ConnectionOptions(),
 ) -> int:
     """Go on with a job where it stood, whatever ended it.
@@ -36,7 +36,7 @@ def retry_failed(
     /,
     *,
     into: MovedOutput = None,
-    run: RunOptions = RunOptions(),
+    run: ReportOptions = ReportOptions(),
     connection: ConnectionOptions = ConnectionOptions(),
 ) -> int:
     """Go on with a job, and ask once more for what failed.
@@ -51,7 +51,7 @@ def retry_failed(
 
 
 def _continue_job(
-    job: str, into: str | None, options: RunOptions, connection: ConnectionOptions, *, retry_failed: bool
+    job: str, into: str | None, options: ReportOptions, connection: ConnectionOptions, *, retry_failed: bool
 ) -> int:
     from profile_history.cli.job_report import JobReport
     from profile_history.cli.run_job import run_job
