@@ -16,7 +16,7 @@ from support.postgres import postgres  # noqa: F401 (a fixture)
 from profile_history import RetryPolicy
 from profile_history.testing import HistoryServer
 
-# The same examples every day and on every machine; `--hypothesis-profile=full` draws many more, and anew each time.
+# The same examples every day and on every machine; `--hypothesis-profile=full` takes many more.
 settings.register_profile(
     "default",
     max_examples=40,
@@ -25,7 +25,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("full", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("default")
 
 

@@ -7,7 +7,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.virtual_clock import run_virtually
 
@@ -1002,7 +1002,6 @@ VISITS = st.tuples(
 )
 
 
-@settings(max_examples=300)
 @given(
     pacing=st.builds(
         Pacing,

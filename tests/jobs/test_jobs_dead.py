@@ -41,8 +41,18 @@ def lives(directory, fault, *, patience=900.0, profiles=40, behaviour=Behaviour(
     return run_virtually(run(), patience=60.0)
 
 
-@pytest.mark.parametrize("fault", [Fault.ERROR_500, Fault.ERROR_504, Fault.STALL])
-@pytest.mark.parametrize("patience", [900.0, 0.5])
+@pytest.mark.parametrize(
+    ("fault", "patience"),
+    [
+        (Fault.ERROR_500, 900.0),
+        (Fault.STALL, 0.5),
+        *(
+            pytest.param(fault, patience, marks=pytest.mark.full)
+            for fault, patience in ((Fault.ERROR_504, 900.0), (Fault.STALL, 900.0))
+        ),
+        *(pytest.param(fault, 0.5, marks=pytest.mark.full) for fault in (Fault.ERROR_500, Fault.ERROR_504)),
+    ],
+)
 def test_those_that_are_retried_alone_get_their_verdict_again(tmp_path, fault, patience):
     """A unit that was fetched before is asked for meanwhile, which tells them from an outage."""
     ended, log = lives(tmp_path, fault, patience=patience)

@@ -32,7 +32,7 @@ FIRST, MIDDLE, LAST = dt.date(2024, 1, 1), dt.date(2024, 2, 15), dt.date(2024, 3
 # A full disk, once and for good, a broken one, and one that became read-only.
 FAULTS = ((errno.ENOSPC, False), (errno.ENOSPC, True), (errno.EIO, True), (errno.EROFS, True))
 LISTS = ["job.quarantine.ndjson", "job.rejects.ndjson"]
-POINTS, CUTS = 12, 34
+POINTS, CUTS = 8, 12
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ SINKS = (
     "history.duckdb",
 )
 POSTGRES = "postgresql"
-KILLS, MANY = 9, 1000
+KILLS, MANY = 5, 1000
 # After so many kills a stage of a job is let be.
 PATIENCE = {KILLS: 3, MANY: 20}
 FIRST = dt.date(2023, 1, 1)

@@ -46,7 +46,10 @@ FUSES = st.sampled_from((None, None, None, 0, 1, 2, 3, 4, 6, 9, 14))
 OUTCOMES = ("ok", "ok", "ok", "halved", "failed")
 PROFILES = [Profile.email(f"user{number}@example.com") for number in range(3)]
 TERMS = {"url": "http://localhost", "list_id": 1, "window": 30, "border": "overlap", "order": "newest"}
-ONCE, OFTEN = settings(max_examples=60, stateful_step_count=40), settings(max_examples=1000, stateful_step_count=60)
+ONCE, OFTEN = (
+    settings(max_examples=30, stateful_step_count=40),
+    settings(max_examples=1000, stateful_step_count=60),
+)
 
 
 class Crash(BaseException):

@@ -23,7 +23,7 @@ from profile_history.sinks import SinkError, lock, sink_of
 from profile_history.sinks.lock import lock_sink
 from profile_history.testing import HistoryServer
 
-RACES, MANY = 8, 50
+RACES, MANY = 4, 50
 PROFILES = 12
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 6, 30)
 

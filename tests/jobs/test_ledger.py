@@ -137,7 +137,7 @@ def test_final_files_that_were_noted_are_put_in_place_at_the_next_start(path, tm
     assert len((tmp_path / "history.ndjson").read_text().splitlines()) == 12
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=6), max_size=4))
 def test_rows_move_up_by_those_that_are_gone_before_them(batches):
     """In each batch by itself, whichever units of it were replaced."""

@@ -169,7 +169,7 @@ def test_any_row_is_held(database):
     sink = database.sink()
     last = SinkBatch(0, [])
 
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @settings(suppress_health_check=list(HealthCheck))
     @given(st.lists(st.lists(ODD, min_size=1, max_size=4), max_size=3))
     def holds(lists):
         nonlocal last

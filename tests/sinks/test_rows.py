@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.odd_rows import ANY_TEXT, DOCUMENTED, ROWS, TAME, WILD, odd_rows
 from support.sink_files import text_of
@@ -58,7 +58,6 @@ def lines_of(units, name="history.ndjson"):
         return partial.read_bytes().splitlines(keepends=True) if partial.exists() else [], refused
 
 
-@settings(max_examples=40)
 @given(rows=st.lists(spellings(), max_size=5), profile=ANY_TEXT)
 @example(rows=[b'{"a":1}'], profile="custom:\ud800")
 def test_a_row_stands_on_one_line_unchanged_or_is_refused(rows, profile):
@@ -138,7 +137,6 @@ def defused(text):
     return f"'{text}" if text[:1] in set("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20") else text
 
 
-@settings(max_examples=40)
 @given(texts=st.lists(st.lists(TEXTS, min_size=len(NAMES), max_size=len(NAMES)), min_size=1, max_size=4))
 def test_no_text_becomes_a_formula(texts):
     """Other texts and all numbers stay as they are."""
@@ -159,7 +157,6 @@ def test_each_first_character_of_a_formula_is_defused(first):
     ]
 
 
-@settings(max_examples=40)
 @given(data=st.data())
 def test_csv_that_keeps_formulas_loses_nothing_but_null(data):
     """Read by another library, cell by cell."""
@@ -197,7 +194,6 @@ def test_an_unknown_way_with_formulas_is_refused(tmp_path):
         CsvSink(tmp_path / "history.csv", formulas="x")
 
 
-@settings(max_examples=40)
 @given(data=st.data(), partition=st.sampled_from(["none", "month", "day", "hash:2"]))
 def test_parquet_holds_every_row_that_has_columns(data, partition):
     """Whatever is in it, in whatever year."""
@@ -215,7 +211,6 @@ def test_parquet_holds_every_row_that_has_columns(data, partition):
     assert sorted(map(repr, read)) == sorted(map(repr, columns_of(units) if units else []))
 
 
-@settings(max_examples=40)
 @given(texts=st.lists(st.lists(st.text(max_size=3), min_size=1, max_size=3), max_size=3), data=st.data())
 def test_a_batch_without_some_rows_holds_all_others(texts, data):
     """In either lane, and the units keep their order."""

@@ -301,4 +301,4 @@ class Outages(RuleBasedStateMachine):
 
 
 TestOutages = Outages.TestCase
-TestOutages.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+TestOutages.settings = settings(deadline=None, stateful_step_count=40)
