@@ -25,7 +25,7 @@ class Token:
             raise ConfigurationError("the token holds a blank, a line end or a character outside ASCII; pass it alone")
         self._value = value
         self._former: tuple[str, ...] = ()
-        self.generation = 0
+        self.generation: int = 0
 
     def reveal(self) -> str:
         """Return the token itself."""

@@ -26,10 +26,10 @@ try:
     import pyarrow as pa
 
     from profile_history._decoding.record_batches import SCHEMA, BatchAssembler, ColumnSlice
-except ModuleNotFoundError as error:
-    if error.name != "pyarrow":
+except ModuleNotFoundError as _error:
+    if _error.name != "pyarrow":
         raise
-    raise missing_extra("record batches need pyarrow", "arrow") from error
+    raise missing_extra("record batches need pyarrow", "arrow") from _error
 
 from profile_history._aio import CooperativeRunner, in_thread
 from profile_history._decoding.arrow_decoder import decode_columns

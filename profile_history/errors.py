@@ -119,7 +119,8 @@ class HistoryError(Exception):
 
     def forget_frames(self) -> None:
         """Drops the traceback and what came before: their frames may hold whole answers, and failures are kept."""
-        self.__traceback__ = self.__context__ = self.__cause__ = None
+        for name in ("__traceback__", "__context__", "__cause__"):
+            setattr(self, name, None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that the error says, as values that JSON holds.
@@ -295,12 +296,12 @@ class ApiError(HistoryError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__()
-        self.args = (code, text, http_status)
+        self.args: tuple[Any, ...] = (code, text, http_status)
         self.code = code
         self.text = text
         self.http_status = http_status
         self.kind = kind
-        self.splittable = not {413, 504}.isdisjoint((code, http_status))
+        self.splittable: bool = not {413, 504}.isdisjoint((code, http_status))
         self.retry_after = retry_after
 
     def summary(self) -> str:

@@ -18,7 +18,7 @@ from profile_history.errors import ApiError, ConfigurationError, HistoryError
 from profile_history.profiles import Profile
 from profile_history.windows import Window
 
-logger = logging.getLogger("profile_history")
+logger: logging.Logger = logging.getLogger("profile_history")
 
 
 @attrs.frozen

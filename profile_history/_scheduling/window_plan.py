@@ -59,7 +59,7 @@ class WindowPlan(Generic[T]):
                 f'window={rule} cuts a range with two ends; pass date_from and date_to, or use window="auto"'
             )
         self._segments: deque[Segment[T]] = deque([Segment(asked)])
-        self.adaptive = rule == "auto"
+        self.adaptive: bool = rule == "auto"
         self._length = rule if isinstance(rule, int) else None
         self._order = order
         self._today = today

@@ -18,7 +18,7 @@ class MemoryBudget:
 
     def __init__(self) -> None:
         self.used = 0
-        self.expected = 0
+        self.expected: int = 0
 
     def learn(self, size: int) -> None:
         """Takes note of how long an answer was."""

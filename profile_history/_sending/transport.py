@@ -76,7 +76,7 @@ class Transport:
         self._client_timeout: tuple[Timeouts, aiohttp.ClientTimeout] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answered = False
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def url(self) -> yarl.URL:

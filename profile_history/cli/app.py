@@ -34,7 +34,7 @@ _TRACEBACK = inspect.Parameter(
     ],
 )
 
-app = App(
+app: App = App(
     name="profile-history",
     help="Downloads the action histories of marketing profiles.",
     version=__version__,

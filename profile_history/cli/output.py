@@ -68,8 +68,8 @@ class StandardOutput:
     place: str | None = "went to stdout"
 
     def __init__(self, *, else_: str = "") -> None:
-        self.finished = False
-        self.lossy = False
+        self.finished: bool = False
+        self.lossy: bool = False
         self._stream = check_stdout(else_)
         if isinstance(self._stream, io.TextIOWrapper):
             self._stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
@@ -156,8 +156,8 @@ class OutputFile:
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
-        self.finished = False
-        self.lossy = False
+        self.finished: bool = False
+        self.lossy: bool = False
         self._path = path
         self._overwrite = overwrite
         # Through a link to the file that it stands for, so that the link stays one.

@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.code = _exit_code(number)
+        self.code: int = _exit_code(number)
 
 
 class Stopper:
@@ -53,7 +53,7 @@ class Stopper:
         self.number: int | None = None
         self.cancel: Callable[[], object] | None = None
         self.running = False
-        self.excuse = ""
+        self.excuse: str = ""
         self._careful = 0
 
     def reset(self) -> None:
@@ -89,7 +89,7 @@ class Stopper:
         _leave(code, _make_excuse())
 
 
-stopper = Stopper()
+stopper: Stopper = Stopper()
 """Used as `with stopper:` it raises `Stopped` in that block, where something has to be put in order first."""
 
 

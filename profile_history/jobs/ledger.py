@@ -59,7 +59,8 @@ class Ledger(LedgerReader):
         except BaseException:
             connection.close()
             raise
-        self.settled_here = self.brought_here = 0
+        self.settled_here: int = 0
+        self.brought_here: int = 0
 
     def __enter__(self) -> Self:
         return self
@@ -220,7 +221,7 @@ class Ledger(LedgerReader):
                 changes["last_batch"] = write.batch
             self.store(connection, changes)
         # Only now: a commit that failed has changed nothing, and the progress of the job must not say otherwise.
-        self.totals = totals
+        self.totals: Totals = totals
         self.settled_here += len(write.records)
         self.brought_here += sum(record.rows for record in write.records)
 

@@ -61,7 +61,7 @@ class LedgerReader(LedgerValues):
 
     def __init__(self, path: Path, connection: sqlite3.Connection, stop: threading.Event | None = None) -> None:
         super().__init__(path, connection, stop)
-        self.totals = self._read_totals()
+        self.totals: Totals = self._read_totals()
 
     @property
     def untouched(self) -> bool:

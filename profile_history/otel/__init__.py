@@ -12,9 +12,9 @@ from profile_history._extras import missing_extra
 
 try:
     from profile_history.otel.telemetry import Telemetry
-except ModuleNotFoundError as error:
-    if (error.name or "").split(".")[0] != "opentelemetry":
+except ModuleNotFoundError as _error:
+    if (_error.name or "").split(".")[0] != "opentelemetry":
         raise
-    raise missing_extra("profile_history.otel needs the OpenTelemetry API", "otel") from error
+    raise missing_extra("profile_history.otel needs the OpenTelemetry API", "otel") from _error
 
 __all__ = ["Telemetry"]

@@ -83,7 +83,7 @@ class UnitTally:
             self._rows[number], self._known[number] = rows, checksum is not None
             self._sums[number] = (checksum or 0) % _ROUND
         self._due = array("q", self._rows)
-        self.knows_content = any(self._known)
+        self.knows_content: bool = any(self._known)
 
     def count(self, unit: int, rows: int) -> None:
         """Take note of rows whose content is not looked at.

@@ -58,7 +58,7 @@ class CsvSink(SingleFileSink):
     def __init__(self, path: str | Path, *, formulas: Formulas = "defuse", disk: Disk = DISK) -> None:
         if formulas not in get_args(Formulas):
             raise ConfigurationError(f"formulas is one of {', '.join(get_args(Formulas))}, not {formulas!r}")
-        self.url = Path(path).absolute().as_posix() + ("?formulas=keep" if formulas == "keep" else "")
+        self.url: str = Path(path).absolute().as_posix() + ("?formulas=keep" if formulas == "keep" else "")
         super().__init__(Path(path), _CellFormat(defused=formulas == "defuse"), disk)
 
     def check(self, batch: SinkBatch) -> list[Refused]:  # noqa: ARG002 (any text has its place between quotes)

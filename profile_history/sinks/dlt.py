@@ -25,8 +25,8 @@ try:
     from dlt.common.exceptions import DltException
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.pipeline.exceptions import PipelineStepFailed
-except ModuleNotFoundError as error:
-    raise missing_extra("a dlt pipeline needs dlt and pyarrow", "dlt") from error
+except ModuleNotFoundError as _error:
+    raise missing_extra("a dlt pipeline needs dlt and pyarrow", "dlt") from _error
 
 from profile_history.errors import ConfigurationError
 from profile_history.sinks.arrow_table import FULL_SCHEMA, ROW
@@ -91,7 +91,7 @@ class DltSink(TransactionalSink):
         naming = self.pipeline.naming
         self.table = naming.normalize_table_identifier(self.table)
         self._job_table = naming.normalize_table_identifier(job_table(self.table))
-        self.url = f"dlt:{destination.destination_name}/{self.pipeline.dataset_name}?table={quote(self.table)}"
+        self.url: str = f"dlt:{destination.destination_name}/{self.pipeline.dataset_name}?table={quote(self.table)}"
 
     @property
     def lock_path(self) -> Path:

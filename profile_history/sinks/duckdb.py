@@ -17,8 +17,8 @@ from profile_history._extras import missing_extra
 try:
     import duckdb
     import pyarrow as pa
-except ModuleNotFoundError as error:
-    raise missing_extra("DuckDB needs duckdb and pyarrow", "duckdb") from error
+except ModuleNotFoundError as _error:
+    raise missing_extra("DuckDB needs duckdb and pyarrow", "duckdb") from _error
 
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.sinks.arrow_table import ROW
@@ -77,7 +77,7 @@ class DuckDBSink(DroppableSink):
 
     def __attrs_post_init__(self) -> None:
         self._job_table = job_table(self.table)
-        self.url = f"{self.path.as_posix()}?table={quote(self.table)}"
+        self.url: str = f"{self.path.as_posix()}?table={quote(self.table)}"
 
     @property
     def lock_path(self) -> Path:

@@ -39,7 +39,7 @@ class NdjsonSink(SingleFileSink):
     compacts_on_finish = True
 
     def __init__(self, path: str | Path, *, disk: Disk = DISK) -> None:
-        self.url = Path(path).absolute().as_posix()
+        self.url: str = Path(path).absolute().as_posix()
         super().__init__(Path(path), _LineFormat(), disk)
 
     def check(self, batch: SinkBatch) -> list[Refused]:

@@ -61,14 +61,14 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         self, directory: str | Path, *, partition: str = "none", part_bytes: int = _PART_BYTES, disk: Disk = DISK
     ) -> None:
         self._directory = Path(directory)
-        self.lock_path = self._directory / _LOCK
+        self.lock_path: Path = self._directory / _LOCK
         self._partitioning = Partitioning(partition)
         self._part_bytes = part_bytes
         self._disk = disk
         self._view: LedgerView | None = None
         self._schema: pa.Schema | None = None
         path = self._directory.absolute().as_posix()
-        self.url = path if path.endswith(".parquet") else f"{path}/"
+        self.url: str = path if path.endswith(".parquet") else f"{path}/"
         if partition != "none":
             self.url += f"?partition={partition}"
 

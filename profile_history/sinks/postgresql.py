@@ -16,8 +16,8 @@ from profile_history._extras import missing_extra
 try:
     import psycopg
     import pyarrow as pa
-except ModuleNotFoundError as error:
-    raise missing_extra("PostgreSQL needs psycopg and pyarrow", "postgres") from error
+except ModuleNotFoundError as _error:
+    raise missing_extra("PostgreSQL needs psycopg and pyarrow", "postgres") from _error
 
 from profile_history._secrets import SecretText
 from profile_history.errors import ConfigurationError, HistoryError
@@ -85,7 +85,7 @@ class PostgresSink(DroppableSink):
             raise ConfigurationError(
                 f"the name of the table {table} is too long: {_LONGEST_NAME - 4} bytes are allowed"
             )
-        self.url = f"{self._address.url}?table={quote(self.table)}"
+        self.url: str = f"{self._address.url}?table={quote(self.table)}"
         self.parameters = {}
         self._session = Session(SecretText(""), schema or None, table)
         self._tables = PostgresTables(self._session, self._job_table, self.url)

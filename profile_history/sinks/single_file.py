@@ -51,7 +51,7 @@ class SingleFileSink(OpenedLedger, OldSinkNames):
         if not path.name:
             raise ConfigurationError(f"{path} names no file")
         self._path = path
-        self.lock_path = lock_beside(path)
+        self.lock_path: Path = lock_beside(path)
         self._partial = path.with_name(f"{path.name}.partial")
         self._format = format
         self._packing = packing_of(path)

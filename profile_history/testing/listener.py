@@ -27,7 +27,7 @@ class Listener:
 
     def __init__(self, serve: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int) -> None:
         self._serve = serve
-        self.port = port
+        self.port: int = port
         self._connections: _Connections | None = None
         self._runner: web.ServerRunner | None = None
         self._site: web.BaseSite | None = None

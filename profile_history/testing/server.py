@@ -73,7 +73,7 @@ class HistoryServer:
         faults: FaultPlan = FaultPlan(),
         port: int = 0,
     ) -> None:
-        self.histories = Histories(profiles, seed, list_id, first_day, last_day)
+        self.histories: Histories = Histories(profiles, seed, list_id, first_day, last_day)
         self.behaviour = behaviour
         self._faults = faults
         self.token = token
