@@ -28,40 +28,46 @@ PROFILES = 12
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 6, 30)
 
 
-def raced(directory, seed, races):
+@pytest.fixture(scope="module")
+def served():
+    """A server, a process that forks workers for it, and what the workers are to bring."""
+    with HistoryServer(profiles=PROFILES, seed=5) as server, Worker(server) as worker:
+        yield server, worker, truth_of(server.histories, range(PROFILES), FIRST, LAST)
+
+
+def raced(served, directory, seed, races):
     """So many races, half of them on jobs whose worker was killed; gives the longest that a loser took."""
     chance = random.Random(seed)
     longest, numbers = 0.0, Counter()
-    with HistoryServer(profiles=PROFILES, seed=5) as server, Worker(server) as worker:
-        truth = truth_of(server.histories, range(PROFILES), FIRST, LAST)
-        for number in range(races):
-            place = directory / str(number)
-            place.mkdir()
-            order = Order(
-                sink=str(place / chance.choice(("history.ndjson", "lake.parquet", "history.duckdb"))),
-                ledger=str(place / "job.ledger"),
-                profiles=[str(profile) for profile in server.profiles()],
-                date_from=str(FIRST),
-                date_to=str(LAST),
-            )
-            if number % 2:
-                worker.run(attrs.evolve(order, phase="noting", nth=chance.randint(1, 3)))
-            racers = worker.race(attrs.evolve(order, racers=chance.randint(2, 4)))
-            winners = [racer for racer in racers if racer["status"] == 0]
-            losers = [racer for racer in racers if racer["status"] != 0]
-            assert len(winners) == 1, racers
-            for loser in losers:
-                assert loser["error"].startswith(f"JobHeld: process {winners[0]['pid']} on "), racers
-                assert loser["seconds"] <= 2, racers
-            longest = max(longest, *(loser["seconds"] for loser in losers))
-            numbers[len(racers)] += 1
-            assert rows_in(order.sink) == truth
+    server, worker, truth = served
+    for number in range(races):
+        place = directory / str(number)
+        place.mkdir()
+        order = Order(
+            sink=str(place / chance.choice(("history.ndjson", "lake.parquet", "history.duckdb"))),
+            ledger=str(place / "job.ledger"),
+            profiles=[str(profile) for profile in server.profiles()],
+            date_from=str(FIRST),
+            date_to=str(LAST),
+        )
+        if number % 2:
+            worker.run(attrs.evolve(order, phase="noting", nth=chance.randint(1, 3)))
+        racers = worker.race(attrs.evolve(order, racers=chance.randint(2, 4)))
+        winners = [racer for racer in racers if racer["status"] == 0]
+        losers = [racer for racer in racers if racer["status"] != 0]
+        assert len(winners) == 1, racers
+        for loser in losers:
+            assert loser["error"].startswith(f"JobHeld: process {winners[0]['pid']} on "), racers
+            assert loser["seconds"] <= 2, racers
+        longest = max(longest, *(loser["seconds"] for loser in losers))
+        numbers[len(racers)] += 1
+        assert rows_in(order.sink) == truth
     print(f"\n{races} races, by the number of processes {dict(numbers)}; the slowest loser took {longest:.2f} s")
 
 
-def test_of_processes_that_start_at_once_one_works_and_the_others_name_it(tmp_path):
+def test_of_processes_that_start_at_once_one_works_and_the_others_name_it(served, tmp_path):
     """On new jobs, and on jobs whose worker was killed and has left its name in the lock."""
-    raced(tmp_path, 1, RACES)
+    raced(served, tmp_path, 1, RACES)
 
 
 @pytest.mark.parametrize("name", ["", "{gone} {machine}", "nonsense"])
@@ -82,9 +88,9 @@ def test_a_holder_that_does_not_say_who_it_is_is_not_taken_for_another(name, tmp
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-def test_of_processes_that_start_at_once_always_one_works_and_the_others_name_it(tmp_path):
+def test_of_processes_that_start_at_once_always_one_works_and_the_others_name_it(served, tmp_path):
     """In fifty races."""
-    raced(tmp_path, 2, MANY)
+    raced(served, tmp_path, 2, MANY)
 
 
 # One sink, and a ledger for each job
@@ -101,51 +107,50 @@ def table(request):
     return lambda number: f"{request.getfixturevalue('postgres').dsn}?table=race_{request.node.name[-8:-1]}_{number}"
 
 
-def raced_apart(directory, kind, seed, races, table):
+def raced_apart(served, directory, kind, seed, races, table):
     """So many races of jobs with ledgers of their own into one sink; gives the longest that a loser took."""
     chance = random.Random(seed)
     longest = 0.0
-    with HistoryServer(profiles=PROFILES, seed=5) as server, Worker(server) as worker:
-        truth = truth_of(server.histories, range(PROFILES), FIRST, LAST)
-        for number in range(races):
-            place = directory / str(number)
-            place.mkdir()
-            order = Order(
-                sink=table(number) if kind == "postgresql" else str(place / kind),
-                ledger=str(place / "job.ledger"),
-                profiles=[str(profile) for profile in server.profiles()],
-                date_from=str(FIRST),
-                date_to=str(LAST),
-                racers=chance.randint(2, 4),
-                apart=True,
-            )
-            racers = worker.race(order)
-            winners = [racer for racer in racers if racer["status"] == 0]
-            assert len(winners) == 1, racers
-            for loser in (racer for racer in racers if racer["status"] != 0):
-                assert loser["error"].startswith("JobHeld: "), racers
-                assert f"process {winners[0]['pid']} on {socket.gethostname()[:25]}" in loser["error"], racers
-                if kind != "postgresql":
-                    assert f"(its ledger is {winners[0]['ledger']})" in loser["error"], racers
-                assert loser["requests"] == 0, racers
-                assert loser["opening"] <= LONGEST, racers
-                longest = max(longest, loser["opening"])
-            assert rows_in(order.sink) == truth
+    server, worker, truth = served
+    for number in range(races):
+        place = directory / str(number)
+        place.mkdir()
+        order = Order(
+            sink=table(number) if kind == "postgresql" else str(place / kind),
+            ledger=str(place / "job.ledger"),
+            profiles=[str(profile) for profile in server.profiles()],
+            date_from=str(FIRST),
+            date_to=str(LAST),
+            racers=chance.randint(2, 4),
+            apart=True,
+        )
+        racers = worker.race(order)
+        winners = [racer for racer in racers if racer["status"] == 0]
+        assert len(winners) == 1, racers
+        for loser in (racer for racer in racers if racer["status"] != 0):
+            assert loser["error"].startswith("JobHeld: "), racers
+            assert f"process {winners[0]['pid']} on {socket.gethostname()[:25]}" in loser["error"], racers
+            if kind != "postgresql":
+                assert f"(its ledger is {winners[0]['ledger']})" in loser["error"], racers
+            assert loser["requests"] == 0, racers
+            assert loser["opening"] <= LONGEST, racers
+            longest = max(longest, loser["opening"])
+        assert rows_in(order.sink) == truth
     print(f"\n{races} races into {kind}; the slowest loser left {longest:.2f} s after it had begun to open the sink")
 
 
 @EVERY
-def test_of_jobs_that_start_at_once_into_one_sink_one_works_and_the_others_leave(kind, tmp_path, table):
+def test_of_jobs_that_start_at_once_into_one_sink_one_works_and_the_others_leave(kind, served, tmp_path, table):
     """Before their first request, and they say who it is."""
-    raced_apart(tmp_path, kind, 3, STARTS, table)
+    raced_apart(served, tmp_path, kind, 3, STARTS, table)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
 @EVERY
-def test_of_jobs_that_start_at_once_into_one_sink_always_one_works(kind, tmp_path, table):
+def test_of_jobs_that_start_at_once_into_one_sink_always_one_works(kind, served, tmp_path, table):
     """In fifty races."""
-    raced_apart(tmp_path, kind, 4, MANY, table)
+    raced_apart(served, tmp_path, kind, 4, MANY, table)
 
 
 def spelled(directory, kind):

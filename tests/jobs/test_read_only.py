@@ -81,8 +81,24 @@ def done(path, *words, **more):
     return process.returncode, process.stdout, process.stderr
 
 
+full = pytest.mark.full
+
+
 @mounts
-@pytest.mark.parametrize("log", [False, True], ids=["closed", "with a log"])
+@pytest.mark.parametrize(
+    ("sink", "log"),
+    [
+        pytest.param("history.ndjson", False, id="ndjson-closed"),
+        pytest.param("history.parquet", False, id="parquet-closed"),
+        pytest.param("history.csv", True, id="csv-with a log"),
+        pytest.param("history.duckdb", True, id="duckdb-with a log"),
+        pytest.param("history.csv", False, id="csv-closed", marks=full),
+        pytest.param("history.duckdb", False, id="duckdb-closed", marks=full),
+        pytest.param("history.ndjson", True, id="ndjson-with a log", marks=full),
+        pytest.param("history.parquet", True, id="parquet-with a log", marks=full),
+    ],
+    indirect=["sink"],
+)
 def test_status_and_verify_need_to_write_nothing(sink, log):
     """Also where the job was killed, and SQLite's log still stands beside the ledger."""
     if log:
@@ -98,6 +114,11 @@ def test_status_and_verify_need_to_write_nothing(sink, log):
 
 
 @mounts
+@pytest.mark.parametrize(
+    "sink",
+    ["history.ndjson", "history.duckdb", *(pytest.param(f"history.{kind}", marks=full) for kind in ("csv", "parquet"))],
+    indirect=True,
+)
 def test_to_go_on_is_refused_in_a_sentence(sink):
     """With the code of an output that cannot be written."""
     env = {**os.environ, "PROFILE_HISTORY_TOKEN": TOKEN}
