@@ -293,6 +293,9 @@ def test_a_sink_that_is_not_open_says_so(database):
     with opened(sink, Ledger(), new=True):
         pass
     sink.close()
+    for never_or_no_longer in (database.sink(), sink):
+        with pytest.raises(UsageError, match="is not open"):
+            list(never_or_no_longer.verify())
 
 
 @pytest.mark.parametrize(
