@@ -356,7 +356,7 @@ class HistoryClient:
             requests=Requests(self._token, options.list_id, self._auth),
             token=self._token,
             pacer=shared.pacer,
-            retrier=Retrier(options.retry, shared.budget, window=options.timeouts.window),
+            retrier=Retrier(options.retry, shared.budget, time_budget=options.timeouts.window),
             observer=shared.observer,
             row_cap_detector=shared.row_cap_detector,
             health_probe=shared.health_probe,

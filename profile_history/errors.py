@@ -212,7 +212,9 @@ class TransportError(HistoryError):
 
 
 class AttemptTimeout(TransportError):
-    """The server was reached and did not answer in time."""
+    """The server was reached and did not respond in time."""
+
+    splittable = True
 
 
 class ConnectionFailed(TransportError):
@@ -294,6 +296,7 @@ class ApiError(HistoryError):
         *,
         kind: Kind = Kind.UNKNOWN,
         retry_after: float | None = None,
+        splittable: bool = False,
     ) -> None:
         super().__init__()
         self.args: tuple[Any, ...] = (code, text, http_status)
@@ -301,7 +304,7 @@ class ApiError(HistoryError):
         self.text = text
         self.http_status = http_status
         self.kind = kind
-        self.splittable: bool = not {413, 504}.isdisjoint((code, http_status))
+        self.splittable: bool = splittable
         self.retry_after = retry_after
 
     def summary(self) -> str:

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import attrs
 
 from profile_history.errors import Kind
 
+# Of any other kind nobody knows that a repetition helps, so there is none.
+RETRIED_KINDS = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.AMBIGUOUS})
+
+
+class Split(StrEnum):
+    """When a window that failed is halved.
+
+    Attributes:
+        NEVER: Fewer days would not help.
+        API: If the API itself says so, in its envelope; a proxy's limit is about the request, which is always short.
+        ALWAYS: Whoever says so.
+    """
+
+    NEVER = "no"
+    API = "if the API says so"
+    ALWAYS = "yes"
+
 
 @attrs.frozen
 class ErrorRule:
-    """What one number means, as the `error` of an answer or as its HTTP status.
+    """What one number means, as the `error` of a response or as its HTTP status.
 
     Attributes:
         number: The code or status.
-        kind: What to do about it.
+        kind: What kind of failure it is.
         as_code: Whether it is known as a value of `error`.
         as_status: Whether it is known as an HTTP status.
         hint: What to tell the user, in a few words.
+        split: When the window is halved.
+        overload: Whether servers with too much to do say this, so that many of them lower the concurrency.
     """
 
     number: int
@@ -24,11 +45,19 @@ class ErrorRule:
     as_code: bool
     as_status: bool
     hint: str
+    split: Split = Split.NEVER
+    overload: bool = False
+
+    @property
+    def retries(self) -> bool:
+        """Return whether such a failure is sent again."""
+        return self.kind in RETRIED_KINDS
 
 
 # The vendor documents the codes 400 to 403; the others are HTTP's own meanings (RFC 9110, RFC 6585), which an
 # `error` may repeat; 520 to 524 are those of Cloudflare's gateways. A number that is not here is not tried again:
-# nobody knows what a repetition would do.
+# nobody knows what a repetition would do. Of the gateways' numbers only 504 and 524 say that the response took too
+# long, so only these are about the length of a window, and about the load.
 ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(400, Kind.CALLER, True, True, "the request is incorrect"),
     ErrorRule(401, Kind.AUTH, True, True, "the token is missing or wrong"),
@@ -38,20 +67,59 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(405, Kind.CALLER, False, True, "this address takes no POST; check the base URL"),
     ErrorRule(408, Kind.TRANSIENT, True, True, "the server gave up waiting for the request"),
     ErrorRule(409, Kind.CALLER, False, True, "the request conflicts with another"),
-    ErrorRule(413, Kind.CALLER, True, True, "too much was asked for at once; ask for fewer days"),
+    ErrorRule(413, Kind.CALLER, True, True, "too much was asked for at once; ask for fewer days", split=Split.API),
     ErrorRule(422, Kind.CALLER, False, True, "the request is incorrect"),
     ErrorRule(425, Kind.TRANSIENT, False, True, "the server refused an early request"),
     ErrorRule(429, Kind.THROTTLED, True, True, "there are too many requests"),
     ErrorRule(500, Kind.TRANSIENT, True, True, "the server failed"),
     ErrorRule(502, Kind.TRANSIENT, True, True, "the server behind the gateway failed"),
-    ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable"),
-    ErrorRule(504, Kind.TRANSIENT, True, True, "the server behind the gateway took too long; ask for fewer days"),
-    ErrorRule(520, Kind.TRANSIENT, False, True, "the server gave the gateway an odd answer"),
+    ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable", overload=True),
+    ErrorRule(
+        504,
+        Kind.TRANSIENT,
+        True,
+        True,
+        "the server behind the gateway took too long; ask for fewer days",
+        split=Split.ALWAYS,
+        overload=True,
+    ),
+    ErrorRule(520, Kind.TRANSIENT, False, True, "the server gave the gateway an odd response"),
     ErrorRule(521, Kind.TRANSIENT, False, True, "the server refused the gateway's connection"),
     ErrorRule(522, Kind.TRANSIENT, False, True, "the gateway could not connect to the server in time"),
     ErrorRule(523, Kind.TRANSIENT, False, True, "the gateway found no way to the server"),
-    ErrorRule(524, Kind.TRANSIENT, False, True, "the server took too long for the gateway; ask for fewer days"),
+    ErrorRule(
+        524,
+        Kind.TRANSIENT,
+        False,
+        True,
+        "the server took too long for the gateway; ask for fewer days",
+        split=Split.ALWAYS,
+        overload=True,
+    ),
 )
 
 RULES_BY_CODE = {rule.number: rule for rule in ERROR_RULES if rule.as_code}
 RULES_BY_STATUS = {rule.number: rule for rule in ERROR_RULES if rule.as_status}
+
+
+def find_rules(code: int | None, status: int | None) -> tuple[ErrorRule, ...]:
+    """Return the rules of a response, at most two, that of the API's own code first.
+
+    Args:
+        code: The `error` of the response, `None` if it has none.
+        status: Its HTTP status, `None` if there is none.
+    """
+    rules = (RULES_BY_CODE.get(code) if code else None, RULES_BY_STATUS.get(status) if status else None)
+    return tuple(rule for rule in rules if rule is not None)
+
+
+def is_about_length(code: int | None, status: int | None, *, from_api: bool) -> bool:
+    """Tell whether a response says that fewer days at once may be fetched where these could not.
+
+    Args:
+        code: The `error` of the response, `None` if it has none.
+        status: Its HTTP status, `None` if there is none.
+        from_api: Whether the response is an envelope of the API, and not a page of something on the way.
+    """
+    splits = {rule.split for rule in find_rules(code, status)}
+    return Split.ALWAYS in splits or (from_api and Split.API in splits)

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 import attrs
 
 from profile_history._protocol.envelope import BOM, Envelope, Rows, read_envelope
-from profile_history._protocol.error_rules import RULES_BY_CODE, RULES_BY_STATUS
+from profile_history._protocol.error_rules import find_rules, is_about_length
 from profile_history._secrets import Token
 from profile_history._text import escape_surrogates
 from profile_history.errors import (
@@ -103,15 +103,15 @@ def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
 def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError:
     """The error an answer reports, by `ERROR_RULES`; the API's own code speaks before the HTTP status."""
     code = envelope.error if envelope else None
-    rule = RULES_BY_CODE.get(code) if code else None
-    rule = rule or RULES_BY_STATUS.get(reply.status)
+    rule = next(iter(find_rules(code, reply.status)), None)
     kind = rule.kind if rule else _kind_of_unknown(reply.status, envelope)
     said = envelope.error_text if envelope else reply.body[:_PAGE_LIMIT].decode("utf-8", "replace")
     text = _clean(said, token, _TEXT_LIMIT if envelope else _SNIPPET_LIMIT)
     if rule:
         text = f"{rule.hint} ({text})" if text else rule.hint
     make = {Kind.AUTH: AuthenticationError, Kind.THROTTLED: RateLimited}.get(kind, ApiError)
-    return make(code, text, reply.status, kind=kind, retry_after=retry_after(reply.headers))
+    splittable = is_about_length(code, reply.status, from_api=envelope is not None)
+    return make(code, text, reply.status, kind=kind, retry_after=retry_after(reply.headers), splittable=splittable)
 
 
 def _kind_of_unknown(status: int, envelope: Envelope | None) -> Kind:

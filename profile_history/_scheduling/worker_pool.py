@@ -8,7 +8,6 @@ import contextvars
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +16,8 @@ import attrs
 from profile_history import _aio
 from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.scheduler import Assignment, Outcome, Scheduler
-from profile_history._sending.fetcher import Fetcher
+from profile_history._sending.failure_policy import Decision, Step
+from profile_history._sending.fetcher import Fetcher, mark_as_end
 from profile_history._sending.memory_budget import MemoryExceeded
 from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
 from profile_history.observing import WindowDone
@@ -220,39 +220,60 @@ class WorkerPool:
         self._wake_worker()
 
     async def _fetch(self, assignment: Assignment) -> None:
-        task, sleep = assignment.task, partial(self._sleep, assignment)
+        """Send a window, judge how that ended, decide what follows and do it, until the window is off this worker."""
         if assignment.started is None:
             assignment.started = self.stats.seconds
             self.stats.requests += 1
-        divisible = assignment.can_split
         try:
-            rows = await self.fetcher.fetch(task, self.stats, assignment.reservation, divisible=divisible, sleep=sleep)
+            await self._send_until_settled(assignment)
         except MemoryExceeded:
             self.schedule.requeue_first(assignment)
-            return
         except HistoryError as error:
-            if error.fatal or self._closed:
-                self._note_done(assignment, error)
-                raise
-            error.forget_frames()
-            failure = error
-        else:
-            self._settle(assignment, rows)
-            return
-        if divisible and failure.splittable:
-            self.stats.windows_split += 1
-            self.schedule.split(assignment)
-            return
-        wait = self.fetcher.wait_before_next_pass(task, failure)
-        if wait is None:
-            failure.hint = failure.hint or (assignment.hint if failure.splittable else None)
-            self._settle(assignment, failure)
-        else:
-            await sleep(wait)
-            self.schedule.requeue_last(assignment)
+            assignment.task.sign(error)
+            self._note_done(assignment, error)
+            raise
+
+    async def _send_until_settled(self, assignment: Assignment) -> None:
+        """Send, judge, decide, act: all that can happen to a window between two of its requests stands here."""
+        fetcher, task = self.fetcher, assignment.task
+        can_split, clock = assignment.can_split, asyncio.get_running_loop().time
+        since, new_connection = clock(), False
+        while True:
+            permit = await fetcher.admit(self.stats, since)
+            sent = await fetcher.send(task, permit, self.stats, assignment.reservation, new_connection=new_connection)
+            decision = fetcher.judge(task, sent, self.stats, can_split=can_split)
+            new_connection = decision.new_connection
+            # A cancellation can be lost in a timeout of aiohttp's own; what is closed sends no more.
+            match Step.STOP if self._closed else decision.step:
+                case Step.DONE:
+                    return self._settle(assignment, sent.complete_rows)
+                case Step.RENEW_TOKEN:
+                    if not await fetcher.has_newer_token(sent):
+                        raise sent.error
+                case Step.RETRY:
+                    fetcher.charge_wait(task, sent.error, decision)
+                    await self._sleep(assignment, decision.wait)
+                    since = clock()
+                case Step.REQUEUE:
+                    fetcher.charge_wait(task, sent.error, decision)
+                    task.log.end_pass()
+                    await self._sleep(assignment, decision.wait)
+                    return self.schedule.requeue_last(assignment)
+                case Step.SPLIT:
+                    self.stats.windows_split += 1
+                    return self.schedule.split(assignment)
+                case Step.GIVE_UP:
+                    return self._give_up(assignment, sent.error, decision)
+                case Step.STOP:
+                    raise mark_as_end(sent.error, decision.hint)
+
+    def _give_up(self, assignment: Assignment, failure: HistoryError, decision: Decision) -> None:
+        failure.hint = decision.hint or failure.hint or (assignment.hint if decision.is_too_long else None)
+        assignment.task.sign(failure)
+        self._settle(assignment, failure)
 
     async def _sleep(self, assignment: Assignment, seconds: float) -> None:
-        """Waits before a retry, and lends the worker's place meanwhile."""
+        """Wait before a retry, and lend the worker's place meanwhile."""
         self.schedule.suspend(assignment)
         self._working -= 1
         if self.schedule.wants_profiles:

@@ -1,11 +1,11 @@
-"""One window of one profile, fetched whole: paced, sent, verified, and repeated where that is right."""
+"""One request for one window: wait for a permit, send, verify, and tell what its end says about the server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
@@ -16,20 +16,17 @@ from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, verify_response
 from profile_history._secrets import SecretBytes, Token
+from profile_history._sending.failure_policy import AttemptLog, Decision, Signal, Step, decide
 from profile_history._sending.memory_budget import Reservation
-from profile_history._sending.pacer import Pacer, Permit, Signal
-from profile_history._sending.retrier import AttemptLog, Retrier
+from profile_history._sending.pacer import Pacer, Permit
+from profile_history._sending.retrier import Retrier
 from profile_history._sending.row_cap import RowCapDetector
 from profile_history._sending.transport import Transport
 from profile_history.errors import (
-    ApiError,
-    AttemptTimeout,
-    AuthenticationError,
     ConfigurationError,
     HistoryError,
     Kind,
     RateLimited,
-    ResponseError,
     TruncatedResponse,
 )
 from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned, RowCapSuspected
@@ -41,6 +38,8 @@ from profile_history.windows import Border, Window
 
 # Seconds; what is left of a window's time may be too little to say anything about the server.
 _LEAST_ATTEMPT = 1.0
+
+_COMPLETE = Decision(Step.DONE, Signal.SUCCESS)
 
 # Writes the same request with the token that counts by then.
 WriteBody: TypeAlias = Callable[[], SecretBytes]
@@ -65,7 +64,7 @@ class Task:
     date: str = ""
 
     def sign(self, error: HistoryError) -> None:
-        """Writes onto an error which window it belongs to, and what was spent on it."""
+        """Write onto an error which window it belongs to, and what was spent on it, when it leaves for the user."""
         error.profile = self.profile
         error.window = self.window
         error.attempts = self.log.attempts
@@ -74,9 +73,9 @@ class Task:
 
 @attrs.define(eq=False)
 class HealthProbe:
-    """The request to probe a server with that failed: the one with the shortest good answer so far.
+    """The request to probe a server with that failed: the one with the shortest good response so far.
 
-    After one that failed it is asked for by every other probe only, since it may be ill itself by now.
+    After a probe that failed only every other one sends it, since it may be what fails by now.
     """
 
     _known: tuple[Task, WriteBody] | None = None
@@ -84,27 +83,38 @@ class HealthProbe:
     _turn: bool = False
 
     def learn(self, task: Task, write: WriteBody, size: int) -> None:
-        """Takes note of a request that was answered, with that many bytes."""
+        """Record a request that succeeded.
+
+        Args:
+            task: Its window.
+            write: What writes it.
+            size: Bytes of its response.
+        """
         self._turn = False
         if self._known is None or size < self._size:
             self._known, self._size = (task, write), size
 
-    def answered(self) -> None:
-        """Take note that it was answered once more: the next time it is asked for first."""
+    def confirm(self) -> None:
+        """Record that it was responded to once more, so that the next probe sends it first."""
         self._turn = False
 
     def suggest(self, task: Task, write: WriteBody) -> None:
-        """Take a request that should be good until one was answered."""
+        """Take a request that should succeed, until one has.
+
+        Args:
+            task: Its window.
+            write: What writes it.
+        """
         if self._known is None:
             self._known, self._size = (task, write), sys.maxsize
 
     @property
     def known(self) -> bool:
-        """Whether there is a request to probe with."""
+        """Return whether there is a request to probe with."""
         return self._known is not None
 
     def request(self) -> tuple[Task, WriteBody] | None:
-        """What to ask for, as a task of its own; None where none is known, and at every second call without success."""
+        """Return what to send; `None` if nothing is known, and at every second call without a success."""
         self._turn = not self._turn
         if self._known is None or not self._turn:
             return None
@@ -112,9 +122,46 @@ class HealthProbe:
         return Task(task.profile, task.window, f"probe-{task.request_id}"), write
 
 
+@attrs.define
+class Sent:
+    """One request that has ended.
+
+    Attributes:
+        permit: The right to send, which is to be given back.
+        body: What writes the request.
+        token_generation: Which token it was sent with.
+        seconds: How long it took.
+        rows: The verified rows, `None` if it failed.
+        failure: Why it failed, `None` if it did not.
+        first_byte: Seconds until the response began.
+        date: The `Date` header of a good response, or "".
+    """
+
+    permit: Permit
+    body: WriteBody
+    token_generation: int
+    seconds: float = 0.0
+    rows: Rows | None = None
+    failure: HistoryError | None = None
+    first_byte: float = 0.0
+    date: str = ""
+
+    @property
+    def complete_rows(self) -> Rows:
+        """Return the rows of a request that succeeded."""
+        assert self.rows is not None
+        return self.rows
+
+    @property
+    def error(self) -> HistoryError:
+        """Return the failure of a request that failed."""
+        assert self.failure is not None
+        return self.failure
+
+
 @attrs.frozen
 class Fetcher:
-    """Fetches windows with one set of options; the parts it is made of are shared between streams."""
+    """Sends windows with one set of options; the parts it is made of are shared between streams."""
 
     transport: Transport
     requests: Requests
@@ -129,133 +176,144 @@ class Fetcher:
     timeouts: Timeouts
     limits: Limits
 
-    async def fetch(
-        self,
-        task: Task,
-        stats: Stats,
-        reservation: Reservation,
-        *,
-        divisible: bool,
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> Rows:
-        """Makes one pass over a window; not one row of it is given before the whole answer is verified.
+    async def admit(self, stats: Stats, since: float) -> Permit:
+        """Wait until a window may be sent; while the server is down, the turn may be used for a probe instead.
+
+        Args:
+            stats: Written to.
+            since: When the window first asked, by the loop's clock.
+
+        Raises:
+            ServerUnavailable: No request succeeded for as long as the policy waits.
+            ApiError: A probe is told to wait for too long.
+        """
+        while True:
+            permit = await self.pacer.acquire(self.retrier.policy.patience, since, probes_first=self.health_probe.known)
+            if not permit.probe or (known := self.health_probe.request()) is None:
+                return permit
+            await self._probe(*known, permit, stats)
+
+    async def send(
+        self, task: Task, permit: Permit, stats: Stats, reservation: Reservation, *, new_connection: bool
+    ) -> Sent:
+        """Send a window once, and verify its whole response before a single row of it is given.
 
         Args:
             task: The window.
+            permit: The right to send.
             stats: Written to.
-            reservation: Where its bytes are counted.
-            divisible: Whether the window can be halved.
-            sleep: Waits some seconds before a retry.
+            reservation: Where the bytes of the response are counted.
+            new_connection: Whether to use a connection that was not used before.
 
         Raises:
-            HistoryError: It could not be had; the error names the profile, the window and the attempts.
-            MemoryExceeded: There was no room for the answer.
+            MemoryExceeded: There was no room for the response.
         """
         write = partial(self.requests.body, task.profile, self.border.widen(task.window))
+        sent = Sent(permit, write, self.token.generation)
+        reservation.restart()
+        started = _now()
         try:
-            rows = await self.retrier.call(
-                lambda: self._attempt(write, task, stats, reservation),
-                task.log,
-                divisible=divisible,
-                sleep=sleep,
-                before_retry=partial(self._note_retry, task),
-            )
-            self._check_row_cap(rows)
-            if self.limits.row_cap is None and self.row_cap_detector.observe(rows.count):
-                self.observer.emit(RowCapSuspected(rows.count))
+            reply, sent.rows = await self._exchange(write(), task, stats, reservation.grow, fresh=new_connection)
         except HistoryError as error:
-            task.sign(error)
+            error.forget_frames()
+            sent.failure = error
+        except BaseException:
+            self.pacer.release(permit, Signal.NEUTRAL, request_id=task.request_id)
             raise
+        else:
+            sent.first_byte = reply.first_byte
+            sent.date = reply.headers.get("date", "")
+        sent.seconds = _now() - started
+        return sent
+
+    def judge(self, task: Task, sent: Sent, stats: Stats, *, can_split: bool) -> Decision:
+        """Decide what follows from a request, and tell the pacer what its end says about the server.
+
+        Args:
+            task: The window.
+            sent: Its request.
+            stats: Written to.
+            can_split: Whether the window can be halved.
+        """
+        log, pacer, failure = task.log, self.pacer, sent.failure
+        if failure is None:
+            return self._accept(task, sent, stats, can_split=can_split)
+        log.record(
+            failure,
+            seconds=sent.seconds,
+            circuit_open=pacer.circuit_open,
+            successes=pacer.successes,
+            recent_success=pacer.has_recent_success(),
+        )
+        decision = self.retrier.decide(failure, log, can_split=can_split)
+        log.free_retry_used = log.free_retry_used or decision.new_connection
+        pacer.release(
+            sent.permit, decision.signal, request_id=task.request_id, failure=failure, retry_after=decision.pause
+        )
+        return decision
+
+    def _accept(self, task: Task, sent: Sent, stats: Stats, *, can_split: bool) -> Decision:
+        rows = sent.complete_rows
+        self.pacer.release(sent.permit, Signal.SUCCESS, request_id=task.request_id, first_byte=sent.first_byte)
+        self.health_probe.learn(task, sent.body, rows.size)
+        self.retrier.budget.succeeded(task.log.price)
+        if rows.count == self.limits.row_cap:
+            failure = TruncatedResponse(f"the response has exactly row_cap={rows.count} rows, so there may be more")
+            failure.kind, failure.splittable = Kind.CALLER, True
+            sent.failure = failure
+            return self.retrier.decide(failure, task.log, can_split=can_split)
+        if self.limits.row_cap is None and self.row_cap_detector.observe(rows.count):
+            self.observer.emit(RowCapSuspected(rows.count))
+        task.date = sent.date
         stats.bytes += rows.size
-        return rows
+        return _COMPLETE
+
+    def charge_wait(self, task: Task, failure: HistoryError, decision: Decision) -> None:
+        """Pay for the wait that a decision asks for, and announce it.
+
+        Args:
+            task: The window.
+            failure: Why its last request failed.
+            decision: What follows from that.
+        """
+        self.retrier.charge(failure, decision, task.log)
+        if self.observer.enabled:
+            number = task.log.attempts
+            self.observer.emit(RetryPlanned(task.profile, task.window, task.request_id, number, decision.wait, failure))
+
+    async def has_newer_token(self, sent: Sent) -> bool:
+        """Tell whether the file of the token holds a newer one than the refused one; else the failure says why."""
+        try:
+            return await self.token.renew(sent.token_generation)
+        except ConfigurationError as error:
+            sent.error.hint = f"it was not replaced: {error.summary()}"
+            return False
 
     def suggest_probe(self, unit: Unit) -> None:
-        """Take a unit that should be answered, to probe a server with that fails for everything else."""
+        """Take a unit that should be fetched, to probe a server with that fails for everything else."""
         task = Task(unit.profile, unit.window, os.urandom(8).hex())
         self.health_probe.suggest(task, partial(self.requests.body, unit.profile, self.border.widen(unit.window)))
 
-    def wait_before_next_pass(self, task: Task, failure: HistoryError) -> float | None:
-        """Seconds to wait before the window joins the back of the queue; None where it is given up."""
-        wait = self.retrier.wait_before_next_pass(failure, task.log)
-        if wait is not None:
-            self._note_retry(task, failure, wait)
-        return wait
-
-    def _note_retry(self, task: Task, failure: HistoryError, wait: float) -> None:
-        if self.observer.enabled:
-            number = task.log.attempts
-            self.observer.emit(RetryPlanned(task.profile, task.window, task.request_id, number, wait, failure))
-
-    async def _attempt(self, write: WriteBody, task: Task, stats: Stats, reservation: Reservation) -> Rows:
-        """Sends until the answer is good or a failure counts."""
-        fresh = False
-        since = _now()
-        while True:
-            permit = await self.pacer.acquire(self.retrier.patience, since, probes_first=self.health_probe.known)
-            if permit.probe and (known := self.health_probe.request()) is not None:
-                await self._probe(*known, permit, stats)
-                continue
-            reservation.restart()
-            started = _now()
-            generation = self.token.generation
-            signal, reply, failure = Signal.NEUTRAL, None, None
-            try:
-                reply, rows = await self._send(write(), task, stats, reservation.grow, fresh=fresh)
-                signal = Signal.SUCCESS
-                task.date = reply.headers.get("date", "")
-            except HistoryError as error:
-                failure = error
-                signal = self._signal(error, task.log)
-            finally:
-                counts = self.pacer.release(
-                    permit,
-                    signal,
-                    window=task.request_id,
-                    failure=failure,
-                    first_byte=reply.first_byte if reply else 0.0,
-                    retry_after=self._pause(failure),
-                )
-            if failure is None:
-                self.health_probe.learn(task, write, rows.size)
-                return rows
-            if isinstance(failure, AuthenticationError) and await self._renewed(failure, generation):
-                failure.forget_frames()
-                continue
-            fresh = _is_free(failure, task.log)
-            task.log.free_retry_used = task.log.free_retry_used or fresh
-            if not fresh and (counts or not _may_heal(failure)):
-                task.log.seconds += _now() - started
-                raise failure
-            failure.forget_frames()
-
-    async def _renewed(self, failure: AuthenticationError, generation: int) -> bool:
-        """Return whether the file of the token holds a newer one than the refused one; else the failure says why."""
-        try:
-            return await self.token.renew(generation)
-        except ConfigurationError as error:
-            failure.hint = f"it was not replaced: {error.summary()}"
-            return False
-
-    async def _probe(self, health_probe: Task, write: WriteBody, permit: Permit, stats: Stats) -> None:
-        """Asks once more for what was answered before: a window that fails may be ill itself."""
-        signal, failure = Signal.NEUTRAL, None
+    async def _probe(self, probe: Task, write: WriteBody, permit: Permit, stats: Stats) -> None:
+        """Send again what succeeded before: a window that fails may be the only one that does."""
         stats.retries += 1
+        failure, decision = None, _COMPLETE
         try:
-            await self._send(write(), health_probe, stats, lambda _: None, fresh=False)
-            signal = Signal.SUCCESS
+            await self._exchange(write(), probe, stats, lambda _: None, fresh=False)
         except HistoryError as error:
-            failure = error
-            signal = _signal_of(error)
-        finally:
-            self.pacer.release(
-                permit, signal, window=health_probe.request_id, failure=failure, retry_after=self._pause(failure)
-            )
+            error.forget_frames()
+            failure, decision = error, decide(error, AttemptLog(free_retry_used=True), self.retrier.policy)
+        except BaseException:
+            self.pacer.release(permit, Signal.NEUTRAL, request_id=probe.request_id)
+            raise
+        signal, pause = decision.signal, decision.pause
+        self.pacer.release(permit, signal, request_id=probe.request_id, failure=failure, retry_after=pause)
         if signal in (Signal.SUCCESS, Signal.RESPONSIVE):
-            self.health_probe.answered()
-        if failure is not None and failure.fatal and failure.kind is Kind.THROTTLED:
-            raise failure
+            self.health_probe.confirm()
+        if failure is not None and decision.asks_too_long:
+            raise mark_as_end(failure, decision.hint)
 
-    async def _send(
+    async def _exchange(
         self, body: SecretBytes, task: Task, stats: Stats, grow: Callable[[int], None], *, fresh: bool
     ) -> tuple[Reply, Rows]:
         log, observer = task.log, self.observer
@@ -276,7 +334,7 @@ class Fetcher:
             rows = await self.runner.run(verify_response(reply, self.token))
             size = arrived
         except HistoryError as error:
-            # Its frames hold the answer, with whatever the server echoes, and hooks get to see it.
+            # Its frames hold the response, with whatever the server echoes, and hooks get to see it.
             error.forget_frames()
             failure = error
             stats.throttled += isinstance(error, RateLimited)
@@ -290,65 +348,23 @@ class Fetcher:
                 )
         return reply, rows
 
-    def _signal(self, error: HistoryError, log: AttemptLog) -> Signal:
-        if _is_free(error, log):
-            return Signal.NEUTRAL
-        answers = self.pacer.successes
-        signal = _signal_of(error)
-        log.others_succeeded = log.successes_seen is not None and log.successes_seen < answers
-        if signal is Signal.THROTTLED:
-            log.others_succeeded = log.others_succeeded or self.pacer.has_recent_success()
-        log.successes_seen = answers
-        # The server answered others since it last failed: the fault lies with this window, and is no sign of an outage.
-        failed = signal in (Signal.FAILED, Signal.OVERLOADED)
-        return Signal.NEUTRAL if failed and log.others_succeeded else signal
-
     def _timeouts(self, log: AttemptLog) -> Timeouts:
         left = self.retrier.seconds_left(log)
         if left >= self.timeouts.attempt:
             return self.timeouts
         return attrs.evolve(self.timeouts, attempt=max(left, _LEAST_ATTEMPT))
 
-    def _pause(self, failure: HistoryError | None) -> float | None:
-        if not isinstance(failure, ApiError) or failure.retry_after is None or not _may_heal(failure):
-            return None
-        if failure.retry_after > self.retrier.longest_pause:
-            failure.kind, failure.fatal = Kind.THROTTLED, True
-            failure.hint = (
-                f"the server asks to wait for {failure.retry_after:g} s; do so, or raise RetryPolicy.patience"
-            )
-            return None
-        return failure.retry_after
 
-    def _check_row_cap(self, rows: Rows) -> None:
-        if rows.count == self.limits.row_cap:
-            error = TruncatedResponse(f"the answer has exactly row_cap={rows.count} rows, so there may be more")
-            error.kind = Kind.CALLER
-            error.splittable = True
-            raise error
+def mark_as_end(failure: HistoryError, hint: str | None) -> HistoryError:
+    """Write onto a failure that it ends the stream, and what to tell the user, and return it.
 
-
-def _signal_of(error: HistoryError) -> Signal:
-    answered = isinstance(error, (ApiError, ResponseError))
-    if error.fatal and not answered:
-        return Signal.NEUTRAL
-    if error.kind is Kind.THROTTLED:
-        return Signal.THROTTLED
-    if isinstance(error, AttemptTimeout) or (isinstance(error, ApiError) and error.http_status == 503):
-        return Signal.OVERLOADED
-    if error.kind in (Kind.TRANSIENT, Kind.AMBIGUOUS):
-        return Signal.FAILED
-    return Signal.RESPONSIVE if answered else Signal.NEUTRAL
-
-
-def _is_free(error: HistoryError, log: AttemptLog) -> bool:
-    # RFC 9112, 9.3.1: a kept-alive connection may be closed at any moment. The server never read this request, so
-    # sending it once more is not a second attempt at anything.
-    return error.stale_connection and not log.free_retry_used
-
-
-def _may_heal(error: HistoryError) -> bool:
-    return not error.fatal and error.kind in (Kind.TRANSIENT, Kind.THROTTLED, Kind.AMBIGUOUS)
+    Args:
+        failure: The failure, which leaves for the user.
+        hint: What to try, `None` to keep what it says.
+    """
+    failure.fatal = True
+    failure.hint = hint or failure.hint
+    return failure
 
 
 def _now() -> float:

@@ -6,12 +6,12 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from enum import Enum, auto
 
 import attrs
 
 from profile_history._sending.circuit_breaker import CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
+from profile_history._sending.failure_policy import Signal
 from profile_history.errors import HistoryError, ServerUnavailable
 from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
 from profile_history.options import Pacing
@@ -21,26 +21,6 @@ _PAUSE_JITTER = 0.1
 _GAP_MARGIN = 1 + 1e-9
 _TICK = 0.001
 _SILENCE = 2.0
-
-
-class Signal(Enum):
-    """What the end of a request says about the server.
-
-    Attributes:
-        SUCCESS: It answered.
-        RESPONSIVE: It answered with an error that lies in the request.
-        FAILED: It failed.
-        OVERLOADED: It failed as servers do that have too much to do.
-        THROTTLED: It says that there are too many requests.
-        NEUTRAL: Nothing, as when the request was cancelled, or failed again while others are answered.
-    """
-
-    SUCCESS = auto()
-    RESPONSIVE = auto()
-    FAILED = auto()
-    OVERLOADED = auto()
-    THROTTLED = auto()
-    NEUTRAL = auto()
 
 
 @attrs.frozen
@@ -178,23 +158,21 @@ class Pacer:
         permit: Permit,
         signal: Signal,
         *,
-        window: str = "",
+        request_id: str = "",
         failure: HistoryError | None = None,
         first_byte: float = 0.0,
         retry_after: float | None = None,
-    ) -> bool:
+    ) -> None:
         """Ends a request.
 
         Args:
             permit: What `acquire` gave for it.
             signal: How it ended.
-            window: What tells its window from others.
+            request_id: What tells its window from others.
             failure: Why it failed, if it did.
             first_byte: Seconds until the answer began.
             retry_after: Seconds for which the server asks all of the client to pause.
 
-        Returns:
-            Whether a failure counts against its window; it does not while the circuit is open.
         """
         now = _now()
         was_open = self._breaker.open
@@ -212,7 +190,7 @@ class Pacer:
         self._in_use -= 1
         if retry_after:
             self._pause(retry_after, now)
-        told = self._inform_breaker(signal, window, now)
+        told = self._inform_breaker(signal, request_id, now)
         if permit.probe:
             self._breaker.probed()
             self._probes += 1
@@ -222,7 +200,6 @@ class Pacer:
             self._observer.emit(Throttled(retry_after, self._concurrency.limit))
         if told is not None:
             self._observer.emit(told)
-        return not was_open
 
     def _pause(self, retry_after: float, now: float) -> None:
         pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
@@ -230,7 +207,7 @@ class Pacer:
         if self._breaker.open and not self._extended:
             self._patient_since, self._extended = self._paused_until, True
 
-    def _inform_breaker(self, signal: Signal, window: str, now: float) -> CircuitOpened | CircuitClosed | None:
+    def _inform_breaker(self, signal: Signal, request_id: str, now: float) -> CircuitOpened | CircuitClosed | None:
         if signal in (Signal.SUCCESS, Signal.RESPONSIVE):
             open_for = self._breaker.succeeded(now)
             if open_for is None:
@@ -241,7 +218,7 @@ class Pacer:
         throttled = signal is Signal.THROTTLED and self._concurrency.at_minimum and not self.has_recent_success()
         if not throttled and signal not in (Signal.FAILED, Signal.OVERLOADED):
             return None
-        reason = self._breaker.failed(window, now)
+        reason = self._breaker.failed(request_id, now)
         if reason is None:
             return None
         self._patient_since, self._extended = max(now, self._paused_until), False

@@ -20,21 +20,21 @@ class RetryBudget:
 
     @property
     def tokens(self) -> int:
-        """What is left, from 0 to 100."""
+        """Return what is left, from 0 to 100."""
         return self._tokens
 
-    def spend(self, *, throttled: bool) -> int | None:
-        """Pays for one retry.
+    def affords(self, cost: int) -> bool:
+        """Tell whether the bucket holds that many tokens."""
+        return cost <= self._tokens
 
-        Returns:
-            What it cost, to be given to `succeeded` if the retry succeeds; None where the bucket holds too little.
-        """
-        cost = THROTTLED_COST if throttled else TRANSIENT_COST
-        if cost > self._tokens:
-            return None
+    def spend(self, cost: int) -> None:
+        """Take tokens for one retry; `affords` has to hold."""
         self._tokens -= cost
-        return cost
 
     def succeeded(self, spent: int | None) -> None:
-        """Takes note of a success: a retry that was paid for gets its price back, a first try earns one token."""
+        """Record a success: a retry that was paid for gets its price back, a first try earns one token.
+
+        Args:
+            spent: What the retry cost, `None` for a first try.
+        """
         self._tokens = min(CAPACITY, self._tokens + (INCOME if spent is None else spent))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.virtual_clock import run_virtually
 
 from profile_history import ConnectionFailed, Pacing, ServerUnavailable
-from profile_history._sending.pacer import Pacer, PacingState, Signal
+from profile_history._sending.failure_policy import Signal
+from profile_history._sending.pacer import Pacer, PacingState
 from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
 
 PATIENCE = 60.0
@@ -64,14 +65,16 @@ class Server:
         return [asyncio.create_task(self.start(patience)) for _ in range(count)]
 
     def end(self, signal=Signal.SUCCESS, **more):
-        """Ends the oldest request on its way."""
-        return self.pacer.release(self.permits.pop(0), signal, **more)
+        """Ends the oldest request in flight, and tells whether a failure of it is charged to its window."""
+        charged = not self.pacer.circuit_open
+        self.pacer.release(self.permits.pop(0), signal, **more)
+        return charged
 
     async def fail(self, times=10, signal=Signal.FAILED, **more):
         """So many failures in a row, of three windows."""
         for number in range(times):
             await self.start()
-            self.end(signal, window="abc"[number % 3], **more)
+            self.end(signal, request_id="abc"[number % 3], **more)
 
     async def grow(self, limit):
         """Succeeds until so many may be on their way."""
@@ -199,7 +202,7 @@ async def test_many_answers_of_a_server_that_has_too_much_to_do_lower_the_limit_
     await server.grow(16)
     for limit in (16, 16, 16, 16, 11):
         await server.start()
-        server.end(Signal.OVERLOADED, window="a")
+        server.end(Signal.OVERLOADED, request_id="a")
         assert server.pacer.limit == limit
     await server.grow(16)
 
@@ -228,7 +231,7 @@ async def test_nothing_lowers_the_limit_while_the_gate_is_open(signal):
     before = server.pacer.limit
     for _ in range(6):
         waiting = server.starting(1, patience=900)
-        server.end(signal, window="a")
+        server.end(signal, request_id="a")
         await waiting[0]
     assert server.pacer.limit == before == 16
     server.end(signal)
@@ -245,10 +248,10 @@ async def test_after_an_outage_the_limit_comes_back_as_fast_as_at_the_start(sign
     for number in range(99):
         if not server.pacer.circuit_open:
             await server.start()
-            server.end(signal, window="abc"[number % 3])
+            server.end(signal, request_id="abc"[number % 3])
     for _ in range(8):
         await server.start(patience=900)
-        server.end(signal, window="a")
+        server.end(signal, request_id="a")
     await server.start(patience=900)
     server.end()
     assert server.pacer.limit == 1
@@ -404,7 +407,7 @@ async def test_after_ten_failures_of_three_windows_nothing_is_sent_but_one_probe
         sent = now()
         await asyncio.sleep(1)
         assert server.pacer.in_use == 1
-        server.end(signal, window="a")
+        server.end(signal, request_id="a")
     await waiting[6]
     server.end(Signal.SUCCESS)
     assert not server.pacer.circuit_open
@@ -436,10 +439,10 @@ async def test_a_probe_that_hangs_for_long_is_followed_by_the_next_at_once():
     await waiting[0]
     await asyncio.sleep(120)
     assert server.pacer.in_use == 1
-    server.end(Signal.OVERLOADED, window="a")
+    server.end(Signal.OVERLOADED, request_id="a")
     await waiting[1]
     assert now() == 122
-    server.end(Signal.FAILED, window="a")
+    server.end(Signal.FAILED, request_id="a")
     await waiting[2]
     assert now() == 130
     server.end()
@@ -469,7 +472,7 @@ async def test_half_of_twenty_results_is_an_outage_as_well():
     server = Server()
     for number in range(20):
         await server.start()
-        server.end(Signal.FAILED if number % 2 else Signal.SUCCESS, window="abc"[number // 2 % 3])
+        server.end(Signal.FAILED if number % 2 else Signal.SUCCESS, request_id="abc"[number // 2 % 3])
     assert server.told == [CircuitOpened("10 failures in 20 results within 30 s")]
 
 
@@ -482,7 +485,7 @@ async def test_once_somebody_was_answered_one_window_is_enough_to_see_an_outage(
     for _ in range(10):
         assert not server.pacer.circuit_open
         await server.start()
-        server.end(Signal.FAILED, window="a")
+        server.end(Signal.FAILED, request_id="a")
     assert server.pacer.circuit_open
 
 
@@ -492,7 +495,7 @@ async def test_an_error_that_lies_in_the_request_is_no_answer_to_probe_with():
     server = Server()
     for signal in [Signal.RESPONSIVE] + [Signal.FAILED] * 30:
         await server.start()
-        server.end(signal, window="a")
+        server.end(signal, request_id="a")
     assert not server.pacer.circuit_open
 
 
@@ -502,7 +505,7 @@ async def test_a_window_that_nobody_can_fetch_is_no_outage_where_nobody_was_answ
     server = Server()
     for _ in range(100):
         await server.start()
-        assert server.end(Signal.FAILED, window="a")
+        assert server.end(Signal.FAILED, request_id="a")
     assert not server.pacer.circuit_open
 
 
@@ -512,14 +515,14 @@ async def test_a_failure_while_the_gate_is_open_is_not_charged_to_its_window():
     server = Server(concurrency=16, adaptive=False)
     for _ in range(12):
         await server.start()
-    charged = [server.end(Signal.FAILED, window="abc"[number % 3]) for number in range(12)]
+    charged = [server.end(Signal.FAILED, request_id="abc"[number % 3]) for number in range(12)]
     assert charged == [True] * 10 + [False] * 2
     await server.start()
-    assert server.end(Signal.FAILED, window="a") is False
+    assert server.end(Signal.FAILED, request_id="a") is False
     await server.start()
     assert server.end(Signal.SUCCESS) is False
     await server.start()
-    assert server.end(Signal.FAILED, window="a") is True
+    assert server.end(Signal.FAILED, request_id="a") is True
 
 
 @pytest.mark.parametrize("signal", [Signal.SUCCESS, Signal.RESPONSIVE])
@@ -530,7 +533,7 @@ async def test_any_answer_closes_the_gate_that_of_a_request_sent_before_as_well(
     for _ in range(11):
         await server.start()
     for number in range(10):
-        server.end(Signal.FAILED, window="abc"[number % 3])
+        server.end(Signal.FAILED, request_id="abc"[number % 3])
     waiting = server.starting(3)
     await asyncio.sleep(1)
     server.end(signal)
@@ -546,7 +549,7 @@ async def test_a_request_that_says_nothing_neither_opens_nor_closes_the_gate():
     server = Server()
     for _ in range(50):
         await server.start()
-        server.end(Signal.NEUTRAL, window="abc"[_ % 3])
+        server.end(Signal.NEUTRAL, request_id="abc"[_ % 3])
     assert not server.pacer.circuit_open
     await server.fail(10)
     await server.start()
@@ -565,7 +568,7 @@ async def test_throttles_are_an_outage_only_when_fewer_requests_cannot_be_tried(
     await asyncio.sleep(2)
     while not server.pacer.circuit_open:
         await server.start()
-        server.end(Signal.THROTTLED, window="abc"[throttles % 3])
+        server.end(Signal.THROTTLED, request_id="abc"[throttles % 3])
         throttles += 1
         assert server.pacer.limit == 1 or not server.pacer.circuit_open
     # 64 becomes 44, 31, 21, 15, 10, 7, 5, 3, 2 and 1, and the tenth there opens it.
@@ -709,7 +712,7 @@ async def test_a_server_that_asks_for_a_minute_is_asked_again_after_it(pacing):
     for _ in range(min(10, server.pacer.limit)):
         await server.start()
     while server.permits:
-        server.end(Signal.THROTTLED, window="abc"[len(server.permits) % 3], retry_after=60)
+        server.end(Signal.THROTTLED, request_id="abc"[len(server.permits) % 3], retry_after=60)
     if not server.pacer.circuit_open:
         await server.fail(9, Signal.THROTTLED, retry_after=60)
     ends = now() + 66
@@ -790,11 +793,11 @@ async def test_a_probe_that_outlives_the_outage_is_an_ordinary_request():
     for _ in range(11):
         await server.start()
     for number in range(10):
-        server.end(Signal.FAILED, window="abc"[number % 3])
+        server.end(Signal.FAILED, request_id="abc"[number % 3])
     await server.start()
     server.end(Signal.SUCCESS)
     assert not server.pacer.circuit_open
-    assert server.end(Signal.FAILED, window="a")
+    assert server.end(Signal.FAILED, request_id="a")
     await asyncio.gather(*server.starting(16))
     assert now() == 2
 
@@ -1041,7 +1044,7 @@ def test_whatever_happens_everybody_is_let_in_or_told_and_no_rule_is_broken(paci
                 on_their_way -= 1
                 probes -= permit.probe
                 was_open, limit = pacer.circuit_open, pacer.limit
-                charged = pacer.release(permit, ended, window=str(number), retry_after=pause)
+                charged = pacer.release(permit, ended, request_id=str(number), retry_after=pause)
                 assert charged is not was_open
                 assert pacer.limit >= limit or not was_open or not pacer.circuit_open
 

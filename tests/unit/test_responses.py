@@ -18,7 +18,7 @@ from profile_history import (
     TruncatedResponse,
     UnexpectedRedirect,
 )
-from profile_history._protocol.error_rules import ERROR_RULES
+from profile_history._protocol.error_rules import ERROR_RULES, Split
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, retry_after, verify_response
 from profile_history._secrets import Token
@@ -136,7 +136,33 @@ def test_a_status_without_json_means_what_its_rule_says(number, kind, error, kno
     assert type(found) is error
     assert found.kind is kind
     assert (found.code, found.http_status) == (None, number)
-    assert found.splittable == (number in {413, 504})
+    assert found.splittable == (number in {504, 524})
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "splittable"),
+    [
+        (413, 413, True),
+        (413, 200, True),
+        (0, 413, True),
+        (400, 413, True),
+        (500, 504, True),
+        (0, 524, True),
+        (0, 522, False),
+    ],
+)
+def test_the_envelope_of_the_api_says_that_a_window_is_too_long_and_so_does_its_status(code, status, splittable):
+    """A 413 of something on the way, without an envelope, is about the request, which fewer days do not shorten."""
+    assert refusal(status, envelope(error=code)).splittable is splittable
+
+
+@pytest.mark.parametrize("number", sorted({rule.number for rule in ERROR_RULES}))
+def test_hint_split_and_overload_of_a_rule_agree(number):
+    """Who is told to ask for fewer days gets a window halved; a gateway that waited in vain has too much to do."""
+    (rule,) = [rule for rule in ERROR_RULES if rule.number == number]
+    assert ("fewer days" in rule.hint) is (rule.split is not Split.NEVER)
+    assert rule.overload is (number == 503 or "took too" in rule.hint)
+    assert rule.retries is (rule.kind in (Kind.TRANSIENT, Kind.THROTTLED))
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,22 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history._sending.retry_budget import CAPACITY, RetryBudget
+from profile_history._sending.retry_budget import CAPACITY, THROTTLED_COST, TRANSIENT_COST, RetryBudget
+
+
+def pay(budget, *, throttled):
+    """What a retry cost; None where it is too much."""
+    cost = THROTTLED_COST if throttled else TRANSIENT_COST
+    if not budget.affords(cost):
+        return None
+    budget.spend(cost)
+    return cost
 
 
 def spent_to_the_last(budget, *, throttled):
     """How many retries in a row are affordable."""
     retries = 0
-    while budget.spend(throttled=throttled) is not None:
+    while pay(budget, throttled=throttled) is not None:
         retries += 1
     return retries
 
@@ -29,12 +38,12 @@ def test_a_retry_after_a_throttle_costs_half():
 def test_what_is_too_little_for_a_retry_is_kept():
     """A denial takes nothing, so a cheaper retry stays affordable."""
     budget = RetryBudget()
-    budget.spend(throttled=True)
+    pay(budget, throttled=True)
     while budget.tokens > 5:
-        budget.spend(throttled=False)
-    assert budget.spend(throttled=False) is None
+        pay(budget, throttled=False)
+    assert pay(budget, throttled=False) is None
     assert budget.tokens == 5
-    assert budget.spend(throttled=True) == 5
+    assert pay(budget, throttled=True) == 5
 
 
 def test_ten_first_tries_that_succeed_pay_for_one_retry():
@@ -43,9 +52,9 @@ def test_ten_first_tries_that_succeed_pay_for_one_retry():
     spent_to_the_last(budget, throttled=False)
     for _ in range(9):
         budget.succeeded(None)
-        assert budget.spend(throttled=False) is None
+        assert pay(budget, throttled=False) is None
     budget.succeeded(None)
-    assert budget.spend(throttled=False) == 10
+    assert pay(budget, throttled=False) == 10
 
 
 @given(st.lists(st.booleans(), max_size=300))
@@ -53,7 +62,7 @@ def test_while_every_retry_succeeds_none_is_denied(throttles):
     """What was paid comes back, no more and no less."""
     budget = RetryBudget()
     for throttled in throttles:
-        spent = budget.spend(throttled=throttled)
+        spent = pay(budget, throttled=throttled)
         assert spent is not None
         assert budget.tokens == CAPACITY - spent
         budget.succeeded(spent)
@@ -75,7 +84,7 @@ def test_the_bucket_never_holds_less_than_nothing_nor_more_than_a_hundred(course
                 budget.succeeded(spent)
                 assert budget.tokens == min(100, before + spent)
             case "retry" | "throttled retry":
-                spent = budget.spend(throttled=step == "throttled retry")
+                spent = pay(budget, throttled=step == "throttled retry")
                 assert budget.tokens == before - (spent or 0)
                 owed += [spent] if spent else []
         assert 0 <= budget.tokens <= 100

@@ -23,6 +23,8 @@ TIMEOUTS = Timeouts(connect=5, read=5, attempt=20, window=1000)
 NO_FAULTS = FaultPlan()
 RETRY = RetryPolicy()
 ALL = RETRY.attempts * RETRY.passes
+# Of what may be a fact as well as a hiccup: all of the first pass, and one in each later pass.
+OFTEN = RETRY.attempts + RETRY.passes - 1
 MODES = ("xxh", "email", "email_sub", "phone", "profile_id", "push_sub", "custom", "email_phone")
 
 

@@ -18,7 +18,14 @@ from profile_history.testing import Fault, FaultPlan
 # Below the ten in a row, and the ten of twenty, that open the circuit.
 MOST_FAILURES = 9
 # Where these come twice, the client asks for fewer days at once.
-TOO_MUCH = {Fault.ERROR_504, Fault.STALL, Fault.STALL_IN_BODY, Fault.SLOW_LORIS, Fault.ENDLESS_CONTINUE}
+TOO_MUCH = {
+    Fault.ERROR_504,
+    Fault.GATEWAY_ERROR,
+    Fault.STALL,
+    Fault.STALL_IN_BODY,
+    Fault.SLOW_LORIS,
+    Fault.ENDLESS_CONTINUE,
+}
 PLANS = {"retry_after", "api_error", "bomb", "row_cap", "variant"}
 
 

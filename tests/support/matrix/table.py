@@ -1,7 +1,7 @@
 """The faults of the reliability document, a row each: how one is brought about, and what has to come of it."""
 
 from support.matrix.bodies import IN_EXTRA, LONG, NO_JSON, PACKED, PLAIN, by_bytes, halves, rows_are_poison
-from support.matrix.case import ALL, TIMEOUTS
+from support.matrix.case import ALL, OFTEN, TIMEOUTS
 from support.matrix.classes import A, C, F, J, P, R, W, X
 from support.matrix.clients import MISUSED, loop_is_another
 from support.matrix.comparing import in_any_order_of_a_moment, repeated, with_more_in_each
@@ -100,12 +100,12 @@ ROWS = (
     row(9, "body cut without a length, truncated gzip",
         heals(Fault.CLOSE_DELIMITED_CUT, Fault.TRUNCATED_GZIP, behaviour=PLAIN), R),
     row(10, "Content-Length too short or twice, both framings, bad chunk size, bytes nobody asked for",
-        heals(Fault.CONTENT_LENGTH_TOO_SHORT, *FRAMING) | fails(*FRAMING, error=ResponseError, attempts=2)
+        heals(Fault.CONTENT_LENGTH_TOO_SHORT, *FRAMING) | fails(*FRAMING, error=ResponseError, attempts=OFTEN)
         | accepts(Fault.UNSOLICITED_RESPONSE), R | W | A),
     row(11, "never answers", heals(Fault.STALL, Fault.STALL_IN_BODY, check=times_out(TIMEOUTS.read + 3)), R),
     row(12, "slow-loris, endless 100 Continue", heals(*SLOW, check=times_out(TIMEOUTS.attempt + 1)), R),
     row(13, "20 kB header line, 500 headers, SSH banner, TLS bytes",
-        heals(*NO_HTTP) | fails(*NO_HTTP, error=ResponseError, attempts=2), R | W),
+        heals(*NO_HTTP) | fails(*NO_HTTP, error=ResponseError, attempts=OFTEN), R | W),
     row(14, "no more files, no more ports", cannot_connect(*EXHAUSTED, words="files|port|memory"), R),
 
     row(15, "429 or 503 with Retry-After in seconds", pauses(*ASKING), P),
@@ -122,22 +122,22 @@ ROWS = (
     row(24, "the right JSON under a wrong label", accepts(Fault.WRONG_CONTENT_TYPE), A),
     row(25, "an empty 200, 204, 206, 304, 999",
         heals(Fault.ODD_STATUS) | fails(Fault.ODD_STATUS, variant=HALF, error=TruncatedResponse, attempts=ALL)
-        | fails(Fault.ODD_STATUS, variant=EMPTY, error=(ApiError, TruncatedResponse), attempts=2), R | W),
+        | fails(Fault.ODD_STATUS, variant=EMPTY, error=(ApiError, TruncatedResponse), attempts=OFTEN), R | W),
     row(26, "409", fails(Fault.ERROR_409, error=ApiError, attempts=1), W),
 
     row(27, "a huge body, a bomb",
         fails(Fault.HUGE_BODY, Fault.GZIP_BOMB, error=ResponseTooLarge, **LONG) | halves(by_bytes), W | R),
     row(28, "gzip twice, unknown encodings, empty members",
-        heals(*PACKED, Fault.EMPTY_GZIP_MEMBERS) | fails(*PACKED, error=ResponseError, attempts=2)
+        heals(*PACKED, Fault.EMPTY_GZIP_MEMBERS) | fails(*PACKED, error=ResponseError, attempts=OFTEN)
         | fails(Fault.EMPTY_GZIP_MEMBERS, error=TruncatedResponse, attempts=ALL), R | W),
     row(29, "100,000 levels deep",
-        heals(Fault.DEEP_JSON) | fails(Fault.DEEP_JSON, error=DecodeError, attempts=2), R | W),
+        heals(Fault.DEEP_JSON) | fails(Fault.DEEP_JSON, error=DecodeError, attempts=OFTEN), R | W),
     row(30, "an integer of 4,301 digits", accepts(Fault.HUGE_INTEGER, **IN_EXTRA), A),
     row(31, "2^63, 2^64, 1e400, NaN, Infinity", accepts(Fault.BIG_NUMBERS, **IN_EXTRA), A),
     row(32, "duplicate keys",
-        heals(Fault.DUPLICATE_KEYS) | fails(Fault.DUPLICATE_KEYS, error=DecodeError, attempts=2), R | W),
+        heals(Fault.DUPLICATE_KEYS) | fails(Fault.DUPLICATE_KEYS, error=DecodeError, attempts=OFTEN), R | W),
     row(33, "BOM; bad UTF-8, trailing junk, a list, null",
-        accepts(Fault.BOM) | heals(*NO_JSON) | fails(*NO_JSON, error=DecodeError, attempts=2), A | R | W),
+        accepts(Fault.BOM) | heals(*NO_JSON) | fails(*NO_JSON, error=DecodeError, attempts=OFTEN), A | R | W),
     row(34, "lone surrogate, NUL, CR/LF, control bytes", rows_are_poison, A),
 
     row(35, "error is not 0, with 200",
@@ -145,12 +145,13 @@ ROWS = (
         | fails(Fault.API_ERROR, api_error=CALLERS, error=ApiError, attempts=1)
         | fails(Fault.API_ERROR, api_error=STRANGE, error=ApiError, attempts=1), R | J | W),
     row(36, '`error` missing, null, "0", false, 0.0; `data` missing, null, an object',
-        accepts(Fault.ERROR_AS_TEXT) | heals(*NO_ENVELOPE) | fails(*NO_ENVELOPE, error=DecodeError, attempts=2),
+        accepts(Fault.ERROR_AS_TEXT) | heals(*NO_ENVELOPE) | fails(*NO_ENVELOPE, error=DecodeError, attempts=OFTEN),
         A | R | W),
     row(37, "error is not 0, and there are rows",
         heals(Fault.ERROR_WITH_ROWS, hits=3) | fails(Fault.ERROR_WITH_ROWS, error=ApiError, attempts=ALL), R | W),
     row(38, "the token echoed, with escapes and 1 MB",
-        heals(Fault.ECHOED_TOKEN, Fault.TOKEN_IN_HEADER) | fails(Fault.TOKEN_IN_HEADER, error=ResponseError, attempts=2)
+        heals(Fault.ECHOED_TOKEN, Fault.TOKEN_IN_HEADER)
+        | fails(Fault.TOKEN_IN_HEADER, error=ResponseError, attempts=OFTEN)
         | fails(Fault.ECHOED_TOKEN, api_error=440, error=ApiError, attempts=1), R | W),
     row(39, "events outside the days asked for", accepts(Fault.ROWS_OUTSIDE, options=OVERLAP), A),
     row(40, "duplicates in a window, and at the edges of windows",

@@ -1,0 +1,267 @@
+"""What happens after a failure: one pure function, asked by the one loop that sends. No I/O, no clock, no chance.
+
+`decide` says what to do with the window, what that costs, what the failure says about the server, and how long the
+whole client pauses. How long a single retry waits, and whether time and budget hold it, the `Retrier` says.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import attrs
+
+from profile_history._protocol.error_rules import RETRIED_KINDS, find_rules
+from profile_history._sending.retry_budget import THROTTLED_COST, TRANSIENT_COST
+from profile_history.errors import ApiError, AttemptTimeout, HistoryError, Kind, ResponseError
+from profile_history.options import RetryPolicy
+
+# One timeout may be an accident of the network.
+TIMEOUTS_AS_EVIDENCE = 2
+# Seconds; what OpenAI's and other clients wait for at most.
+LONGEST_RETRY_AFTER = 120.0
+# A name that was never found is looked up once more, in case the name service had a hiccup.
+UNKNOWN_HOST_ATTEMPTS = 2
+
+
+class Signal(Enum):
+    """What the end of a request says about the server, for the circuit breaker and the concurrency limit.
+
+    Attributes:
+        SUCCESS: It works.
+        RESPONSIVE: It works, and reports an error that lies in the request.
+        FAILED: It failed.
+        OVERLOADED: It failed as servers do that have too much to do.
+        THROTTLED: It says that there are too many requests.
+        NEUTRAL: Nothing, as when the request was cancelled, or failed again while others succeed.
+    """
+
+    SUCCESS = auto()
+    RESPONSIVE = auto()
+    FAILED = auto()
+    OVERLOADED = auto()
+    THROTTLED = auto()
+    NEUTRAL = auto()
+
+
+class Step(Enum):
+    """What the loop does next with a window whose request failed.
+
+    Attributes:
+        DONE: Nothing: the window is complete.
+        RESEND: Send again as soon as there is a permit; nobody is charged.
+        RENEW_TOKEN: Read the token's file once more, and send again with a newer token; without one, stop.
+        RETRY: Wait, and send again in the same pass.
+        REQUEUE: Wait, and go behind all other windows, for another pass.
+        SPLIT: Fetch the same days in shorter windows.
+        GIVE_UP: Report the window as failed; the others go on.
+        STOP: End the stream, since every other window would fail likewise.
+    """
+
+    DONE = auto()
+    RESEND = auto()
+    RENEW_TOKEN = auto()
+    RETRY = auto()
+    REQUEUE = auto()
+    SPLIT = auto()
+    GIVE_UP = auto()
+    STOP = auto()
+
+
+@attrs.frozen
+class Decision:
+    """What follows from one failure.
+
+    Attributes:
+        step: What happens to the window.
+        signal: What the failure says about the server.
+        cost: Tokens of the retry budget that a retry takes.
+        pause: Seconds for which the whole client pauses, `None` if it does not.
+        wait: Seconds before the window is sent again.
+        new_connection: Whether it is sent on a connection that was not used before.
+        is_too_long: Whether the failure is evidence that the window has too many days.
+        asks_too_long: Whether the server asks for a pause that is longer than the client waits.
+        hint: What to tell the user, `None` if there is nothing.
+    """
+
+    step: Step
+    signal: Signal
+    cost: int = 0
+    pause: float | None = None
+    wait: float = 0.0
+    new_connection: bool = False
+    is_too_long: bool = False
+    asks_too_long: bool = False
+    hint: str | None = None
+
+
+@attrs.define
+class AttemptLog:
+    """What was spent on one window so far, over all its passes.
+
+    Attributes:
+        attempts: Requests sent.
+        failures: Of these, those that failed and count.
+        in_pass: Failures of the pass that goes on, also those that do not count.
+        passes: Passes that have ended.
+        timeouts: Failures that are timeouts.
+        ambiguous: Failures that may be a fact as well as a hiccup.
+        seconds: Of attempts that are charged, and of the waits after them.
+        price: What the last retry cost, `None` if there was none.
+        free_retry_used: Whether the one free retry on a new connection was used.
+        charged: Whether the last failure is charged to the window.
+        successes_seen: How many requests of the client had succeeded when the window last failed.
+        others_succeeded: Whether others succeeded between its last two failures.
+    """
+
+    attempts: int = 0
+    failures: int = 0
+    in_pass: int = 0
+    passes: int = 0
+    timeouts: int = 0
+    ambiguous: int = 0
+    seconds: float = 0.0
+    price: int | None = None
+    free_retry_used: bool = False
+    charged: bool = True
+    successes_seen: int | None = None
+    others_succeeded: bool = False
+
+    def record(
+        self,
+        failure: HistoryError,
+        *,
+        seconds: float,
+        circuit_open: bool = False,
+        successes: int = 0,
+        recent_success: bool = False,
+    ) -> None:
+        """Record a failure of the window.
+
+        Args:
+            failure: Why the request failed.
+            seconds: How long it took.
+            circuit_open: Whether the server fails for everyone just now.
+            successes: How many requests of the client have succeeded so far.
+            recent_success: Whether one of them did a moment ago.
+        """
+        if _is_free(failure, self):
+            self.charged = False
+            return
+        self.others_succeeded = self.successes_seen is not None and self.successes_seen < successes
+        if failure.kind is Kind.THROTTLED:
+            self.others_succeeded = self.others_succeeded or recent_success
+        self.successes_seen = successes
+        self.charged = failure.kind is not Kind.AUTH and not (circuit_open and _is_retried(failure))
+        if self.charged:
+            self.seconds += seconds
+            self.in_pass += 1
+            # While others succeed, a throttle only means "not now"; the window's seconds bound it.
+            self.failures += not (failure.kind is Kind.THROTTLED and self.others_succeeded)
+            self.ambiguous += failure.kind is Kind.AMBIGUOUS
+            self.timeouts += isinstance(failure, AttemptTimeout)
+
+    def end_pass(self) -> None:
+        """Record that the window goes to the back of the queue."""
+        self.passes += 1
+        self.in_pass = 0
+
+
+def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, can_split: bool = False) -> Decision:
+    """Decide what follows from a failure.
+
+    Args:
+        failure: Why the last request for a window failed.
+        attempts: What was spent on the window, this failure included.
+        policy: How often the user lets a window be sent.
+        can_split: Whether the window can be halved.
+    """
+    if _is_free(failure, attempts):
+        return Decision(Step.RESEND, Signal.NEUTRAL, new_connection=True)
+    decision = Decision(_choose_step(failure, attempts, policy, can_split=can_split), _signal_of(failure, attempts))
+    decision = attrs.evolve(decision, is_too_long=_is_too_long(failure, attempts))
+    if (asked := _asked_pause(failure)) is not None:
+        if asked > longest_pause(policy):
+            hint = f"the server asks to wait for {asked:g} s; do so, or raise RetryPolicy.patience"
+            return attrs.evolve(decision, step=Step.STOP, asks_too_long=True, hint=hint)
+        decision = attrs.evolve(decision, pause=asked)
+    if decision.step is Step.RETRY:
+        decision = attrs.evolve(decision, cost=_cost_of(failure))
+    return decision
+
+
+def longest_pause(policy: RetryPolicy) -> float:
+    """Return the seconds of the longest `Retry-After` that is waited for."""
+    return max(LONGEST_RETRY_AFTER, policy.patience)
+
+
+def _choose_step(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, can_split: bool) -> Step:
+    if not attempts.charged and _is_retried(failure):
+        return Step.RESEND
+    if failure.kind is Kind.AUTH:
+        return Step.RENEW_TOKEN
+    if failure.fatal and (failure.kind is not Kind.AMBIGUOUS or attempts.ambiguous >= UNKNOWN_HOST_ATTEMPTS):
+        return Step.STOP
+    if can_split and _is_too_long(failure, attempts):
+        return Step.SPLIT
+    if failure.kind not in RETRIED_KINDS or attempts.failures >= policy.attempts * policy.passes:
+        return Step.GIVE_UP
+    if failure.kind is Kind.AMBIGUOUS and not failure.fatal:
+        # It may well be a fact, so only the first pass tries hard.
+        if attempts.ambiguous >= policy.attempts + policy.passes - 1:
+            return Step.GIVE_UP
+        if attempts.passes:
+            return Step.REQUEUE
+    return Step.RETRY
+
+
+def _cost_of(failure: HistoryError) -> int:
+    if failure.fatal:
+        # The budget guards a server that is down, and an unknown host has none.
+        return 0
+    return THROTTLED_COST if failure.kind is Kind.THROTTLED else TRANSIENT_COST
+
+
+def _signal_of(failure: HistoryError, attempts: AttemptLog) -> Signal:
+    signal = _signal_alone(failure)
+    # The server served others since this window last failed: the fault lies with the window, and is no outage.
+    failed = signal in (Signal.FAILED, Signal.OVERLOADED)
+    return Signal.NEUTRAL if failed and attempts.others_succeeded else signal
+
+
+def _signal_alone(failure: HistoryError) -> Signal:
+    responded = isinstance(failure, (ApiError, ResponseError))
+    if failure.fatal and not responded:
+        return Signal.NEUTRAL
+    if failure.kind is Kind.THROTTLED:
+        return Signal.THROTTLED
+    if _is_overload(failure):
+        return Signal.OVERLOADED
+    if failure.kind in RETRIED_KINDS:
+        return Signal.FAILED
+    return Signal.RESPONSIVE if responded else Signal.NEUTRAL
+
+
+def _is_overload(failure: HistoryError) -> bool:
+    if isinstance(failure, ApiError):
+        return any(rule.overload for rule in find_rules(failure.code, failure.http_status))
+    return isinstance(failure, AttemptTimeout)
+
+
+def _is_too_long(failure: HistoryError, attempts: AttemptLog) -> bool:
+    if isinstance(failure, AttemptTimeout):
+        return attempts.timeouts >= TIMEOUTS_AS_EVIDENCE
+    return failure.splittable
+
+
+def _is_free(failure: HistoryError, attempts: AttemptLog) -> bool:
+    # RFC 9112, 9.3.1: a kept-alive connection may be closed at any moment. The server never read this request, so
+    # sending it once more is not a second attempt at anything.
+    return failure.stale_connection and not attempts.free_retry_used
+
+
+def _is_retried(failure: HistoryError) -> bool:
+    return not failure.fatal and failure.kind in RETRIED_KINDS
+
+
+def _asked_pause(failure: HistoryError) -> float | None:
+    return failure.retry_after if isinstance(failure, ApiError) and _is_retried(failure) else None
