@@ -55,8 +55,8 @@ class WatchedServer(HistoryServer):
         self.arrivals.append(now())
         return await super()._serve(request)
 
-    def _note(self, *meeting):
-        super()._note(*meeting)
+    def _record(self, *attempt):
+        super()._record(*attempt)
         self.answers.append((now(), self.log[-1].status))
 
     def answered(self, start: float, end: float) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import yarl
 from aiohttp.http_parser import HttpResponseParser, HttpResponseParserPy
+from support.paths import TESTS
 
 from profile_history import (
     Timeouts,
@@ -185,9 +186,9 @@ def saying(*parts):
 
 
 def frames_of_the_product(error):
-    """The traceback as crash reporters print it, with local variables, where it leads outside of this file."""
+    """Return a traceback as crash reporters print it, with local variables, where it leads outside of the tests."""
     found = traceback.TracebackException.from_exception(error, capture_locals=True)
-    frames = [frame for frame in found.stack if frame.filename != __file__]
+    frames = [frame for frame in found.stack if not Path(frame.filename).is_relative_to(TESTS)]
     assert frames
     return "\n".join(f"{frame.filename} {frame.name} {frame.locals}" for frame in frames)
 
