@@ -123,7 +123,7 @@ class HealthProbe:
 
 
 @attrs.define
-class Sent:
+class SentRequest:
     """One request that has ended.
 
     Attributes:
@@ -195,7 +195,7 @@ class Fetcher:
 
     async def send(
         self, task: Task, permit: Permit, stats: Stats, reservation: Reservation, *, new_connection: bool
-    ) -> Sent:
+    ) -> SentRequest:
         """Send a window once, and verify its whole response before a single row of it is given.
 
         Args:
@@ -209,7 +209,7 @@ class Fetcher:
             MemoryExceeded: There was no room for the response.
         """
         write = partial(self.requests.body, task.profile, self.border.widen(task.window))
-        sent = Sent(permit, write, self.token.generation)
+        sent = SentRequest(permit, write, self.token.generation)
         reservation.restart()
         started = _now()
         try:
@@ -226,7 +226,7 @@ class Fetcher:
         sent.seconds = _now() - started
         return sent
 
-    def judge(self, task: Task, sent: Sent, stats: Stats, *, can_split: bool) -> Decision:
+    def judge(self, task: Task, sent: SentRequest, stats: Stats, *, can_split: bool) -> Decision:
         """Decide what follows from a request, and tell the pacer what its end says about the server.
 
         Args:
@@ -252,7 +252,7 @@ class Fetcher:
         )
         return decision
 
-    def _accept(self, task: Task, sent: Sent, stats: Stats, *, can_split: bool) -> Decision:
+    def _accept(self, task: Task, sent: SentRequest, stats: Stats, *, can_split: bool) -> Decision:
         rows = sent.complete_rows
         self.pacer.release(sent.permit, Signal.SUCCESS, request_id=task.request_id, first_byte=sent.first_byte)
         self.health_probe.learn(task, sent.body, rows.size)
@@ -281,7 +281,7 @@ class Fetcher:
             number = task.log.attempts
             self.observer.emit(RetryPlanned(task.profile, task.window, task.request_id, number, decision.wait, failure))
 
-    async def has_newer_token(self, sent: Sent) -> bool:
+    async def has_newer_token(self, sent: SentRequest) -> bool:
         """Tell whether the file of the token holds a newer one than the refused one; else the failure says why."""
         try:
             return await self.token.renew(sent.token_generation)

@@ -135,7 +135,7 @@ class Transport:
 
         Args:
             body: The request's bytes.
-            request_id: Sent as `X-Request-ID`.
+            request_id: SentRequest as `X-Request-ID`.
             timeouts: How long it may take.
             limit: Bytes; the longest answer taken, after decompression.
             grow: Told how many bytes were received, piece by piece; it may raise to end the attempt.

@@ -1,0 +1,91 @@
+"""The failure policy as a table, made by asking it; `docs/reliability.md` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+
+from profile_history._protocol.error_rules import ERROR_RULES, is_about_length
+from profile_history._sending.failure_policy import AttemptLog, Step, decide
+from profile_history.errors import (
+    ApiError,
+    AttemptTimeout,
+    ConnectionFailed,
+    DecodeError,
+    HistoryError,
+    Kind,
+    ResponseError,
+    ResponseTooLarge,
+    TruncatedResponse,
+    UnexpectedRedirect,
+    UntrustedServer,
+)
+from profile_history.options import RetryPolicy
+
+_POLICY = RetryPolicy()
+_HEAD = "| failure | kind | attempts | then | a retry costs | halves the window | tells the pacer |"
+
+
+def policy_table() -> str:
+    """Return what `decide` says to each failure, with the default `RetryPolicy`, as a table in Markdown."""
+    lines = [_HEAD, "|---|---|---|---|---|---|---|"]
+    lines += [_line(name, make) for name, make in _failures().items()]
+    return "\n".join(lines) + "\n"
+
+
+def _failures() -> dict[str, Callable[[], HistoryError]]:
+    failures: dict[str, Callable[[], HistoryError]] = {
+        "no connection, or it was lost": ConnectionFailed,
+        "an unknown host": _unknown_host,
+        "a refused certificate": UntrustedServer,
+        "a timeout": AttemptTimeout,
+        "a response that was cut": TruncatedResponse,
+        "a page instead of JSON": ResponseError,
+        "an empty 200, no `data`, malformed JSON, no proper HTTP": DecodeError,
+        "more bytes than `Limits.body`": ResponseTooLarge,
+        "a redirect": UnexpectedRedirect,
+        "a number that nobody knows": ApiError,
+    }
+    for rule in ERROR_RULES:
+        failures[f"{rule.number}: {rule.hint}"] = partial(_api_error, rule.number, rule.kind)
+    return failures
+
+
+def _unknown_host() -> HistoryError:
+    failure = ConnectionFailed()
+    failure.kind, failure.fatal = Kind.AMBIGUOUS, True
+    return failure
+
+
+def _api_error(number: int, kind: Kind) -> HistoryError:
+    splittable = is_about_length(None, number, from_api=True)
+    failure = ApiError(None, "", number, kind=kind, splittable=splittable)
+    failure.fatal = kind is Kind.AUTH
+    return failure
+
+
+def _line(name: str, make: Callable[[], HistoryError]) -> str:
+    log, policy = AttemptLog(), _POLICY
+    signal, costs, sent = "", set(), 0
+    while True:
+        failure = make()
+        log.record(failure, seconds=0.0)
+        decision = decide(failure, log, policy)
+        sent += 1
+        signal = decision.signal.name.lower()
+        if decision.step is Step.RETRY:
+            costs.add(decision.cost)
+        if decision.step not in (Step.RETRY, Step.REQUEUE):
+            break
+        if decision.step is Step.REQUEUE or log.in_pass == policy.attempts:
+            log.end_pass()
+    splits = ""
+    for attempts in (1, 2):
+        evidence = decide(make(), attrs.evolve(AttemptLog(), timeouts=attempts), policy, can_split=True)
+        if evidence.step is Step.SPLIT and not splits:
+            splits = "at once" if attempts == 1 else "at the second"
+    cost = ", ".join(map(str, sorted(costs))) or "-"
+    then = decision.step.name.lower().replace("_", " ")
+    return f"| {name} | {make().kind.value} | {sent} | {then} | {cost} | {splits or 'no'} | {signal} |"

@@ -1,0 +1,46 @@
+"""What follows from a failure: the printed table, and the rules that a table does not show."""
+
+import pytest
+from support.paths import ROOT
+
+from profile_history import AttemptTimeout, ConnectionFailed, DecodeError, RateLimited, RetryPolicy
+from profile_history._sending.failure_policy import AttemptLog, Signal, Step, decide
+from profile_history._sending.policy_table import policy_table
+from profile_history.errors import Kind
+
+POLICY = RetryPolicy()
+
+
+def test_the_page_on_reliability_prints_the_table_of_the_policy():
+    """To renew it, put what `policy_table()` returns between the two marks."""
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    _, table, _ = page.split("<!-- failure policy -->")
+    assert table.strip() == policy_table().strip()
+
+
+@pytest.mark.parametrize("failure", [ConnectionFailed("x"), DecodeError("x"), AttemptTimeout("x")], ids=repr)
+def test_a_window_that_fails_while_others_succeed_says_nothing_about_the_server(failure):
+    """The fault lies with the window."""
+    log = AttemptLog(successes_seen=3)
+    log.record(failure, seconds=1.0, successes=4)
+    assert decide(failure, log, POLICY).signal is Signal.NEUTRAL
+    log.record(failure, seconds=1.0, successes=4)
+    assert decide(failure, log, POLICY).signal is not Signal.NEUTRAL
+
+
+@pytest.mark.parametrize(("asked", "step", "pause"), [(120.0, Step.RETRY, 120.0), (121.0, Step.STOP, None)])
+def test_the_whole_client_pauses_as_long_as_the_server_asks_or_stops(asked, step, pause):
+    """Two minutes are waited for, or as long as patience goes."""
+    failure = RateLimited(429, "", 429, kind=Kind.THROTTLED, retry_after=asked)
+    log = AttemptLog()
+    log.record(failure, seconds=0.0)
+    decision = decide(failure, log, POLICY)
+    assert (decision.step, decision.pause) == (step, pause)
+
+
+def test_a_decision_changes_neither_the_failure_nor_the_log():
+    """Asked twice, it says the same."""
+    failure, log = DecodeError("x"), AttemptLog(ambiguous=3, failures=3, in_pass=3)
+    before = (vars(failure).copy(), str(log))
+    assert decide(failure, log, POLICY) == decide(failure, log, POLICY)
+    assert (vars(failure), str(log)) == before
