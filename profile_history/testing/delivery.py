@@ -68,7 +68,7 @@ async def deliver(request: web.BaseRequest, response: ApiResponse, attempt: Atte
     # A client that has gone is no error of the server.
     with contextlib.suppress(ConnectionError):
         keep = await (_DELIVERIES[fault] if fault else _send_whole)(writer)
-    return _Sent(keep=keep)
+    return _DeliveredResponse(keep=keep)
 
 
 def reset_connection(transport: asyncio.Transport | None) -> None:
@@ -82,7 +82,7 @@ def reset_connection(transport: asyncio.Transport | None) -> None:
     transport.abort()
 
 
-class _Sent(web.StreamResponse):
+class _DeliveredResponse(web.StreamResponse):
     """A response that is sent already; aiohttp's server only learns whether the connection is kept."""
 
     def __init__(self, *, keep: bool) -> None:
