@@ -26,7 +26,7 @@ class Draft:
     """
 
     def __init__(self, ledger: Path, stop: threading.Event) -> None:
-        self.path = draft_of(ledger)
+        self.path: Path = draft_of(ledger)
         self._ledger = ledger
         self._stop = stop
 
