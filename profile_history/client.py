@@ -7,7 +7,6 @@ import datetime as dt
 import warnings
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
@@ -17,23 +16,16 @@ import attrs
 import yarl
 
 from profile_history import _config
+from profile_history._assembly import SharedParts, make_fetcher, make_planner, make_pool
 from profile_history._checks import check_choice, check_flag, check_number, expect
 from profile_history._config import ClientOptions
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._deprecated import warn_deprecated
-from profile_history._protocol.requests import Requests
 from profile_history._scheduling.reader import Reader
-from profile_history._scheduling.scheduler import Outcome, Scheduler
-from profile_history._scheduling.window_plan import WindowPlan
 from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
 from profile_history._secrets import SecretText
-from profile_history._sending.fetcher import Fetcher
-from profile_history._sending.memory_budget import StreamBudget
 from profile_history._sending.pacer import Pacer, PacingState
-from profile_history._sending.request_ids import make_request_ids
-from profile_history._sending.retrier import Retrier
 from profile_history._sending.transport import Transport
-from profile_history._shared import SharedParts
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event
 from profile_history.observing import Observation, Observer
@@ -42,16 +34,9 @@ from profile_history.profiles import Profile
 from profile_history.results import OnError
 from profile_history.streams import HistoryStream
 from profile_history.units import Unit
-from profile_history.windows import Border, Order, Window, parse_window
+from profile_history.windows import Border, Order, parse_window
 
 Day = dt.date | str
-
-# Where requests are few, twice as many workers: verifying a response overlaps with waiting for the next. Where they are
-# many, the others wait meanwhile, and handing each place over would cost more.
-_WORKERS_PER_REQUEST = 2
-_MANY_WORKERS = 32
-_AHEAD_PER_REQUEST = 4
-_SUSPENDED_PER_REQUEST = 64
 
 
 class HistoryClient:
@@ -134,7 +119,7 @@ class HistoryClient:
             timeouts,
             limits,
         )
-        self._pacing = expect("pacing", pacing, Pacing)
+        self._concurrency = expect("pacing", pacing, Pacing).concurrency
         if session is not None:
             expect("session", session, aiohttp.ClientSession)
         observer = Observer(on_event)
@@ -143,8 +128,8 @@ class HistoryClient:
             Pacer(pacing, observer=observer),
             observer,
         )
-        self._runs: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
-        self._fetcher = self._make_fetcher()
+        self._pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+        self._fetcher = make_fetcher(self._token, self._auth, self._options, self._shared)
         self._shared.clients.add(self)
         self._closed = False
 
@@ -197,8 +182,8 @@ class HistoryClient:
         copy.__dict__.update(self.__dict__)
         copy._copy = True
         copy._options = attrs.evolve(self._options, **changes)
-        copy._runs = weakref.WeakSet()
-        copy._fetcher = copy._make_fetcher()
+        copy._pools = weakref.WeakSet()
+        copy._fetcher = make_fetcher(copy._token, copy._auth, copy._options, copy._shared)
         self._shared.clients.add(copy)
         return copy
 
@@ -303,7 +288,7 @@ class HistoryClient:
             self._shared.transport.check_loop()
         self._closed = True
         self._shared.clients.discard(self)
-        runs = list(self._runs if self._copy else self._shared.runs)
+        runs = list(self._pools if self._copy else self._shared.pools)
         for run in runs:
             run.check_task()
         try:
@@ -349,23 +334,6 @@ class HistoryClient:
         if not self._closed and not self._copy and self._shared.transport.unclosed:
             warnings.warn(f"{self!r} was not closed; use async with, or await aclose()", ResourceWarning, stacklevel=1)
 
-    def _make_fetcher(self) -> Fetcher:
-        options, shared = self._options, self._shared
-        return Fetcher(
-            transport=shared.transport,
-            requests=Requests(self._token, options.list_id, self._auth),
-            token=self._token,
-            pacer=shared.pacer,
-            retrier=Retrier(options.retry, shared.budget, time_budget=options.timeouts.window),
-            observer=shared.observer,
-            row_cap_detector=shared.row_cap_detector,
-            health_probe=shared.health_probe,
-            runner=shared.runner,
-            border=options.border,
-            timeouts=options.timeouts,
-            limits=options.limits,
-        )
-
     def _reader(
         self,
         profiles: Profiles,
@@ -382,7 +350,7 @@ class HistoryClient:
         check_flag("strict", strict)
         check_number("deadline", deadline, "seconds", optional=True)
         asked = parse_window(date_from, date_to)
-        self._walker()(asked)
+        make_planner(self._options)(asked)
 
         def make_unit(profile: object) -> Unit:
             if not isinstance(profile, Profile):
@@ -391,8 +359,7 @@ class HistoryClient:
                 )
             return Unit(profile, asked)
 
-        run = self._run(profiles, make_unit, deadline)
-        return self._reader_of(run, on_error, single=single, strict=strict)
+        return self._reader_of(self._start(profiles, make_unit, deadline), on_error, single=single, strict=strict)
 
     def read_units(self, units: Units, probe: Unit | None = None) -> Reader[Event]:
         """Return what a job reads from: units of its own choice instead of one range for all profiles.
@@ -407,7 +374,7 @@ class HistoryClient:
         """
         if probe is not None:
             self._fetcher.suggest_probe(_check_unit(probe))
-        return self._reader_of(self._run(units, _check_unit, None), "collect", single=False, strict=False)
+        return self._reader_of(self._start(units, _check_unit, None), "collect", single=False, strict=False)
 
     @property
     def pacing_state(self) -> PacingState:
@@ -443,26 +410,20 @@ class HistoryClient:
         warn_deprecated("HistoryClient.reader", "HistoryClient.read_units")
         return self.read_units(units)
 
-    def _walker(self) -> Callable[[Window], WindowPlan[Outcome]]:
-        rule, order, today = self._options.window, self._options.order, dt.date.today()
-        return lambda window: WindowPlan(window, rule=rule, order=order, today=today)
-
-    def _run(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> WorkerPool:
+    def _start(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> WorkerPool:
         self._check_open()
-        concurrency = self._pacing.concurrency
-        schedule = Scheduler(
-            make_plan=self._walker(),
-            make_request_id=partial(next, make_request_ids()),
-            stream_budget=StreamBudget(self._shared.memory, self._options.limits.in_flight),
-            windows_ahead=_AHEAD_PER_REQUEST * concurrency,
-            suspended_ahead=_SUSPENDED_PER_REQUEST * concurrency,
-            profiles_ahead=_AHEAD_PER_REQUEST * concurrency,
+        pool = make_pool(
+            wanted,
+            make_unit,
+            self._fetcher,
+            self._options,
+            self._shared,
+            concurrency=self._concurrency,
+            deadline=deadline,
         )
-        workers = max(concurrency, min(_WORKERS_PER_REQUEST * concurrency, _MANY_WORKERS))
-        run = WorkerPool(wanted, make_unit, schedule, self._fetcher, workers, deadline)
-        self._runs.add(run)
-        self._shared.runs.add(run)
-        return run
+        self._pools.add(pool)
+        self._shared.pools.add(pool)
+        return pool
 
     def _reader_of(self, run: WorkerPool, on_error: OnError, *, single: bool, strict: bool) -> Reader[Event]:
         return Reader(run, EVENTS, single, self._options.border, self._options.order, on_error, strict)

@@ -24,7 +24,7 @@ FLOORS = (
     {"_protocol"},
     {"_config", "_decoding", "_sending"},
     {"_scheduling"},
-    {"_shared", "arrow"},
+    {"_assembly", "arrow"},
     {"streams"},
     {"client"},
     {"_public", "reading"},

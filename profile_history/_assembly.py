@@ -1,0 +1,121 @@
+"""How a client is put together: what its copies share, what fetches for it, and the pool of a stream."""
+
+from __future__ import annotations
+
+import datetime as dt
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import attrs
+
+from profile_history._aio import CooperativeRunner
+from profile_history._config import ClientOptions
+from profile_history._protocol.requests import Requests
+from profile_history._scheduling.scheduler import Outcome, Scheduler
+from profile_history._scheduling.window_plan import WindowPlan
+from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
+from profile_history._secrets import Token
+from profile_history._sending.fetcher import Fetcher, HealthProbe
+from profile_history._sending.memory_budget import MemoryBudget, StreamBudget
+from profile_history._sending.pacer import Pacer
+from profile_history._sending.request_ids import make_request_ids
+from profile_history._sending.retrier import Retrier
+from profile_history._sending.retry_budget import RetryBudget
+from profile_history._sending.row_cap import RowCapDetector
+from profile_history._sending.transport import Transport
+from profile_history.observing import Observer
+from profile_history.units import Unit
+from profile_history.windows import Window
+
+# Where requests are few, twice as many workers: verifying a response overlaps with waiting for the next. Where they are
+# many, the others wait meanwhile, and handing each place over would cost more.
+_WORKERS_PER_REQUEST = 2
+_MANY_WORKERS = 32
+_AHEAD_PER_REQUEST = 4
+_SUSPENDED_PER_REQUEST = 64
+
+
+@attrs.frozen
+class SharedParts:
+    """What a client and its copies have in common."""
+
+    transport: Transport
+    pacer: Pacer
+    observer: Observer
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
+    memory: MemoryBudget = attrs.field(factory=MemoryBudget)
+    row_cap_detector: RowCapDetector = attrs.field(factory=RowCapDetector)
+    health_probe: HealthProbe = attrs.field(factory=HealthProbe)
+    runner: CooperativeRunner = attrs.field(factory=CooperativeRunner)
+    pools: weakref.WeakSet[WorkerPool] = attrs.field(factory=weakref.WeakSet)
+    clients: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)
+
+
+def make_fetcher(token: Token, auth: Literal["body", "header"], options: ClientOptions, shared: SharedParts) -> Fetcher:
+    """Return what fetches single windows for a client.
+
+    Args:
+        token: The API token.
+        auth: Where it goes.
+        options: How the client asks.
+        shared: What it shares with its copies.
+    """
+    return Fetcher(
+        transport=shared.transport,
+        requests=Requests(token, options.list_id, auth),
+        token=token,
+        pacer=shared.pacer,
+        retrier=Retrier(options.retry, shared.budget, time_budget=options.timeouts.window),
+        observer=shared.observer,
+        row_cap_detector=shared.row_cap_detector,
+        health_probe=shared.health_probe,
+        runner=shared.runner,
+        border=options.border,
+        timeouts=options.timeouts,
+        limits=options.limits,
+    )
+
+
+def make_planner(options: ClientOptions) -> Callable[[Window], WindowPlan[Outcome]]:
+    """Return what plans the windows of a range; it refuses a range that the window rule cannot divide.
+
+    Args:
+        options: How the client asks.
+    """
+    rule, order, today = options.window, options.order, dt.date.today()
+    return lambda window: WindowPlan(window, rule=rule, order=order, today=today)
+
+
+def make_pool(
+    wanted: Profiles | Units,
+    make_unit: Callable[[Any], Unit],
+    fetcher: Fetcher,
+    options: ClientOptions,
+    shared: SharedParts,
+    *,
+    concurrency: int,
+    deadline: float | None,
+) -> WorkerPool:
+    """Return the worker pool of one stream.
+
+    Args:
+        wanted: What is to be fetched, read only as fast as that goes.
+        make_unit: Makes a unit of each of them.
+        fetcher: Fetches single windows.
+        options: How the client asks.
+        shared: What it shares with its copies.
+        concurrency: The largest number of requests in flight.
+        deadline: Seconds from the first step after which the stream ends; `None` for no limit.
+    """
+    scheduler = Scheduler(
+        make_plan=make_planner(options),
+        make_request_id=partial(next, make_request_ids()),
+        stream_budget=StreamBudget(shared.memory, options.limits.in_flight),
+        windows_ahead=_AHEAD_PER_REQUEST * concurrency,
+        suspended_ahead=_SUSPENDED_PER_REQUEST * concurrency,
+        profiles_ahead=_AHEAD_PER_REQUEST * concurrency,
+    )
+    workers = max(concurrency, min(_WORKERS_PER_REQUEST * concurrency, _MANY_WORKERS))
+    return WorkerPool(wanted, make_unit, scheduler, fetcher, workers, deadline)
