@@ -25,6 +25,8 @@ OUTAGES: dict[str, FaultPlan | None] = {
     "refused": None,
 }
 
+SEVERAL = (Fault.ERROR_500, Fault.RESET_BEFORE_RESPONSE, Fault.TRUNCATED_BODY)
+
 
 def now() -> float:
     """The time of the event loop."""

@@ -84,7 +84,7 @@ SEEDS = range(25)
 FAULTS = range(1, 66)
 # Faults of durable jobs, and the tests that meet them: they need a ledger and a sink, not a stream.
 ELSEWHERE = {
-    59: ("a ledger that is corrupt, newer, or of another job", ("jobs/test_jobs", "jobs/test_ledger")),
+    59: ("a ledger that is corrupt, newer, or of another job", ("jobs/test_jobs_refused", "jobs/test_ledger")),
     60: ("a commit whose outcome is unknown", ("sinks/test_databases", "jobs/test_jobs_postgres")),
 }
 # fmt: off
