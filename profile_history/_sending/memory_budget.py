@@ -1,19 +1,20 @@
-"""How many bytes of answers are held at once, received or waiting for the consumer. No I/O, no clock."""
+"""Count how many bytes of responses are held at once, received or waiting for the consumer. No I/O, no clock."""
 
 from __future__ import annotations
 
+# The factor by which the expected length shrinks with each shorter response: fourteen of them halve it.
 _FADING = 0.95
 
 
 class MemoryExceeded(Exception):
-    """An answer found no room while it was being received."""
+    """A response found no room while it was being received."""
 
 
 class MemoryBudget:
     """The count of all streams of a client.
 
-    How long an answer will be is known only when it is there. So each request sets aside as much as the longer ones of
-    late needed; that makes it rare that an answer finds no room half-way.
+    How long a response will be is known only after it arrived. So each request reserves as much as the longer ones of
+    late needed; that makes it rare that a response finds no room half-way.
     """
 
     def __init__(self) -> None:
@@ -21,16 +22,16 @@ class MemoryBudget:
         self.expected: int = 0
 
     def learn(self, size: int) -> None:
-        """Takes note of how long an answer was."""
+        """Record how many bytes a response had."""
         self.expected = max(size, int(self.expected * _FADING))
 
 
 class StreamBudget:
-    """One stream's share: it may fill the memory up to its limit, and one answer beyond, so that it never stands still.
+    """One stream's share: it may fill the memory up to its limit, and one response beyond, so that it never stalls.
 
     Args:
         memory: The count, shared by all streams of a client.
-        limit: Bytes.
+        limit: Bytes, inclusive.
     """
 
     def __init__(self, memory: MemoryBudget, limit: int) -> None:
@@ -41,68 +42,89 @@ class StreamBudget:
 
     @property
     def has_room(self) -> bool:
-        """Whether another request may start."""
+        """Tell whether another request may start."""
         return self._memory.used + self._memory.expected <= self._limit and self._memory.used < self._limit
 
+    @property
+    def exceeded(self) -> bool:
+        """Tell whether more is in use than this stream may fill."""
+        return self._memory.used > self._limit
+
+    @property
+    def expected(self) -> int:
+        """Return how many bytes the next response is expected to have."""
+        return self._memory.expected
+
+    def learn(self, size: int) -> None:
+        """Record how many bytes a response had."""
+        self._memory.learn(size)
+
+    def adjust(self, change: int) -> None:
+        """Count more bytes as in use, or fewer if `change` is negative; without effect after `close`."""
+        # The consumer may release an outcome after its stream was closed, which has given back everything.
+        if not self._closed:
+            self._memory.used += change
+            self._used += change
+
     def reservation(self) -> Reservation:
-        """The count for one answer."""
+        """Return a new count for one response."""
         return Reservation(self)
 
     def close(self) -> None:
-        """Gives back whatever is still in use."""
+        """Give back whatever is still in use."""
         self._memory.used -= self._used
         self._used = 0
         self._closed = True
 
 
 class Reservation:
-    """The bytes of one answer: from the request's start until the consumer is through with it."""
+    """The bytes of one response, from the request's start until the consumer is through with it."""
 
-    __slots__ = ("_received", "_set_aside", "_stream_budget", "_urgent")
+    __slots__ = ("_received", "_reserved", "_stream_budget", "_urgent")
 
     def __init__(self, stream_budget: StreamBudget) -> None:
         self._stream_budget = stream_budget
-        self._set_aside = 0
+        self._reserved = 0
         self._received = 0
         self._urgent = False
 
     def renew(self, *, urgent: bool = False) -> None:
-        """Sets bytes aside for an answer that is about to be asked for; one that all others wait for finds room."""
+        """Reserve as much as a response is expected to need, before its request is sent.
+
+        Args:
+            urgent: Whether all others wait for this response, which then always finds room.
+        """
         self._urgent = urgent
-        self._resize(self._stream_budget._memory.expected)
+        self._resize(self._stream_budget.expected)
 
     def restart(self) -> None:
-        """Takes note that the answer is received anew, after a failed attempt."""
+        """Count from nothing again, since the response is received anew after a failed attempt."""
         self._received = 0
 
     def grow(self, size: int) -> None:
-        """Takes note of some bytes received.
+        """Count some bytes more as received.
 
         Raises:
-            MemoryExceeded: There is no room for them, and others that are on their way will make some.
+            MemoryExceeded: There is no room for them, and others that are in flight will make some.
         """
         self._received += size
-        if self._received <= self._set_aside:
+        if self._received <= self._reserved:
             return
         self._resize(self._received)
-        memory = self._stream_budget._memory
-        if memory.used > self._stream_budget._limit and not self._urgent:
-            memory.learn(self._received)
+        if self._stream_budget.exceeded and not self._urgent:
+            # It is longer than expected: the next attempt reserves as much before it starts.
+            self._stream_budget.learn(self._received)
             raise MemoryExceeded
 
     def settle(self, size: int) -> None:
-        """Takes note that the answer was received whole and is kept."""
-        self._stream_budget._memory.learn(size)
+        """Count a response that was received whole and is kept, with its own size in bytes."""
+        self._stream_budget.learn(size)
         self._resize(size)
 
     def release(self) -> None:
-        """Gives the bytes back; again is harmless."""
+        """Give the bytes back; safe to call twice."""
         self._resize(0)
 
     def _resize(self, size: int) -> None:
-        if self._stream_budget._closed:
-            return
-        change = size - self._set_aside
-        self._stream_budget._memory.used += change
-        self._stream_budget._used += change
-        self._set_aside = size
+        self._stream_budget.adjust(size - self._reserved)
+        self._reserved = size
