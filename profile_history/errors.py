@@ -4,11 +4,11 @@ HistoryError
 ├── ConfigurationError          an argument or a setting is wrong; nothing was sent
 │   └── UnsupportedSystem       this operating system lacks what a part of the package needs
 ├── UsageError                  a client or stream used after close, on another loop, or by two consumers
-├── TransportError              no complete answer arrived
-│   ├── AttemptTimeout          the server was reached and did not answer in time
+├── TransportError              no complete response arrived
+│   ├── AttemptTimeout          the server was reached and did not respond in time
 │   └── ConnectionFailed        the server could not be reached, or hung up
 │       └── UntrustedServer     its TLS certificate was refused
-├── ResponseError               an answer arrived that is not the documented API's
+├── ResponseError               a response arrived that is not the documented API's
 │   ├── TruncatedResponse       it stops before its end
 │   ├── DecodeError             it does not say what it must; `path` tells where
 │   ├── ResponseTooLarge        it is longer than the allowed number of bytes
@@ -32,36 +32,36 @@ from profile_history._deprecated import warn_deprecated
 
 
 class FailedProfile(Protocol):
-    """What an error tells of a `Profile`, which stands above this module since it raises errors itself."""
+    """The part of a `Profile` that errors tell; the class raises errors itself and so stands above this module."""
 
     @property
     def matching(self) -> str:
-        """The matching mode."""
+        """Return the matching mode."""
 
     @property
     def fields(self) -> tuple[tuple[str, str | int], ...]:
-        """The names and values that the matching mode puts into the request body."""
+        """Return the names and values that the matching mode puts into the request body."""
 
 
 class FailedWindow(Protocol):
-    """What an error tells of a `Window`, which stands above this module since it raises errors itself."""
+    """The part of a `Window` that errors tell; the class raises errors itself and so stands above this module."""
 
     @property
     def date_from(self) -> dt.date | None:
-        """The first day, inclusive; `None` for an open start."""
+        """Return the first day, inclusive; `None` for an open start."""
 
     @property
     def date_to(self) -> dt.date | None:
-        """The last day, inclusive; `None` for an open end."""
+        """Return the last day, inclusive; `None` for an open end."""
 
 
 class Kind(StrEnum):
-    """What a failure means for the next attempt.
+    """The meaning of a failure for the next attempt.
 
     Attributes:
-        TRANSIENT: It may heal; it is tried again.
-        THROTTLED: There are too many requests; it is tried again.
-        AMBIGUOUS: A hiccup on the way would look like this, and so would a fact; it is tried once more.
+        TRANSIENT: It may pass; it is retried automatically.
+        THROTTLED: There are too many requests; it is retried automatically.
+        AMBIGUOUS: A hiccup of the network would look like this, and so would a fact; it is retried automatically.
         AUTH: The token is not accepted; nothing else will succeed either.
         CALLER: The request itself is at fault.
         UNKNOWN: Nobody knows what a repetition would do.
@@ -89,7 +89,7 @@ class HistoryError(Exception):
         splittable: Whether asking for fewer days at once may help.
         stale_connection: Whether a kept-alive connection died before the response began; the server never saw the
             request.
-        hint: What to try, or None.
+        hint: What to try, or `None` if nothing is known to help.
     """
 
     kind: Kind = Kind.UNKNOWN
@@ -118,7 +118,7 @@ class HistoryError(Exception):
         return self.stale_connection
 
     def forget_frames(self) -> None:
-        """Drops the traceback and what came before: their frames may hold whole answers, and failures are kept."""
+        """Drop the traceback and the earlier errors: their frames may hold whole responses, and failures are kept."""
         for name in ("__traceback__", "__context__", "__cause__"):
             setattr(self, name, None)
 
@@ -126,7 +126,7 @@ class HistoryError(Exception):
         """Return all that the error says, as values that JSON holds.
 
         Returns:
-            `type` (the name of the class), `message` (the summary), every attribute by its name, and `cause` where
+            `type` (the name of the class), `message` (the summary), every attribute by its name, and `cause` if
             another error led to this one. A profile is its text; a window has `date_from` and `date_to`.
         """
         fields = {
@@ -157,7 +157,7 @@ class HistoryError(Exception):
         return f"{message} [{known}]" if known else message
 
     def summary(self) -> str:
-        """What went wrong, without the profile and the window that it happened to."""
+        """Return what went wrong, without the profile and the window that it happened to."""
         return str(self.args[0]) or type(self).__name__
 
 
@@ -206,7 +206,7 @@ class UsageError(HistoryError, RuntimeError):
 
 
 class TransportError(HistoryError):
-    """No complete answer arrived."""
+    """No complete response arrived."""
 
     kind = Kind.TRANSIENT
 
@@ -218,7 +218,7 @@ class AttemptTimeout(TransportError):
 
 
 class ConnectionFailed(TransportError):
-    """The server could not be reached, or closed the connection before it answered."""
+    """The server could not be reached, or closed the connection before it responded."""
 
 
 class UntrustedServer(ConnectionFailed):
@@ -229,20 +229,20 @@ class UntrustedServer(ConnectionFailed):
 
 
 class ResponseError(HistoryError):
-    """An answer arrived that does not come from the documented API, such as a maintenance page."""
+    """A response arrived that does not come from the documented API, such as a maintenance page."""
 
     kind = Kind.TRANSIENT
 
 
 class TruncatedResponse(ResponseError):
-    """The answer stops before its end, or holds exactly as many rows as the server's row cap."""
+    """The response stops before its end, or holds exactly as many rows as the server's row cap."""
 
 
 class DecodeError(ResponseError):
-    """The answer does not say what the API must say.
+    """The response does not say what the API must say.
 
     Attributes:
-        path: Where, as a JSON path such as `$.data[3].datetime`.
+        path: The place of the fault, as a JSON path such as `$.data[3].datetime`.
     """
 
     kind = Kind.AMBIGUOUS
@@ -252,12 +252,12 @@ class DecodeError(ResponseError):
         self.path = path
 
     def summary(self) -> str:
-        """What went wrong, and where in the answer."""
+        """Return what went wrong, and where in the response."""
         return f"{super().summary()} (at {self.path})"
 
 
 class ResponseTooLarge(ResponseError):
-    """The decoded answer is longer than `Limits.body` bytes."""
+    """The decoded response is longer than `Limits.body` bytes."""
 
     kind = Kind.CALLER
     splittable = True
@@ -267,7 +267,7 @@ class UnexpectedRedirect(ResponseError):
     """The server points to another address. Redirects are refused: the request carries the token.
 
     Attributes:
-        location: Where the server points to.
+        location: The address that the server points to, or `None` if it names none.
     """
 
     kind = Kind.CALLER
@@ -282,10 +282,10 @@ class ApiError(HistoryError):
     """The API reports an error.
 
     Attributes:
-        code: The `error` of the answer, or None where the answer has none.
+        code: The `error` of the response, or `None` if the response has none.
         text: The `error_text`, with the token and control characters taken out, at most 500 characters.
-        http_status: The HTTP status of the answer.
-        retry_after: How many seconds the server asks to wait, or None.
+        http_status: The HTTP status of the response.
+        retry_after: How many seconds the server asks to wait, or `None` if it does not ask.
     """
 
     def __init__(
@@ -308,10 +308,10 @@ class ApiError(HistoryError):
         self.retry_after = retry_after
 
     def summary(self) -> str:
-        """What the API reports."""
+        """Return what the API reports."""
         reported = f"error {self.code}" if self.code is not None else "no error code"
         text = f": {self.text}" if self.text else ""
-        return f"the API answered HTTP {self.http_status} with {reported}{text}"
+        return f"the API responded with HTTP {self.http_status} and {reported}{text}"
 
 
 class AuthenticationError(ApiError):
@@ -321,7 +321,7 @@ class AuthenticationError(ApiError):
 
 
 class RateLimited(ApiError):
-    """The server answers that there are too many requests."""
+    """The server says that there are too many requests."""
 
 
 class ServerUnavailable(HistoryError):

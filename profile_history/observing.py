@@ -29,7 +29,7 @@ class AttemptStarted:
         profile: Whose history is asked for.
         window: Of which days.
         request_id: The `X-Request-ID`, the same for all attempts at the window. One that begins with "probe-" repeats
-            a request that was answered before, to see whether the server is back.
+            a request that has succeeded before, to see whether the server is back.
         attempt: Its number, from 1.
     """
 
@@ -46,16 +46,17 @@ class AttemptStarted:
 
 @attrs.frozen
 class AttemptEnded:
-    """A request was answered, or failed.
+    """A request has succeeded or failed.
 
     Attributes:
         profile: Whose history was asked for.
         window: Of which days.
         request_id: The `X-Request-ID`.
         attempt: Its number, from 1.
-        seconds: From sending to the verified answer.
-        bytes: Of the verified answer, decompressed; 0 where it failed.
-        error: Why it failed, or None. None and 0 bytes: it was abandoned, for want of room or by a cancellation.
+        seconds: From sending to the verified response.
+        bytes: Length of the verified response, decompressed; 0 if it failed.
+        error: Why it failed, or `None` if it did not. `None` and 0 bytes: it was abandoned, for want of room or by a
+            cancellation.
     """
 
     level: ClassVar[int] = logging.DEBUG
@@ -104,8 +105,9 @@ class Throttled:
     """The server said that there are too many requests.
 
     Attributes:
-        retry_after: Seconds for which it asks to be left alone, so that all of the client pauses, or None.
-        concurrency: How many requests may be on their way from now on.
+        retry_after: Seconds for which it asks to be left alone, so that the whole client pauses, or `None` if it asks
+            for no pause.
+        concurrency: How many requests may be in flight from now on.
     """
 
     level: ClassVar[int] = logging.INFO
@@ -147,12 +149,12 @@ class CircuitClosed:
     seconds: float
 
     def __str__(self) -> str:
-        return f"the server answers again after {self.seconds:.0f} s"
+        return f"the server responds again after {self.seconds:.0f} s"
 
 
 @attrs.frozen
 class RowCapSuspected:
-    """Several answers have exactly the same round number of rows, and none has more: the server may cut them.
+    """Several responses have exactly the same round number of rows, and none has more: the server may cut them.
 
     Attributes:
         rows: How many. If your server has such a cap, say so by `Limits(row_cap=...)`, and no window is lost to it.
@@ -163,7 +165,7 @@ class RowCapSuspected:
     rows: int
 
     def __str__(self) -> str:
-        return f"several answers have exactly {self.rows} rows and none has more: see Limits(row_cap=...)"
+        return f"several responses have exactly {self.rows} rows and none has more: see Limits(row_cap=...)"
 
 
 @attrs.frozen
@@ -176,9 +178,9 @@ class WindowDone:
         request_id: The `X-Request-ID` of its attempts.
         attempts: How many requests it took.
         seconds: From its first request, waiting included.
-        rows: How many rows its answer holds.
-        bytes: Of its answer, decompressed.
-        error: Why it was given up, or None.
+        rows: How many rows its response holds.
+        bytes: Length of its response, decompressed.
+        error: Why it was given up, or `None` if it was not.
     """
 
     level: ClassVar[int] = logging.DEBUG
@@ -216,7 +218,7 @@ if not TYPE_CHECKING:
 
 
 class Observer:
-    """Passes observations on to a hook and to the log. A hook that raises is told of once in the log, and goes on."""
+    """The way of observations to a hook and to the log. A hook that raises is reported once, and is called further."""
 
     def __init__(self, hook: Callable[[Any], object] | None = None) -> None:
         called = getattr(hook, "__call__", None)  # noqa: B004 (its kind is asked for, not whether it is there)
@@ -228,11 +230,11 @@ class Observer:
 
     @property
     def enabled(self) -> bool:
-        """Whether anybody wants to know of single attempts; asked before such an observation is made."""
+        """Tell whether anybody wants to know of single attempts; asked before such an observation is made."""
         return self._hook is not None or logger.isEnabledFor(logging.DEBUG)
 
     def emit(self, observation: Observation) -> None:
-        """Tells hook and log."""
+        """Tell the hook and the log."""
         given_up = isinstance(observation, WindowDone) and observation.error is not None
         level = logging.WARNING if given_up else observation.level
         if logger.isEnabledFor(level):

@@ -32,6 +32,7 @@ _PAGE_LIMIT = 4096
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _SECONDS = re.compile(r"[0-9]{1,9}")
+# Beyond it a date is a mistake, and no wait that anybody means.
 _LONGEST_DATE = dt.timedelta(days=3650)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HTTP_DATE = re.compile(
@@ -101,7 +102,13 @@ def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
 
 
 def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError:
-    """The error an answer reports, by `ERROR_RULES`; the API's own code speaks before the HTTP status."""
+    """Return the error that a response reports, by `ERROR_RULES`; the API's own code goes before the HTTP status.
+
+    Args:
+        reply: The response.
+        envelope: Its envelope, or `None` if it has none that can be read.
+        token: The token, to keep it out of the message.
+    """
     code = envelope.error if envelope else None
     rule = next(iter(find_rules(code, reply.status)), None)
     kind = rule.kind if rule else _kind_of_unknown(reply.status, envelope)

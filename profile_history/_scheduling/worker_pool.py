@@ -1,4 +1,4 @@
-"""One stream at work: a feeder, a fixed pool of workers, and the waiting between them and the consumer."""
+"""Run one stream: a feeder, a fixed pool of workers, and the waiting between them and the consumer."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Units = Iterable[Unit] | AsyncIterable[Unit]
 
 @attrs.define(eq=False)
 class WorkerPool:
-    """Fetches what the schedule says, and hands the outcomes to one consumer.
+    """The tasks that fetch what the schedule says, and hand the outcomes to one consumer.
 
-    Enter it, await `next_outcome` until it gives None, tell `release`, and leave it; leaving cancels and awaits all
-    tasks.
+    Enter it, await `next_outcome` until it returns `None`, call `release` for each outcome, and leave it; leaving
+    cancels and awaits all tasks.
     """
 
     wanted: Profiles | Units
@@ -59,7 +59,7 @@ class WorkerPool:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, by itself or by being closed."""
+        """Tell whether it has ended, by itself or by being closed."""
         return self._closed
 
     async def __aenter__(self) -> Self:
@@ -82,7 +82,10 @@ class WorkerPool:
         await self.stop()
 
     async def next_outcome(self) -> Outcome | None:
-        """Waits for the next outcome in order; None when there are no more.
+        """Wait for the next outcome in order.
+
+        Returns:
+            The outcome, or `None` if there are no more.
 
         Raises:
             HistoryError: No window can succeed any more, the deadline has passed, or the run was closed meanwhile.
@@ -95,6 +98,7 @@ class WorkerPool:
             self._check_deadline()
             if (outcome := self.schedule.next_ready()) is not None:
                 return outcome
+            # After what is ready: what was fetched before the failure is good, and the consumer gets it.
             if self._failure is not None:
                 raise self._failure
             self._consumer = asyncio.get_running_loop().create_future()
@@ -107,22 +111,26 @@ class WorkerPool:
             self._loop_yielded_at = time.perf_counter()
 
     def release(self, outcome: Outcome) -> None:
-        """Makes room: the consumer is through with an outcome."""
+        """Free the room that an outcome takes, when the consumer is through with it, and wake a worker for it."""
         self.schedule.release(outcome)
         self._wake_worker()
 
     @property
     def loop_overdue(self) -> bool:
-        """Whether the event loop was held for a while."""
+        """Tell whether the event loop was held for longer than `MAX_SLICE_SECONDS`."""
         return time.perf_counter() - self._loop_yielded_at > _aio.MAX_SLICE_SECONDS
 
     async def yield_to_loop(self) -> None:
-        """Lets the event loop do other work."""
+        """Let the event loop do other work."""
         await asyncio.sleep(0)
         self._loop_yielded_at = time.perf_counter()
 
     async def stop(self) -> None:
-        """Cancels all work and waits until nothing of it is left; again is harmless."""
+        """Cancel all work and wait until nothing of it is left; safe to call twice.
+
+        Raises:
+            UsageError: It is called on another event loop, or by the source of profiles that it reads.
+        """
         self.check_loop()
         self.check_task()
         self._closed = True
@@ -136,7 +144,11 @@ class WorkerPool:
             self.wanted = ()
 
     def check_task(self) -> None:
-        """Refuses to be ended by its own source of profiles, which would wait for itself."""
+        """Refuse to be ended by its own source of profiles, which would wait for itself.
+
+        Raises:
+            UsageError: The current task is one of its own.
+        """
         if asyncio.current_task() in self._tasks:
             raise UsageError("a source of profiles cannot close the stream that reads it; end the source instead")
 
@@ -171,6 +183,7 @@ class WorkerPool:
             raise
 
     def _fail(self, error: Exception) -> None:
+        # The first one is the cause; those that follow come from the cancellation of the others.
         self._failure = self._failure or error
         this = asyncio.current_task()
         for task in list(self._tasks):
@@ -192,6 +205,7 @@ class WorkerPool:
 
     async def _add(self, wanted: object) -> None:
         unit = self.make_unit(wanted)
+        # As many profiles are held as keep the workers busy; a source of millions is read as the work goes on.
         while not self.schedule.wants_profiles:
             self._feeder = asyncio.get_running_loop().create_future()
             await self._feeder
@@ -200,11 +214,13 @@ class WorkerPool:
         self._wake_worker()
 
     async def _work(self) -> None:
+        # `_waking` is set from the wake-up of a worker until that worker runs; then the next one may be woken.
         self._waking = False
         # One that took the place of a parked one leaves when that one is back.
         while self._working <= self.workers:
             assignment = self.schedule.take()
             if assignment is None:
+                # Each sleeps on a future of its own, so that one window wakes one worker and not all of them.
                 idle = asyncio.get_running_loop().create_future()
                 self._idle.append(idle)
                 await idle
@@ -309,7 +325,8 @@ class WorkerPool:
         )
 
     def _wake_worker(self) -> None:
-        # One at a time: it takes the window that there is, and wakes the next one if there are more.
+        # One at a time: it takes the window that there is, and wakes the next one if there are more. If all were woken,
+        # most would find that others had taken what there was.
         if self._waking or (not self._idle and self._working >= self.workers):
             return
         if not self.schedule.available or self._failure is not None:

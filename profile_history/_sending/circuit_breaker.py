@@ -1,4 +1,4 @@
-"""Does the server fail for everyone? Then the circuit opens: nothing is sent but one probe at a time. No I/O, no clock.
+"""Stop sending while the server fails for everyone: an open circuit lets one probe at a time through. No I/O, no clock.
 
 The retry rules of one request lose data in a large job: a minute's outage fails thousands of windows, each after its
 few attempts. While the circuit is open no failure is charged to a window.
@@ -11,11 +11,14 @@ from collections.abc import Callable
 
 import attrs
 
+# What opens the circuit: failures in a row, or a share of the results of a period (seconds), of enough windows. Where
+# 12 % of all requests fail by chance, ten fail in a row about once in 10 ** 9 requests.
 IN_A_ROW = 10
 RESULTS = 20
 SHARE = 0.5
 PERIOD = 30.0
 DIFFERENT_WINDOWS = 3
+# Seconds between probes; the jitter keeps many clients from asking a server that has just come back all at once.
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 30.0
 _LEAST_JITTER = 2 / 3
@@ -23,6 +26,8 @@ _LEAST_JITTER = 2 / 3
 
 @attrs.define
 class _Second:
+    """The results of one second; a sum of seconds stays small however many requests there are."""
+
     number: int
     results: int = 0
     failures: int = 0
@@ -30,10 +35,10 @@ class _Second:
 
 
 class CircuitBreaker:
-    """Opens after ten failures in a row, or where half of at least twenty results in thirty seconds are failures.
+    """A breaker that opens after ten failures in a row, or if half of at least twenty results in 30 s are failures.
 
-    Until the first answer both rules ask for failures of three different windows: a profile that nobody can fetch is no
-    outage. Later the probes tell one from the other, since every other one repeats a request that was answered before.
+    Until the first success both rules ask for failures of three different windows: a profile that nobody can fetch is
+    no outage. Later the probes tell one from the other, since every other one repeats a request that has succeeded.
 
     The first probe is sent after 2 seconds, each further one after twice as long, up to 30 seconds, each wait times 2/3
     to 1. The first success, of a probe or of a request sent before, closes it.
@@ -55,7 +60,14 @@ class CircuitBreaker:
         self.probe_at = 0.0
 
     def succeeded(self, now: float) -> float | None:
-        """Takes note of an answer that shows the server at work; if that closes the circuit, says after how long."""
+        """Record a response that shows the server at work, which closes an open circuit.
+
+        Args:
+            now: Seconds, on any clock that only goes forward.
+
+        Returns:
+            How many seconds the circuit was open, if this closed it, else `None`.
+        """
         self._row = 0
         self._row_windows.clear()
         if not self.open:
@@ -67,11 +79,14 @@ class CircuitBreaker:
         return now - self.opened_at
 
     def failed(self, window: str, now: float) -> str | None:
-        """Takes note of a failure; if that opens the circuit, says why.
+        """Record a failure, which may open the circuit.
 
         Args:
-            window: What tells one window from another, such as its request id.
+            window: The name of its window, such as the request id.
             now: Seconds, on any clock that only goes forward.
+
+        Returns:
+            What was seen, if this opened the circuit, else `None`.
         """
         if self.open:
             return None
@@ -90,12 +105,12 @@ class CircuitBreaker:
         return reason
 
     def probe(self, now: float) -> None:
-        """Takes note that the one probe is sent; the next one waits twice as long, and until this one has ended."""
+        """Record that the one probe is sent; the next one waits twice as long, and until this one has ended."""
         self.probing = True
         self._plan(now)
 
     def probed(self) -> None:
-        """Takes note that the probe has ended."""
+        """Record that the probe has ended."""
         self.probing = False
 
     def _plan(self, now: float) -> None:

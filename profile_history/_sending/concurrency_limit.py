@@ -1,14 +1,19 @@
-"""How many requests may be on their way at once: found by trying, as TCP finds its window. No I/O, no clock."""
+"""The number of requests in flight at once, found by trying, as TCP finds its window. No I/O, no clock."""
 
 from __future__ import annotations
 
 from collections import deque
 
 _START = 4.0
+# The factor of CUBIC (RFC 9438, 4.6).
 _CUT = 0.7
-_ANSWERS_HELD = 200
+# How long it rests at what the server bears, so that about one request in 200 is refused; tests/faults/test_outages.py
+# allows one in 100.
+_RESPONSES_HELD = 200
 _ROUNDS_HELD = 20
+# What was borne for this many rounds counts as borne, even if it is refused once.
 _ROUNDS_TRUSTED = 3
+# Scattered failures, up to an eighth of all, say nothing about concurrency.
 _RESULTS_WATCHED = 32
 _OVERLOADS_TOLERATED = 4
 
@@ -18,14 +23,18 @@ class ConcurrencyLimit:
 
     It starts at 4 and grows by one with every success, until the server first refuses. A refusal cuts it to 0.7, at
     most once a round trip: refusals of requests sent before the last cut do not count. It then returns by one a
-    success to the last number that was borne, rests there for 200 answers or 20 rounds, and only then tries more, by
-    one a round. So the server refuses about one answer in two hundred, and hardly any of its capacity lies idle; a
+    success to the last number that was borne, rests there for 200 responses or 20 rounds, and only then tries more, by
+    one a round. So the server refuses about one request in two hundred, and hardly any of its capacity lies idle; a
     plain saw-tooth leaves a seventh unused and is refused far more often where the capacity is small.
 
-    Answers of 503 and timeouts cut it as well, where they are many.
+    Many responses of 503 and many timeouts cut it as well.
 
-    It never grows while less than half of it is in use, which proves nothing, nor while answers begin later than they
+    It never grows while less than half of it is in use, which proves nothing, nor while responses begin later than they
     used to, which is how a server that queues instead of refusing says that it has enough.
+
+    Args:
+        most: The most requests in flight, inclusive.
+        adaptive: Whether it adapts to the server's capacity; if not, the limit is `most` at all times.
     """
 
     def __init__(self, most: int, *, adaptive: bool) -> None:
@@ -41,25 +50,25 @@ class ConcurrencyLimit:
 
     @property
     def limit(self) -> int:
-        """How many may be on their way now."""
+        """Return how many requests may be in flight now."""
         return int(self._limit)
 
     @property
     def at_minimum(self) -> bool:
-        """Whether a refusal can lower it no further."""
+        """Tell whether a refusal can lower it no further."""
         return not self._adaptive or self._limit < 2
 
     @property
     def epoch(self) -> int:
-        """How often it was lowered; a request remembers the number at which it was sent."""
+        """Return how often it was lowered; a permit remembers the number at which its request was sent."""
         return self._epoch
 
     def succeeded(self, in_use: int, first_byte: float) -> None:
-        """Takes note of a success.
+        """Record a success, and grow if it proves that the server bears more.
 
         Args:
-            in_use: How many requests were on their way, this one included.
-            first_byte: Seconds from sending it to the first byte of its answer.
+            in_use: How many requests were in flight, this one included.
+            first_byte: Seconds from sending it to the first byte of its response.
         """
         if not self._adaptive:
             return
@@ -70,7 +79,8 @@ class ConcurrencyLimit:
         self._limit = min(self._most, self._grown())
 
     def on_throttle(self, epoch: int) -> None:
-        """Takes note that the server refused a request that was sent in that epoch."""
+        """Record that the server refused a request that was sent in that epoch, and cut."""
+        # Requests sent before the last cut meet a server that was still asked for too much.
         if not self._adaptive or epoch != self._epoch:
             return
         trusted = self._last_good == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
@@ -79,7 +89,7 @@ class ConcurrencyLimit:
         self._lower(max(1.0, self._limit * _CUT))
 
     def on_overload(self, epoch: int) -> None:
-        """Takes note of a failure that may come from too much work, a 503 or a timeout, or from anything else.
+        """Record a failure that may come from too much work, a 503 or a timeout, or from anything else.
 
         Scattered ones say nothing about concurrency; five within the last 32 results cut it, and what was borne stays
         borne.
@@ -91,7 +101,7 @@ class ConcurrencyLimit:
             self._lower(max(1.0, self._limit * _CUT))
 
     def restart(self) -> None:
-        """Begins again at one, after the server was away; what it bore before may be no more."""
+        """Begin again at one after an outage: what the server bore before may be too much now."""
         if self._adaptive:
             self._lower(1.0)
             self._last_good = None
@@ -112,12 +122,12 @@ class ConcurrencyLimit:
         if self._trying:
             return self._limit + 1 / self._limit
         self._held += 1
-        self._trying = self._held >= max(_ANSWERS_HELD, _ROUNDS_HELD * self._limit)
+        self._trying = self._held >= max(_RESPONSES_HELD, _ROUNDS_HELD * self._limit)
         return self._limit
 
 
 class LatencyGradient:
-    """Whether answers begin later than they used to: a short mean against a base that follows slowly upwards.
+    """A comparison of how soon responses begin with how soon they used to: a short mean, a base that rises slowly.
 
     Source of the rule and its figures: the Gradient2 limit of Netflix' concurrency-limits, tolerance 1.5, window 600.
     """
@@ -134,11 +144,11 @@ class LatencyGradient:
 
     @property
     def increasing(self) -> bool:
-        """Whether the mean is clearly above the base."""
+        """Tell whether the mean is clearly above the base."""
         return self._mean is not None and self._mean > self._base * self._TOLERANCE + self._LEAST_SECONDS
 
     def observe(self, seconds: float) -> None:
-        """Takes in one more delay."""
+        """Record one more delay, in seconds."""
         if self._mean is None:
             self._mean = self._base = seconds
             return

@@ -1,4 +1,4 @@
-"""May the next request start? One answer for all streams of a client, from ceiling, rate, pause and gate."""
+"""Decide when the next request may start, for all streams of a client: by concurrency, rate, pause and circuit."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from profile_history.errors import HistoryError, ServerUnavailable
 from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
 from profile_history.options import Pacing
 
+# The share of `Retry-After` that is added at random: clients that were throttled together shall not return together.
 _PAUSE_JITTER = 0.1
 # Keeps rounding from letting a request start a hair too early.
 _GAP_MARGIN = 1 + 1e-9
+# Seconds; the resolution of uvloop's timers.
 _TICK = 0.001
+# Seconds; a throttle counts as an outage only if no request has succeeded for so long.
 _SILENCE = 2.0
 
 
 @attrs.frozen
 class Permit:
-    """The right to send one request; `release` wants it back."""
+    """The right to send one request, which ends with `Pacer.release`."""
 
     epoch: int
     probe: bool
@@ -36,10 +39,10 @@ class PacingState:
     """How a client sends just now.
 
     Attributes:
-        in_flight: How many requests are on their way.
-        limit: How many may be.
-        next_probe: Seconds until the next probe of a server that is down, 0 while one is on its way; None while it is
-            up.
+        in_flight: How many requests are in flight.
+        limit: How many may be in flight.
+        next_probe: Seconds until the next probe of a server that is down, 0 while a probe is in flight; `None` while
+            the server is up.
     """
 
     in_flight: int
@@ -89,45 +92,49 @@ class Pacer:
 
     @property
     def in_use(self) -> int:
-        """How many requests are on their way."""
+        """Return how many requests are in flight."""
         return self._in_use
 
     @property
     def limit(self) -> int:
-        """How many may be."""
+        """Return how many requests may be in flight."""
         return self._concurrency.limit
 
     @property
     def successes(self) -> int:
-        """How many requests were answered well so far."""
+        """Return how many requests have succeeded so far."""
         return self._successes
 
     def has_recent_success(self) -> bool:
-        """Whether any request was answered well within the last two seconds."""
+        """Tell whether any request has succeeded within the last two seconds."""
         return _now() - self._last_good < _SILENCE
 
     @property
     def circuit_open(self) -> bool:
-        """Whether the server fails for everyone, so that nothing but probes is sent."""
+        """Tell whether the server fails for everyone, so that nothing but probes is sent."""
         return self._breaker.open
 
     @property
     def state(self) -> PacingState:
-        """How requests are sent just now; to be asked for on the event loop."""
+        """Return how requests are sent just now; needs a running event loop, whose clock it reads."""
         if not self._breaker.open:
             return PacingState(self._in_use, self.limit, None)
         wait = 0.0 if self._breaker.probing else max(0.0, self._earliest() - _now())
         return PacingState(self._in_use, 1, wait)
 
     async def acquire(self, patience: float, since: float | None = None, *, probes_first: bool = False) -> Permit:
-        """Waits until a request may be sent.
+        """Wait until a request may be sent, in the order of the calls.
 
         Args:
-            patience: Seconds after the opening of the circuit, or the end of a pause, until which it waits. Who comes
-                later waits for the next probe.
-            since: When the caller first asked, where it asks again for the same window; else now.
+            patience: Seconds after the opening of the circuit, or the end of a pause, until which it waits. A caller
+                that comes later waits for the next probe.
+            since: When the caller first asked, by the loop's clock, if it asks again for the same window; `None` for
+                now.
             probes_first: Whether to wait for the first probe after the opening in any case, since a request is known
                 that tells an outage from windows that fail.
+
+        Returns:
+            The permit, to be given to `release` when the request has ended.
 
         Raises:
             ServerUnavailable: No request succeeded in that time.
@@ -147,6 +154,7 @@ class Pacer:
         try:
             return await waiter.permit
         except asyncio.CancelledError:
+            # Cancelled in the same turn of the loop in which the permit came: nobody else would give it back.
             if waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.exception() is None:
                 self.release(waiter.permit.result(), Signal.NEUTRAL)
             else:
@@ -163,16 +171,15 @@ class Pacer:
         first_byte: float = 0.0,
         retry_after: float | None = None,
     ) -> None:
-        """Ends a request.
+        """End a request, learn from how it ended, and let in those who may start now.
 
         Args:
-            permit: What `acquire` gave for it.
-            signal: How it ended.
-            request_id: What tells its window from others.
-            failure: Why it failed, if it did.
-            first_byte: Seconds until the answer began.
-            retry_after: Seconds for which the server asks all of the client to pause.
-
+            permit: The permit that `acquire` returned for it.
+            signal: How the request ended.
+            request_id: Its id, which tells its window from others.
+            failure: Why it failed, or `None` if it did not.
+            first_byte: Seconds from sending it to the first byte of the response.
+            retry_after: Seconds for which the server asks the whole client to pause, or `None`.
         """
         now = _now()
         was_open = self._breaker.open
@@ -204,6 +211,8 @@ class Pacer:
     def _pause(self, retry_after: float, now: float) -> None:
         pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
         self._paused_until = max(self._paused_until, now + pause)
+        # Patience begins anew with the first pause after the opening only: a server that repeats it would never be
+        # given up.
         if self._breaker.open and not self._extended:
             self._patient_since, self._extended = self._paused_until, True
 
@@ -214,7 +223,7 @@ class Pacer:
                 return None
             self._concurrency.restart()
             return CircuitClosed(open_for)
-        # A throttle is no outage as long as others are answered, or fewer requests can be tried.
+        # A throttle is no outage as long as others succeed, or fewer requests can be tried.
         throttled = signal is Signal.THROTTLED and self._concurrency.at_minimum and not self.has_recent_success()
         if not throttled and signal not in (Signal.FAILED, Signal.OVERLOADED):
             return None
@@ -265,6 +274,7 @@ class Pacer:
                 )
 
     def _end_of_patience(self, waiter: _Waiter) -> float:
+        # One that comes too late waits for the next probe all the same, and gives up only when that has failed.
         end = self._patient_since + waiter.patience
         if waiter.since >= end:
             return float("inf") if self._probes == waiter.probes else end
@@ -281,6 +291,7 @@ class Pacer:
             self._timer = None
         if not self._waiters:
             return
+        # Without a place no moment is known: the end of a request lets the next one in.
         moments = [self._earliest()] if self._has_place() else []
         if self._breaker.open:
             moments += [self._end_of_patience(waiter) for waiter in self._waiters]

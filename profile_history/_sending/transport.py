@@ -1,4 +1,4 @@
-"""One HTTP attempt: a body out, one complete answer in. The only module that knows aiohttp."""
+"""Send one HTTP attempt and read its complete response. The only module that knows aiohttp."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}
 
 _FIXED_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": USER_AGENT}
 
-# Bytes.
-_LEAST_PIECE = 64 * 1024
+# Bytes; shorter parts are joined, since each one costs the reader of the envelope a step. As much as aiohttp buffers.
+_LEAST_PART = 64 * 1024
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _OUT_OF_RESOURCES = {
@@ -53,10 +53,10 @@ _OUT_OF_RESOURCES = {
 
 @attrs.define
 class _Wire:
-    """What became of one attempt's connection."""
+    """The fate of one attempt's connection."""
 
     reused: bool = False
-    answered: bool = False
+    responded: bool = False
 
 
 # By the context of the task that sends, since a connector is not told for whom it connects; a `TraceConfig` would do as
@@ -65,7 +65,13 @@ _wire: contextvars.ContextVar[_Wire] = contextvars.ContextVar("_wire")
 
 
 class Transport:
-    """Holds one session, made in the event loop that first uses it, or one that the caller keeps and closes."""
+    """One session, made in the event loop that first uses it, or one that the caller keeps and closes.
+
+    Args:
+        url: The address that requests are sent to.
+        token: The token, or `None` if the caller's session sends it.
+        session: The caller's session, or `None` to make one.
+    """
 
     def __init__(self, url: yarl.URL, token: Token | None, session: aiohttp.ClientSession | None) -> None:
         self._url = url
@@ -75,21 +81,21 @@ class Transport:
         self._fresh: aiohttp.ClientSession | None = None
         self._client_timeout: tuple[Timeouts, aiohttp.ClientTimeout] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._answered = False
+        self._responded = False
         self.closed: bool = False
 
     @property
     def url(self) -> yarl.URL:
-        """Where the requests go."""
+        """Return the address that requests are sent to."""
         return self._url
 
     @property
     def unclosed(self) -> bool:
-        """Whether a session is open that nobody but this transport will close."""
+        """Tell whether a session is open that nobody but this transport will close."""
         return self._owned and self._session is not None and not self._session.closed
 
     def enter(self) -> aiohttp.ClientSession:
-        """The session, checked to be open and used on its own event loop.
+        """Return the session, checked to be open and used on its own event loop; make it on the first call.
 
         Raises:
             UsageError: It is closed, or was first used on another event loop.
@@ -131,23 +137,26 @@ class Transport:
         grow: Callable[[int], None],
         fresh: bool = False,
     ) -> Reply:
-        """Makes one attempt.
+        """Make one attempt.
 
         Args:
             body: The request's bytes.
-            request_id: SentRequest as `X-Request-ID`.
-            timeouts: How long it may take.
-            limit: Bytes; the longest answer taken, after decompression.
-            grow: Told how many bytes were received, piece by piece; it may raise to end the attempt.
+            request_id: Sent as `X-Request-ID`.
+            timeouts: How long it may take, in seconds.
+            limit: The length of the longest response that is accepted, in bytes after decompression, inclusive.
+            grow: Called with the number of bytes of each part that is received; it may raise to end the attempt.
             fresh: Whether to use a new connection, and not one that was kept alive.
 
+        Returns:
+            The response, whatever its status.
+
         Raises:
-            TransportError: No complete answer arrived.
+            TransportError: No complete response arrived.
             ResponseError: What arrived is too long, incomplete, or no HTTP.
             UsageError: The session is closed or belongs to another loop.
         """
         outcome = await self._exchange(self._session_for(fresh=fresh), body, request_id, timeouts, limit, grow)
-        # Raised here: the frames over there hold the request's headers, and the answer's.
+        # Raised here: the frames over there hold the headers of the request and of the response.
         if isinstance(outcome, HistoryError):
             raise outcome
         return outcome
@@ -175,22 +184,22 @@ class Transport:
                 timeout=self._timeout(timeouts),
             ) as response:
                 first_byte = clock() - started
-                wire.answered = self._answered = True
-                pieces = await _read(response.content, limit, grow)
-                if isinstance(pieces, ResponseTooLarge):
+                wire.responded = self._responded = True
+                parts = await _read(response.content, limit, grow)
+                if isinstance(parts, ResponseTooLarge):
                     response.close()
-                    return pieces
-                return Reply(response.status, response.headers, pieces.popleft(), first_byte, pieces)
+                    return parts
+                return Reply(response.status, response.headers, parts.popleft(), first_byte, parts)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
             failure = _translated(error, self._url, timeouts)
-            failure.stale_connection = wire.reused and not wire.answered and _is_hang_up(error)
-            if _is_unknown_host(error) and not self._answered:
+            failure.stale_connection = wire.reused and not wire.responded and _is_hang_up(error)
+            if _is_unknown_host(error) and not self._responded:
                 # A name that was never found will not be found by trying harder.
                 failure.kind, failure.fatal = Kind.AMBIGUOUS, True
             return failure
 
     async def aclose(self) -> None:
-        """Closes the session if it was made here."""
+        """Close the sessions that were made here; safe to call twice."""
         self.closed = True
         for session in (self._session if self._owned else None, self._fresh):
             if session is not None:
@@ -200,6 +209,7 @@ class Transport:
         session = self.enter()
         if not fresh or not self._owned:
             return session
+        # One of its own: a session cannot be told for a single request not to use what it kept alive.
         if self._fresh is None:
             self._fresh = _new_session(fresh=True)
         return self._fresh
@@ -226,7 +236,7 @@ class Transport:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Gives out no connection on which something arrived that nobody asked for: it would pass for the next answer."""
+    """A connector that discards a connection on which unrequested bytes arrived: they would pass for a response."""
 
     def __init__(self, *, force_close: bool) -> None:
         # The number of connections is the pacer's business; a limit here would count waiting as connecting.
@@ -262,19 +272,19 @@ def _new_session(*, fresh: bool) -> aiohttp.ClientSession:
 async def _read(
     content: aiohttp.StreamReader, limit: int, grow: Callable[[int], None]
 ) -> deque[bytes] | ResponseTooLarge:
-    pieces = deque([await content.readany()])
-    size = len(pieces[0])
+    parts = deque([await content.readany()])
+    size = len(parts[0])
     grow(size)
     while size <= limit and not content.at_eof():
-        piece = await content.readany()
-        size += len(piece)
-        grow(len(piece))
-        if len(pieces[-1]) < _LEAST_PIECE:
-            piece = pieces.pop() + piece
-        pieces.append(piece)
+        part = await content.readany()
+        size += len(part)
+        grow(len(part))
+        if len(parts[-1]) < _LEAST_PART:
+            part = parts.pop() + part
+        parts.append(part)
     if size > limit:
-        return ResponseTooLarge(f"the answer is longer than {limit} bytes; ask for fewer days or raise Limits.body")
-    return pieces
+        return ResponseTooLarge(f"the response is longer than {limit} bytes; ask for fewer days or raise Limits.body")
+    return parts
 
 
 def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryError:
@@ -289,16 +299,16 @@ def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryE
             return ConnectionFailed(f"no connection to {where} within {timeouts.connect:g} s")
         case TimeoutError():
             return AttemptTimeout(
-                f"{where} did not answer in time: {timeouts.read:g} s of silence or {timeouts.attempt:g} s in all"
+                f"{where} did not respond in time: {timeouts.read:g} s of silence or {timeouts.attempt:g} s in all"
             )
         case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
             return _not_connected(error, url, where)
         case aiohttp.ClientPayloadError():
-            return TruncatedResponse(f"the connection to {where} ended in the middle of the answer")
+            return TruncatedResponse(f"the connection to {where} ended in the middle of the response")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
-            return ConnectionFailed(f"{where} closed the connection before its answer was complete ({kind})")
+            return ConnectionFailed(f"{where} closed the connection before its response was complete ({kind})")
         case aiohttp.ClientResponseError():
-            no_http = ResponseError(f"{where} answered with something that is no proper HTTP ({kind})")
+            no_http = ResponseError(f"{where} responded with something that is no proper HTTP ({kind})")
             no_http.kind = Kind.AMBIGUOUS
             return no_http
     return TransportError(f"the request to {where} failed ({kind})")
@@ -322,7 +332,7 @@ def _not_connected(
 
 def _is_hang_up(error: Exception) -> bool:
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        # Otherwise it is the part of the answer's head that did arrive.
+        # Otherwise it is the part of the response's head that did arrive.
         return isinstance(error.message, str)
     connecting = isinstance(error, aiohttp.ClientConnectorError)
     return isinstance(error, (aiohttp.ClientOSError, ConnectionError)) and not connecting

@@ -109,7 +109,7 @@ def test_the_log_warns_of_an_outage_and_of_its_end_and_names_a_pause(caplog):
     lines = [record.getMessage() for record in caplog.records if record.name == "profile_history"]
     assert "throttled: 8 requests at once from now on, pausing for 30 s" in lines
     assert any(line.startswith("the server fails for everyone (10 failures in a row): waiting") for line in lines)
-    assert any(line.startswith("the server answers again after ") for line in lines)
+    assert any(line.startswith("the server responds again after ") for line in lines)
 
 
 async def test_nothing_is_made_to_be_told_where_nobody_listens(caplog):

@@ -101,7 +101,7 @@ async def test_a_silent_server_is_an_attempt_timeout():
         await reader.read()
 
     async with raw_server(answer) as url:
-        with pytest.raises(AttemptTimeout, match="did not answer in time"):
+        with pytest.raises(AttemptTimeout, match="did not respond in time"):
             await attempt(url, timeouts=Timeouts(read=0.05))
 
 

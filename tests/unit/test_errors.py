@@ -82,8 +82,8 @@ def test_an_error_of_the_api_is_built_from_its_answer(cls):
     error = cls(403, "no access", 200)
     assert (error.code, error.text, error.http_status) == (403, "no access", 200)
     assert (error.kind, error.retry_after) == (Kind.UNKNOWN, None)
-    assert str(error) == "the API answered HTTP 200 with error 403: no access"
-    assert str(cls(None, "", 502)) == "the API answered HTTP 502 with no error code"
+    assert str(error) == "the API responded with HTTP 200 and error 403: no access"
+    assert str(cls(None, "", 502)) == "the API responded with HTTP 502 and no error code"
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -183,7 +183,7 @@ def test_an_error_prints_its_message_its_hint_and_its_context(cls):
     """One log line tells what went wrong, what to try, and for which request."""
     text = str(built(cls))
     message = {errors.DecodeError: "no action (at $.data[3].action)", errors.UnexpectedRedirect: "it redirects"}
-    expected = "the API answered HTTP 200 with error 403: no access" if cls in API_ERRORS else "it went wrong"
+    expected = "the API responded with HTTP 200 and error 403: no access" if cls in API_ERRORS else "it went wrong"
     context = "profile email:john@example.com, window 2017-01-01..2017-12-31, attempts 4, request id ab12"
     assert text == f"{message.get(cls, expected)}; try fewer days [{context}]"
 

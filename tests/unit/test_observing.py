@@ -45,11 +45,11 @@ LINES = [
         "WARNING",
         "the server fails for everyone (10 failures in a row): waiting, with one probe at a time",
     ),
-    (CircuitClosed(61.0), "WARNING", "the server answers again after 61 s"),
+    (CircuitClosed(61.0), "WARNING", "the server responds again after 61 s"),
     (
         RowCapSuspected(1000),
         "WARNING",
-        "several answers have exactly 1000 rows and none has more: see Limits(row_cap=...)",
+        "several responses have exactly 1000 rows and none has more: see Limits(row_cap=...)",
     ),
     (
         WindowDone(*REQUEST, attempts=3, seconds=9.0, rows=12, bytes=4711, error=None),
