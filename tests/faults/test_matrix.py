@@ -1,4 +1,4 @@
-"""The fault matrix: every fault of the reliability document comes to what the document says, seed by seed."""
+"""The fault matrix: every fault on `docs/reliability.md` comes to the class that the page says, seed by seed."""
 
 from collections import Counter
 
@@ -11,18 +11,18 @@ SAMPLE = SEEDS[:2]
 
 
 def by_default(line):
-    """The seeds that a line is played with by default: two, and one where it is slow."""
+    """Return the seeds that a line is played with by default: two, and one where it is slow."""
     return SAMPLE[1:] if line.slow else SAMPLE
 
 
 def runs(seeds):
-    """Parameters for the runs of the table with some seeds of each line."""
+    """Return the parameters for the runs of the table with some seeds of each line."""
     return [pytest.param(line, seed, id=f"{line}-{seed:02}") for line in ROWS for seed in seeds(line)]
 
 
 @pytest.fixture(scope="module")
 def tally(request):
-    """Counts the runs by their classes, and prints the sum."""
+    """Count the runs by their classes, and print the sum."""
     played = []
     yield played
     classes = Counter(outcome.name for _, _, outcome in played)
@@ -39,17 +39,17 @@ def test_the_table_has_every_fault_but_those_of_jobs_which_have_tests_of_their_o
     """Each once, in order."""
     assert [line.number for line in ROWS] == [number for number in FAULTS if number not in ELSEWHERE]
     assert ELSEWHERE.keys() < set(FAULTS)
-    assert all((TESTS / f"{test}.py").exists() for _, tests in ELSEWHERE.values() for test in tests)
+    assert all((TESTS / f"{test}.py").exists() for _, _, tests in ELSEWHERE.values() for test in tests)
 
 
 @pytest.mark.parametrize(("line", "seed"), runs(by_default))
-def test_a_fault_comes_to_what_the_document_says(line, seed, tally, tmp_path):
+def test_a_fault_comes_to_what_the_page_says(line, seed, tally, tmp_path):
     """With two seeds, the same every day."""
     tally.append((line.number, seed, line.play(seed, tmp_path)))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("line", "seed"), runs(lambda _: SEEDS))
-def test_every_fault_comes_to_what_the_document_says_with_every_seed(line, seed, tally, tmp_path):
+def test_every_fault_comes_to_what_the_page_says_with_every_seed(line, seed, tally, tmp_path):
     """The whole matrix."""
     tally.append((line.number, seed, line.play(seed, tmp_path)))

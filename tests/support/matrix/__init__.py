@@ -1,1 +1,1 @@
-"""The fault matrix: every fault of the reliability document, brought about and judged in one place."""
+"""The fault matrix: every fault that `docs/reliability.md` lists, brought about and judged in one place."""

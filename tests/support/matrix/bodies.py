@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 from support.matrix.case import Case, Stage
-from support.matrix.classes import A, R
+from support.matrix.classes import ACCEPTED, RETRIED
 from support.matrix.comparing import and_more
 from support.matrix.dice import FROM, PROFILES, TO, Dice
 from support.matrix.scenarios import Scenario, way
@@ -51,13 +51,13 @@ def halves(limited: Callable[[int, int], dict[str, Any]]) -> Scenario:
         longest = max(range(PROFILES), key=lambda number: (dice.length(number) < 800, dice.length(number)))
         numbers = [longest, *(number for number in dice.numbers if number != longest)]
         size = max(len(row.json) for number in numbers for row in dice.histories.rows(number, dice.rows))
-        return Case(outcome=R, numbers=numbers, **limited(in_four_days(dice, numbers) + 1, size + 1))
+        return Case(outcome=RETRIED, numbers=numbers, **limited(in_four_days(dice, numbers) + 1, size + 1))
 
     return way(make)
 
 
 def by_bytes(rows: int, size: int) -> dict[str, Any]:
-    """An answer may have so many bytes."""
+    """Allow a response so many bytes."""
     return {"options": {"limits": Limits(body=rows * size + 100)}}
 
 
@@ -76,4 +76,4 @@ def rows_are_poison(dice: Dice) -> Case:
     dice.whole()
     hit = dice.some(3)
     faults = attrs.evolve(FaultPlan.always(Fault.POISON_TEXT), variant=dice.left, profiles=hit)
-    return Case(outcome=A, plan=faults, hit=hit, same=and_more, check=check)
+    return Case(outcome=ACCEPTED, plan=faults, hit=hit, same=and_more, check=check)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from support.matrix.classes import Class, W
+from support.matrix.classes import WINDOW_FAILED, Class
 from support.matrix.comparing import exactly
 from support.matrix.dice import FROM, LIST_ID, PROFILES, TO, Dice
 from support.matrix.seen import TOKEN, Seen
@@ -153,7 +153,7 @@ class Stage:
             self.profiles if profiles is None else profiles,
             FROM,
             TO,
-            on_error="collect" if self.case.outcome is W else self.dice.any(("raise", "collect")),
+            on_error="collect" if self.case.outcome is WINDOW_FAILED else self.dice.any(("raise", "collect")),
             strict=self.case.strict,
         )
         self.stats, self.failures, self.quarantined = stream.stats, stream.failures, stream.quarantined

@@ -1,17 +1,24 @@
-"""What a fault comes to: the classes of the document, and two more.
-
-R  retried, and charged; F  retried on a new connection, free of charge; P  the whole client pauses;
-W  the window failed, the rest goes on; J  the stream stops; X  refused before anything is sent;
-A  taken as it is, with nothing sent twice; C  ended by its consumer: what was handed out is true, and nothing is left.
-"""
+"""The classes that a fault can come to, by the words of docs/reliability.md."""
 
 import enum
 
 
 class Class(enum.Flag):
-    """What a fault comes to."""
+    """The class that a fault comes to.
 
-    R, F, P, W, J, X, A, C = (enum.auto() for _ in range(8))
+    RETRIED: the request is repeated, and the retry is charged.
+    FREE: the request is repeated on a new connection, and nothing is charged.
+    PAUSED: the whole client waits as long as the server asks.
+    WINDOW_FAILED: the window is given up and reported; all others arrive.
+    STREAM_STOPPED: the stream or the command ends with an error; what was handed out before is true.
+    REFUSED: an error is raised before anything is sent.
+    ACCEPTED: the response is read as it is, with nothing sent twice.
+    CONSUMER_ENDED: the consumer ends the stream: what was handed out is true, and nothing is left.
+    """
+
+    RETRIED, FREE, PAUSED, WINDOW_FAILED, STREAM_STOPPED, REFUSED, ACCEPTED, CONSUMER_ENDED = (
+        enum.auto() for _ in range(8)
+    )
 
 
-R, F, P, W, J, X, A, C = Class
+RETRIED, FREE, PAUSED, WINDOW_FAILED, STREAM_STOPPED, REFUSED, ACCEPTED, CONSUMER_ENDED = Class

@@ -9,14 +9,14 @@ import threading
 import aiohttp
 from support.matrix.bench import EMAILS, Bench, made
 from support.matrix.case import Stage
-from support.matrix.classes import X
+from support.matrix.classes import REFUSED
 from support.matrix.scenarios import outside
 from support.matrix.seen import TOKEN
 
 from profile_history import HistoryClient, Profile, UsageError
 
 
-@outside(X)
+@outside(REFUSED)
 def loop_is_another(bench: Bench) -> None:
     """A client used on a second loop, one after the other or in a thread, or after a fork, says so."""
 

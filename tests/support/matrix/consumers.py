@@ -9,7 +9,7 @@ from typing import Any
 
 from support.leftovers import Enough
 from support.matrix.case import Case, Stage, read
-from support.matrix.classes import A, C, J
+from support.matrix.classes import ACCEPTED, CONSUMER_ENDED, STREAM_STOPPED
 from support.matrix.dice import FETCHED, FROM, TO, Dice
 from support.matrix.scenarios import Scenario, way
 from support.outages import now
@@ -33,7 +33,7 @@ def left_by(leave: Callable[[Stage, Any], Any]) -> Scenario:
             gc.collect()
             await asyncio.sleep(5)
 
-        return Case(outcome=C, plan=faulty(dice), consume=consume)
+        return Case(outcome=CONSUMER_ENDED, plan=faulty(dice), consume=consume)
 
     return way(make)
 
@@ -95,7 +95,7 @@ def cancelled(*, storm: bool) -> Scenario:
             asyncio.get_running_loop().set_task_factory(None)
             await works_on(stage)
 
-        return Case(outcome=C, plan=faulty(dice), consume=consume)
+        return Case(outcome=CONSUMER_ENDED, plan=faulty(dice), consume=consume)
 
     return way(make)
 
@@ -126,7 +126,7 @@ def source_swallows_a_cancellation(dice: Dice) -> Case:
         assert now() - began < 5
         await works_on(stage)
 
-    return Case(outcome=C, plan=faulty(dice), consume=consume)
+    return Case(outcome=CONSUMER_ENDED, plan=faulty(dice), consume=consume)
 
 
 @way
@@ -139,7 +139,7 @@ def consumer_runs_out_of_time(dice: Dice) -> Case:
                 await stage.read(stage.histories(), pause=0.3)
         await works_on(stage)
 
-    return Case(outcome=C, plan=faulty(dice), consume=consume)
+    return Case(outcome=CONSUMER_ENDED, plan=faulty(dice), consume=consume)
 
 
 @way
@@ -162,7 +162,7 @@ def consumer_is_slow(dice: Dice) -> Case:
         assert max(ahead) <= 4 * concurrency
         assert max(stage.memory) <= 5 * largest
 
-    return Case(outcome=A, options=options, consume=consume)
+    return Case(outcome=ACCEPTED, options=options, consume=consume)
 
 
 @way
@@ -178,7 +178,7 @@ def source_has_a_bug(dice: Dice) -> Case:
 
         await read_from(stage, source())
 
-    return Case(outcome=J, error=ZeroDivisionError, consume=consume)
+    return Case(outcome=STREAM_STOPPED, error=ZeroDivisionError, consume=consume)
 
 
 async def read_from(stage: Stage, source: Any) -> None:
@@ -195,4 +195,4 @@ def hook_has_a_bug(dice: Dice) -> Case:
         await read(stage)
         assert sum("on_event raised ZeroDivisionError" in text for text in stage.seen.texts) == 1
 
-    return Case(outcome=A, consume=consume)
+    return Case(outcome=ACCEPTED, consume=consume)

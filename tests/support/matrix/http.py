@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import attrs
 from support.matrix.case import Case, Stage
-from support.matrix.classes import J
+from support.matrix.classes import STREAM_STOPPED
 from support.matrix.dice import Dice
 from support.matrix.peers import Elsewhere, listening
 from support.matrix.scenarios import OneOf, way
@@ -15,7 +15,7 @@ from profile_history import RetryPolicy, UnexpectedRedirect
 from profile_history.testing import Fault, FaultPlan
 
 DOWN = (Fault.ERROR_500, Fault.ERROR_502, Fault.ERROR_503, Fault.ERROR_504, Fault.ERROR_408, Fault.ERROR_425)
-REFUSED = (Fault.ERROR_400, Fault.ERROR_402, Fault.ERROR_404, Fault.ERROR_405, Fault.ERROR_413, Fault.ERROR_422)
+REJECTED = (Fault.ERROR_400, Fault.ERROR_402, Fault.ERROR_404, Fault.ERROR_405, Fault.ERROR_413, Fault.ERROR_422)
 ASKING = (Fault.THROTTLED_WITH_RETRY_AFTER, Fault.ERROR_503_WITH_RETRY_AFTER)
 EMPTY, HALF = OneOf((0, 1, 3, 4)), 2
 ENDURING = {"retry": RetryPolicy(patience=7200)}
@@ -44,4 +44,6 @@ def server_points_elsewhere(dice: Dice) -> Case:
         assert (stage.error.location[:9], elsewhere.visitors) == (target[:9], 0)
         assert stage.error.location in str(stage.error)
 
-    return Case(outcome=J, plan=FaultPlan.always(fault), error=UnexpectedRedirect, around=around, check=check)
+    return Case(
+        outcome=STREAM_STOPPED, plan=FaultPlan.always(fault), error=UnexpectedRedirect, around=around, check=check
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from support.leftovers import NOTHING, descriptors, left_of
 from support.matrix.case import NO_FAULTS, RETRY, Case, Stage
-from support.matrix.classes import A, C, R, X
+from support.matrix.classes import ACCEPTED, CONSUMER_ENDED, REFUSED, RETRIED
 from support.matrix.comparing import and_more, exactly
 from support.matrix.dice import Dice
 from support.matrix.seen import Seen
@@ -79,13 +79,13 @@ class Judge:
 
     def judge(self) -> None:
         """Asserts all that its class says."""
-        if self.case.plan != NO_FAULTS and self.case.outcome not in C | X:
+        if self.case.plan != NO_FAULTS and self.case.outcome not in CONSUMER_ENDED | REFUSED:
             assert self.bad, "the fault did not strike"
         for plan in self.stage.told(RetryPlanned):
             assert 0 <= plan.wait <= max(RETRY.cap, 1.1 * self.stage.options["retry"].patience, 132), plan
-        getattr(self, f"_judge_{self.case.outcome.name}")()
+        getattr(self, f"_judge_{self.case.outcome.name.lower()}")()
 
-    def _judge_R(self) -> None:  # noqa: N802 (named as the class)
+    def _judge_retried(self) -> None:
         self._whole()
         ended, split = len(self.ended), self.stage.stats.windows_split
         capped = split if self.stage.client._fetcher.limits.row_cap else 0
@@ -100,21 +100,21 @@ class Judge:
         if not self.stage.told(CircuitOpened):
             assert charged + self.free_retries == len(self.failed)
 
-    def _judge_F(self) -> None:  # noqa: N802
+    def _judge_free(self) -> None:
         self._whole()
         assert self.free_retries == len(self.failed) > 0
         assert len(self.log) == self.windows + self.free_retries
         assert self.stage.told(RetryPlanned) == []
         assert set(self.stage.tokens) == {100}
 
-    def _judge_P(self) -> None:  # noqa: N802
-        self._judge_R()
+    def _judge_paused(self) -> None:
+        self._judge_retried()
         pauses = [(end, note.error.retry_after) for end, note in self.stage.notes if _asks_to_wait(note)]
         assert pauses
         for end, seconds in pauses:
             assert [when for when in self.stage.server.arrivals if end < when < end + seconds] == []
 
-    def _judge_W(self) -> None:  # noqa: N802
+    def _judge_window_failed(self) -> None:
         assert self.stage.error is None
         assert {self.stage.numbers[failure.profile] for failure in self.stage.failures} == self.case.hit
         for failure in self.stage.failures:
@@ -125,7 +125,7 @@ class Judge:
         asked = Counter(entry.profile for entry in self.log if entry.profile not in self.case.hit)
         assert set(asked.values()) <= {self.stage.dice.windows}
 
-    def _judge_J(self) -> None:  # noqa: N802
+    def _judge_stream_stopped(self) -> None:
         assert isinstance(self.stage.error, self.case.error), repr(self.stage.error)
         self._true_so_far()
         request_id = getattr(self.stage.error, "request_id", None)
@@ -134,16 +134,16 @@ class Judge:
         if ends:
             assert not [note for note in notes[ends[-1] :] if isinstance(note, AttemptStarted)]
 
-    def _judge_X(self) -> None:  # noqa: N802
+    def _judge_refused(self) -> None:
         assert isinstance(self.stage.error, self.case.error or (ConfigurationError, UsageError))
         assert self.log == []
 
-    def _judge_A(self) -> None:  # noqa: N802
+    def _judge_accepted(self) -> None:
         self._whole()
         assert self.failed == []
         assert len(self.log) == self.windows
 
-    def _judge_C(self) -> None:  # noqa: N802
+    def _judge_consumer_ended(self) -> None:
         assert self.stage.error is None
         self._true_so_far()
 
@@ -157,7 +157,7 @@ class Judge:
         for profile, number in self.stage.numbers.items():
             if number in numbers:
                 got, true = self.stage.events[profile], self.stage.truth(profile)
-                hit = self.case.hit and self.case.outcome in A | R
+                hit = self.case.hit and self.case.outcome in ACCEPTED | RETRIED
                 same = self.case.same if not hit or number in self.case.hit else exactly
                 assert same(got, true), f"profile {number} has {len(got)} events of {len(true)}"
                 more += len(got) - len(true)

@@ -18,15 +18,15 @@ class Line:
     Attributes:
         number: The fault's.
         name: What it is.
-        scenario: How it is brought about.
         expected: The classes that it comes to, by its ways.
+        scenario: How it is brought about.
         slow: Whether a run takes a process.
     """
 
     number: int
     name: str
-    scenario: Scenario
     expected: Class
+    scenario: Scenario
     slow: bool = False
 
     def __str__(self) -> str:
@@ -45,6 +45,6 @@ class Line:
         return case.outcome
 
 
-def row(number: int, name: str, scenario: Scenario, expected: Class, **more: bool) -> Line:
+def row(number: int, name: str, expected: Class, scenario: Scenario, **more: bool) -> Line:
     """A line of the table."""
-    return Line(number, name, scenario, expected, **more)
+    return Line(number, name, expected, scenario, **more)

@@ -1,10 +1,10 @@
-"""What an answer means: its envelope, whose rows it has, of which days, in which order, and how many."""
+"""Responses that mean something odd: their envelope, whose rows they have, of which days, in which order, how many."""
 
 from typing import Any
 
 import attrs
 from support.matrix.case import Case, Stage, read
-from support.matrix.classes import A, R
+from support.matrix.classes import ACCEPTED, RETRIED
 from support.matrix.comparing import and_more, cut, in_any_order_of_a_moment
 from support.matrix.dice import PROFILES, Dice
 from support.matrix.scenarios import MOST_FAILURES, OneOf, plan, way
@@ -27,12 +27,12 @@ ODD_BUT_GOOD = frozenset({Fault.SLOW_FIRST_BYTE, Fault.UNSORTED, Fault.CHANGED_H
 
 
 def by_rows(rows: int, _: int) -> dict[str, Any]:
-    """The server cuts its answers, and the client knows where."""
+    """Cut the responses of the server at so many rows, and tell the client."""
     return {"options": {"limits": Limits(row_cap=rows)}, "behaviour": {"row_cap": rows}}
 
 
 @way
-def server_cuts_answers(dice: Dice) -> Case:
+def server_cuts_responses(dice: Dice) -> Case:
     """Several have the same round number of rows, and nobody said why."""
     dice.window, dice.histories = None, attrs.evolve(dice.histories, seed=5)
     longest = max(range(PROFILES), key=dice.length)
@@ -47,7 +47,7 @@ def server_cuts_answers(dice: Dice) -> Case:
         assert [note.rows for note in stage.told(RowCapSuspected)] == [100]
 
     behaviour = {"row_cap": 100}
-    return Case(outcome=A, numbers=[longest], behaviour=behaviour, consume=consume, same=cut, check=check)
+    return Case(outcome=ACCEPTED, numbers=[longest], behaviour=behaviour, consume=consume, same=cut, check=check)
 
 
 @way
@@ -55,7 +55,7 @@ def bounds_are_read_otherwise(dice: Dice) -> Case:
     """The last day is no part of the range, or the server's clock is hours off; windows are adjacent."""
     dice.window = dice.any((7, 11, 20))
     behaviour = {"date_to": dice.in_turn(("exclusive", "inclusive")), "offset": dice.in_turn(range(-12, 15))}
-    return Case(outcome=A, behaviour=behaviour, options={"border": "overlap"})
+    return Case(outcome=ACCEPTED, behaviour=behaviour, options={"border": "overlap"})
 
 
 @way
@@ -63,7 +63,7 @@ def order_differs(dice: Dice) -> Case:
     """From attempt to attempt, the first of which is cut."""
     script = [(Fault.UNSORTED, Fault.RESET_IN_BODY), Fault.UNSORTED]
     faults = FaultPlan(script=script, profiles=dice.some(MOST_FAILURES // dice.windows))
-    return Case(outcome=R, plan=plan(dice, faults), same=in_any_order_of_a_moment, harmless=ODD_BUT_GOOD)
+    return Case(outcome=RETRIED, plan=plan(dice, faults), same=in_any_order_of_a_moment, harmless=ODD_BUT_GOOD)
 
 
 @way
@@ -73,4 +73,4 @@ def history_grows(dice: Dice) -> Case:
     script = [(Fault.CHANGED_HISTORY, Fault.TRUNCATED_BODY), Fault.CHANGED_HISTORY]
     hit = dice.some(MOST_FAILURES)
     faults = FaultPlan(script=script, profiles=hit)
-    return Case(outcome=R, plan=plan(dice, faults), hit=hit, same=and_more, harmless=ODD_BUT_GOOD)
+    return Case(outcome=RETRIED, plan=plan(dice, faults), hit=hit, same=and_more, harmless=ODD_BUT_GOOD)

@@ -13,7 +13,7 @@ from unittest import mock
 
 import aiohttp
 from support.matrix.case import TIMEOUTS, Case, Stage, read
-from support.matrix.classes import A, Class, J, R
+from support.matrix.classes import ACCEPTED, RETRIED, STREAM_STOPPED, Class
 from support.matrix.dice import FROM, TO, Dice
 from support.matrix.scenarios import Scenario, plan, way
 from support.scripts import LAX
@@ -35,7 +35,7 @@ def names_fail_for_now(dice: Dice) -> Case:
     """The name service is down, or slow beyond the time to connect, for the first lookups."""
     wait = dice.in_turn((0.0, TIMEOUTS.connect + 1))
     replies = [socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")] * dice.random.randint(1, 4)
-    return Case(outcome=R, around=functools.partial(names, replies=[*replies, "127.0.0.1"], wait=wait))
+    return Case(outcome=RETRIED, around=functools.partial(names, replies=[*replies, "127.0.0.1"], wait=wait))
 
 
 @way
@@ -48,7 +48,9 @@ def name_is_unknown(dice: Dice) -> Case:
         assert (stage.error.attempts, "check the address" in str(stage.error)) == (2, True)
         assert list(stage.server.log) == []
 
-    return Case(outcome=J, error=ConnectionFailed, around=functools.partial(names, replies=replies), check=check)
+    return Case(
+        outcome=STREAM_STOPPED, error=ConnectionFailed, around=functools.partial(names, replies=replies), check=check
+    )
 
 
 @contextlib.asynccontextmanager
@@ -93,7 +95,7 @@ def is_down_for_a_while(dice: Dice) -> Case:
         await outage
 
     pacing = Pacing(concurrency=2)
-    return Case(outcome=R, around=around, behaviour={"latency": 0.05}, options={"pacing": pacing})
+    return Case(outcome=RETRIED, around=around, behaviour={"latency": 0.05}, options={"pacing": pacing})
 
 
 def cannot_connect(*numbers: int, words: str) -> Scenario:
@@ -120,7 +122,7 @@ def cannot_connect(*numbers: int, words: str) -> Scenario:
             errors = [note.error for note in stage.told(AttemptEnded) if note.error]
             assert all(isinstance(error, ConnectionFailed) and re.search(words, str(error)) for error in errors)
 
-        return Case(outcome=R, around=around, check=check)
+        return Case(outcome=RETRIED, around=around, check=check)
 
     return way(make)
 
@@ -147,7 +149,7 @@ def connection_idles(dice: Dice) -> Case:
         await asyncio.sleep(seconds)
         await read(stage)
 
-    return Case(outcome=A, consume=consume, limit=10_000)
+    return Case(outcome=ACCEPTED, consume=consume, limit=10_000)
 
 
 def times_out(after: float) -> Callable[[Stage], None]:

@@ -12,14 +12,14 @@ from unittest import mock
 
 from support.commands import Saboteur, started, truth, until
 from support.matrix.bench import EMAILS, MANY, Bench
-from support.matrix.classes import A, J, X
+from support.matrix.classes import ACCEPTED, REFUSED, STREAM_STOPPED
 from support.matrix.scenarios import outside
 
 from profile_history.cli import output
 from profile_history.testing import Behaviour
 
 
-@outside(J)
+@outside(STREAM_STOPPED)
 def process_is_told_to_stop(bench: Bench) -> None:
     """By SIGINT or SIGTERM, once or twice: it is over in seconds, and what it wrote is whole windows."""
     number = bench.dice.in_turn((signal.SIGINT, signal.SIGTERM))
@@ -45,7 +45,7 @@ def process_is_told_to_stop(bench: Bench) -> None:
         assert bench.written(bench.path) == truth(server, EMAILS)
 
 
-@outside(J)
+@outside(STREAM_STOPPED)
 def process_is_killed(bench: Bench) -> None:
     """At any moment: there is no file of that name, and the same command run again has everything once."""
     requests = bench.dice.random.randint(0, len(EMAILS) - 5)
@@ -62,7 +62,7 @@ def process_is_killed(bench: Bench) -> None:
         assert list(bench.folder.iterdir()) == [bench.path]
 
 
-@outside(A)
+@outside(ACCEPTED)
 def power_may_fail(bench: Bench) -> None:
     """What is written is on the disk before it has its name, and the name before the command says that it is done."""
     calls: list[Any] = []
@@ -83,7 +83,7 @@ def power_may_fail(bench: Bench) -> None:
     assert calls == [(bench.path.stat().st_ino, False), "rename", (bench.folder.stat().st_ino, True)]
 
 
-@outside(J)
+@outside(STREAM_STOPPED)
 def disk_fails(bench: Bench) -> None:
     """Once or for good, at any call: the file is named, the old one stays or the new one is whole, a new run works."""
     error = bench.dice.in_turn((errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS))
@@ -106,7 +106,7 @@ def disk_fails(bench: Bench) -> None:
         assert bench.written(bench.path) == truth(server, emails)
 
 
-@outside(X)
+@outside(REFUSED)
 def two_write_one_file(bench: Bench) -> None:
     """The second stops at once, names the file, sends nothing, and does not disturb the first."""
     with bench.server(latency=60.0) as server:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from support.matrix.bench import Bench, Outside
 from support.matrix.case import ALL, Case, Stage
-from support.matrix.classes import A, Class, J, P, R, W, X
+from support.matrix.classes import ACCEPTED, PAUSED, REFUSED, RETRIED, STREAM_STOPPED, WINDOW_FAILED, Class
 from support.matrix.dice import Dice
 
 from profile_history.testing import Fault, FaultPlan
@@ -53,7 +53,7 @@ def outside(outcome: Class) -> Callable[[Callable[[Bench], None]], Scenario]:
 
 
 def plan(dice: Dice, faults: FaultPlan, **settings: Any) -> FaultPlan:
-    """A plan with the seed's settings, and sometimes with slow answers besides."""
+    """A plan with the seed's settings, and sometimes with slow responses besides."""
     faults = attrs.evolve(faults, seed=dice.seed, stall=1000.0, drip=1.0, **settings)
     slow = FaultPlan(seed=dice.seed, rates={Fault.SLOW_FIRST_BYTE: 0.3}, slow=dice.any((0.3, 2.0)), streak=None)
     return dice.any((faults, faults | slow))
@@ -70,7 +70,7 @@ class OneOf(tuple):
     __slots__ = ()
 
 
-def heals(*faults: Fault, hits: int = 1, outcome: Class = R, **more: Any) -> Scenario:
+def heals(*faults: Fault, hits: int = 1, outcome: Class = RETRIED, **more: Any) -> Scenario:
     """Some profiles' windows are hit, each at most so often in a row, and then it is over."""
 
     def make(dice: Dice) -> Case:
@@ -89,7 +89,7 @@ def heals(*faults: Fault, hits: int = 1, outcome: Class = R, **more: Any) -> Sce
 def pauses(*faults: Fault, **more: Any) -> Scenario:
     """Some windows are told how long to wait."""
     seconds = OneOf((1, 7, 30, 119, 2))
-    return heals(*faults, outcome=P, **{"retry_after": seconds, "hits": 2, **more})
+    return heals(*faults, outcome=PAUSED, **{"retry_after": seconds, "hits": 2, **more})
 
 
 def always(*faults: Fault, outcome: Class, most: int = 1, **more: Any) -> Scenario:
@@ -108,9 +108,9 @@ def always(*faults: Fault, outcome: Class, most: int = 1, **more: Any) -> Scenar
     return way(make)
 
 
-fails = functools.partial(always, outcome=W)
-stops = functools.partial(always, outcome=J)
-accepts = functools.partial(always, outcome=A, most=3)
+fails = functools.partial(always, outcome=WINDOW_FAILED)
+stops = functools.partial(always, outcome=STREAM_STOPPED)
+accepts = functools.partial(always, outcome=ACCEPTED, most=3)
 
 
 def refused(*calls: Callable[[Stage], Any]) -> Scenario:
@@ -124,6 +124,6 @@ def refused(*calls: Callable[[Stage], Any]) -> Scenario:
             if asyncio.iscoroutine(result):
                 await result
 
-        return Case(outcome=X, consume=consume)
+        return Case(outcome=REFUSED, consume=consume)
 
     return way(make)

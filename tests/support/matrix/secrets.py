@@ -9,7 +9,7 @@ from unittest import mock
 
 from support.matrix.bench import EMAILS, Bench, made
 from support.matrix.case import Case, Stage
-from support.matrix.classes import A, X
+from support.matrix.classes import ACCEPTED, REFUSED
 from support.matrix.dice import LIST_ID, Dice
 from support.matrix.peers import Elsewhere, listening
 from support.matrix.scenarios import outside, way
@@ -19,7 +19,7 @@ from profile_history import Action, ConfigurationError, Event, HistoryClient, Pr
 from profile_history.cli.event_text import format_event
 
 
-@outside(X)
+@outside(REFUSED)
 def token_lies_open(bench: Bench) -> None:
     """On the command line, or in a file that others can read."""
     file = bench.folder / "token"
@@ -35,7 +35,7 @@ def token_lies_open(bench: Bench) -> None:
         assert list(server.log) == []
 
 
-@outside(A)
+@outside(ACCEPTED)
 def texts_are_formulas(bench: Bench) -> None:
     """NDJSON is exact to the character; a table shows on one line, escaped, what would steer a terminal."""
     draw = bench.dice.random
@@ -52,7 +52,7 @@ def texts_are_formulas(bench: Bench) -> None:
 EVIL = ("../x", "..\\x", "CON", "nul.txt", "x" * 300, "a/../../b", "EVENTS", "events", "/etc/passwd", "~root", "%2e%2e")
 
 
-@outside(A)
+@outside(ACCEPTED)
 def ids_look_like_paths(bench: Bench) -> None:
     """There is one file, of the name that was asked for."""
     words = ["fetch", "--matching", "profile_id", "--format", "ndjson", "--output", str(bench.path)]
@@ -79,7 +79,7 @@ ADDRESSES = (
 )
 
 
-@outside(X)
+@outside(REFUSED)
 def address_is_not_safe(bench: Bench) -> None:
     """Plain http to another machine, by whatever name, is refused; so is what is no such address."""
 
@@ -107,4 +107,4 @@ def surroundings_name_a_proxy(dice: Dice) -> Case:
         assert elsewhere.visitors == 0
         assert {entry.auth for entry in stage.server.log} == {stage.options["auth"]}
 
-    return Case(outcome=A, around=around, check=check)
+    return Case(outcome=ACCEPTED, around=around, check=check)

@@ -10,7 +10,7 @@ from unittest import mock
 
 from support.matrix.bench import Bench
 from support.matrix.case import Case, Stage
-from support.matrix.classes import A, R
+from support.matrix.classes import ACCEPTED, RETRIED
 from support.matrix.dice import FROM, TO, Dice
 from support.matrix.scenarios import outside, plan, way
 from support.outages import now
@@ -50,10 +50,10 @@ def zone_of_this_machine_differs(dice: Dice) -> Case:
                 del os.environ["TZ"]
                 time.tzset()
 
-    return Case(outcome=A, around=around)
+    return Case(outcome=ACCEPTED, around=around)
 
 
-@outside(A)
+@outside(ACCEPTED)
 def windows_tile_the_range(bench: Bench) -> None:
     """No day is missing or doubled, in either order, however long the windows are."""
     draw = bench.dice.random
@@ -86,4 +86,4 @@ def clock_jumps(dice: Dice) -> Case:
         assert now() < 300
         assert 0 <= stage.stats.seconds <= now()
 
-    return Case(outcome=R, plan=plan(dice, faults), around=around, check=check)
+    return Case(outcome=RETRIED, plan=plan(dice, faults), around=around, check=check)

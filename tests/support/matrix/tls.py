@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 from support.matrix.case import Case, Stage
-from support.matrix.classes import J, R
+from support.matrix.classes import RETRIED, STREAM_STOPPED
 from support.matrix.dice import Dice
 from support.matrix.peers import listening, passing_on
 from support.matrix.scenarios import way
@@ -26,7 +26,7 @@ from profile_history.testing.delivery import reset_connection
 def handshakes_are_cut(dice: Dice) -> Case:
     """By a reset, or by an end."""
     cut_by = {"end": dice.in_turn(("reset", "close")), "resets": dice.random.randint(1, 4)}
-    return Case(outcome=R, around=functools.partial(behind_tls, **cut_by))
+    return Case(outcome=RETRIED, around=functools.partial(behind_tls, **cut_by))
 
 
 @way
@@ -38,7 +38,7 @@ def server_is_not_trusted(dice: Dice) -> Case:
         assert (stage.error.attempts, stage.error.fatal, list(stage.server.log)) == (1, True, [])
 
     around = functools.partial(behind_tls, **dice.in_turn(reasons))
-    return Case(outcome=J, error=UntrustedServer, around=around, check=check)
+    return Case(outcome=STREAM_STOPPED, error=UntrustedServer, around=around, check=check)
 
 
 @contextlib.asynccontextmanager
