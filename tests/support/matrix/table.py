@@ -160,7 +160,7 @@ ROWS = (
         heals(Fault.API_ERROR, api_error=HEALING, hits=2) | stops(Fault.API_ERROR, api_error=ENDING, error=REVOKED)
         | fails(Fault.API_ERROR, api_error=CALLERS, error=ApiError, attempts=1)
         | fails(Fault.API_ERROR, api_error=STRANGE, error=ApiError, attempts=1)),
-    row(36, '`error` missing, null, "0", false, 0.0; `data` missing, null', ACCEPTED | RETRIED | WINDOW_FAILED,
+    row(36, '`error` missing, null, "0", false, 0.0; `data` no array', ACCEPTED | RETRIED | WINDOW_FAILED,
         accepts(Fault.ERROR_AS_TEXT) | heals(*NO_ENVELOPE) | fails(*NO_ENVELOPE, error=DecodeError, attempts=OFTEN)),
     row(37, "`error` is not 0, and there are rows", RETRIED | WINDOW_FAILED,
         heals(Fault.ERROR_WITH_ROWS, hits=3) | fails(Fault.ERROR_WITH_ROWS, error=ApiError, attempts=ALL)),
