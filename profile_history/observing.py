@@ -70,7 +70,7 @@ class AttemptEnded:
     error: HistoryError | None
 
     def __str__(self) -> str:
-        how = f"{self.bytes} bytes in" if self.error is None else f"{_named(self.error)} after"
+        how = f"{self.bytes} bytes in" if self.error is None else f"{_name_of(self.error)} after"
         return f"request {self.request_id} attempt {self.attempt}: {how} {1000 * self.seconds:.0f} ms"
 
 
@@ -196,7 +196,7 @@ class WindowDone:
 
     def __str__(self) -> str:
         if self.error is not None:
-            return f"request {self.request_id}: given up after {self.attempts} attempts: {_named(self.error)}"
+            return f"request {self.request_id}: given up after {self.attempts} attempts: {_name_of(self.error)}"
         return f"request {self.request_id}: {self.rows} rows, {self.bytes} bytes, {self.attempts} attempts"
 
 
@@ -251,6 +251,6 @@ class Observer:
                 logger.warning("on_event raised %s; the fetch goes on, and further ones are not reported", kind)
 
 
-def _named(error: HistoryError) -> str:
+def _name_of(error: HistoryError) -> str:
     name = type(error).__name__
     return f"{name} (HTTP {error.http_status}, error {error.code})" if isinstance(error, ApiError) else name

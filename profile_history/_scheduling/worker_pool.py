@@ -137,7 +137,7 @@ class WorkerPool:
         self.stats.stop()
         _release(self._consumer)
         try:
-            await _ended(self._tasks)
+            await _cancel_all(self._tasks)
         finally:
             self.schedule.close()
             # An asynchronous generator that nobody else holds is closed by this.
@@ -344,7 +344,7 @@ def _release(waiter: asyncio.Future[None] | None) -> None:
         waiter.set_result(None)
 
 
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _cancel_all(tasks: Iterable[asyncio.Task[None]]) -> None:
     cancelled = False
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:

@@ -191,7 +191,7 @@ class Transport:
                     return parts
                 return Reply(response.status, response.headers, parts.popleft(), first_byte, parts)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
-            failure = _translated(error, self._url, timeouts)
+            failure = _translate(error, self._url, timeouts)
             failure.stale_connection = wire.reused and not wire.responded and _is_hang_up(error)
             if _is_unknown_host(error) and not self._responded:
                 # A name that was never found will not be found by trying harder.
@@ -287,7 +287,7 @@ async def _read(
     return parts
 
 
-def _translated(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryError:
+def _translate(error: Exception, url: yarl.URL, timeouts: Timeouts) -> HistoryError:
     where = f"{url.host}:{url.port}"
     kind = type(error).__name__
     match error:
