@@ -44,7 +44,7 @@ class Bench:
 
     @contextlib.contextmanager
     def server(self, **behaviour: Any):
-        """Runs the server."""
+        """Run the server."""
         with HistoryServer(
             profiles=len(MANY), seed=self.dice.seed, token=TOKEN, behaviour=Behaviour(**behaviour)
         ) as server:
@@ -54,7 +54,7 @@ class Bench:
             self.seen.texts.append(repr(server.log))
 
     def run(self, *words: object) -> tuple[int, str, str]:
-        """Runs a command in this process; gives its exit code, stdout and stderr."""
+        """Run a command in this process, and return its exit code, stdout and stderr."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main([str(word) for word in words])
@@ -62,17 +62,17 @@ class Bench:
         return code, out.getvalue(), err.getvalue()
 
     def note(self, *texts: str) -> None:
-        """Takes in what a command said; it is no traceback."""
+        """Take in what a command said, which is no traceback."""
         assert not [text for text in texts if "Traceback" in text], texts
         self.seen.texts += texts
 
     def written(self, path: Path) -> dict[str, list[Any]]:
-        """The histories in a file."""
+        """Return the histories in a file."""
         self.seen.texts.append(path.read_text("utf-8"))
         return read_ndjson(self.seen.texts[-1])
 
     def refuses(self, act: Callable[[], Any], *kinds: type[Exception]) -> None:
-        """Something is refused, and the error shows nothing."""
+        """Check that something is refused, and that the error shows nothing."""
         try:
             act()
         except kinds as error:
@@ -82,5 +82,5 @@ class Bench:
 
 
 def made(**options: Any) -> HistoryClient:
-    """A client of a server that is asked nothing."""
+    """Return a client of a server that is asked nothing."""
     return HistoryClient(**{"base_url": "https://127.0.0.1:1", "token": TOKEN, "list_id": LIST_ID, **options})

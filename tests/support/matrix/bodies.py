@@ -25,7 +25,7 @@ LONG: dict[str, Any] = {"bomb": 3 * 2**20, "behaviour": PLAIN, "options": {"limi
 
 
 def in_extra(stage: Stage) -> None:
-    """A check that no row was lost to an odd number, which stands in `extra` as it was written."""
+    """Check that no row was lost to an odd number, which stands in `extra` as it was written."""
     assert stage.quarantined == []
     odd = [event for events in stage.events.values() for event in events if event.extra]
     assert odd
@@ -36,7 +36,7 @@ IN_EXTRA: dict[str, Any] = {"check": in_extra, "whole": True, "same": and_more}
 
 
 def in_four_days(dice: Dice, numbers: list[int]) -> int:
-    """How many rows any four days of some profiles have at most: as many as a request for one day asks for."""
+    """Return how many rows any four days of some profiles have at most: a request for one day asks for four."""
     histories = [dice.histories.rows(number, dice.rows) for number in numbers]
     days = [Counter(row.label.toordinal() for row in rows) for rows in histories]
     first, last = FROM.toordinal() - 3, TO.toordinal()
@@ -44,7 +44,7 @@ def in_four_days(dice: Dice, numbers: list[int]) -> int:
 
 
 def halves(limited: Callable[[int, int], dict[str, Any]]) -> Scenario:
-    """A range is too much for one request, and shorter ones are not: by rows, or by bytes at so many a row."""
+    """Make a range too much for one request, and shorter ones not: by rows, or by bytes at so many per row."""
 
     def make(dice: Dice) -> Case:
         dice.window = "auto"
@@ -63,7 +63,7 @@ def by_bytes(rows: int, size: int) -> dict[str, Any]:
 
 @way
 def rows_are_poison(dice: Dice) -> Case:
-    """A text steers a terminal, is half a character, or a formula: it is kept, and every format bears it."""
+    """Send a text that steers a terminal, is half a character, or a formula: it is kept, and every format holds it."""
 
     def check(stage: Stage) -> None:
         assert stage.quarantined == []

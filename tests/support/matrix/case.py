@@ -30,16 +30,16 @@ MODES = ("xxh", "email", "email_sub", "phone", "profile_id", "push_sub", "custom
 
 @contextlib.asynccontextmanager
 async def nothing(_: Stage) -> AsyncIterator[None]:
-    """No more goes wrong than the plan says."""
+    """Let no more go wrong than the plan says."""
     yield
 
 
 def no_more(_: Stage) -> None:
-    """There is no more to check than the class says."""
+    """Check no more than the class says."""
 
 
 async def read(stage: Stage) -> None:
-    """Reads to the end, by events or by windows."""
+    """Read to the end, by events or by windows."""
     await stage.read(stage.histories())
 
 
@@ -85,7 +85,7 @@ class Case:
 
     @property
     def ends(self) -> tuple[type[Exception], ...]:
-        """What may come out of the stream."""
+        """Return the errors that may come out of the stream."""
         return (HistoryError, *(self.error if isinstance(self.error, tuple) else (self.error,)))
 
 
@@ -133,22 +133,22 @@ class Stage:
 
     @property
     def profiles(self) -> list[Profile]:
-        """Whose histories are fetched."""
+        """Return the profiles whose histories are fetched."""
         return list(self.numbers)
 
     def told(self, kind: Any) -> list[Any]:
-        """What the client told, of one kind."""
+        """Return what the client told, of one kind."""
         return [note for _, note in self.notes if isinstance(note, kind)]
 
     def truth(self, profile: Profile) -> list[Event]:
-        """What has to be received."""
+        """Return what has to be received."""
         newest = self.server.truth(profile, FROM, TO)
         if self.options["order"] == Order.NEWEST:
             return newest
         return sorted(newest, key=lambda event: event.datetime)
 
     def histories(self, profiles: Any = None) -> Any:
-        """A stream of all that is fetched."""
+        """Return a stream of all that is fetched."""
         stream = self.client.histories(
             self.profiles if profiles is None else profiles,
             FROM,
@@ -160,7 +160,7 @@ class Stage:
         return stream
 
     async def read(self, stream: Any, pause: float = 0.0) -> None:
-        """Reads a stream to its end."""
+        """Read a stream to its end."""
         if pause or self.dice.any((False, True)):
             async with stream.windows() as windows:
                 async for window in windows:
@@ -172,7 +172,7 @@ class Stage:
                     self.events[profile].append(event)
 
     def connect(self) -> HistoryClient:
-        """A client of the server, which is listened to."""
+        """Return a client of the server, with a hook."""
         return HistoryClient(
             self.url or self.server.url,
             token=TOKEN,

@@ -18,7 +18,7 @@ from profile_history import HistoryClient, Profile, UsageError
 
 @outside(REFUSED)
 def loop_is_another(bench: Bench) -> None:
-    """A client used on a second loop, one after the other or in a thread, or after a fork, says so."""
+    """Use a client on a second loop, one after the other or in a thread, or after a fork."""
 
     async def enter(client: HistoryClient) -> None:
         async with client:
@@ -55,28 +55,28 @@ def loop_is_another(bench: Bench) -> None:
 
 
 async def after_closing(stage: Stage) -> None:
-    """Closing twice is once, and then the client is over."""
+    """Close it twice, which is safe, and use it."""
     await stage.client.aclose()
     await stage.client.aclose()
     await stage.client.history(stage.profiles[0]).collect()
 
 
 async def entered_after_closing(stage: Stage) -> None:
-    """It cannot be opened again."""
+    """Enter it once more."""
     await stage.client.aclose()
     async with stage.client:
         raise AssertionError("it is closed")
 
 
 async def a_stream_that_is_closed(stage: Stage) -> None:
-    """Neither can a stream."""
+    """Close a stream, and read it."""
     stream = stage.histories()
     await stream.aclose()
     await stage.read(stream)
 
 
 async def a_session_that_is_closed(stage: Stage) -> None:
-    """Nor a session of the caller."""
+    """Fetch with a session that its owner has closed."""
     session = aiohttp.ClientSession()
     await session.close()
     async with stage.server.client(token=TOKEN, session=session) as client:

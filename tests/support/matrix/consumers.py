@@ -20,12 +20,12 @@ from profile_history.testing import FaultPlan
 
 
 def faulty(dice: Dice) -> FaultPlan:
-    """A third of all requests fail, in every way that passes."""
+    """Let a third of all requests fail, in every way that passes."""
     return FaultPlan.even(0.3, seed=dice.seed, retry_after=2, stall=10.0)
 
 
 def left_by(leave: Callable[[Stage, Any], Any]) -> Scenario:
-    """The consumer leaves the stream behind one of its items."""
+    """Leave the stream behind one of its items."""
 
     def make(dice: Dice) -> Case:
         async def consume(stage: Stage) -> None:
@@ -39,7 +39,7 @@ def left_by(leave: Callable[[Stage, Any], Any]) -> Scenario:
 
 
 async def some_of(stage: Stage, stream: Any, count: int) -> None:
-    """Reads a few events, and breaks."""
+    """Read a few events, and break."""
     async for profile, event in stream:
         stage.events[profile].append(event)
         if not count:
@@ -48,13 +48,13 @@ async def some_of(stage: Stage, stream: Any, count: int) -> None:
 
 
 async def by_break(stage: Stage, count: int) -> None:
-    """In a block."""
+    """Break in a block."""
     async with stage.histories() as stream:
         await some_of(stage, stream, count)
 
 
 async def by_raising(stage: Stage, count: int) -> None:
-    """Out of a block."""
+    """Raise out of a block."""
     with contextlib.suppress(Enough):
         async with stage.histories() as stream:
             await some_of(stage, stream, count)
@@ -62,7 +62,7 @@ async def by_raising(stage: Stage, count: int) -> None:
 
 
 async def by_closing(stage: Stage, count: int) -> None:
-    """Without a block, and twice."""
+    """Break without a block, and close twice."""
     stream = stage.histories()
     await some_of(stage, stream, count)
     await stream.aclose()
@@ -70,12 +70,12 @@ async def by_closing(stage: Stage, count: int) -> None:
 
 
 async def by_dropping(stage: Stage, count: int) -> None:
-    """Without a word."""
+    """Break, and drop the iterator."""
     await some_of(stage, stage.histories(), count)
 
 
 def cancelled(*, storm: bool) -> Scenario:
-    """The consumer is cancelled at some await of its stream, or at that and all that follow."""
+    """Cancel the consumer at some await of its stream, or at that and all that follow."""
 
     def make(dice: Dice) -> Case:
         index = dice.random.randrange(250)
@@ -101,7 +101,7 @@ def cancelled(*, storm: bool) -> Scenario:
 
 
 async def works_on(stage: Stage) -> None:
-    """The client is as good as ever."""
+    """Check that the client goes on working."""
     stage.server.faults = FaultPlan()
     profile = stage.profiles[0]
     assert await stage.client.history(profile, FROM, TO).collect() == stage.truth(profile)
@@ -109,7 +109,7 @@ async def works_on(stage: Stage) -> None:
 
 @way
 def source_swallows_a_cancellation(dice: Dice) -> Case:
-    """The source of the profiles goes on when it is told to end, and yet the stream ends."""
+    """Let the source of the profiles go on when it is told to end; the stream ends all the same."""
 
     async def consume(stage: Stage) -> None:
         async def source() -> AsyncIterator[Profile]:
@@ -131,7 +131,7 @@ def source_swallows_a_cancellation(dice: Dice) -> Case:
 
 @way
 def consumer_runs_out_of_time(dice: Dice) -> Case:
-    """By its own clock: the timeout comes out as one."""
+    """Let a timeout of the consumer end it, which comes out as one."""
 
     async def consume(stage: Stage) -> None:
         with contextlib.suppress(TimeoutError):
@@ -144,7 +144,7 @@ def consumer_runs_out_of_time(dice: Dice) -> Case:
 
 @way
 def consumer_is_slow(dice: Dice) -> Case:
-    """Far slower than the server; what is held stays within its limit, and the requests do not run ahead."""
+    """Read far slower than the server sends; what is held stays within its limit, and requests do not run ahead."""
     dice.window = dice.any((7, 20))
     concurrency = dice.any((1, 2, 4))
     largest = max(sum(len(row.json) + 1 for row in dice.histories.rows(n, dice.rows)) for n in dice.numbers) + 100
@@ -167,7 +167,7 @@ def consumer_is_slow(dice: Dice) -> Case:
 
 @way
 def source_has_a_bug(dice: Dice) -> Case:
-    """Its own error comes out, and not a group."""
+    """Raise in the source: its own error comes out, and not a group."""
 
     async def consume(stage: Stage) -> None:
         async def source() -> AsyncIterator[Profile]:
@@ -182,13 +182,13 @@ def source_has_a_bug(dice: Dice) -> Case:
 
 
 async def read_from(stage: Stage, source: Any) -> None:
-    """Reads the histories of what a source gives."""
+    """Read the histories of what a source gives."""
     await stage.read(stage.histories(source))
 
 
 @way
 def hook_has_a_bug(dice: Dice) -> Case:
-    """The fetch goes on, and the log tells once."""
+    """Raise in the hook: the fetch goes on, and the log tells once."""
 
     async def consume(stage: Stage) -> None:
         stage.buggy = True

@@ -1,4 +1,4 @@
-"""What a seed decides: which histories there are, which of them are fetched, and in which windows."""
+"""The choices of a seed: which histories there are, which of them are fetched, and in which windows."""
 
 import datetime as dt
 import random
@@ -13,7 +13,7 @@ LIST_ID, PROFILES, FETCHED = 20, 40, 6
 
 
 class Dice:
-    """What a seed leaves open in a row: the same each time."""
+    """The draws of one seed for one row: the same each time."""
 
     def __init__(self, number: int, seed: int) -> None:
         self.seed = seed
@@ -25,33 +25,33 @@ class Dice:
         self.window = self.any(("auto", None, 20, 30, 45))
 
     def length(self, number: int) -> int:
-        """How many rows a profile has."""
+        """Return how many rows a profile has."""
         return len(self.histories.rows(number, self.rows))
 
     def any(self, choices: Iterable[Any]) -> Any:
-        """One of them, by chance."""
+        """Return one of them, by chance."""
         return self.random.choice(list(choices))
 
     def in_turn(self, choices: Iterable[Any]) -> Any:
-        """One of them, the next at the next seed."""
+        """Return one of them, the next at the next seed."""
         choices = list(choices)
         self.left, place = divmod(self.left, len(choices))
         return choices[place]
 
     def whole(self) -> None:
-        """A range is asked for in one request, unless it proves too much."""
+        """Ask for a range in one request, unless it proves too much."""
         self.window = self.any(("auto", None))
 
     def undivided(self) -> None:
-        """No window is halved."""
+        """Let no window be halved."""
         self.window = None if self.window == "auto" else self.window
 
     @property
     def windows(self) -> int:
-        """How many windows a range is cut into."""
+        """Return how many windows a range is cut into."""
         return -(-DAYS // self.window) if isinstance(self.window, int) else 1
 
     def some(self, most: int) -> list[int]:
-        """Some of the profiles that are fetched and have rows, one at least."""
+        """Return some of the profiles that are fetched and have rows, one at least."""
         having = [number for number in self.numbers if self.length(number) > 2]
         return self.random.sample(having, min(max(1, most), len(having)))

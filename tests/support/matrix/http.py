@@ -1,4 +1,4 @@
-"""HTTP: what a status and the headers say."""
+"""Odd statuses and headers of HTTP."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ ENDURING = {"retry": RetryPolicy(patience=7200)}
 
 
 def waits_hours(stage: Stage) -> None:
-    """A check that a pause was waited for."""
+    """Check that a pause was waited for."""
     assert now() > 3600
 
 

@@ -1,4 +1,4 @@
-"""A case is played on virtual time against a real server on loopback, and judged in one place by its class."""
+"""Play a case on virtual time against a real server on loopback, and judge it by its class in one place."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ from profile_history.testing import Fault
 
 
 def play(case: Case, dice: Dice, seen: Seen, folder: Path) -> None:
-    """Plays a case on virtual time, and judges it."""
+    """Play a case on virtual time, and judge it."""
     random.seed(dice.random.random())
     run_virtually(_play(Stage(case, dice, seen, folder)), limit=case.limit)
 
@@ -66,7 +66,7 @@ async def _nothing_left(tasks: int, files: int) -> None:
 
 
 class Judge:
-    """Whether a run was of its class: one method each, for all rows."""
+    """The judge of whether a run was of its class: one method per class, for all rows."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage, self.case = stage, stage.case
@@ -78,7 +78,7 @@ class Judge:
         self.free_retries = len({note.request_id for note in self.failed if note.error.stale_connection})
 
     def judge(self) -> None:
-        """Asserts all that its class says."""
+        """Assert all that its class says."""
         if self.case.plan != NO_FAULTS and self.case.outcome not in CONSUMER_ENDED | REFUSED:
             assert self.bad, "the fault did not strike"
         for plan in self.stage.told(RetryPlanned):

@@ -33,7 +33,7 @@ class Line:
         return f"{self.number:02}"
 
     def play(self, seed: int, folder: Path) -> Class:
-        """Plays it for a seed; gives the class that it came to."""
+        """Play it for a seed, and return the class that it came to."""
         dice, seen = Dice(self.number, seed), Seen()
         case = self.scenario(dice)
         assert case.outcome in self.expected
@@ -46,5 +46,5 @@ class Line:
 
 
 def row(number: int, name: str, expected: Class, scenario: Scenario, **more: bool) -> Line:
-    """A line of the table."""
+    """Return a line of the table."""
     return Line(number, name, expected, scenario, **more)

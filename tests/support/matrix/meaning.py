@@ -16,7 +16,7 @@ NO_ENVELOPE = (
     *(Fault.ERROR_MISSING, Fault.ERROR_NULL, Fault.ERROR_FALSE, Fault.ERROR_AS_FLOAT),
     *(Fault.DATA_MISSING, Fault.DATA_NULL, Fault.DATA_OBJECT),
 )
-HEALING, ENDING = OneOf((408, 429, 500, 502, 503, 504)), OneOf((401, 403))
+PASSING, ENDING = OneOf((408, 429, 500, 502, 503, 504)), OneOf((401, 403))
 CALLERS, STRANGE = OneOf((400, 402, 413)), OneOf((440, 1, -1, 10**12))
 REVOKED = AuthenticationError
 ODD_ROWS = (Fault.UNKNOWN_ACTION, Fault.ODD_TYPES, Fault.MISSING_FIELDS, Fault.NO_ROW)
@@ -33,7 +33,7 @@ def by_rows(rows: int, _: int) -> dict[str, Any]:
 
 @way
 def server_cuts_responses(dice: Dice) -> Case:
-    """Several have the same round number of rows, and nobody said why."""
+    """Let several responses have the same round number of rows, without saying why."""
     dice.window, dice.histories = None, attrs.evolve(dice.histories, seed=5)
     longest = max(range(PROFILES), key=dice.length)
 
@@ -52,7 +52,7 @@ def server_cuts_responses(dice: Dice) -> Case:
 
 @way
 def bounds_are_read_otherwise(dice: Dice) -> Case:
-    """The last day is no part of the range, or the server's clock is hours off; windows are adjacent."""
+    """Leave the last day out of the range, or set the server's clock hours off; windows are adjacent."""
     dice.window = dice.any((7, 11, 20))
     behaviour = {"date_to": dice.in_turn(("exclusive", "inclusive")), "offset": dice.in_turn(range(-12, 15))}
     return Case(outcome=ACCEPTED, behaviour=behaviour, options={"border": "overlap"})
@@ -60,7 +60,7 @@ def bounds_are_read_otherwise(dice: Dice) -> Case:
 
 @way
 def order_differs(dice: Dice) -> Case:
-    """From attempt to attempt, the first of which is cut."""
+    """Send another order per attempt, the first of which is cut."""
     script = [(Fault.UNSORTED, Fault.RESET_IN_BODY), Fault.UNSORTED]
     faults = FaultPlan(script=script, profiles=dice.some(MOST_FAILURES // dice.windows))
     return Case(outcome=RETRIED, plan=plan(dice, faults), same=in_any_order_of_a_moment, harmless=ODD_BUT_GOOD)
@@ -68,7 +68,7 @@ def order_differs(dice: Dice) -> Case:
 
 @way
 def history_grows(dice: Dice) -> Case:
-    """Between an attempt that is cut and the next one."""
+    """Let the history grow between an attempt that is cut and the next one."""
     dice.whole()
     script = [(Fault.CHANGED_HISTORY, Fault.TRUNCATED_BODY), Fault.CHANGED_HISTORY]
     hit = dice.some(MOST_FAILURES)

@@ -32,7 +32,7 @@ SLOW = (Fault.SLOW_LORIS, Fault.ENDLESS_CONTINUE)
 
 @way
 def names_fail_for_now(dice: Dice) -> Case:
-    """The name service is down, or slow beyond the time to connect, for the first lookups."""
+    """Let the first lookups fail, or take longer than the time to connect."""
     wait = dice.in_turn((0.0, TIMEOUTS.connect + 1))
     replies = [socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")] * dice.random.randint(1, 4)
     return Case(outcome=RETRIED, around=functools.partial(names, replies=[*replies, "127.0.0.1"], wait=wait))
@@ -40,7 +40,7 @@ def names_fail_for_now(dice: Dice) -> Case:
 
 @way
 def name_is_unknown(dice: Dice) -> Case:
-    """There is no such host, ever."""
+    """Let there be no such host, ever."""
     number = dice.in_turn((socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)))
     replies = [socket.gaierror(number, "Name or service not known")]
 
@@ -55,7 +55,7 @@ def name_is_unknown(dice: Dice) -> Case:
 
 @contextlib.asynccontextmanager
 async def names(stage: Stage, replies: list[Any], wait: float = 0.0) -> AsyncIterator[None]:
-    """Looking up the host comes to these, one after the other, the last for ever; those that fail take some time."""
+    """Let lookups of the host come to these, one after the other, the last for ever; those that fail take some time."""
 
     class Names(aiohttp.abc.AbstractResolver):
         def __init__(self, *_, **__):
@@ -79,7 +79,7 @@ async def names(stage: Stage, replies: list[Any], wait: float = 0.0) -> AsyncIte
 
 @way
 def is_down_for_a_while(dice: Dice) -> Case:
-    """Connections are refused, from the beginning or from the middle on."""
+    """Refuse connections for a while, from the beginning or from the middle on."""
     start, seconds = dice.in_turn((0.0, 0.12)), dice.random.uniform(0.2, 40.0)
 
     @contextlib.asynccontextmanager
@@ -99,7 +99,7 @@ def is_down_for_a_while(dice: Dice) -> Case:
 
 
 def cannot_connect(*numbers: int, words: str) -> Scenario:
-    """The first connections fail with one of these errors, or never come about where there is none."""
+    """Let the first connections fail with one of these errors, or never come about if there is none."""
 
     def make(dice: Dice) -> Case:
         number, left = dice.in_turn(numbers) if numbers else None, [dice.random.randint(1, 4)]
@@ -128,7 +128,7 @@ def cannot_connect(*numbers: int, words: str) -> Scenario:
 
 
 def dies_in_use(*then: Fault, outcome: Class) -> Scenario:
-    """A connection is closed on its second request; on the new one something else happens, or nothing."""
+    """Close a connection on its second request; on the new one something else happens, or nothing."""
 
     def make(dice: Dice) -> Case:
         dice.window = dice.any((20, 30))
@@ -140,7 +140,7 @@ def dies_in_use(*then: Fault, outcome: Class) -> Scenario:
 
 @way
 def connection_idles(dice: Dice) -> Case:
-    """For about as long as a silence of the server may last, or the connection is kept on either side."""
+    """Let it idle for about as long as the server may be silent, or as either side keeps a connection."""
     seconds = dice.in_turn((4.9, 5.1, 14.9, 15.1, 74.9, 75.1, 4000.0))
 
     async def consume(stage: Stage) -> None:
@@ -153,7 +153,7 @@ def connection_idles(dice: Dice) -> Case:
 
 
 def times_out(after: float) -> Callable[[Stage], None]:
-    """A check that what failed did so by the clock, within so many seconds."""
+    """Make a check that what failed did so by the clock, within so many seconds."""
 
     def check(stage: Stage) -> None:
         failed = [note for note in stage.told(AttemptEnded) if note.error is not None]

@@ -8,7 +8,7 @@ from typing import Any
 
 @contextlib.asynccontextmanager
 async def listening(serve: Callable[..., Any], **options: Any) -> AsyncIterator[int]:
-    """A socket server; gives its port, and leaves no connection."""
+    """Run a socket server: yield its port, and leave no connection."""
     tasks: set[asyncio.Task[Any]] = set()
 
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,7 +34,7 @@ async def listening(serve: Callable[..., Any], **options: Any) -> AsyncIterator[
 
 
 def passing_on(port: int) -> Callable[..., Any]:
-    """What joins a connection to a port of this machine."""
+    """Return what joins a connection to a port of this machine."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
@@ -47,7 +47,7 @@ def passing_on(port: int) -> Callable[..., Any]:
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes on what comes until its end."""
+    """Pass on what comes until its end."""
     while part := await reader.read(65536):
         writer.write(part)
         await writer.drain()
@@ -61,6 +61,6 @@ class Elsewhere:
         self.visitors = 0
 
     async def serve(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        """Counts a visitor."""
+        """Count a visitor."""
         self.visitors += 1
         await reader.read(1000)

@@ -21,7 +21,7 @@ from profile_history.testing import Behaviour
 
 @outside(STREAM_STOPPED)
 def process_is_told_to_stop(bench: Bench) -> None:
-    """By SIGINT or SIGTERM, once or twice: it is over in seconds, and what it wrote is whole windows."""
+    """Send SIGINT or SIGTERM, once or twice: it is over in seconds, and what it wrote is whole windows."""
     number = bench.dice.in_turn((signal.SIGINT, signal.SIGTERM))
     twice, requests = bench.dice.in_turn((False, True)), bench.dice.random.randint(1, 60)
     with bench.server(latency=0.05) as server:
@@ -47,7 +47,7 @@ def process_is_told_to_stop(bench: Bench) -> None:
 
 @outside(STREAM_STOPPED)
 def process_is_killed(bench: Bench) -> None:
-    """At any moment: there is no file of that name, and the same command run again has everything once."""
+    """Kill it at any moment: there is no file of that name, and the same command run again has everything once."""
     requests = bench.dice.random.randint(0, len(EMAILS) - 5)
     with bench.server(latency=0.05) as server:
         with started(*bench.words, "--concurrency", "2", *EMAILS, stderr=subprocess.PIPE) as process:
@@ -64,7 +64,7 @@ def process_is_killed(bench: Bench) -> None:
 
 @outside(ACCEPTED)
 def power_may_fail(bench: Bench) -> None:
-    """What is written is on the disk before it has its name, and the name before the command says that it is done."""
+    """Check that rows are on the disk before the file has its name, and the name before the command says it is done."""
     calls: list[Any] = []
     sync, replace = os.fsync, Path.replace
     emails = bench.dice.random.sample(EMAILS, 5)
@@ -85,7 +85,7 @@ def power_may_fail(bench: Bench) -> None:
 
 @outside(STREAM_STOPPED)
 def disk_fails(bench: Bench) -> None:
-    """Once or for good, at any call: the file is named, the old one stays or the new one is whole, a new run works."""
+    """Fail once or for good, at any call: the file is named, the old one or the new one is whole, a new run works."""
     error = bench.dice.in_turn((errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS))
     lasting, emails = bench.dice.in_turn((True, False)), bench.dice.random.sample(EMAILS, 5)
     words = [*bench.words, *emails, "--overwrite"]
@@ -108,7 +108,7 @@ def disk_fails(bench: Bench) -> None:
 
 @outside(REFUSED)
 def two_write_one_file(bench: Bench) -> None:
-    """The second stops at once, names the file, sends nothing, and does not disturb the first."""
+    """Start a second one: it stops at once, names the file, sends nothing, and does not disturb the first."""
     with bench.server(latency=60.0) as server:
         emails = bench.dice.random.sample(EMAILS, 5)
         with started(*bench.words, *emails, stderr=subprocess.PIPE) as process:

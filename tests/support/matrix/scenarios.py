@@ -1,4 +1,4 @@
-"""How faults are brought about: a scenario makes a case of a seed, in one way or in several."""
+"""The ways in which faults are brought about: a scenario makes a case of a seed, in one way or in several."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Scenario:
 
 
 def way(make: Callable[[Dice], Case | Outside]) -> Scenario:
-    """A scenario of one way."""
+    """Return a scenario of one way."""
     return Scenario((make,))
 
 
 def outside(outcome: Class) -> Callable[[Callable[[Bench], None]], Scenario]:
-    """A scenario of one way that is no stream."""
+    """Return a scenario of one way that is no stream."""
     return lambda act: way(lambda dice: Outside(outcome=outcome, act=act))
 
 
 def plan(dice: Dice, faults: FaultPlan, **settings: Any) -> FaultPlan:
-    """A plan with the seed's settings, and sometimes with slow responses besides."""
+    """Return a plan with the seed's settings, and sometimes with slow responses besides."""
     faults = attrs.evolve(faults, seed=dice.seed, stall=1000.0, drip=1.0, **settings)
     slow = FaultPlan(seed=dice.seed, rates={Fault.SLOW_FIRST_BYTE: 0.3}, slow=dice.any((0.3, 2.0)), streak=None)
     return dice.any((faults, faults | slow))
 
 
 def settled(dice: Dice, more: dict[str, Any]) -> dict[str, Any]:
-    """Settings of plan and case, those that depend on the seed drawn."""
+    """Return settings of plan and case, those that depend on the seed drawn."""
     return {key: dice.in_turn(value) if isinstance(value, OneOf) else value for key, value in more.items()}
 
 
@@ -70,8 +70,8 @@ class OneOf(tuple):
     __slots__ = ()
 
 
-def heals(*faults: Fault, hits: int = 1, outcome: Class = RETRIED, **more: Any) -> Scenario:
-    """Some profiles' windows are hit, each at most so often in a row, and then it is over."""
+def passes(*faults: Fault, hits: int = 1, outcome: Class = RETRIED, **more: Any) -> Scenario:
+    """Hit the windows of some profiles, each at most so often in a row; then it is over."""
 
     def make(dice: Dice) -> Case:
         first = dice.in_turn(faults)
@@ -87,13 +87,13 @@ def heals(*faults: Fault, hits: int = 1, outcome: Class = RETRIED, **more: Any) 
 
 
 def pauses(*faults: Fault, **more: Any) -> Scenario:
-    """Some windows are told how long to wait."""
+    """Tell some windows how long to wait."""
     seconds = OneOf((1, 7, 30, 119, 2))
-    return heals(*faults, outcome=PAUSED, **{"retry_after": seconds, "hits": 2, **more})
+    return passes(*faults, outcome=PAUSED, **{"retry_after": seconds, "hits": 2, **more})
 
 
 def always(*faults: Fault, outcome: Class, most: int = 1, **more: Any) -> Scenario:
-    """All requests for some profiles are hit, and all others are not."""
+    """Hit all requests for some profiles, and no others."""
 
     def make(dice: Dice) -> Case:
         fault = dice.in_turn(faults)
@@ -114,7 +114,7 @@ accepts = functools.partial(always, outcome=ACCEPTED, most=3)
 
 
 def refused(*calls: Callable[[Stage], Any]) -> Scenario:
-    """Something is refused before anything is sent."""
+    """Call what is refused before anything is sent."""
 
     def make(dice: Dice) -> Case:
         call = dice.in_turn(calls)

@@ -21,7 +21,7 @@ from profile_history.cli.event_text import format_event
 
 @outside(REFUSED)
 def token_lies_open(bench: Bench) -> None:
-    """On the command line, or in a file that others can read."""
+    """Give the token on the command line, or in a file that others can read."""
     file = bench.folder / "token"
     file.write_text(TOKEN)
     file.chmod(bench.dice.in_turn((0o644, 0o640, 0o604, 0o660, 0o666, 0o620)))
@@ -37,7 +37,7 @@ def token_lies_open(bench: Bench) -> None:
 
 @outside(ACCEPTED)
 def texts_are_formulas(bench: Bench) -> None:
-    """NDJSON is exact to the character; a table shows on one line, escaped, what would steer a terminal."""
+    """Format formulas: NDJSON is exact to the character; a table shows on one line, escaped, what steers a terminal."""
     draw = bench.dice.random
     for start in "=+-@\t\r\n\0＝＋－＠\u202e\x1b\ud800":
         text = start + "".join(draw.choices("=1+A@\t\r\n\0\x9b'\"", k=draw.randrange(12)))
@@ -54,7 +54,7 @@ EVIL = ("../x", "..\\x", "CON", "nul.txt", "x" * 300, "a/../../b", "EVENTS", "ev
 
 @outside(ACCEPTED)
 def ids_look_like_paths(bench: Bench) -> None:
-    """There is one file, of the name that was asked for."""
+    """Fetch by such ids: there is one file, of the name that was asked for."""
     words = ["fetch", "--matching", "profile_id", "--format", "ndjson", "--output", str(bench.path)]
     with bench.server() as server:
         ids = [dict(server.profile(number, "profile_id").fields)["profile_id"] for number in range(5)]
@@ -81,7 +81,7 @@ ADDRESSES = (
 
 @outside(REFUSED)
 def address_is_not_safe(bench: Bench) -> None:
-    """Plain http to another machine, by whatever name, is refused; so is what is no such address."""
+    """Pass plain http to another machine, by whatever name, or what is no address at all."""
 
     def visit() -> None:
         HistoryClient(bench.dice.in_turn(ADDRESSES), token=TOKEN, list_id=LIST_ID)
@@ -91,7 +91,7 @@ def address_is_not_safe(bench: Bench) -> None:
 
 @way
 def surroundings_name_a_proxy(dice: Dice) -> Case:
-    """And a password: neither is used."""
+    """Name a proxy and a password: neither is used."""
     elsewhere = Elsewhere()
 
     @contextlib.asynccontextmanager

@@ -29,7 +29,7 @@ class Seen:
         self.problems: list[str] = []
 
     def error(self, error: BaseException) -> None:
-        """Takes in an error with all that prints of it."""
+        """Take in an error with all that prints of it."""
         message = str(error)
         assert len(message) < LONGEST_MESSAGE, message
         assert not CONTROL.search(message), repr(message)
@@ -37,7 +37,7 @@ class Seen:
 
     @contextlib.contextmanager
     def watching(self):
-        """Listens to logs and warnings; afterwards there is no problem, no file is open, and nothing has the token."""
+        """Listen to logs and warnings; afterwards there is no problem, no file is open, and nothing has the token."""
         _warm_up()
         gc.collect()
         files = descriptors()

@@ -32,12 +32,12 @@ from support.matrix.lines import row
 from support.matrix.meaning import (
     CALLERS,
     ENDING,
-    HEALING,
     MORE,
     NEWER,
     NO_ENVELOPE,
     ODD_ROWS,
     OVERLAP,
+    PASSING,
     REVOKED,
     STRANGE,
     bounds_are_read_otherwise,
@@ -67,7 +67,7 @@ from support.matrix.processes import (
     process_is_told_to_stop,
     two_write_one_file,
 )
-from support.matrix.scenarios import accepts, fails, heals, pauses, refused, stops
+from support.matrix.scenarios import accepts, fails, passes, pauses, refused, stops
 from support.matrix.secrets import (
     address_is_not_safe,
     ids_look_like_paths,
@@ -107,65 +107,65 @@ ROWS = (
     row(6, "an idle connection dies as it is used again", FREE | RETRIED,
         dies_in_use(outcome=FREE) | dies_in_use(Fault.RESET_BEFORE_RESPONSE, outcome=RETRIED)),
     row(7, "a connection idles, for seconds or for an hour", ACCEPTED, connection_idles),
-    row(8, "reset or end in the body, length too long, no last chunk", RETRIED, heals(*CUT, hits=3)),
+    row(8, "reset or end in the body, length too long, no last chunk", RETRIED, passes(*CUT, hits=3)),
     row(9, "a body without a length is cut, gzip is cut", RETRIED,
-        heals(Fault.CLOSE_DELIMITED_CUT, Fault.TRUNCATED_GZIP, behaviour=PLAIN)),
+        passes(Fault.CLOSE_DELIMITED_CUT, Fault.TRUNCATED_GZIP, behaviour=PLAIN)),
     row(10, "length too short or given twice, two framings, bytes nobody asked for", RETRIED | WINDOW_FAILED | ACCEPTED,
-        heals(Fault.CONTENT_LENGTH_TOO_SHORT, *FRAMING) | fails(*FRAMING, error=ResponseError, attempts=OFTEN)
+        passes(Fault.CONTENT_LENGTH_TOO_SHORT, *FRAMING) | fails(*FRAMING, error=ResponseError, attempts=OFTEN)
         | accepts(Fault.UNSOLICITED_RESPONSE)),
     row(11, "no response, or none that goes on", RETRIED,
-        heals(Fault.STALL, Fault.STALL_IN_BODY, check=times_out(TIMEOUTS.read + 3))),
+        passes(Fault.STALL, Fault.STALL_IN_BODY, check=times_out(TIMEOUTS.read + 3))),
     row(12, "one byte now and then, endless 100 Continue", RETRIED,
-        heals(*SLOW, check=times_out(TIMEOUTS.attempt + 1))),
+        passes(*SLOW, check=times_out(TIMEOUTS.attempt + 1))),
     row(13, "20 kB header line, 500 headers, SSH banner, TLS bytes", RETRIED | WINDOW_FAILED,
-        heals(*NO_HTTP) | fails(*NO_HTTP, error=ResponseError, attempts=OFTEN)),
+        passes(*NO_HTTP) | fails(*NO_HTTP, error=ResponseError, attempts=OFTEN)),
     row(14, "no more files, ports or buffers on this machine", RETRIED,
         cannot_connect(*EXHAUSTED, words="files|port|memory")),
 
     row(15, "429 or 503 with Retry-After in seconds", PAUSED, pauses(*ASKING)),
     row(16, "Retry-After as a date, clocks differ", PAUSED, pauses(Fault.RETRY_AFTER_DATE)),
-    row(17, "Retry-After that is no number and no date", RETRIED, heals(Fault.RETRY_AFTER_GARBAGE, hits=3)),
+    row(17, "Retry-After that is no number and no date", RETRIED, passes(Fault.RETRY_AFTER_GARBAGE, hits=3)),
     row(18, "Retry-After of hours", STREAM_STOPPED | PAUSED,
         stops(Fault.RETRY_AFTER_HUGE, error=RateLimited)
         | pauses(Fault.RETRY_AFTER_HUGE, variant=0, options=ENDURING, check=waits_hours, limit=90_000)),
-    row(19, "408, 425, 500, 502, 503, 504, 520 to 524", RETRIED, heals(*DOWN, Fault.GATEWAY_ERROR, hits=3)),
+    row(19, "408, 425, 500, 502, 503, 504, 520 to 524", RETRIED, passes(*DOWN, Fault.GATEWAY_ERROR, hits=3)),
     row(20, "400, 402, 404, 405, 413, 422", WINDOW_FAILED, fails(*REJECTED, error=ApiError, attempts=1)),
     row(21, "401 or 403, in the middle as well", STREAM_STOPPED,
         stops(Fault.ERROR_401, Fault.ERROR_403, error=AuthenticationError)),
     row(22, "301, 302, 303, 307, 308", STREAM_STOPPED, server_points_elsewhere),
     row(23, "an HTML page with status 200", RETRIED | WINDOW_FAILED,
-        heals(Fault.HTML_PAGE, hits=3) | fails(Fault.HTML_PAGE, error=ResponseError, attempts=ALL)),
+        passes(Fault.HTML_PAGE, hits=3) | fails(Fault.HTML_PAGE, error=ResponseError, attempts=ALL)),
     row(24, "right JSON, wrong Content-Type", ACCEPTED, accepts(Fault.WRONG_CONTENT_TYPE)),
     row(25, "an empty 200, 204, 206, 304, 999", RETRIED | WINDOW_FAILED,
-        heals(Fault.ODD_STATUS) | fails(Fault.ODD_STATUS, variant=HALF, error=TruncatedResponse, attempts=ALL)
+        passes(Fault.ODD_STATUS) | fails(Fault.ODD_STATUS, variant=HALF, error=TruncatedResponse, attempts=ALL)
         | fails(Fault.ODD_STATUS, variant=EMPTY, error=(ApiError, TruncatedResponse), attempts=OFTEN)),
     row(26, "409", WINDOW_FAILED, fails(Fault.ERROR_409, error=ApiError, attempts=1)),
 
     row(27, "a body that is too big, a gzip bomb", WINDOW_FAILED | RETRIED,
         fails(Fault.HUGE_BODY, Fault.GZIP_BOMB, error=ResponseTooLarge, **LONG) | halves(by_bytes)),
     row(28, "gzip twice, unknown encodings, empty gzip members", RETRIED | WINDOW_FAILED,
-        heals(*PACKED, Fault.EMPTY_GZIP_MEMBERS) | fails(*PACKED, error=ResponseError, attempts=OFTEN)
+        passes(*PACKED, Fault.EMPTY_GZIP_MEMBERS) | fails(*PACKED, error=ResponseError, attempts=OFTEN)
         | fails(Fault.EMPTY_GZIP_MEMBERS, error=TruncatedResponse, attempts=ALL)),
     row(29, "JSON of 100,000 levels", RETRIED | WINDOW_FAILED,
-        heals(Fault.DEEP_JSON) | fails(Fault.DEEP_JSON, error=DecodeError, attempts=OFTEN)),
+        passes(Fault.DEEP_JSON) | fails(Fault.DEEP_JSON, error=DecodeError, attempts=OFTEN)),
     row(30, "an integer of 4,301 digits", ACCEPTED, accepts(Fault.HUGE_INTEGER, **IN_EXTRA)),
     row(31, "2^63, 2^64, 1e400, NaN, Infinity", ACCEPTED, accepts(Fault.BIG_NUMBERS, **IN_EXTRA)),
     row(32, "duplicate keys at the top of the response", RETRIED | WINDOW_FAILED,
-        heals(Fault.DUPLICATE_KEYS) | fails(Fault.DUPLICATE_KEYS, error=DecodeError, attempts=OFTEN)),
+        passes(Fault.DUPLICATE_KEYS) | fails(Fault.DUPLICATE_KEYS, error=DecodeError, attempts=OFTEN)),
     row(33, "BOM; bad UTF-8, text after the end, a list, null", ACCEPTED | RETRIED | WINDOW_FAILED,
-        accepts(Fault.BOM) | heals(*NO_JSON) | fails(*NO_JSON, error=DecodeError, attempts=OFTEN)),
+        accepts(Fault.BOM) | passes(*NO_JSON) | fails(*NO_JSON, error=DecodeError, attempts=OFTEN)),
     row(34, "lone surrogate, NUL, CR/LF, control characters in a text", ACCEPTED, rows_are_poison),
 
     row(35, "`error` is not 0, with status 200", RETRIED | STREAM_STOPPED | WINDOW_FAILED,
-        heals(Fault.API_ERROR, api_error=HEALING, hits=2) | stops(Fault.API_ERROR, api_error=ENDING, error=REVOKED)
+        passes(Fault.API_ERROR, api_error=PASSING, hits=2) | stops(Fault.API_ERROR, api_error=ENDING, error=REVOKED)
         | fails(Fault.API_ERROR, api_error=CALLERS, error=ApiError, attempts=1)
         | fails(Fault.API_ERROR, api_error=STRANGE, error=ApiError, attempts=1)),
     row(36, '`error` missing, null, "0", false, 0.0; `data` no array', ACCEPTED | RETRIED | WINDOW_FAILED,
-        accepts(Fault.ERROR_AS_TEXT) | heals(*NO_ENVELOPE) | fails(*NO_ENVELOPE, error=DecodeError, attempts=OFTEN)),
+        accepts(Fault.ERROR_AS_TEXT) | passes(*NO_ENVELOPE) | fails(*NO_ENVELOPE, error=DecodeError, attempts=OFTEN)),
     row(37, "`error` is not 0, and there are rows", RETRIED | WINDOW_FAILED,
-        heals(Fault.ERROR_WITH_ROWS, hits=3) | fails(Fault.ERROR_WITH_ROWS, error=ApiError, attempts=ALL)),
+        passes(Fault.ERROR_WITH_ROWS, hits=3) | fails(Fault.ERROR_WITH_ROWS, error=ApiError, attempts=ALL)),
     row(38, "the response repeats the token, in 1 MB, with escapes", RETRIED | WINDOW_FAILED,
-        heals(Fault.ECHOED_TOKEN, Fault.TOKEN_IN_HEADER)
+        passes(Fault.ECHOED_TOKEN, Fault.TOKEN_IN_HEADER)
         | fails(Fault.TOKEN_IN_HEADER, error=ResponseError, attempts=OFTEN)
         | fails(Fault.ECHOED_TOKEN, api_error=440, error=ApiError, attempts=1)),
     row(39, "rows of days that were not asked for", ACCEPTED, accepts(Fault.ROWS_OUTSIDE, options=OVERLAP)),

@@ -21,7 +21,7 @@ from profile_history.windows import Order
 
 
 def asking(*days: Any) -> Callable[[Stage], Any]:
-    """Asks for days."""
+    """Return what asks for days."""
     return lambda stage: stage.client.history(stage.profiles[0], *days)
 
 
@@ -37,7 +37,7 @@ MOMENTS = (
 
 @way
 def zone_of_this_machine_differs(dice: Dice) -> Case:
-    """The days are those of the server's labels, whatever the zone here and its changes of the clock."""
+    """Set another zone: the days are those of the server's labels, whatever the changes of the clock here."""
     zone = dice.in_turn(("America/New_York", "Pacific/Apia", "Australia/Lord_Howe", "Europe/Moscow", "Asia/Kathmandu"))
 
     @contextlib.asynccontextmanager
@@ -55,20 +55,20 @@ def zone_of_this_machine_differs(dice: Dice) -> Case:
 
 @outside(ACCEPTED)
 def windows_tile_the_range(bench: Bench) -> None:
-    """No day is missing or doubled, in either order, however long the windows are."""
+    """Check that no day is missing or doubled, in either order, however long the windows are."""
     draw = bench.dice.random
     for order in Order:
         first = dt.date(2000, 1, 1) + dt.timedelta(days=draw.randrange(12_000))
         last = first + dt.timedelta(days=draw.randrange(800))
-        tiles = list(Window(first, last).divide(draw.randint(1, 400), order, last))
-        days = [tile.date_from.toordinal() + day for tile in sorted(tiles) for day in range(tile.days(last))]
+        windows = list(Window(first, last).divide(draw.randint(1, 400), order, last))
+        days = [window.date_from.toordinal() + day for window in sorted(windows) for day in range(window.days(last))]
         assert days == list(range(first.toordinal(), last.toordinal() + 1))
-        assert tiles == sorted(tiles, reverse=order is Order.NEWEST)
+        assert windows == sorted(windows, reverse=order is Order.NEWEST)
 
 
 @way
 def clock_jumps(dice: Dice) -> Case:
-    """The wall clock goes forth and back by years while the client waits and measures."""
+    """Set the wall clock forth and back by years while the client waits and measures."""
     real = time.time
 
     def jumping() -> float:

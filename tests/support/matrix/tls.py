@@ -24,14 +24,14 @@ from profile_history.testing.delivery import reset_connection
 
 @way
 def handshakes_are_cut(dice: Dice) -> Case:
-    """By a reset, or by an end."""
+    """Cut handshakes by a reset, or by an end."""
     cut_by = {"end": dice.in_turn(("reset", "close")), "resets": dice.random.randint(1, 4)}
     return Case(outcome=RETRIED, around=functools.partial(behind_tls, **cut_by))
 
 
 @way
 def server_is_not_trusted(dice: Dice) -> Case:
-    """Its certificate is of an unknown authority, of another host, or over; or it speaks no TLS at all."""
+    """Show a certificate of an unknown authority, of another host, or one that is over; or speak no TLS at all."""
     reasons = ({"trusting": False}, {"name": "DNS:elsewhere.invalid"}, {"expired": True}, {"plain": True})
 
     def check(stage: Stage) -> None:
@@ -45,7 +45,7 @@ def server_is_not_trusted(dice: Dice) -> Case:
 async def behind_tls(
     stage: Stage, resets: int = 0, end: str = "reset", trusting: bool = True, plain: bool = False, **made: Any
 ) -> AsyncIterator[None]:
-    """The server behind TLS, whose first handshakes are cut, and a session that trusts its certificate or does not."""
+    """Put the server behind TLS whose first handshakes are cut, with a session that trusts its certificate or not."""
     pem = certificate(stage.folder, **made)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -71,7 +71,7 @@ async def behind_tls(
 
 
 def certificate(folder: Path, *, name: str = "IP:127.0.0.1", expired: bool = False) -> Path:
-    """A certificate that vouches for itself, with its key."""
+    """Make a certificate that vouches for itself, with its key."""
     openssl = require_program("openssl")
     path = folder / "certificate.pem"
     config = folder / "openssl.cnf"
