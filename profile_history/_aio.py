@@ -34,7 +34,7 @@ def require_loop() -> asyncio.AbstractEventLoop:
 
 
 class CooperativeRunner:
-    """Lets long work on one event loop take turns: of all that is given to it, one at a time goes on.
+    """A queue that lets long work on one event loop take turns: of all that is given to it, one at a time goes on.
 
     Were each of many to hold the loop but shortly, one turn of the loop would still take the sum.
     """

@@ -1,4 +1,4 @@
-"""How a client is put together: what its copies share, what fetches for it, and the pool of a stream."""
+"""Put a client together: the parts that its copies share, its fetcher, and the pool of a stream."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SUSPENDED_PER_REQUEST = 64
 
 @attrs.frozen
 class SharedParts:
-    """What a client and its copies have in common."""
+    """The parts that a client and its copies have in common."""
 
     transport: Transport
     pacer: Pacer

@@ -1,4 +1,4 @@
-"""Where a client's address, token and database come from: an argument, else the environment."""
+"""Find a client's address, token and database: in an argument, else in the environment."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _is_loopback(host: str) -> bool:
 
 @attrs.frozen
 class ClientOptions:
-    """How a client asks, checked."""
+    """The checked options of a client."""
 
     list_id: int
     window: WindowRule = attrs.field(converter=parse_window_rule)

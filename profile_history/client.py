@@ -40,7 +40,7 @@ Day = dt.date | str
 
 
 class HistoryClient:
-    """Downloads histories of profiles of one database.
+    """A client that downloads histories of profiles of one database.
 
     Make one for each event loop and share it; it is cheap until used, and its session is made with the first request.
     Use it in `async with`, or call `aclose`.

@@ -22,7 +22,7 @@ from profile_history.actions import Action
 
 
 class FieldKind(Enum):
-    """What a field holds."""
+    """The kind of value that a field holds."""
 
     MOMENT = "moment"
     INTEGER = "integer"

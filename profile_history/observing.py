@@ -1,4 +1,4 @@
-"""What a client tells while it works: small values for the hook `on_event`, and lines of the log `profile_history`.
+"""Tell what a client does while it works: small values for the hook `on_event`, and lines of the log `profile_history`.
 
 The log holds metadata only: no body, no text of the server, no name of a profile, and never the token.
 """

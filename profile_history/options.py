@@ -40,7 +40,7 @@ WindowRule: TypeAlias = Literal["auto"] | int | None
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often a failed request is sent again, and how long to wait before.
+    """The rule by which failed requests are sent again: how often, and after how long a wait.
 
     The wait after attempt n of a pass is drawn evenly from 0 to min(cap, base * 2 ** (n - 1)) seconds, with twice the
     base after a throttle; a `Retry-After` of the server is a floor under it. Source of the rule: full jitter, as the
@@ -73,7 +73,7 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class Pacing:
-    """How many requests may be in flight at once, and how many may start in a second.
+    """The limits of sending: how many requests may be in flight at once, and how many may start in a second.
 
     Attributes:
         concurrency: The most requests in flight at once, over all streams of a client.
@@ -93,7 +93,7 @@ class Pacing:
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """How long an attempt and a window may take, in seconds.
+    """The seconds that an attempt and a window may take.
 
     They are measured on a monotonic clock, which neither a suspended laptop nor a change of the wall clock moves.
 
@@ -117,7 +117,7 @@ class Timeouts:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """How much may be held in memory, and how many rows the server gives at most.
+    """The bytes that may be held in memory, and the number of rows that the server gives at most.
 
     Attributes:
         body: Bytes; the longest response taken, counted after decompression.

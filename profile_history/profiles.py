@@ -1,4 +1,4 @@
-"""Whose history is asked for: one constructor for each way the API finds a profile. No I/O."""
+"""The person whose history is asked for: one constructor for each way the API finds a profile. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from profile_history.errors import ConfigurationError
 
 
 class Matching(StrEnum):
-    """How the API finds the profile; `xxh` is the mode that sends no `matching`."""
+    """The way in which the API finds the profile; `xxh` is the mode that sends no `matching`."""
 
     XXH = "xxh"
     EMAIL = "email"

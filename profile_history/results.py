@@ -1,4 +1,4 @@
-"""What a stream hands out beside its rows: windows with their outcome, failures, and rows in quarantine. No I/O."""
+"""The values that a stream hands out: windows with their outcome, failures, and rows in quarantine. No I/O."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class QuarantineEntry:
 
 @attrs.frozen
 class UnitResult(Generic[T]):
-    """What was fetched of some days of a unit.
+    """The rows that were fetched of some days of a unit.
 
     Attributes:
         unit: What was asked for.

@@ -1,4 +1,4 @@
-"""What a stream has done so far, in numbers."""
+"""Count what a stream has done so far."""
 
 from __future__ import annotations
 

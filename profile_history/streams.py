@@ -1,4 +1,4 @@
-"""What a client hands out: an asynchronous iterator over events, or over windows with their outcomes.
+"""The streams that a client hands out: an asynchronous iterator over events, or over windows with their outcomes.
 
 The work hangs on a private asynchronous generator with a `finally`, never on a task group: a `yield` inside one cancels
 the consumer's own await (PEP 789). The tasks refer to the run and not to the stream, so that a stream dropped half-way

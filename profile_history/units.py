@@ -1,4 +1,4 @@
-"""What is asked for: a profile, and the days of its history. No I/O."""
+"""The unit of work: a profile, and the days of its history. No I/O."""
 
 from __future__ import annotations
 

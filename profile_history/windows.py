@@ -22,14 +22,14 @@ _NOTIONAL_START = dt.date(2010, 1, 1)
 
 
 class Order(StrEnum):
-    """Which end of a history comes first."""
+    """The end of a history that comes first."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
 
 
 class Border(StrEnum):
-    """Which days a request names, given the days that are wanted.
+    """The rule for the days that a request names, given the days that are wanted.
 
     Nobody documents whether `date_to` is inclusive, nor in which time zone the bounds are read.
 

@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 class ChunkOrder(Enum):
-    """How the chunks of a response follow one another."""
+    """The order in which the chunks of a response follow one another."""
 
     SORTED = auto()
     REVERSED = auto()

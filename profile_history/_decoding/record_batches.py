@@ -173,7 +173,7 @@ def _offset_of(timestamp: dt.datetime) -> int | None:
 
 @attrs.define
 class BatchAssembler:
-    """What puts column slices together to record batches.
+    """A buffer that puts column slices together to record batches.
 
     Attributes:
         most: The largest number of rows in a batch.

@@ -1,4 +1,4 @@
-"""What all decoders of rows have in common: they decode chunk by chunk, and quarantine unreadable rows. No I/O."""
+"""The base of all decoders of rows, which decode chunk by chunk, and quarantine unreadable rows. No I/O."""
 
 from __future__ import annotations
 

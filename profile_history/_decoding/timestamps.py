@@ -24,7 +24,7 @@ _HIDDEN = re.compile(rb"\\u00(?:2[eE]|3\d|[46][1-9a-fA-F]|[57][\daA])")
 
 
 class RowKey(Protocol):
-    """What has to be known of a row to put it in order and to check whose it is."""
+    """The fields of a row that put it in order and tell whose it is."""
 
     @property
     def datetime(self) -> dt.datetime:

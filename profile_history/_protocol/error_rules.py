@@ -13,7 +13,7 @@ RETRIED_KINDS = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.AMBIGUOUS})
 
 
 class Split(StrEnum):
-    """When a window that failed is halved.
+    """The condition under which a failed window is halved.
 
     Attributes:
         NEVER: Fewer days would not help.
@@ -28,7 +28,7 @@ class Split(StrEnum):
 
 @attrs.frozen
 class ErrorRule:
-    """What one number means, as the `error` of a response or as its HTTP status.
+    """The meaning of one number, as the `error` of a response or as its HTTP status.
 
     Attributes:
         number: The code or status.

@@ -1,1 +1,1 @@
-"""Which window of which profile is fetched next, by whom, and how its outcome reaches the consumer."""
+"""Decide which window of which profile is fetched next and by whom, and bring its outcome to the consumer."""

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @attrs.define(eq=False)
 class Reader(Generic[T]):
-    """What the views of one stream share: the decoding, the counters, and the lists of failures and quarantined rows.
+    """The decoding, the counters, and the lists of failures and quarantined rows, shared by the views of one stream.
 
     Attributes:
         pool: Fetches the windows; it is entered by the one view that is read.

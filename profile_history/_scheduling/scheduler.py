@@ -1,4 +1,4 @@
-"""Which window of which profile is fetched next, and which outcome is handed out next. No I/O, no tasks.
+"""Decide which window of which profile is fetched next, and which outcome is handed out next. No I/O, no tasks.
 
 Profiles take turns, so that a huge one delays no other, and a window that waits before a retry is suspended, so that it
 delays none either. How far the fetching runs ahead of the consumer is bounded in windows and in bytes. The bound can

@@ -21,7 +21,7 @@ _SUCCESSES_TO_GROW = 3
 
 
 class SegmentState(Enum):
-    """How far a segment has come."""
+    """The progress of a segment."""
 
     WAITING = auto()
     IN_FLIGHT = auto()

@@ -1,4 +1,4 @@
-"""What happens after a failure: one pure function, asked by the one loop that sends. No I/O, no clock, no chance.
+"""Decide what follows a failure: one pure function, asked by the one loop that sends. No I/O, no clock, no chance.
 
 `decide` says what to do with the window, what that costs, what the failure says about the server, and how long the
 whole client pauses. How long a single retry waits, and whether time and budget hold it, the `Retrier` says.
@@ -24,7 +24,7 @@ UNKNOWN_HOST_ATTEMPTS = 2
 
 
 class Signal(Enum):
-    """What the end of a request says about the server, for the circuit breaker and the concurrency limit.
+    """The news that the end of a request brings about the server, for the circuit breaker and the concurrency limit.
 
     Attributes:
         SUCCESS: It works.
@@ -44,7 +44,7 @@ class Signal(Enum):
 
 
 class Step(Enum):
-    """What the loop does next with a window whose request failed.
+    """The next step of the loop with a window whose request has ended.
 
     Attributes:
         DONE: Nothing: the window is complete.
@@ -69,7 +69,7 @@ class Step(Enum):
 
 @attrs.frozen
 class Decision:
-    """What follows from one failure.
+    """The consequences of one failure.
 
     Attributes:
         step: What happens to the window.
@@ -96,7 +96,7 @@ class Decision:
 
 @attrs.define
 class AttemptLog:
-    """What was spent on one window so far, over all its passes.
+    """The attempts and seconds spent on one window so far, over all its passes.
 
     Attributes:
         attempts: Requests sent.

@@ -161,7 +161,7 @@ class SentRequest:
 
 @attrs.frozen
 class Fetcher:
-    """Sends windows with one set of options; the parts it is made of are shared between streams."""
+    """A sender of windows with one set of options; the parts it is made of are shared between streams."""
 
     transport: Transport
     requests: Requests

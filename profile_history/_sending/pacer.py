@@ -36,7 +36,7 @@ class Permit:
 
 @attrs.frozen
 class PacingState:
-    """How a client sends just now.
+    """The pace at which a client sends just now.
 
     Attributes:
         in_flight: How many requests are in flight.
@@ -60,7 +60,7 @@ class _Waiter:
 
 
 class Pacer:
-    """Gives out the right to send, first come, first served; shared by all streams of a client.
+    """A queue for the right to send, first come, first served; shared by all streams of a client.
 
     It holds no task: whoever waits is let in by the end of another request, or by one timer.
     """

@@ -1,4 +1,4 @@
-"""How long a retry waits, and whether the window's time and the client's budget hold it; alone to use tenacity."""
+"""Compute how long a retry waits, and whether the window's time and the client's budget allow it, by tenacity."""
 
 from __future__ import annotations
 

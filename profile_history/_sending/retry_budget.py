@@ -1,4 +1,4 @@
-"""How many retries a client can afford: a bucket of tokens, shared by all its streams. No I/O, no clock.
+"""Limit the retries of a client to what it can afford: a bucket of tokens, shared by all its streams. No I/O, no clock.
 
 While most requests succeed there is always enough. Where most fail it runs dry within ten retries, and from then on new
 windows go first and failed ones wait behind them. Source of the figures: the retry quota of the AWS SDKs.

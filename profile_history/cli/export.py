@@ -92,7 +92,7 @@ def export(
 
 @attrs.frozen
 class _JobRequest:
-    """What the command line says of a job, as far as it decides whether one is begun."""
+    """The part of a command line that decides whether a job is begun."""
 
     profiles: str | None
     date_from: str | None

@@ -32,7 +32,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "
 
 
 class OutputFailed(Exception):
-    """What arrived cannot be written; the message names the place and says what to do."""
+    """The received rows cannot be written; the message names the place and says what to do."""
 
     def __init__(self, place: object, error: OSError) -> None:
         advice = f"{advice_for(error)}, or choose another place, and run the command again"

@@ -1,4 +1,4 @@
-"""What makes settled units of fetched windows, and gathers them until they are worth a commit. No I/O, no clock."""
+"""Make settled units of fetched windows, and gather them until they are worth a commit. No I/O, no clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which days of a response are final: bounded by the server's clock and by this machine's. No I/O.
+"""Tell which days of a response are final: bounded by the server's clock and by this machine's. No I/O.
 
 A wrong clock must not make days final before they are over: nobody would ever ask for them again.
 """
@@ -19,7 +19,7 @@ _ZONES = dt.timedelta(days=1)
 
 @attrs.define(eq=False)
 class JobClock:
-    """What the server's clock and this machine's say together.
+    """The server's clock and this machine's, read together.
 
     Attributes:
         today: Says which day it is on this machine.

@@ -1,4 +1,4 @@
-"""What commits the settled units beside the fetching: when they are many, or after some seconds."""
+"""Commit the settled units beside the fetching: when they are many, or after some seconds."""
 
 from __future__ import annotations
 

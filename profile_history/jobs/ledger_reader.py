@@ -1,4 +1,4 @@
-"""What a ledger says of units, files and profiles; nothing here writes, so that it serves status and verify as well."""
+"""Read what a ledger says of units, files and profiles. Nothing here writes, so status and verify use it as well."""
 
 from __future__ import annotations
 

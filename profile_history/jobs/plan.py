@@ -1,4 +1,4 @@
-"""What a job is to do; it stands in the ledger, and has to be the same when the job goes on."""
+"""The task of a job; it stands in the ledger, and has to be the same when the job goes on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Written(TypedDict):
 
 @attrs.frozen
 class Plan:
-    """What a job is to do.
+    """The task of a job.
 
     Attributes:
         source: Where the profiles come from, as text.

@@ -40,7 +40,7 @@ _UNITS_A_PAGE = 2000
 
 @attrs.frozen
 class JobTask:
-    """What every run of a job has to do, by the arguments of `HistoryJob`.
+    """The task of every run of a job, by the arguments of `HistoryJob`.
 
     Attributes:
         client: What to fetch with.
@@ -69,7 +69,7 @@ class JobTask:
 
 @attrs.frozen
 class RunOptions:
-    """What one run of a job has to do besides, by the arguments of `HistoryJob.run`.
+    """The additional task of one run of a job, by the arguments of `HistoryJob.run`.
 
     Attributes:
         until: A new last day of the job; `None` to keep the one it has.

@@ -1,4 +1,4 @@
-"""Where the ledger of a job is that fills a table of a server: in the user's own directory for what programs keep.
+"""Place the ledger of a job that fills a table of a server: in the user's own directory for what programs keep.
 
 Beside a table there is no place for a file, and the working directory is another one in a crontab than in a shell.
 """

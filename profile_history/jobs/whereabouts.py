@@ -1,4 +1,4 @@
-"""Where a job is: the file of its ledger, the sink that it fills, and whether both are where the job was begun."""
+"""Find where a job is: the file of its ledger, the sink that it fills, and whether both are where the job was begun."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Part:
 
 @attrs.frozen
 class Receipt:
-    """What has become of the files of a sink. A database has none, and returns an empty one.
+    """The state of the files of a sink. A database has none, and returns an empty one.
 
     Attributes:
         added: The parts that are there now.
@@ -67,7 +67,7 @@ class Receipt:
 
 
 class LedgerView(Protocol):
-    """What a sink may see of the ledger of its job."""
+    """The part of the ledger of its job that a sink may see."""
 
     @property
     def job(self) -> str:

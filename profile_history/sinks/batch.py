@@ -1,4 +1,4 @@
-"""What a sink writes at once: the rows of whole units. No I/O."""
+"""The batch that a sink writes at once: the rows of whole units. No I/O."""
 
 from __future__ import annotations
 

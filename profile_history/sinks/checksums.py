@@ -60,7 +60,7 @@ def unit_checksums(units: Sequence[UnitRows], lines: Sequence[bytes]) -> dict[in
 
 
 class UnitTally:
-    """What a ledger says of the units of a sink, compared with the rows that are found in it, in whatever order.
+    """The units of a sink by its ledger, compared with the rows that are found in it, in whatever order.
 
     Args:
         ledger: What the ledger says.

@@ -27,7 +27,7 @@ PUT_BACK = "put the file back as it was, and resume the job"
 
 
 class FileFormat(Protocol):
-    """How rows stand in a file."""
+    """The format of rows in a file."""
 
     @property
     def heading(self) -> bytes:

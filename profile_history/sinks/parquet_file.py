@@ -64,7 +64,7 @@ def write(disk: Disk, path: Path, tables: Iterable[pa.Table], schema: pa.Schema 
 
 
 class _Target:
-    """What pyarrow needs of a file to write to. It writes little at a time, so that is gathered."""
+    """The methods that pyarrow needs of a file to write to. It writes little at a time, so that is gathered."""
 
     closed = False
 

@@ -20,7 +20,7 @@ _MOST_BUCKETS = 10_000
 
 @attrs.frozen
 class Partitioning:
-    """How rows are divided: "none", "month" or "day" of their `datetime`, or "hash:N" of the profile, into N buckets.
+    """The rule that divides rows: "none", "month" or "day" of their `datetime`, or "hash:N", N buckets of profiles.
 
     Attributes:
         name: Which of these.

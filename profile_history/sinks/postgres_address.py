@@ -35,7 +35,7 @@ _SECRET_PARAMETER = re.compile(r"(?:^|[\s?&])(?:\w*password|\w*secret|scram_\w+_
 
 @attrs.frozen
 class ServerAddress:
-    """Where a database is.
+    """The address of a database.
 
     Attributes:
         user: Who asks, or "".

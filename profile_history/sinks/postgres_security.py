@@ -1,4 +1,4 @@
-"""What protects a connection to PostgreSQL, and when it does so less than before. No I/O.
+"""Tell what protects a connection to PostgreSQL, and when it does so less than before. No I/O.
 
 A job keeps the parameters of its address, so that a command that names only the job connects as safely as the one that
 began it.

@@ -1,4 +1,4 @@
-"""What the sinks in databases have in common: a batch is one transaction, and nothing is left to do at the end.
+"""The base of the sinks in databases: a batch is one transaction, and nothing is left to do at the end.
 
 It needs the extra `arrow`.
 """

@@ -21,6 +21,7 @@ NO_VERB = re.compile(
     r"(The|An?|This|That|These|Those|Its|All|Each|Every|One|Some|No|Not|If|As|"
     r"Whether|What|How|Which|Where|When|Who|Whose|Why|\w*[^s\W]s)\b"
 )
+RIDDLE = re.compile(r"(Whether|What|How|Which|Where|When|Who|Whose|Why|Does|Is|May|Can)\b")
 # What is said in other words: response, in flight, quarantine, idempotent, `None` if, retried automatically, window.
 OTHER_WORDS = re.compile(
     r"\b(answer(s|ed|ing)?|on (its|their) way|set apart|again is harmless|[Nn]one where|heals?|tiles?|lanes?|"
@@ -71,6 +72,12 @@ def test_the_docstring_of_a_function_begins_with_what_is_done():
     """In the imperative, also where the function is private or a property."""
     found = [(place, ast.get_docstring(node)) for place, node in nodes(*FUNCTION)]
     assert [(place, text.splitlines()[0]) for place, text in found if text and statement(text)] == []
+
+
+def test_the_docstring_of_a_class_or_a_module_does_not_begin_with_a_riddle():
+    """Such as "What an error is" or "Whether it is open"; it names the thing, or says what is done with it."""
+    found = [(place, ast.get_docstring(node) or "") for place, node in nodes(ast.Module, ast.ClassDef)]
+    assert [(place, text.splitlines()[0]) for place, text in found if RIDDLE.match(text)] == []
 
 
 def test_public_callables_with_two_or_more_parameters_describe_them(capsys):

@@ -1,4 +1,4 @@
-"""Which columns of a table hold a profile, and how its cells are read."""
+"""Find the columns of a table that hold a profile, and read their cells."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class CsvSource:
 
 @attrs.frozen
 class _Table:
-    """What is known of all rows of one file.
+    """The facts that hold for all rows of one file.
 
     Attributes:
         cells: The cells that hold the profile.

@@ -1,4 +1,4 @@
-"""What sources with rows and named columns share: Parquet files and queries."""
+"""The base of sources with rows and named columns: Parquet files and queries."""
 
 from __future__ import annotations
 
