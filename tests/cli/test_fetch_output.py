@@ -45,6 +45,7 @@ class TestOutput:
         """Each call to the system fails in its turn: there is a message that names the file, and the next run works."""
         path = tmp_path / "events"
         part = tmp_path / "events.part"
+        # A private size, so that a small file takes several writes.
         monkeypatch.setattr(output, "_CHUNK", 1000)
         seen = set()
         for number in itertools.count(1):
@@ -181,6 +182,7 @@ class TestOutput:
         path = tmp_path / "events"
 
         def appear():
+            # The log has a request when it is over; this one is to be met before.
             until(lambda: server._busy)
             path.write_text("precious")
 

@@ -78,6 +78,7 @@ def test_another_patch_version_or_library_is_compared_with_the_wide_tolerance(na
 def test_the_decoder_is_no_reason_not_to_compare():
     """Its next version is installed as soon as it is there."""
     reference = json.loads(Path(instructions.__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    # What is compared with the reference is no part of what the command prints.
     same, similar = instructions._environment()
     assert set(reference["same"]) == set(same) == {"interpreter", "built", "machine"}
     assert set(reference["similar"]) == set(similar)

@@ -188,6 +188,7 @@ class TestOutage:
         kept = asyncio.create_task(exchange(server, keep=True))
         await until(lambda: len(server.log) == 2)
         await server.pause()
+        # The log cannot tell a handler that has ended from one that never began.
         assert server._busy == 0
         assert (await busy).raw == b""
         assert [await tap.ended, (await busy).end, (await kept).end] == ["reset"] * 3
@@ -199,6 +200,7 @@ class TestOutage:
         """A connection on its way to be closed, which cannot be for lack of a reader, is cut as well."""
         server.faults = FaultPlan.always(Fault.HUGE_BODY)
         writer = await unread(server)
+        # How much waits to be sent is known to the server's side of the connection only.
         [transport] = server._listener._connections.transports
         await until(transport.get_write_buffer_size)
         transport.close()
@@ -233,6 +235,7 @@ class TestOutage:
     async def test_a_connection_accepted_at_the_last_moment_is_cut(self, server):
         """A client that was in the door when it closed is put out."""
         transport, tap = await asyncio.get_running_loop().create_connection(Tap, "127.0.0.1", port_of(server))
+        # The moment between accepting and closing cannot be met from outside.
         server._listener._connections.refused = True
         _, late_tap = await asyncio.get_running_loop().create_connection(Tap, "127.0.0.1", port_of(server))
         assert await late_tap.ended == "reset"
@@ -244,10 +247,12 @@ class TestOutage:
     async def test_the_port_is_kept_through_an_outage(self, server):
         """No other server gets it meanwhile."""
         async with server.outage():
+            # That nobody gets the port is seen on the socket that holds it.
             assert server._listener._reserved.getsockname()[1] == port_of(server)
 
     async def test_a_port_that_cannot_be_kept_is_taken_again(self, server, monkeypatch):
         """Where the system does not allow a second socket, the server just listens again."""
+        # Stands for a system that does not allow a second socket.
         monkeypatch.setattr(listener, "_TRIES", 0)
         async with server.outage():
             assert server._listener._reserved is None
@@ -256,6 +261,7 @@ class TestOutage:
 
     async def test_a_port_that_stays_in_use_is_given_up(self, server):
         """Nobody waits forever for it."""
+        # A port that stays in use for long is not to be waited for here.
         assert await listener._reserve(port_of(server)) is None
 
     def test_a_server_in_a_thread_has_outages_in_a_plain_with(self):
@@ -296,6 +302,7 @@ class TestNothingStays:
         server.faults = FaultPlan.always(fault)
         seen = await exchange(server, patience=0.05)
         assert seen.end == "open"
+        # A handler that stays is seen by no client.
         await until(lambda: not server._busy and not server._listener._connections.connections)
 
     def test_no_connection_is_not_cut(self):

@@ -123,6 +123,7 @@ async def test_random_cancellations_leave_everything_as_it_was(swift, cancels, c
             assert {type(result) for result in results} <= {asyncio.CancelledError, type(None)}
             cancelled += sum(isinstance(result, asyncio.CancelledError) for result in results)
             finished += sum(result is None for result in results)
+        # The connections that aiohttp keeps are counted nowhere else.
         shared = client._shared
         connector = shared.transport._session.connector
         await until(lambda: len(asyncio.all_tasks()) <= tasks, "tasks are left")

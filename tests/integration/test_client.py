@@ -136,6 +136,7 @@ async def test_a_copy_has_its_own_options_and_shares_the_connection_and_the_paci
         newest = await ours.history(server.profile(1)).collect()
         oldest = await copy.history(server.profile(1)).collect()
         assert oldest == sorted(newest, key=lambda event: event.datetime)
+        # That the parts are the same is what is promised; options are not shown.
         assert copy._shared is ours._shared
         await copy.aclose()
         with pytest.raises(UsageError, match="this client is closed"):
@@ -181,6 +182,7 @@ async def test_a_copy_that_is_the_last_one_left_closes_the_session(server):
     async with server.client().with_options(order="oldest") as copy:
         gc.collect()
         assert await copy.history(server.profile(1)).collect()
+        # That the session is closed is seen on itself.
         session = copy._shared.transport._session
     assert session.closed
 
@@ -237,6 +239,7 @@ async def test_a_client_that_was_not_closed_warns_and_does_nothing_else(server):
     """A ResourceWarning that names the client; no work in a finaliser."""
     ours = server.client()
     await ours.history(server.profile(1)).collect()
+    # That the session is closed is seen on itself.
     session = ours._shared.transport._session
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

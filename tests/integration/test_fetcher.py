@@ -169,6 +169,7 @@ async def test_an_answer_that_finds_no_room_is_asked_for_again_and_charged_to_no
     ):
         stream = client.histories(PROFILES[:12])
         assert len(await stream.collect()) == 24_000
+        # Bytes that are counted for ever would show after days only.
         assert client._shared.memory.used == 0
     assert not stream.failures
 
@@ -179,6 +180,7 @@ async def test_an_answer_that_was_cut_and_comes_again_takes_the_room_of_one():
 
     def hook(event):
         if isinstance(event, AttemptEnded):
+            # How much room a response takes is told nobody.
             held.append(client._shared.memory.used)
 
     whole = http(envelope(2000))

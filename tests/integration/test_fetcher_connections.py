@@ -81,8 +81,9 @@ async def test_a_server_that_closes_every_kept_connection_looks_healthy():
     ):
         stream = client.histories(PROFILES)
         assert len(await stream.collect()) == 40
+        # A budget shows only when it is used up.
         assert client._shared.budget.tokens == 100
-        assert client._shared.pacer.limit == 4
+        assert client.pacing_state.limit == 4
     assert len(those(told, AttemptEnded)) > 50
     assert not those(told, (RetryPlanned, CircuitOpened, Throttled))
 
@@ -122,6 +123,7 @@ async def test_only_one_such_request_a_window_is_free():
             both.set()
         await both.wait()
         writer.write(GOOD)
+        # The server of the tests goes on as if nothing had happened.
         await server._converse(server.writers.index(writer) + 1, reader, writer)
 
     async with (
@@ -270,6 +272,7 @@ async def test_a_host_that_answered_before_is_looked_up_as_often_as_the_policy_s
         )
         async with client:
             await client.history(ONE).collect()
+            # Stands for the time after which a name is looked up again.
             client._shared.transport.enter().connector.clear_dns_cache()
             stream = client.history(ONE)
             assert len(await stream.collect()) == 1
@@ -299,6 +302,7 @@ async def test_a_lack_of_files_passes_with_a_retry():
             files.pop()()
 
     async with Script(rest=GOOD) as server, client_of(server, on_event=hook) as client:
+        # The session is there before the files run out, so that the connection fails and not the session.
         client._shared.transport.enter()
         with no_more_files() as close:
             files.append(close)

@@ -68,6 +68,7 @@ def test_a_wait_that_the_windows_time_does_not_hold_is_not_begun():
             Script(rest=failing(500)) as server,
             client_of(server, retry=RetryPolicy(base=90, cap=90), timeouts=Timeouts(window=80)) as client,
         ):
+            # The longest wait, instead of one by chance.
             client._fetcher.retrier._uniform = lambda least, most: most
             with pytest.raises(ApiError, match=r"the 80 s of Timeouts\.window are used up") as caught:
                 await client.history(ONE).collect()

@@ -142,10 +142,10 @@ def test_the_client_slows_down_where_the_server_has_too_much_to_do(turn, times, 
 
     async def main():
         async with ByProfile({0: [turn] * times}) as server, client_of(server, pacing=Pacing(concurrency=8)) as client:
-            before = client._shared.pacer.limit
+            before = client.pacing_state.limit
             await client.history(ONE, on_error="collect").collect()
             assert len(server.asked) >= times
-            return before, client._shared.pacer.limit
+            return before, client.pacing_state.limit
 
     before, after = run_virtually(main())
     assert (after < before) == slower
@@ -194,6 +194,7 @@ def test_an_answer_that_was_refused_is_asked_for_by_no_probe():
             client_of(server) as client,
         ):
             await client.histories(PROFILES[:2], on_error="collect").collect()
+            # What a probe would ask for, without an outage.
             probe = client._fetcher.health_probe
             before = [probe.request() for _ in range(2)]
             await client.history(PROFILES[2]).collect()

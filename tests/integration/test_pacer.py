@@ -63,6 +63,7 @@ async def test_nobody_overtakes_those_whose_timer_is_late_either():
     visits = [("first", 0), ("second", 0), ("newcomer", 1.25)]
     tasks = [asyncio.create_task(come(*visit)) for visit in visits]
     await settle()
+    # Stands for a timer that is late.
     server.pacer._timer.cancel()
     await asyncio.gather(*tasks)
     assert order == ["first", "second", "newcomer"]

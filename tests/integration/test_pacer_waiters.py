@@ -101,6 +101,7 @@ async def test_one_cancelled_in_the_moment_its_patience_ends_is_cancelled(cancel
     server = Server()
     await server.fail(10)
     await server.start()
+    # Patience ends at a moment that is counted from this one.
     opened = server.pacer._breaker.opened_at
     [waiting] = server.starting(1)
     if not cancelled_first:
@@ -173,6 +174,7 @@ async def test_a_hook_that_ends_the_program_leaves_the_pacer_in_order(step):
             raise asyncio.CancelledError
 
     server = Server(concurrency=1)
+    # The hook needs the server, which is made with a hook of its own.
     server.pacer._observer = Observer(hook)
     if step != "throttled":
         await server.fail(9)
@@ -197,6 +199,7 @@ async def test_a_hook_may_look_at_the_pacer_and_finds_what_it_is_told():
     """The limit that a throttle left, the circuit as it is now, and the place of who was let in."""
     server, seen = Server(concurrency=16), []
     pacer = server.pacer
+    # The hook needs the pacer, which is made with a hook of its own.
     pacer._observer = Observer(lambda told: seen.append((type(told), pacer.limit, pacer.circuit_open, pacer.in_use)))
     waiting = server.starting(6)
     await settle()
@@ -309,6 +312,7 @@ def test_whatever_happens_everybody_is_let_in_or_told_and_no_rule_is_broken(paci
             assert pacer.circuit_open or not isinstance(end, ServerUnavailable) or CircuitClosed in map(type, told)
 
     run_virtually(work(), limit=1e5, patience=1.0)
+    # A waiter or a timer that is forgotten is seen by nobody.
     assert (pacer.in_use, list(pacer._waiters), pacer._timer) == (0, [], None)
     rate = pacing.requests_per_second
     if rate is not None and starts:

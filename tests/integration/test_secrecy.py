@@ -164,6 +164,7 @@ async def test_a_client_cannot_be_pickled_and_none_of_its_parts_takes_the_token_
         await client.history(server.profile(1)).collect()
         copy = client.with_options(list_id=20, window=7)
         assert CANARY not in printed(*parts(client), *parts(copy))
+        # The parts themselves must not take the token along either.
         for one in (client, copy, client._fetcher, client._fetcher.token):
             with pytest.raises(TypeError):
                 pickle.dumps(one)

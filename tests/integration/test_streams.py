@@ -280,6 +280,7 @@ async def test_a_deadline_that_passes_after_everything_was_handed_out_is_kept(se
     async with server.client() as client, client.history(profile, deadline=5) as stream:
         for _ in server.truth(profile):
             await anext(stream)
+        # Stands for six seconds that pass.
         stream._reader.pool._ends_at -= 6
         with pytest.raises(StopAsyncIteration):
             await anext(stream)

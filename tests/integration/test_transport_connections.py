@@ -79,6 +79,7 @@ async def test_a_fresh_request_uses_no_connection_that_was_kept_and_keeps_none()
             await send(transport, fresh=fresh)
         await transport.aclose()
         assert server.connections == [1, 2, 3, 1]
+        # The second session is shown to nobody.
         assert transport._fresh.closed
 
 
@@ -100,6 +101,7 @@ async def test_a_session_of_the_caller_is_the_only_one_and_meets_no_object_of_ou
     assert server.connections == [1, 1, 1]
     assert not caught.value.stale_connection
     assert contexts == [None] * 3
+    # The second session is shown to nobody.
     assert transport._fresh is None
 
 

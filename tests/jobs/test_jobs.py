@@ -88,6 +88,7 @@ async def test_a_run_that_ends_early_keeps_what_was_fetched_and_is_gone_on_with(
 
 async def test_a_run_that_was_left_by_break_is_waited_for_by_the_next_start(server, tmp_path, monkeypatch):
     """Fifty times at once, while planning, fetching or committing, and not one row is lost or doubled."""
+    # Private times, which a job would spend in earnest.
     monkeypatch.setattr(job, "_PROGRESS_INTERVAL", 0.01)
     server.behaviour = Behaviour(latency=0.02)
     async with server.client(window=7) as client:
@@ -104,6 +105,7 @@ async def test_a_run_that_was_left_by_break_is_waited_for_by_the_next_start(serv
 
 async def test_a_run_that_somebody_still_holds_is_not_waited_for(server, tmp_path, monkeypatch):
     """It may go on at any time; the error says that it is this process that works."""
+    # Private times, which a job would spend in earnest.
     monkeypatch.setattr(job, "_PROGRESS_INTERVAL", 0.01)
     server.behaviour = Behaviour(latency=0.02)
     async with server.client(window=30) as client:
@@ -127,6 +129,7 @@ async def test_a_start_waits_for_a_run_that_is_leaving_as_long_as_it_may(server,
     stop.set()
     with pytest.raises(JobHeld):
         JobLock(tmp_path / "job.ledger", stop).acquire()
+    # A private time, which a start would wait in earnest.
     monkeypatch.setattr(lock, "_LEAVING_PATIENCE", 0.02)
     with pytest.raises(JobHeld):
         JobLock(tmp_path / "job.ledger").acquire()

@@ -306,6 +306,7 @@ class JobMachine(RuleBasedStateMachine):
         # A killed process closes nothing in order: only from inside can the files be let go of like that.
         files = [self.path, self.path.with_name("job.ledger-wal")]
         left = {path: path.read_bytes() for path in files if path.exists()}
+        # What a process that dies leaves open, and the system closes for it.
         if session._ledger is not None:
             session._ledger.close()
         for path, data in left.items():

@@ -237,6 +237,7 @@ async def test_a_window_that_cannot_be_read_for_an_unknown_reason_fails_alone(se
     """A fault of ours in decoding is one failed unit, with the kind of the error as its reason."""
     caplog.set_level(logging.CRITICAL)
     broken = server.profile(3)
+    # A fault of ours has no other way in.
     monkeypatch.setattr("profile_history._scheduling.reader.Reader._response_decoder", _broken_for(broken))
     async with server.client() as client:
         job = job_of(client, tmp_path, server.profiles(), sink_of(str(tmp_path / "history.ndjson")))

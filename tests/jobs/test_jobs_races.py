@@ -73,6 +73,7 @@ def test_of_processes_that_start_at_once_one_works_and_the_others_name_it(served
 @pytest.mark.parametrize("name", ["", "{gone} {machine}", "nonsense"])
 def test_a_holder_that_does_not_say_who_it_is_is_not_taken_for_another(name, tmp_path, monkeypatch):
     """It may have taken the lock just now, and the name in it may be that of a process that was killed."""
+    # A private time, which a start would wait in earnest.
     monkeypatch.setattr(lock, "_PATIENCE", 0.02)
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()

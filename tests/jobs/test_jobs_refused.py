@@ -132,6 +132,7 @@ async def test_planning_stops_between_two_statements_and_within_one(server, tmp_
             stop.set()
 
     async with server.client() as client:
+        # The plan as the job makes it, which nobody else asks for.
         plan = job_of(client, tmp_path, server.profiles())._plan
     many = (Profile.email(f"{number}@example.com") for number in range(30_000))
     with pytest.raises(PlanningStopped):

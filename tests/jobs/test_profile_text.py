@@ -84,6 +84,7 @@ def test_a_text_that_names_no_profile_is_refused(text, complaint):
 @pytest.mark.parametrize("text", [b'{"xxh": "\xff"}', b'{"\xed\xa0\x80": 1}', b'"\xc3', '{"xxh": "\ud800"}'])
 def test_a_json_text_that_is_no_utf8_is_told_without_the_library(text, monkeypatch):
     """Versions of msgspec differ in the error that they raise for it, and some read past it."""
+    # Stands for other versions of msgspec.
     monkeypatch.setattr(profile_text, "_decode", lambda _: {"xxh": "0eb51aefd919f90a"})
     with pytest.raises(ConfigurationError) as refused:
         words_of(text)
@@ -107,6 +108,7 @@ def test_a_json_text_is_refused_whatever_the_library_raises(error, monkeypatch):
     def fail(_):
         raise error
 
+    # Stands for other versions of msgspec.
     monkeypatch.setattr(profile_text, "_decode", fail)
     with pytest.raises(ConfigurationError) as refused:
         words_of("{}")

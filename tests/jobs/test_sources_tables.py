@@ -46,6 +46,7 @@ def test_a_column_that_is_no_utf8_is_read_as_bytes_whatever_the_library_raises(e
     """Versions of pyarrow may check texts at other moments."""
     column = mock.Mock(to_pylist=mock.Mock(side_effect=error))
     column.cast.return_value = pa.array([JOHN.encode(), b"\xff"])
+    # Stands for other versions of pyarrow.
     assert parquet_source._values_of(column) == [JOHN.encode(), b"\xff"]
 
 

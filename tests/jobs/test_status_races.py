@@ -82,6 +82,7 @@ def test_who_shares_the_lock_for_ever_is_not_waited_for_for_ever(tmp_path, monke
     """That is no asking any more."""
     import fcntl
 
+    # Private times, which would be waited in earnest.
     monkeypatch.setattr(lock, "_ASKING_PATIENCE", 0.05)
     monkeypatch.setattr(lock, "_PATIENCE", 0.05)
     path = tmp_path / "job.ledger.lock"

@@ -182,6 +182,7 @@ async def test_a_database_that_cannot_be_opened_says_nothing_of_what_it_holds(se
 
 async def test_while_a_job_works_it_is_not_verified_and_the_other_way_round(server, monkeypatch):
     """A start waits for the reading to end, and not for ever; two may read at once."""
+    # A private time, which would be waited in earnest.
     monkeypatch.setattr(lock_module, "_ASKING_PATIENCE", 0.05)
     ledger = await exported(server, "history.ndjson")
     lock = JobLock(ledger)

@@ -139,6 +139,7 @@ def test_a_file_is_closed_even_where_closing_fails(tmp_path):
     with pytest.raises(SinkError, match="cannot close"):
         file.close()
     file.close()
+    # A descriptor that stays open is seen on itself.
     assert file._handle.closed
 
 
@@ -155,6 +156,7 @@ def test_a_file_system_may_be_unable_to_sync_directories(tmp_path, monkeypatch, 
     else:
         with pytest.raises(SinkError):
             Disk().sync_directory(tmp_path)
+    # Stands for Windows.
     monkeypatch.setattr(module, "_HAS_DIRECTORIES_TO_SYNC", False)
     Disk().sync_directory(tmp_path)
 

@@ -403,6 +403,7 @@ def test_files_that_were_begun_without_the_number_of_the_row_go_on_without(kind,
     with monkeypatch.context() as older:
         older.setattr(csv_file, "FULL_SCHEMA", FIRST_SCHEMA)
         older.setattr(parquet_file, "FULL_SCHEMA", FIRST_SCHEMA)
+        # Stands for the version that had fewer columns.
         older.setattr(parquet.ParquetSink, "_table", lambda self, batch: batch.table.select(FIRST_SCHEMA.names))
         older.setattr(parquet.ParquetSink, "_columns", (FIRST_SCHEMA,))
         job.run(sink_at(tmp_path, kind), DISK)
@@ -509,6 +510,7 @@ def test_rows_stand_in_big_row_groups_with_dictionaries(tmp_path):
 @pytest.mark.parametrize(("name", "most"), [("_GROUP_ROWS", 8), ("_GROUP_BYTES", 1)])
 def test_a_row_group_has_a_size_at_most(name, most, tmp_path, monkeypatch):
     """So that putting files together needs no more memory, however large they are."""
+    # Private sizes, so that small files take several row groups.
     monkeypatch.setattr(parquet_file, "_ROWS_AT_ONCE", 4)
     monkeypatch.setattr(parquet_file, name, most)
     monkeypatch.setattr(parquet_file, "_CHUNK", 100)

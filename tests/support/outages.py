@@ -200,7 +200,7 @@ async def fetched(
         chosen = server.profiles() if profiles is None else profiles
         stream = client.histories(chosen, FROM, TO, on_error="collect", deadline=deadline)
         result = Fetched(stream.stats, stream.failures)
-        notes.hear = lambda note: result.hear(note, client._shared.pacer.limit)
+        notes.hear = lambda note: result.hear(note, client.pacing_state.limit)
         try:
             async with asyncio.timeout_at(until), stream.windows() as windows:
                 async for window in windows:

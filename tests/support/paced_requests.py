@@ -83,6 +83,7 @@ class Server:
     def check_idle(self):
         """Nobody is on the way, nobody waits, and no timer is left to ring."""
         assert self.pacer.in_use == 0
+        # A waiter or a timer that is forgotten is seen by nobody.
         assert not self.pacer._waiters
         assert self.pacer._timer is None
         scheduled = asyncio.get_running_loop()._scheduled
