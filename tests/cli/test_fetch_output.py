@@ -170,7 +170,7 @@ class TestOutput:
         assert part.read_text() == "hours of work"
 
     def test_a_file_without_events_is_empty(self, server, run, tmp_path):
-        """Nothing is an answer, too; what an earlier run left is not taken for it."""
+        """An empty output counts, too; what an earlier run left is not taken for it."""
         path = tmp_path / "events"
         path.with_name("events.part").write_text("of an earlier run")
         assert run("fetch", "--matching", "email", "--output", path, "nobody@example.com")[0] == 0

@@ -171,7 +171,7 @@ class TestPrompts:
 class TestServeAndDemo:
     @BOTH_ON_BOTH_LOOPS
     def test_serve_ends_while_an_answer_is_awaited(self, server, number, loop):
-        """A client that waits for an answer does not keep it, and it ends without a word."""
+        """A client that waits for a response does not keep it, and it ends without a word."""
         words = ["serve", "--latency", "60s"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with started(*words, program=program(loop), **pipes) as serving:

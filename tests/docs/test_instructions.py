@@ -47,7 +47,7 @@ def test_the_table_names_what_grew():
 
 
 def test_work_that_is_no_longer_counted_fails_and_new_work_does_not():
-    """Else a renamed piece of work would not be guarded any more."""
+    """Else a renamed step would not be guarded any more."""
     new, old = compared({"reading": 5000}, [Count("parsing", 1)], 0.02)
     assert (new.name, new.failed, new.verdict) == ("parsing", False, "no reference: --update")
     assert (old.name, old.failed) == ("reading", True)

@@ -1,4 +1,4 @@
-"""Answers made to hurt: they expand without end, nest without end, or come all at once; none of them gets far."""
+"""Responses made to hurt: they expand without end, nest without end, or come all at once; none of them gets far."""
 
 import asyncio
 import functools
@@ -30,7 +30,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 @functools.cache
 def one_member():
-    """A gzip of 1 MB, blank for 1 GiB and then a good answer, right to its checksum."""
+    """A gzip of 1 MB, blank for 1 GiB and then a good response, right to its checksum."""
     blank = b" " * MIB
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = packer.compress(blank) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -133,7 +133,7 @@ def odd_row(key, value):
 
 
 DEEP = 100_000
-# The value, and whether the answer is refused for it.
+# The value, and whether the response is refused for it.
 ODD = {
     "a list 100,000 deep": ("[" * DEEP + "]" * DEEP, True),
     "an object 100,000 deep": ('{"a":' * DEEP + "1" + "}" * DEEP, True),
@@ -264,7 +264,7 @@ def test_answers_in_flight_never_exceed_their_limit_by_more_than_one(answers, ap
 
 
 async def at_once(answers, apart):
-    """The most bytes that were held, and the number of attempts; the answers begin some seconds `apart`."""
+    """The most bytes that were held, and the number of attempts; the responses begin some seconds `apart`."""
     padding = "x" * (ANSWER // FAT_ROWS)
 
     async def answer(request, writer):

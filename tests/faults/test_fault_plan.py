@@ -22,7 +22,7 @@ from profile_history.testing.faults import Stage, sort_by_stage
 
 class TestTogether:
     async def test_faults_of_several_stages_meet_one_attempt(self, server):
-        """Each spoils its own part of the answer."""
+        """Each spoils its own part of the response."""
         began = asyncio.get_running_loop().time()
         faults = (Fault.SLOW_FIRST_BYTE, Fault.HTML_PAGE, Fault.LONG_HEADER_LINE, Fault.TRUNCATED_BODY)
         seen = await meet(server, *faults, slow=0.05)
@@ -197,7 +197,7 @@ class TestOutage:
         assert truth(await exchange(server))
 
     async def test_an_outage_does_not_wait_for_a_client_that_never_reads(self, server):
-        """A connection on its way to be closed, which cannot be for lack of a reader, is cut as well."""
+        """A connection that is being closed, which cannot be for lack of a reader, is cut as well."""
         server.faults = FaultPlan.always(Fault.HUGE_BODY)
         writer = await unread(server)
         # How much waits to be sent is known to the server's side of the connection only.

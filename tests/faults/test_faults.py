@@ -39,7 +39,7 @@ FORMS = range(16)
 
 
 def one_more(seen):
-    """The row that is in the answer and not in a good one."""
+    """The row that is in the response and not in a good one."""
     rows, rest = list(seen.rows), good(seen.server)
     assert len(rows) == len(rest) + 1
     place = next((place for place, row in enumerate(rest) if repr(rows[place]) != repr(row)), len(rest))
@@ -79,7 +79,7 @@ def unpacked(seen):
 
 
 def bare(server):
-    """The bytes of the good answer's body."""
+    """The bytes of the good response's body."""
     rows = json.dumps(good(server)).replace(", ", ",").replace(": ", ":")
     return b'{"data":%b,"error":0,"error_text":"Successful operation"}' % rows.encode()
 
@@ -397,7 +397,7 @@ class TestMembers:
 
     @pytest.mark.parametrize("fault", of(Stage.ROWS))
     async def test_a_profile_without_rows_and_an_open_window_are_met_as_well(self, server, fault):
-        """Where there is nothing to spoil a row is made up, or the answer stays as it is."""
+        """Where there is nothing to spoil a row is made up, or the response stays as it is."""
         empty = next(number for number in range(30) if not server.histories.rows(number, "seed"))
         for form in FORMS:
             seen = await meet(server, fault, variant=form, number=empty, days=False)
@@ -435,7 +435,7 @@ class TestMembers:
         assert sorted(map(str, first)) == sorted(map(str, second))
 
     async def test_only_a_used_connection_goes_stale(self, server):
-        """On a new one the answer is good, and nothing counts as injected."""
+        """On a new one the response is good, and nothing counts as injected."""
         seen = await meet(server)
         server.faults = FaultPlan.always(Fault.STALE_CONNECTION)
         assert truth(await exchange(server))

@@ -24,7 +24,7 @@ async def total_outage(kind, profiles, seed, *, patience=60.0, **pacing) -> Fetc
 
 
 def most_sends(concurrency, seconds):
-    """Ten failures in a row, what was on its way, and a probe for each quarter of a minute that was begun."""
+    """Ten failures in a row, what was in flight, and a probe for each quarter of a minute that was begun."""
     return 10 + concurrency + seconds // 15 + 1
 
 
@@ -165,7 +165,7 @@ def test_where_most_requests_fail_no_window_is_lost_while_a_server_still_answers
 
 
 def test_where_some_requests_are_answered_503_the_fetch_goes_on_about_as_fast():
-    """One 503 in twenty answers, whatever the load, takes no more than twice the time of one 500 in twenty."""
+    """One 503 in twenty responses, whatever the load, takes no more than twice the time of one 500 in twenty."""
 
     async def run(fault):
         random.seed(1)

@@ -38,17 +38,17 @@ def check_use(server, start, end, capacity, most=0.01):
     [(1, 90), (8, 42), *(pytest.param(capacity, 150, marks=full) for capacity in (1, 8, 25))],
 )
 def test_a_servers_capacity_is_found_and_used_and_hardly_ever_exceeded(capacity, until):
-    """After half a minute at least 95 % of it is used, and at most 1 % of the answers are 429."""
+    """After half a minute at least 95 % of it is used, and at most 1 % of the responses are 429."""
     check_use(run_virtually(throttled(capacity, until)), 30, until - 1, capacity)
 
 
 @pytest.mark.parametrize(
     ("capacities", "latency", "phase", "most"),
-    # In the few answers of the first, one refusal more is a third of a percent.
+    # In the few responses of the first, one refusal more is a third of a percent.
     [((4, 10, 2), 0.5, 90, 0.02), pytest.param((8, 25, 4), 0.1, 120, 0.01, marks=full)],
 )
 def test_a_capacity_that_changes_is_found_again_within_a_minute(capacities, latency, phase, most):
-    """A minute after it has grown or shrunk, 95 % of it is used, and at most 1 % of the answers are 429."""
+    """A minute after it has grown or shrunk, 95 % of it is used, and at most 1 % of the responses are 429."""
 
     async def run():
         random.seed(1)

@@ -163,7 +163,7 @@ def test_a_window_that_is_told_to_wait_while_others_are_answered_ends_by_its_own
 
 
 def test_throttles_of_a_client_that_does_not_adapt_are_no_outage_while_others_are_answered():
-    """It asked for more than the server bears; nothing is lost, and nothing stands still."""
+    """It asked for more than the server has capacity for; nothing is lost, and nothing stands still."""
     told = []
 
     async def run():

@@ -212,7 +212,7 @@ def test_an_event_that_cannot_be_written_as_json_is_set_apart(monkeypatch):
 
 @given(lengths=st.lists(st.integers(1, 7), max_size=12), most=st.integers(1, 10))
 def test_batches_are_full_but_for_the_last(lengths, most):
-    """Slices share a batch or are cut, in order."""
+    """Rows of profiles share a batch or are cut, in order."""
     slices, number = [], 0
     for length in lengths:
         some = [row(number=number + place, email=None if place % 2 else "a") for place in range(length)]

@@ -35,7 +35,7 @@ from profile_history.testing import FaultPlan, HistoryServer
 @pytest.mark.usefixtures("every_breath")
 @parts((False, False))
 def test_cancelled_at_every_await_a_stream_leaves_nothing_and_its_client_works_on(resuming, bare, step, capsys):
-    """Whatever it waits for, and whichever of its tasks does; also where the answer is there at the same moment."""
+    """Whatever it waits for, and whichever of its tasks does; also where the response is there at the same moment."""
     attempt = functools.partial(cancel, storm=False, resuming=resuming, bare=bare)
     counts = [play(scenario, functools.partial(everywhere, attempt=attempt, step=step)) for scenario in SCENARIOS]
     assert min(counts) > 20

@@ -52,7 +52,7 @@ async def test_an_ambiguous_response_is_retried_four_times_then_once_per_pass_an
 
 @pytest.mark.parametrize("name", SUSPECTS)
 async def test_a_hiccup_that_looks_like_a_fact_costs_one_retry(name):
-    """The second answer is the true one."""
+    """The second response is the true one."""
     async with Script(SUSPECTS[name], rest=GOOD) as server, client_of(server) as client:
         stream = client.history(ONE)
         assert len(await stream.collect()) == 1
@@ -69,7 +69,7 @@ async def test_ambiguous_responses_are_counted_over_other_failures():
 
 
 async def test_a_malformed_answer_is_asked_for_again_on_another_connection():
-    """Whatever else comes on the first one is nobody's answer."""
+    """Whatever else comes on the first one is nobody's response."""
     async with Script(last(MALFORMED["500 headers"]), rest=GOOD) as server, client_of(server) as client:
         await client.history(ONE).collect()
     assert server.connections == [1, 2]
@@ -125,7 +125,7 @@ async def test_what_every_request_would_meet_ends_the_stream_at_once(turn, error
     assert len(server.requests) == 2
 
 
-# ---- What an answer is allowed to be ---------------------------------------------------------------------------------
+# ---- What a response is allowed to be --------------------------------------------------------------------------------
 
 
 async def test_an_answer_with_exactly_as_many_rows_as_the_cap_is_not_believed():

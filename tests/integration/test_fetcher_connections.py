@@ -207,7 +207,7 @@ async def test_a_free_repetition_that_fails_counts_once():
     assert caught.value.__context__ is None
 
 
-# ---- What no retry can heal, or only one -----------------------------------------------------------------------------
+# ---- What no retry helps against, or only one ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("on_error", ["raise", "collect"])

@@ -12,7 +12,7 @@ from profile_history import ApiError, AttemptTimeout, Pacing, RetryPolicy, Timeo
 
 
 def late(seconds, answer):
-    """An answer after some seconds."""
+    """A response after some seconds."""
 
     async def turn(reader, writer):
         await asyncio.sleep(seconds)
@@ -96,7 +96,7 @@ def test_waits_for_a_retry_are_taken_from_the_windows_time():
 
 
 def test_a_pause_that_the_server_asks_for_is_not_taken_from_the_windows_time():
-    """All of the client waits then; a window of 80 s bears pauses of 90 s as often as any other failure."""
+    """All of the client waits then; a window of 80 s may be paused for 90 s as often as any other failure."""
 
     async def main():
         async with (

@@ -152,7 +152,7 @@ def test_the_client_slows_down_where_the_server_has_too_much_to_do(turn, times, 
 
 
 def test_a_probe_asks_for_what_was_answered_before():
-    """A window that fails may be ill itself; that of the shortest answer so far is not, and costs the least."""
+    """A window that fails may be ill itself; that of the shortest response so far is not, and costs the least."""
     told = []
 
     async def main():
@@ -186,7 +186,7 @@ def test_a_probe_asks_for_what_was_answered_before():
 
 
 def test_an_answer_that_was_refused_is_asked_for_by_no_probe():
-    """Only whole, verified answers show what a healthy server is able to do."""
+    """Only whole, verified responses show what a healthy server is able to do."""
 
     async def main():
         async with (
@@ -236,7 +236,7 @@ def test_an_outage_costs_no_window_and_hardly_a_request():
     assert len(those(told, CircuitOpened)) == len(those(told, CircuitClosed)) == 1
     failed = [event.error for event in those(told, AttemptEnded) if event.error]
     assert len(failed) == in_the_outage
-    # Whoever keeps them does not keep the answers that their frames hold.
+    # Whoever keeps them does not keep the responses that their frames hold.
     assert all(error.__traceback__ is None for error in failed)
 
 

@@ -267,7 +267,7 @@ class TestBehaviour:
         assert "Content-Encoding" not in refused.headers
 
     async def test_latency_is_the_least_an_answer_takes(self, server):
-        """Each answer is held back for the set time."""
+        """Each response is held back for the set time."""
         server.behaviour = Behaviour(latency=0.05)
         began = asyncio.get_running_loop().time()
         await ask(server)

@@ -114,7 +114,7 @@ async def test_one_burst_of_refusals_is_one_piece_of_news(signal):
 @pytest.mark.parametrize("signal", [Signal.THROTTLED, Signal.OVERLOADED])
 @virtual
 async def test_nothing_lowers_the_limit_while_the_gate_is_open(signal):
-    """Only one probe at a time is sent, so no answer to it says that there were too many."""
+    """Only one probe at a time is sent, so no response to it says that there were too many."""
     server = Server(concurrency=16)
     await server.grow(16)
     await server.start()
@@ -194,7 +194,7 @@ async def test_no_more_requests_start_in_any_second_than_the_rate_allows(rate):
 
 @virtual
 async def test_no_rate_is_no_wait():
-    """A thousand may start at once, if so many are allowed on their way."""
+    """A thousand may start at once, if so many are allowed in flight."""
     server = Server(concurrency=1000, adaptive=False)
     await asyncio.gather(*server.starting(1000))
     assert now() == 0
@@ -232,7 +232,7 @@ async def test_the_rate_holds_after_a_pause_and_after_an_outage_too():
 
 @virtual
 async def test_a_retry_after_holds_all_of_the_client():
-    """For the seconds asked for, and up to a tenth more; requests on their way go on."""
+    """For the seconds asked for, and up to a tenth more; requests in flight go on."""
     server = Server(concurrency=4, adaptive=False)
     for _ in range(3):
         await server.start()

@@ -37,7 +37,7 @@ async def test_after_ten_failures_of_three_windows_nothing_is_sent_but_one_probe
 
 @virtual
 async def test_a_display_can_ask_how_requests_are_sent_just_now():
-    """How many are on their way, how many may be, and when a server that is down is tried again."""
+    """How many are in flight, how many may be, and when a server that is down is tried again."""
     server = Server()
     assert server.pacer.state == PacingState(in_flight=0, limit=server.pacer.limit, next_probe=None)
     await server.fail(10)
@@ -249,7 +249,7 @@ async def test_probes_go_on_until_patience_ends():
 
 @virtual
 async def test_who_comes_after_patience_has_passed_waits_for_the_probe_that_is_on_its_way():
-    """A stream begun long after an outage gets the probe's answer and no error of hours ago."""
+    """A stream begun long after an outage gets the probe's response and no error of hours ago."""
     server = Server()
     await server.fail(10)
     await asyncio.sleep(600)

@@ -18,7 +18,7 @@ from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Th
 
 @virtual
 async def test_a_probe_that_is_cancelled_gives_its_right_to_the_next_who_waits():
-    """While it is on its way, and when it was let in a moment before and does not know yet; after the next wait."""
+    """While it is in flight, and when it was let in a moment before and does not know yet; after the next wait."""
     server = Server()
     await server.fail(10)
     first, second, third = server.starting(3)

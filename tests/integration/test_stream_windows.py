@@ -159,7 +159,7 @@ def test_the_retry_waits_hold_no_place_of_a_request():
 
 
 async def test_the_event_loop_turns_while_a_large_answer_is_verified_decoded_and_handed_out(server, monkeypatch):
-    """At least once a slice in each of the three; here every pause counts as long, so that no clock decides."""
+    """At least once per time slice in each of the three; here every pause counts as long, so that no clock decides."""
     rows = [
         b'{"action":"send","datetime":"2024-06-01T10:00:%02dZ","email":"%040d"}' % (i % 60, i) for i in range(20_000)
     ]

@@ -206,7 +206,7 @@ async def test_by_default_the_first_failed_window_ends_the_stream_with_its_error
 
 
 async def test_a_bad_token_stops_everything_at_once_whatever_on_error_says(server):
-    """No more requests than were on their way."""
+    """No more requests than were in flight."""
     async with server.client(token="wrong") as client:
         for on_error in ("raise", "collect"):
             with pytest.raises(AuthenticationError) as caught:
@@ -303,7 +303,7 @@ async def test_a_window_refused_for_one_row_does_not_keep_its_other_events(serve
 
 
 async def test_failures_do_not_keep_the_answers_they_came_from(server, swift):
-    """A million failed windows cost a million short errors, not a million answers."""
+    """A million failed windows cost a million short errors, not a million responses."""
     server.faults = FaultPlan.always(Fault.API_ERROR)
     async with server.client(retry=swift) as client:
         stream = client.histories(server.profiles()[:2], on_error="collect").windows()

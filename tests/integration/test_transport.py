@@ -69,7 +69,7 @@ async def test_a_request_carries_our_name_its_id_and_its_token_where_it_belongs(
 
 
 async def test_a_redirect_is_not_followed():
-    """The answer itself comes back; nobody else sees the body."""
+    """The response itself comes back; nobody else sees the body."""
     async with raw_server(
         saying(b"HTTP/1.1 307 T\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
     ) as url:
@@ -129,7 +129,7 @@ async def test_nobody_listening_is_a_failed_connection():
 
 
 async def test_a_server_that_hangs_up_before_it_answers_is_a_failed_connection():
-    """Nothing of an answer arrived."""
+    """Nothing of a response arrived."""
     async with raw_server(saying()) as url:
         with pytest.raises(ConnectionFailed, match="closed the connection"):
             await attempt(url)
@@ -160,7 +160,7 @@ async def test_what_is_no_http_is_a_response_error():
 
 @pytest.mark.parametrize("size", [LIMIT, LIMIT + 1])
 async def test_the_limit_counts_decompressed_bytes(size):
-    """A small answer that grows beyond the limit is cut off; one of just that size is taken."""
+    """A small response that grows beyond the limit is cut off; one of just that size is taken."""
     body = gzip.compress(b" " * size)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with raw_server(saying(head, body)) as url:
@@ -218,7 +218,7 @@ async def test_the_time_to_connect_is_limited_on_its_own(monkeypatch):
 
 
 async def test_a_session_that_raises_for_a_status_of_its_own_does_not_get_to_do_so():
-    """What an answer means is the protocol's business."""
+    """What a response means is the protocol's business."""
     async with (
         raw_server(saying(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\n{}")) as url,
         aiohttp.ClientSession(raise_for_status=True) as own,
@@ -379,7 +379,7 @@ def test_a_server_that_is_never_silent_and_never_done_is_left_after_the_attempts
 
 
 def test_a_server_that_falls_silent_is_left_after_the_limit_on_silence():
-    """Before its first byte as well as in the middle of its answer."""
+    """Before its first byte as well as in the middle of its response."""
 
     async def main(turn):
         async with Script(rest=turn) as server:
@@ -403,7 +403,7 @@ async def test_bytes_beyond_an_answers_length_never_reach_the_next_answer(extra,
     """One that nobody asked for would be taken for somebody else's history, or for no events."""
     async with Script(http(b"first") + (b"" if late else extra), rest=http(b"second")) as server:
         transport = Transport(server.url, None, None)
-        # Junk in the same packet spoils this answer, and that is well.
+        # Junk in the same packet spoils this response, and that is well.
         with contextlib.suppress(ResponseError):
             assert (await send(transport)).body == b"first"
         if late:
@@ -419,7 +419,7 @@ async def test_bytes_beyond_an_answers_length_never_reach_the_next_answer(extra,
 
 
 async def test_the_bytes_of_an_answer_are_told_as_they_come():
-    """Their count is that of the decompressed body, piece by piece, and adds up."""
+    """Their count is that of the decompressed body, chunk by chunk, and adds up."""
     body, told = bytes(range(256)) * 300, []
     packed = gzip.compress(body)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
@@ -462,7 +462,7 @@ async def test_whoever_counts_the_bytes_may_end_the_attempt():
 
 
 def test_the_first_byte_is_timed_and_not_the_last():
-    """A long answer does not look like a slow server."""
+    """A long response does not look like a slow server."""
 
     async def main():
         async def turn(reader, writer):

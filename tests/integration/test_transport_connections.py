@@ -181,7 +181,7 @@ async def test_a_host_that_can_be_no_name_is_an_error_of_ours(host):
     ids=["cut", "too long"],
 )
 async def test_a_token_that_the_server_echoes_in_a_header_is_in_no_frame_of_ours(answer):
-    """An answer that began is not kept in the frame that raises."""
+    """A response that began is not kept in the frame that raises."""
     async with Script(rest=last(answer)) as server:
         with pytest.raises(HistoryError) as caught:
             await attempt(server.url, token=Token(CANARY))

@@ -58,7 +58,7 @@ async def test_a_finished_job_sends_nothing_when_it_is_run_again(server, tmp_pat
 
 @pytest.mark.parametrize("way", ["break", "cancel", "error"])
 async def test_a_run_that_ends_early_keeps_what_was_fetched_and_is_gone_on_with(server, tmp_path, way):
-    """Nothing is fetched twice but what was on its way."""
+    """Nothing is fetched twice but what was in flight."""
     async with server.client(window=30) as client:
 
         async def part():

@@ -302,7 +302,7 @@ async def test_days_are_fetched_again_whole_and_the_old_rows_stay_until_then(nig
         nights.server.faults = FaultPlan.always(Fault.ERROR_500, profiles=[3])
         await nights.night(client, refetch_from="2024-02-05")
         asked = {entry.date_from for entry in nights.server.log}
-        # Tiles of ten days; the one that reaches the day begins before it.
+        # Windows of ten days; the one that reaches the day begins before it.
         assert min(asked) <= "2024-02-04"
         assert rows_in(nights.sink) == known
         nights.server.faults = FaultPlan()

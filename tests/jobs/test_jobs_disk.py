@@ -37,7 +37,7 @@ POINTS, CUTS = 8, 12
 
 @pytest.fixture(scope="module")
 def server():
-    """A server whose answers hold something that is no row, for the list of such."""
+    """A server whose responses hold something that is no row, for the list of such."""
     faults = FaultPlan(rates={Fault.NO_ROW: 1.0}, streak=None)
     with HistoryServer(profiles=PROFILES, seed=5, first_day=FIRST, last_day=LAST, faults=faults) as server:
         yield server

@@ -140,7 +140,7 @@ class JobMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.todo)
     @rule(data=st.data(), outcome=st.sampled_from(OUTCOMES))
     def fetch(self, data, outcome):
-        """One answer comes in, for a whole unit or for the newer half of what is left of it, or none comes."""
+        """One response comes in, for a whole unit or for the newer half of what is left of it, or none comes."""
         self._fetch(data.draw(st.integers(0, len(self.todo) - 1)), outcome)
 
     def _fetch(self, place, outcome):

@@ -62,7 +62,7 @@ def test_other_values_make_other_lines(ours, theirs):
 
 @given(ROWS)
 def test_the_lines_of_what_is_stored_are_those_of_what_is_read(rows):
-    """As plain text instead of dictionaries, in tuples, and in pieces."""
+    """As plain text instead of dictionaries, in tuples, and in chunks."""
     table = pa.Table.from_pylist([{**row, "unit": 7, "row": place} for place, row in enumerate(rows)], _with_unit())
     read = table_of_rows(READ_COLUMNS, [tuple(row[name] for name in READ_COLUMNS) for row in table.to_pylist()])
     assert lines_of(read) == lines_of(table)

@@ -74,7 +74,7 @@ def test_what_is_written_is_read_back(database, shape):
     assert found(database) == rows_in(*units)
     with read_only(database.sink(), ledger) as reader:
         assert list(reader.verify()) == []
-    # Columns in several pieces, each with a dictionary of its own.
+    # Columns in several chunks, each with a dictionary of its own.
     assert batch.table.column("channel").num_chunks > 1
 
 
@@ -165,7 +165,7 @@ def test_a_place_that_is_not_as_the_job_left_it_is_refused(database):
 
 
 def test_any_row_is_held(database):
-    """Nothing that the Arrow lane brings is changed on the way, and no row stops the others."""
+    """Nothing that the Arrow format brings is changed on the way, and no row stops the others."""
     sink = database.sink()
     last = SinkBatch(0, [])
 

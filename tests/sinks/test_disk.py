@@ -78,7 +78,7 @@ def make_each(directory):
 
 
 def test_a_directory_is_made_with_those_that_it_is_in(tmp_path):
-    """And again is harmless."""
+    """And it is safe to call twice."""
     for _ in range(2):
         DISK.make_directory(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()

@@ -66,7 +66,7 @@ def begun(tmp_path, template):
 
 
 def asked(directory, query):
-    """What DuckDB answers."""
+    """What DuckDB returns."""
     with duckdb.connect(str(directory / "history.duckdb")) as connection:
         return connection.execute(query).fetchall()
 

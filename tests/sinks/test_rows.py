@@ -213,7 +213,7 @@ def test_parquet_holds_every_row_that_has_columns(data, partition):
 
 @given(texts=st.lists(st.lists(st.text(max_size=3), min_size=1, max_size=3), max_size=3), data=st.data())
 def test_a_batch_without_some_rows_holds_all_others(texts, data):
-    """In either lane, and the units keep their order."""
+    """In either format, and the units keep their order."""
     rows = [
         [b'{"action":"send","datetime":"2024-01-31T12:00:00Z","smid":%b}' % json.dumps(t).encode() for t in some]
         for some in texts

@@ -79,7 +79,7 @@ def unpacking(row_decoder, apart=None, *, window=Window(), order=Order.NEWEST, o
 
 
 def gathered(slices, most=1_000_000):
-    """Return the batches that are put together of slices of one profile's rows."""
+    """Return the batches that are put together of parts of one profile's rows."""
     assembler = BatchAssembler(most)
     steps = [one for part in slices if len(part) for one in assembler.add(str(OWNER), part)]
     return [finished(one) for one in (*steps, *assembler.flush())]

@@ -1,4 +1,4 @@
-"""Run as a process of its own: asks for an answer, and prints what came of it and its cost, in CPU time and memory.
+"""Run as a process of its own: asks for a response, and prints what came of it and its cost, in CPU time and memory.
 
 `python bombed.py URL CAP`
 """

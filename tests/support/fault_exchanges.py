@@ -143,7 +143,7 @@ async def on_a_used_connection(server, plan):
 
 
 def good(server, number=1):
-    """The rows of a good answer to `exchange`."""
+    """The rows of a good response to `exchange`."""
     rows = server.histories.rows(number, "seed")[::-1]
     return [dict(row.fields) for row in rows if FROM <= str(row.label.date()) <= TO]
 

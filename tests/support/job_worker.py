@@ -2,7 +2,7 @@
 
 It imports everything once, and then forks a child for each order, which is a line of JSON. So a start costs a few
 milliseconds and not half a second, and a thousand of them can be killed. Before it forks it has no event loop, no
-connection, and no thread but those that its libraries keep to themselves. Its answer is a line of JSON: how the child
+connection, and no thread but those that its libraries keep to themselves. It replies with a line of JSON: how the child
 ended, in which phase it was, and with which error.
 """
 
@@ -112,7 +112,7 @@ class Worker:
         return self.ask(order)["racers"]
 
     def run(self, order):
-        """As `ask` where it must not fail; gives the phase in which it was killed, or None where it came to its end."""
+        """Call `ask` where it must not fail; return the phase in which it was killed, `None` if it came to its end."""
         answer = self.ask(order)
         assert answer["status"] in {0, -signal.SIGKILL}, answer
         return answer["phase"] if answer["status"] else None

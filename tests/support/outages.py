@@ -39,11 +39,11 @@ def patient(concurrency: int = 16, **pacing: Any) -> dict[str, Any]:
 
 
 class WatchedServer(HistoryServer):
-    """A server that notes when each request arrives, and when each answer is ready, with its status.
+    """A server that notes when each request arrives, and when each response is ready, with its status.
 
     Args:
         profiles: How many there are.
-        latency: Seconds before each answer.
+        latency: Seconds before each response.
         capacity: More requests at once than this are answered 429.
         options: Those of `HistoryServer`.
     """
@@ -67,7 +67,7 @@ class WatchedServer(HistoryServer):
         return statuses.count(200), statuses.count(429)
 
     def used(self, start: float, end: float, capacity: int) -> tuple[float, float]:
-        """Which part of a capacity was used from `start` to `end`, and which part of the answers was 429."""
+        """Which part of a capacity was used from `start` to `end`, and which part of the responses was 429."""
         good, refused = self.answered(start, end)
         return good / ((end - start) * capacity / self.behaviour.latency), refused / (good + refused)
 
@@ -113,11 +113,11 @@ class Fetched:
         failures: The windows that were given up.
         events: The events of each profile of which a window was handed out.
         done: When the last window of each profile was handed out.
-        error: What ended the stream, None where it came to its end.
+        error: What ended the stream, `None` if it came to its end.
         sends: When requests were sent.
-        limits: How many were allowed to be on their way then, one for each of `sends`.
-        good: When good answers were complete.
-        delays: Seconds from the sending to the good answer, one for each of `good`.
+        limits: How many were allowed to be in flight then, one for each of `sends`.
+        good: When good responses were complete.
+        delays: Seconds from the sending to the good response, one for each of `good`.
         bad: Seconds from the sending to the failure of each request that failed.
         opened: When the circuit opened.
         closed: When it closed.
@@ -148,15 +148,15 @@ class Fetched:
         return sum(start <= when < end for when in self.sends)
 
     def first_good(self, start: float) -> float:
-        """Seconds from `start` to the first good answer after it."""
+        """Seconds from `start` to the first good response after it."""
         return min(when for when in self.good if when >= start) - start
 
     def mean_limit(self, start: float) -> float:
-        """How many requests were allowed on their way, on average over those sent from `start` on."""
+        """How many requests were allowed in flight, on average over those sent from `start` on."""
         return statistics.mean(limit for when, limit in zip(self.sends, self.limits, strict=True) if when >= start)
 
     def median_delay(self, start: float) -> float:
-        """The median of the seconds to a good answer, from `start` on."""
+        """The median of the seconds to a good response, from `start` on."""
         return statistics.median(delay for when, delay in zip(self.good, self.delays, strict=True) if when >= start)
 
     def hear(self, note: object, limit: int) -> None:

@@ -72,7 +72,7 @@ class Server:
             self.end(signal, request_id="abc"[number % 3], **more)
 
     async def grow(self, limit):
-        """Succeeds until so many may be on their way."""
+        """Succeeds until so many may be in flight."""
         for _ in range(1000):
             if self.pacer.limit >= limit:
                 return
@@ -81,7 +81,7 @@ class Server:
         pytest.fail("the limit does not grow")
 
     def check_idle(self):
-        """Nobody is on the way, nobody waits, and no timer is left to ring."""
+        """No request is in flight, nobody waits, and no timer is left to ring."""
         assert self.pacer.in_use == 0
         # A waiter or a timer that is forgotten is seen by nobody.
         assert not self.pacer._waiters

@@ -40,5 +40,5 @@ async def raw_server(answer: Answering) -> AsyncIterator[str]:
 
 
 def head(*lines: str) -> bytes:
-    """The head of a good answer."""
+    """The head of a good response."""
     return "\r\n".join(("HTTP/1.1 200 OK", "Content-Type: application/json", *lines, "", "")).encode()

@@ -119,7 +119,7 @@ class Script:
 
 
 def http(body, *headers, status=200):
-    """A proper answer."""
+    """A proper response."""
     lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
@@ -215,7 +215,7 @@ MALFORMED = {
 }
 
 
-# What the parser written in Python takes for the beginning of an answer, or overlooks.
+# What the parser written in Python takes for the beginning of a response, or overlooks.
 OVERLOOKED = {"two lengths", "one length twice", "a chunk beyond all numbers", "SSH", "SMTP", "a database"}
 
 

@@ -63,7 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = math.ulp(when)
 
     def patience(self) -> float | None:
-        """How many real seconds to wait for the next event, None where time may jump instead."""
+        """How many real seconds to wait for the next event, `None` if time may jump instead."""
         return self._patience if self._threads or not self._scheduled else None
 
     def give_up(self) -> NoReturn:

@@ -72,7 +72,7 @@ def test_once_a_request_was_answered_well_the_failures_of_one_window_are_enough(
 
 
 def test_what_was_seen_before_it_was_certain_counts_from_then_on():
-    """The first good answer may come in the midst of it, from a window that fails otherwise."""
+    """The first good response may come in the midst of it, from a window that fails otherwise."""
     breaker, _ = breaker_after("a" * 15)
     breaker.certain = True
     assert breaker.failed("a", 0.0) == "16 failures in a row"

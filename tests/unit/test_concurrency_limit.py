@@ -1,4 +1,4 @@
-"""How many requests may be on their way at once."""
+"""How many requests may be in flight at once."""
 
 from collections import deque
 
@@ -10,14 +10,14 @@ from profile_history._sending.concurrency_limit import ConcurrencyLimit, Latency
 
 
 def grown(successes, *, most=64):
-    """A concurrency after so many successes of a server that bears everything."""
+    """A concurrency after so many successes of a server with capacity for everything."""
     concurrency = ConcurrencyLimit(most, adaptive=True)
     succeed(concurrency, successes)
     return concurrency
 
 
 def succeed(concurrency, times, first_byte=0.1):
-    """Every request that may be on its way is; gives the highest limit that was seen."""
+    """Every request that may be in flight is; gives the highest limit that was seen."""
     limits = [concurrency.limit]
     for _ in range(times):
         concurrency.succeeded(concurrency.limit, first_byte)
@@ -38,7 +38,7 @@ def lowered(limit):
 
 
 def meet(concurrency, answers, *, bears=10**6, first_byte=lambda in_use: 0.1):
-    """A server that refuses what is beyond the number it bears; gives the share refused, and the mean number borne."""
+    """A server that refuses what is beyond its capacity; gives the share refused, and the mean number accepted."""
     on_their_way, refused, used = deque(), 0, 0
     for _ in range(answers):
         while len(on_their_way) < concurrency.limit:
@@ -73,7 +73,7 @@ def test_a_small_most_is_never_exceeded_at_the_start(most):
 
 
 def test_a_refusal_cuts_it_to_seven_tenths_once_for_all_requests_sent_before_the_cut():
-    """Sixteen refusals of one burst are one piece of news."""
+    """Sixteen refusals of one burst count once."""
     concurrency = grown(12)
     assert concurrency.limit == 16
     for _ in range(16):
@@ -84,7 +84,7 @@ def test_a_refusal_cuts_it_to_seven_tenths_once_for_all_requests_sent_before_the
 
 
 def test_after_a_cut_it_returns_by_one_a_success_to_what_was_borne_and_rests_there():
-    """For 200 answers; what was borne is one less than what was refused."""
+    """For 200 responses; the accepted number is one less than what was refused."""
     concurrency = grown(6)
     assert concurrency.limit == 10
     concurrency.on_throttle(0)
@@ -158,7 +158,7 @@ def test_a_refusal_of_what_was_tried_beyond_leads_back_to_what_was_borne():
 
 
 def test_room_that_is_not_used_proves_nothing():
-    """After a cut it grows only while at least half of it is on its way."""
+    """After a cut it grows only while at least half of it is in flight."""
     concurrency = grown(12)
     concurrency.on_throttle(0)
     assert concurrency.limit == 11
@@ -232,7 +232,7 @@ def test_a_fault_now_and_then_never_cuts_it():
 
 
 def test_after_a_cut_the_strained_answers_are_counted_anew_and_those_sent_before_it_not_at_all():
-    """A burst of timeouts is one piece of news, as a burst of refusals is."""
+    """A burst of timeouts counts once, as a burst of refusals is."""
     concurrency = grown(12)
     for _ in range(16):
         concurrency.on_overload(epoch=0)
@@ -291,7 +291,7 @@ def test_after_an_outage_answers_may_take_longer_than_before():
 
 @pytest.mark.parametrize(("bears", "most"), [(5, 16), (10, 16), (25, 64)])
 def test_a_server_that_refuses_loses_hardly_any_of_its_capacity_and_refuses_hardly_anything(bears, most):
-    """One answer in two hundred is what the rest is made for; a saw-tooth would leave a seventh unused."""
+    """One response in two hundred is what the rest is made for; a saw-tooth would leave a seventh unused."""
     concurrency = ConcurrencyLimit(most, adaptive=True)
     meet(concurrency, 1000, bears=bears)
     refused, used = meet(concurrency, 20_000, bears=bears)
@@ -300,7 +300,7 @@ def test_a_server_that_refuses_loses_hardly_any_of_its_capacity_and_refuses_hard
 
 
 def test_a_server_that_bears_all_that_is_allowed_gets_it():
-    """Not one refusal, and sixteen on their way nearly from the start."""
+    """Not one refusal, and sixteen in flight nearly from the start."""
     refused, used = meet(ConcurrencyLimit(16, adaptive=True), 1000)
     assert refused == 0
     assert used > 15.5
@@ -314,7 +314,7 @@ def test_it_does_not_grow_to_the_most_at_a_server_that_queues_instead_of_refusin
 
 
 def test_growth_goes_on_when_answers_begin_as_early_as_before():
-    """A queue that has passed is forgotten after some answers."""
+    """A queue that has passed is forgotten after some responses."""
     concurrency = grown(6)
     succeed(concurrency, 3, first_byte=3.0)
     assert concurrency.limit == 10
@@ -377,7 +377,7 @@ def test_without_adaptation_it_is_the_concurrency_whatever_happens():
     ),
 )
 def test_it_stays_between_one_and_the_most_whatever_the_server_answers(most, course):
-    """And only a refusal, five strained answers in 32, of requests sent after the last cut, or a restart lower it."""
+    """Only a refusal, five overloaded responses in 32, of requests sent after the last cut, or a restart lower it."""
     concurrency, results = ConcurrencyLimit(most, adaptive=True), []
     for step, times, first_byte in course:
         before = concurrency.limit

@@ -242,7 +242,7 @@ def test_a_summary_says_what_went_wrong_and_not_for_whom(cls):
 
 
 def test_a_failure_that_is_kept_lets_go_of_its_frames():
-    """A traceback and what came before hold local variables, and with them whole answers."""
+    """A traceback and what came before hold local variables, and with them whole responses."""
     error = errors.ConnectionFailed("hung up")
     with pytest.raises(errors.ConnectionFailed) as caught:
         try:

@@ -1,4 +1,4 @@
-"""How many bytes of answers are held at once."""
+"""How many bytes of responses are held at once."""
 
 import contextlib
 
@@ -23,7 +23,7 @@ def reservations(count, *, limit=100, expected=0):
 
 
 def test_a_request_sets_aside_as_much_as_the_longer_answers_of_late_needed():
-    """The expectation jumps to a longer answer, and fades by a twentieth with each shorter one."""
+    """The expectation jumps to a longer response, and fades by a twentieth with each shorter one."""
     memory, _, [reservation] = reservations(1)
     for size, expected in ((1000, 1000), (10, 950), (10, 902), (940, 940)):
         memory.learn(size)
@@ -53,7 +53,7 @@ def test_a_memory_that_is_full_has_no_room_even_for_answers_of_no_length():
 
 
 def test_bytes_are_counted_as_they_come_and_not_twice_where_they_were_set_aside():
-    """An answer counts with what was set aside for it, or with what it has, whichever is more."""
+    """A response counts with what was set aside for it, or with what it has, whichever is more."""
     memory, _, [reservation] = reservations(1, expected=30)
     reservation.renew()
     for piece, used in ((20, 30), (10, 30), (1, 31), (9, 40)):
@@ -99,7 +99,7 @@ def test_where_room_runs_out_the_answer_that_would_go_beyond_gives_way_and_the_o
 
 
 def test_one_stream_that_holds_everything_does_not_stop_another():
-    """Each has one answer beyond the limit, since it may be the other's consumer that is slow."""
+    """Each has one response beyond the limit, since it may be the other's consumer that is slow."""
     memory = MemoryBudget()
     greedy, modest = StreamBudget(memory, 100).reservation(), StreamBudget(memory, 100).reservation()
     greedy.renew()
@@ -111,7 +111,7 @@ def test_one_stream_that_holds_everything_does_not_stop_another():
 
 
 def test_an_answer_that_all_others_wait_for_finds_room_whatever_others_hold():
-    """Otherwise nothing would ever make room; asked for without need it is an answer like any other."""
+    """Otherwise nothing would ever make room; asked for without need it is a response like any other."""
     memory = MemoryBudget()
     kept, coming = (StreamBudget(memory, 100).reservation() for _ in range(2))
     kept.renew()
@@ -154,7 +154,7 @@ def test_an_answer_cut_off_for_lack_of_room_makes_nobody_forget_a_longer_one():
 
 
 def test_a_stream_that_is_closed_gives_back_what_it_holds_and_nothing_of_the_others():
-    """Whether it was being received or waited for the consumer; again is harmless."""
+    """Whether it was being received or waited for the consumer; it is safe to call twice."""
     memory = MemoryBudget()
     ours, theirs = StreamBudget(memory, 100), StreamBudget(memory, 100)
     for stream_budget in (ours, theirs):
@@ -195,7 +195,7 @@ def test_whatever_is_done_with_an_answer_after_its_stream_was_closed_counts_noth
 
 @given(st.lists(STEPS, max_size=80), st.integers(1, 100))
 def test_whatever_the_sequence_the_count_is_what_is_held_and_returns_to_nothing(course, limit):
-    """Six answers of two streams; every step that the fetching can take, in any order."""
+    """Six responses of two streams; every step that the fetching can take, in any order."""
     memory = MemoryBudget()
     allowances = [StreamBudget(memory, limit), StreamBudget(memory, limit)]
     count = [allowances[number % 2].reservation() for number in range(6)]

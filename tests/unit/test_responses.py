@@ -33,7 +33,7 @@ PAGE = "<html>busy</html>"
 
 
 def read(status, body, **headers):
-    """The rows of an answer; its body is an object to write as JSON, or the text itself."""
+    """The rows of a response; its body is an object to write as JSON, or the text itself."""
     text = body if isinstance(body, str) else json.dumps(body)
     found = []
 
@@ -225,7 +225,7 @@ def test_a_whole_envelope_with_a_2xx_status_is_a_success(status, data):
     ],
 )
 def test_anything_else_is_a_failure_with_a_reason(status, body, error, kind, path):
-    """An empty answer, a page, a code with rows and an envelope without rows are never "no events"."""
+    """An empty response, a page, a code with rows and an envelope without rows are never "no events"."""
     found = refusal(status, body)
     assert (type(found), found.kind, getattr(found, "path", None)) == (error, kind, path)
 
@@ -328,7 +328,7 @@ DATES = [
     ],
 )
 def test_a_wait_is_whole_seconds_or_a_date_against_the_answers_own(value, date, seconds):
-    """Up to nine ASCII digits, or an HTTP date up to ten years after the answer's `Date`; all else says nothing."""
+    """Up to nine ASCII digits, or an HTTP date up to ten years after the response's `Date`; all else says nothing."""
     assert retry_after({"retry-after": value, "date": date}) == seconds
 
 
@@ -343,6 +343,6 @@ def test_no_header_asks_for_no_wait():
     )
 )
 def test_no_header_can_break_the_wait(headers):
-    """Whatever the headers hold, the answer is None or a finite number of seconds that is not negative."""
+    """Whatever the headers hold, the result is `None` or a finite number of seconds that is not negative."""
     seconds = retry_after(headers)
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)

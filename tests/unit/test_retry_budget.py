@@ -7,7 +7,7 @@ from profile_history._sending.retry_budget import CAPACITY, THROTTLED_COST, TRAN
 
 
 def pay(budget, *, throttled):
-    """What a retry cost; None where it is too much."""
+    """What a retry cost; `None` if it is too much."""
     cost = THROTTLED_COST if throttled else TRANSIENT_COST
     if not budget.affords(cost):
         return None

@@ -21,7 +21,7 @@ def test_the_third_answer_of_the_same_round_length_is_suspicious_once():
 
 @pytest.mark.parametrize("counts", [[1000, 1000], [1001] * 9, [40] * 9, [1000, 1000, 1050], [1000, 1200, 1000, 1000]])
 def test_few_short_uneven_or_surpassed_lengths_are_not(counts):
-    """A longer answer proves that there is no cap at the shorter length."""
+    """A longer response proves that there is no cap at the shorter length."""
     assert suspicions(counts) == []
 
 

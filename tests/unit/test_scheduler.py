@@ -245,7 +245,7 @@ def test_where_there_is_no_room_a_failed_window_that_leads_goes_before_those_tha
 
 
 def test_where_there_is_no_room_nothing_starts_until_the_consumer_is_through():
-    """What it is reading counts; else there would be two answers beyond the limit."""
+    """What it is reading counts; else there would be two responses beyond the limit."""
     memory = MemoryBudget()
     plan = scheduled(2, rule=6, limit=100, memory=memory)
     plan.complete(plan.take(), rows(100))
@@ -257,7 +257,7 @@ def test_where_there_is_no_room_nothing_starts_until_the_consumer_is_through():
 
 
 def test_a_window_that_starts_beyond_the_bound_is_not_cut_off_for_lack_of_room():
-    """All others wait for it, so it is the one answer that may be beyond; another one is not."""
+    """All others wait for it, so it is the one response that may be beyond; another one is not."""
     memory = MemoryBudget()
     plan = scheduled(3, rule=None, limit=100, memory=memory)
     other = StreamBudget(memory, 100).reservation()
@@ -397,7 +397,7 @@ def test_it_is_exhausted_when_everything_was_handed_out_and_nothing_will_come():
 
 
 def test_closing_gives_back_all_that_is_held():
-    """Windows on their way, waiting for the consumer, and in its hands."""
+    """Windows in flight, waiting for the consumer, and in its hands."""
     memory = MemoryBudget()
     memory.learn(40)
     plan = scheduled(3, rule=None, memory=memory)
@@ -522,7 +522,7 @@ def test_whatever_happens_every_window_is_handed_out_once_in_order_and_nothing_g
 ):
     """Any bounds, any completion order, any failures, any pace of the consumer; and no byte stays counted.
 
-    Beyond the bounds only a window that leads its profile starts, and only while nothing else is on its way.
+    Beyond the bounds only a window that leads its profile starts, and only while nothing else is in flight.
     """
     memory = MemoryBudget()
     bounds = {"windows_ahead": windows_ahead, "suspended_ahead": suspended_ahead, "profiles_ahead": profiles_ahead}

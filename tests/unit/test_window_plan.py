@@ -55,7 +55,7 @@ def lengths_after(walk, *outcomes):
 
 @given(walked=walks(), course=st.lists(STEPS, min_size=20, max_size=80))
 def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
-    """Any windows at once on their way, coming back in any order, well, badly, or as too much at once."""
+    """Any windows at once in flight, coming back in any order, well, badly, or as too much at once."""
     asked, rule, order, walk = walked
     in_flight, sent, handed_out = [], [], []
     for takes, which, outcome in islice(chain(course, repeat((False, 0, "success"))), MANY_STEPS):
@@ -89,7 +89,7 @@ def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
 
 @given(walked=walks())
 def test_without_too_much_the_whole_walk_is_known_beforehand(walked):
-    """A fixed number cuts its tiles, None and "auto" ask for the whole range at once."""
+    """A fixed number cuts its windows, None and "auto" ask for the whole range at once."""
     asked, rule, order, walk = walked
     taken = []
     while piece := walk.take():

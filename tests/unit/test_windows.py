@@ -1,4 +1,4 @@
-"""Windows tile the asked days exactly, and the overlap makes every reading of the borders come out right."""
+"""Windows cover the asked days exactly, and the overlap makes every reading of the borders come out right."""
 
 import datetime as dt
 from itertools import islice, pairwise
@@ -25,14 +25,14 @@ HALF_OPEN = st.builds(Window, st.dates()) | st.builds(Window, date_to=st.dates()
 
 @st.composite
 def tilings(draw):
-    """A window, today's date, and a tile length that cuts it into few enough tiles to walk them all."""
+    """A window, today's date, and a length that cuts it into few enough windows to go through them all."""
     window, today = draw(CLOSED | HALF_OPEN), draw(TODAYS)
     return window, today, draw(st.integers(min_value=-(-window.days(today) // 50), max_value=4_000_000))
 
 
 @st.composite
 def histories(draw):
-    """A range of days, a tile length, and the labels of rows in and around the range."""
+    """A range of days, a length of windows, and the labels of rows in and around the range."""
     first = draw(st.dates(dt.date(2015, 1, 1), dt.date(2025, 1, 1)))
     window = Window(first, first + DAY * draw(st.integers(0, 12)))
     moments = st.datetimes(
@@ -127,7 +127,7 @@ def test_a_window_cut_in_two_can_be_joined_again(tiling):
 
 
 def test_a_walk_over_all_days_costs_nothing_until_it_is_walked():
-    """Of three and a half million tiles, three are three steps, from either end."""
+    """Of three and a half million windows, three are three steps, from either end."""
     oldest = ALL_DAYS.divide(1, Order.OLDEST, TODAY)
     newest = ALL_DAYS.divide(1, Order.NEWEST, TODAY)
     assert list(islice(oldest, 3)) == [Window(dt.date(1, 1, day), dt.date(1, 1, day)) for day in (1, 2, 3)]
@@ -136,7 +136,7 @@ def test_a_walk_over_all_days_costs_nothing_until_it_is_walked():
 
 @given(history=histories())
 def test_the_overlap_gives_each_row_once_however_the_server_reads_the_borders(history):
-    """Inclusive or exclusive end, whatever its clock: over all tiles, each row of the range comes exactly once."""
+    """Inclusive or exclusive end, whatever its clock: over all windows, each row of the range comes exactly once."""
     window, days, rows = history
     want = sorted(row for row in rows if window.holds(row.date()))
     asked = [(tile, Border.OVERLAP.widen(tile)) for tile in window.divide(days, Order.OLDEST, TODAY)]
