@@ -40,6 +40,7 @@ class CooperativeRunner:
     """
 
     def __init__(self) -> None:
+        # Held by the one work that goes on; it lets go of the loop now and then, and of the lock only when it is done.
         self._lock = asyncio.Lock()
 
     async def run(self, steps: Generator[None, None, T]) -> T:

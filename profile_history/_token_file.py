@@ -41,6 +41,7 @@ class FileToken(Token):
     def __init__(self, path: Path) -> None:
         super().__init__(read_token(path))
         self._path = path
+        # Many requests are refused at once: the first reads the file in a thread, the others wait for what it finds.
         self._lock = asyncio.Lock()
         self._readings = 0
 

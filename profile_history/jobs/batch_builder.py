@@ -218,8 +218,8 @@ class UnitCollector:
         pending.planned[unit.number] = unit
         if part.error is None and part.items:
             text = str(part.unit.profile)
-            raw, pieces = (part.items, ()) if self.row_format == "raw" else ((), part.items)
-            pending.rows.append(UnitRows(number, text, raw=raw, pieces=pieces))
+            raw, column_slices = (part.items, ()) if self.row_format == "raw" else ((), part.items)
+            pending.rows.append(UnitRows(number, text, raw=raw, column_slices=column_slices))
         pending.quarantined += [QuarantineRecord(number, row.reason, row.raw) for row in part.quarantined]
         reason = "" if part.error is None else str(part.error)
         pending.records.append(

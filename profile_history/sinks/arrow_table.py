@@ -32,8 +32,8 @@ def table_of(units: Sequence[UnitRows]) -> pa.Table:
     for unit in units:
         numbers += array("q", [unit.unit]) * len(unit)
         order += array("q", range(len(unit)))
-        for piece in unit.pieces:
-            batches += map(_run_steps, assembler.add(unit.profile, piece))
+        for columns in unit.column_slices:
+            batches += map(_run_steps, assembler.add(unit.profile, columns))
     batches += map(_run_steps, assembler.flush())
     table = pa.Table.from_batches(batches, SCHEMA)
     for field, values in ((UNIT, numbers), (ROW, order)):

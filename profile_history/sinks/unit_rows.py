@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -16,6 +16,27 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
+def _accept_old(old: str, new: str) -> Callable[[type[_T]], type[_T]]:
+    """Let a class be called with the old name of an argument, as sinks that were written for version 0.5 do."""
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        named_class: Any = cls
+        current = named_class.__init__
+
+        @functools.wraps(current)
+        def initialize(self: _T, *values: Any, **named: Any) -> None:
+            if old in named:
+                warn_deprecated(f"{cls.__name__}({old}=)", f"{cls.__name__}({new}=)")
+                named[new] = named.pop(old)
+            current(self, *values, **named)
+
+        named_class.__init__ = initialize
+        return cls
+
+    return decorate
+
+
+@_accept_old("pieces", "column_slices")
 @attrs.frozen
 class UnitRows:
     """The rows of one unit, of which a sink is about to be given all or none.
@@ -24,16 +45,22 @@ class UnitRows:
         unit: The unit's number.
         profile: Whose they are, as `str(profile)` writes it.
         raw: For a sink with the row format "raw", each row as the server wrote it.
-        pieces: For a sink with the row format "arrow", the rows in columns.
+        column_slices: For a sink with the row format "arrow", the rows in columns.
     """
 
     unit: int
     profile: str
     raw: Sequence[bytes] = attrs.field(default=(), repr=False)
-    pieces: Sequence[ColumnSlice] = attrs.field(default=(), repr=False)
+    column_slices: Sequence[ColumnSlice] = attrs.field(default=(), repr=False)
 
     def __len__(self) -> int:
-        return len(self.raw) + sum(map(len, self.pieces))
+        return len(self.raw) + sum(map(len, self.column_slices))
+
+    @property
+    def pieces(self) -> Sequence[ColumnSlice]:
+        """Return `column_slices`, by its old name."""
+        warn_deprecated("UnitRows.pieces", "UnitRows.column_slices")
+        return self.column_slices
 
     def without(self, offsets: Collection[int]) -> UnitRows:
         """Return the same unit without some of its rows.
@@ -42,17 +69,17 @@ class UnitRows:
             offsets: The numbers of those rows within the unit, from 0.
         """
         raw = [row for offset, row in enumerate(self.raw) if offset not in offsets]
-        pieces: list[ColumnSlice] = []
+        column_slices: list[ColumnSlice] = []
         start = 0
-        for piece in self.pieces:
+        for columns in self.column_slices:
             begin = 0
-            ends = sorted(offset - start for offset in offsets if start <= offset < start + len(piece))
-            for end in (*ends, len(piece)):
+            ends = sorted(offset - start for offset in offsets if start <= offset < start + len(columns))
+            for end in (*ends, len(columns)):
                 if end > begin:
-                    pieces.append(piece.slice(begin, end))
+                    column_slices.append(columns.slice(begin, end))
                 begin = end + 1
-            start += len(piece)
-        return attrs.evolve(self, raw=raw, pieces=pieces)
+            start += len(columns)
+        return attrs.evolve(self, raw=raw, column_slices=column_slices)
 
 
 class _OldPlace:
@@ -68,22 +95,6 @@ class _OldPlace:
         name = type(self).__name__
         warn_deprecated(f"{name}.place", f"{name}.row_offset")
         return self.row_offset
-
-
-def _accept_place(cls: type[_T]) -> type[_T]:
-    """Let a class be called with `place=`, as sinks that were written for version 0.5 do."""
-    named_class: Any = cls
-    current = named_class.__init__
-
-    @functools.wraps(current)
-    def initialize(self: _T, *values: Any, **named: Any) -> None:
-        if "place" in named:
-            warn_deprecated(f"{cls.__name__}(place=)", f"{cls.__name__}(row_offset=)")
-            named["row_offset"] = named.pop("place")
-        current(self, *values, **named)
-
-    named_class.__init__ = initialize
-    return cls
 
 
 @attrs.frozen
@@ -105,7 +116,7 @@ class Stored(_OldPlace):
     rows: int
 
 
-@_accept_place
+@_accept_old("place", "row_offset")
 @attrs.frozen
 class Refused(_OldPlace):
     """A row that a sink cannot hold.

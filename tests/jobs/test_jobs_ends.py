@@ -32,7 +32,7 @@ LONGEST = 5.0
 def rows_of(number, lane):
     """The rows of one unit."""
     profile = f"email:{number}@example.com"
-    return UnitRows(number, profile, [ROW] * ROWS) if lane == "raw" else UnitRows(number, profile, pieces=PIECES)
+    return UnitRows(number, profile, [ROW] * ROWS) if lane == "raw" else UnitRows(number, profile, column_slices=PIECES)
 
 
 PIECES = pieces_of([ROW] * ROWS)[0]

@@ -388,7 +388,10 @@ def test_a_text_that_postgresql_cannot_hold_is_null_and_stands_in_extra(tmp_path
     text = b'{"action":"open","datetime":"2024-05-01T10:00:00Z","campaign_name":"\\u0000","smid":"s"}'
     duck = tmp_path / "duck"
     duck.mkdir()
-    units = [unit_of(1, "email:x@example.com", [text], "arrow"), UnitRows(2, "c\0d", pieces=pieces_of([text])[0])]
+    units = [
+        unit_of(1, "email:x@example.com", [text], "arrow"),
+        UnitRows(2, "c\0d", column_slices=pieces_of([text])[0]),
+    ]
     for sink, refused in (
         (DltSink(postgres_pipeline_in(tmp_path, server.dsn, "nul")), [(2, 0)]),
         (DltSink(pipeline_in(duck)), []),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from profile_history.jobs import HistoryJob
-from profile_history.sinks import Receipt, Refused, Stored
+from profile_history.sinks import Receipt, Refused, Stored, UnitRows
 from profile_history.sinks.ndjson import NdjsonSink
 
 
@@ -31,6 +31,17 @@ def test_a_row_has_its_offset_under_the_old_name():
         refused = Refused(unit=1, place=2, reason="why", raw=b"{}")
     assert refused == Refused(1, 2, "why", b"{}")
     assert Path(warned[0].filename) == Path(__file__)
+
+
+def test_a_unit_has_its_columns_under_the_old_name():
+    """Reading them and, in somebody's test of a sink, writing them."""
+    with pytest.warns(
+        DeprecationWarning, match=r"UnitRows\(pieces=\) goes in 1\.0; use UnitRows\(column_slices=\)"
+    ) as warned:
+        unit = UnitRows(1, "email:x@example.com", pieces=())
+    assert Path(warned[0].filename) == Path(__file__)
+    with pytest.warns(DeprecationWarning, match=r"UnitRows\.pieces goes in 1\.0; use UnitRows\.column_slices"):
+        assert unit.pieces == unit.column_slices == ()
 
 
 class OldSink:

@@ -59,7 +59,11 @@ def test_a_text_that_the_server_lacks_is_null_and_stands_in_extra(elephant):
 
 def test_a_refused_row_is_named_with_its_reason_and_its_columns(elephant):
     """The quarantine needs its unit, its place in there, why, and what was in it."""
-    units = [simple(1), UnitRows(9, "c\0d", pieces=unit_of(9, [row(email="a\0b", count=2), row()]).pieces), simple(10)]
+    units = [
+        simple(1),
+        UnitRows(9, "c\0d", column_slices=unit_of(9, [row(email="a\0b", count=2), row()]).column_slices),
+        simple(10),
+    ]
     refused = elephant.sink().check(SinkBatch(1, units))
     assert [(one.unit, one.row_offset) for one in refused] == [(9, 0), (9, 1)]
     assert {one.reason for one in refused} == {"the text of profile holds the character 0"}

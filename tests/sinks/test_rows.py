@@ -228,10 +228,12 @@ def test_a_batch_without_some_rows_holds_all_others(texts, data):
     raw = SinkBatch(1, [unit_of(number, "p", some, "raw") for number, some in enumerate(rows, 1)]).without(refused)
     assert [(unit.unit, list(unit.raw)) for unit in raw.units] == [(n, some) for n, some in enumerate(kept, 1) if some]
     halves = [
-        unit_of(n, "p", some[:1], "arrow").pieces + unit_of(n, "p", some[1:], "arrow").pieces
+        unit_of(n, "p", some[:1], "arrow").column_slices + unit_of(n, "p", some[1:], "arrow").column_slices
         for n, some in enumerate(rows, 1)
     ]
-    batch = SinkBatch(1, [UnitRows(number, "p", pieces=some) for number, some in enumerate(halves, 1)]).without(refused)
+    batch = SinkBatch(1, [UnitRows(number, "p", column_slices=some) for number, some in enumerate(halves, 1)]).without(
+        refused
+    )
     known = [(number, json.loads(row)["smid"]) for number, some in enumerate(kept, 1) for row in some]
     assert batch.rows == raw.rows == len(known)
     if known:

@@ -73,7 +73,7 @@ def unit_of(number, texts, profile=None):
     text = verify_chunk(b",".join(texts))
     unpacking = ResponseDecoder(FLAT, Window(), Order.NEWEST, "", False, [].append)
     pieces = [piece for piece in decode_columns(unpacking, Rows([text], len(text))) if len(piece)]
-    return UnitRows(number, str(profile or Profile.email(f"{number}@example.com")), pieces=pieces)
+    return UnitRows(number, str(profile or Profile.email(f"{number}@example.com")), column_slices=pieces)
 
 
 def unit_from(number, shape="newer"):

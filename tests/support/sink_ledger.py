@@ -110,7 +110,7 @@ def unit_of(number, profile, texts, row_format):
     """Return one unit of some rows, as the server writes them."""
     if row_format == "raw":
         return UnitRows(number, profile, raw=texts)
-    return UnitRows(number, profile, pieces=pieces_of(texts)[0])
+    return UnitRows(number, profile, column_slices=pieces_of(texts)[0])
 
 
 def real_units(histories: Histories, row_format, first, last, *, most=40):
