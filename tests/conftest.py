@@ -38,7 +38,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_addoption(parser):
-    """Adds the choice of event loop."""
+    """Add the choice of event loop."""
     parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop to test on")
 
 
@@ -49,7 +49,7 @@ def pytest_collection_finish():
 
 
 def pytest_asyncio_loop_factories(config, item):
-    """Runs every asynchronous test on the chosen event loop."""
+    """Run every asynchronous test on the chosen event loop."""
     if config.getoption("--loop") == "asyncio":
         return {"asyncio": asyncio.new_event_loop}
     import uvloop

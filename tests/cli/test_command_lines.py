@@ -154,7 +154,7 @@ class World:
         self._jobs = None
 
     def make(self):
-        """Makes everything anew."""
+        """Make everything anew."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir()
         if self._jobs is None:
@@ -201,7 +201,7 @@ class World:
 
 @contextlib.contextmanager
 def fed(directory):
-    """Gives the end of its input to whoever waits at a FIFO of the directory."""
+    """Give the end of its input to whoever waits at a FIFO of the directory."""
     over = threading.Event()
 
     def feed():
@@ -348,7 +348,7 @@ def test_so_it_does_as_a_process(world, server, times):
 
 
 def encodable(word):
-    """Whether a word can be given to a process."""
+    """Tell whether a word can be given to a process."""
     try:
         return bool(os.fsencode(word)) or True
     except UnicodeEncodeError:

@@ -29,7 +29,7 @@ AT_ONCE = 3
 
 class TestSignals:
     def interrupted(self, server, into, times, rng):
-        """Interrupts one job so many times, and lets it end; gives the codes."""
+        """Interrupt one job so many times, and let it end; return the codes."""
         words = words_for(into, "--concurrency", "4", profiles=PROFILES)
         server.behaviour = Behaviour(latency=0.05)
         stop = "go on with: profile-history resume"
@@ -193,7 +193,7 @@ class TestTwoProcesses:
 
 
 def listens(process):
-    """Whether a process handles SIGTERM, as the command line does from its first lines on."""
+    """Tell whether a process handles SIGTERM, as the command line does from its first lines on."""
     caught = re.search(r"SigCgt:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1]
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 

@@ -46,7 +46,7 @@ def server(monkeypatch):
 
 
 def done(*words, **more):
-    """Runs a command in a process of its own, and gives its code, stdout and stderr as bytes."""
+    """Run a command in a process of its own, and return its code, stdout and stderr as bytes."""
     more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     process = subprocess.run([*PROGRAM, *words], timeout=60, check=False, **more)
     return process.returncode, process.stdout, process.stderr
@@ -273,7 +273,7 @@ class TestPlaces:
 
 
 def listens(process):
-    """Whether a process has a handler for SIGTERM, by the kernel's own account."""
+    """Tell whether a process has a handler for SIGTERM, by the kernel's own account."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         status = Path(f"/proc/{process.pid}/status").read_text()
         return bool(int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16) >> (signal.SIGTERM - 1) & 1)

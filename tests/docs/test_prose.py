@@ -45,7 +45,7 @@ def parameters(function):
 
 
 def statement(docstring):
-    """Whether a docstring begins with something else than a verb in the imperative."""
+    """Tell whether a docstring begins with something else than a verb in the imperative."""
     return NO_VERB.match(docstring.lstrip("`\"'")) is not None
 
 

@@ -144,7 +144,7 @@ class TestCombined:
 
 
 async def refused(server):
-    """Whether nobody listens."""
+    """Tell whether nobody listens."""
     try:
         await exchange(server)
     except ConnectionRefusedError:
@@ -162,7 +162,7 @@ async def unread(server):
 
 
 async def put_away(writer):
-    """Closes the client's end, whatever became of the other."""
+    """Close the client's end, whatever became of the other."""
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()

@@ -125,7 +125,7 @@ def test_an_outage_that_outlasts_the_patience_loses_nothing_that_was_answered(ki
 
 
 def partial_faults(rate, profiles, seed, **options):
-    """Fetches from a server that fails at a rate; gives the sends, and those that the plan makes necessary."""
+    """Fetch from a server that fails at a rate; return the sends, and those that the plan makes necessary."""
     plan = FaultPlan(seed=seed, rates=dict.fromkeys(SEVERAL, rate / len(SEVERAL)), streak=None)
 
     async def run():
@@ -193,7 +193,7 @@ def test_where_some_requests_fail_the_sends_are_within_two_percent_of_what_must_
 
 
 async def outage_in_a_fetch(kind, profiles, start, seconds=300.0, seed=1) -> tuple[Fetched, float]:
-    """Fetches across an outage; gives the result, and when the outage ended."""
+    """Fetch across an outage; return the result, and when the outage ended."""
     random.seed(seed)
     async with WatchedServer(profiles) as server:
         outage = asyncio.create_task(server.fails(kind, start, seconds))

@@ -171,7 +171,7 @@ def test_a_retry_after_beyond_the_patience_ends_the_stream_at_once(seconds, pati
 
 
 def with_dead(dead, profiles=200, fault=Fault.ERROR_500, **options) -> tuple[Fetched, float, float]:
-    """Fetches all profiles, some of which always fail.
+    """Fetch all profiles, some of which always fail.
 
     Returns:
         The result, when the last healthy one was done, and when it is without the dead.

@@ -93,7 +93,7 @@ async def soak(requests):
 
 
 async def compare(stream, truths, enough, done):
-    """Reads a stream, to its end or for so many windows; each event comes once, in order."""
+    """Read a stream, to its end or for so many windows; each event comes once, in order."""
     received = {profile: [] for profile in truths}
     number = 0
     async with stream.windows() as windows:

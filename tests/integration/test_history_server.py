@@ -24,7 +24,7 @@ MIDNIGHT, LAST_SECOND = dt.time(), dt.time(23, 59, 59)
 
 
 async def until(condition):
-    """Waits for a condition, five seconds at most."""
+    """Wait for a condition, five seconds at most."""
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)

@@ -25,7 +25,7 @@ from profile_history.windows import parse_window
 
 
 def is_wide(window):
-    """Whether a request's dates, "None" for an open end, take in more than 200 days of the server's histories."""
+    """Tell whether a request's dates, "None" for an open end, take in more than 200 days of the server's histories."""
     first, _, last = window.partition("..")
     first, last = max(first.replace("None", ""), FIRST), min(last.replace("None", "9"), LAST)
     return first <= last and parse_window(first, last).days(None) > 200

@@ -20,7 +20,7 @@ __all__ = ["path"]
 
 
 def flusher(commit, size=100):
-    """Commits of units that are all alike."""
+    """Return a flusher for units that are all alike."""
     collector = UnitCollector(10, steady(dt.date(2030, 1, 1)), Order.NEWEST, "raw")
     made = Flusher(collector, commit, size, 60.0)
     made.start()

@@ -77,7 +77,7 @@ class Nights:
             return ledger.plan.date_to
 
     def right(self):
-        """Whether the sink holds what the server knows of all days of the job."""
+        """Tell whether the sink holds what the server knows of all days of the job."""
         return rows_in(self.sink) == known_to(self.server, FIRST, self.last())
 
     def jump(self, most, least=1):

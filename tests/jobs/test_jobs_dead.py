@@ -12,7 +12,7 @@ DEAD = range(20)
 
 
 async def ran(job, **how):
-    """Runs a job to its end."""
+    """Run a job to its end."""
     async for progress in job.run(**how):
         last = progress
     return last

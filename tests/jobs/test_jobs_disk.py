@@ -58,7 +58,7 @@ class Work:
     stage: int = 0
 
     def run(self, disk):
-        """Goes on until all is done or something breaks."""
+        """Go on until all is done or something breaks."""
         self.monkeypatch.setattr(session, "write_lists", partial(write_lists, disk=disk))
         asyncio.run(self._run(disk))
 
@@ -72,7 +72,7 @@ class Work:
 
     @property
     def is_planned(self):
-        """Whether it came as far as that."""
+        """Tell whether it came as far as that."""
         return (self.directory / "job.ledger").exists()
 
     async def _run(self, disk):
@@ -125,7 +125,7 @@ class Work:
 
 @pytest.fixture
 def work(server, quick_path, monkeypatch):
-    """Makes a job in a directory of its own."""
+    """Make a job in a directory of its own."""
 
     def made(kind, name):
         directory = quick_path / str(name)
@@ -136,7 +136,7 @@ def work(server, quick_path, monkeypatch):
 
 
 def assert_survives_faults(work, kind, points):
-    """Fails each of so many operations, from the first to the last."""
+    """Fail each of so many operations, from the first to the last."""
     disk = FaultyDisk(0)
     undisturbed = work(kind, "undisturbed")
     undisturbed.run(disk)
@@ -163,7 +163,7 @@ def assert_survives_faults(work, kind, points):
 
 
 def assert_survives_power_cuts(work, kind, points):
-    """Cuts the power at so many points, and each time once more soon after the next start."""
+    """Cut the power at so many points, and each time once more soon after the next start."""
     disk = CountingDisk()
     work(kind, "undisturbed").run(disk)
     cut = 0

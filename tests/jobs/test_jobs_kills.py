@@ -88,7 +88,7 @@ class Killing:
         return attrs.evolve(order, phase=phase, nth=nth, delay=self.chance.choice((0, self.chance.uniform(0, 0.006))))
 
     def _looked_through(self, url, directory, names):
-        """Starts once more, and holds against the ledger what is there; False where there is no job yet."""
+        """Start once more, and hold against the ledger what is there; return False if there is no job yet."""
         if not (directory / "job.ledger").exists():
             return False
         assert differences_after_a_start(directory / "job.ledger", url) == []
@@ -99,7 +99,7 @@ class Killing:
 
 
 def killed(served, tmp_path, kind, wanted, postgres=None):
-    """Kills jobs of one kind so often."""
+    """Kill jobs of one kind so often."""
     server, worker = served
     killing = Killing(server, worker, random.Random(f"{kind} {wanted}"), PATIENCE[wanted])
     while killing.kills.total() < wanted:

@@ -126,7 +126,7 @@ class JobMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.session is None)
     @rule(retry=st.booleans(), fuse=FUSES)
     def resume(self, retry, fuse):
-        """Starts, as the first time or again."""
+        """Start, as the first time or again."""
         session = JobSession(self.path, threading.Event())
         self.session = session
         plan = self._plan(self.last) if not self.begun else None
@@ -301,7 +301,7 @@ class JobMachine(RuleBasedStateMachine):
         return True
 
     def _die(self):
-        """Leaves on the disk what a killed process leaves, and a lock that nobody holds."""
+        """Leave on the disk what a killed process leaves, and a lock that nobody holds."""
         session = self.session
         # A killed process closes nothing in order: only from inside can the files be let go of like that.
         files = [self.path, self.path.with_name("job.ledger-wal")]

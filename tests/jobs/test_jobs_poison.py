@@ -40,7 +40,7 @@ def job_of(client, directory, profiles, sink, *, today=dt.date(2026, 1, 1)):
 
 
 async def ran(job, **options):
-    """Runs a job to its end."""
+    """Run a job to its end."""
     async for progress in job.run(**options):
         last = progress
     return last
@@ -54,7 +54,7 @@ def failed_in(directory):
 
 @pytest.fixture
 def stumbling(monkeypatch):
-    """Makes a method of a sink raise what no sink should, for one profile."""
+    """Make a method of a sink raise what no sink should, for one profile."""
 
     def make(sink, method, profile, when="before"):
         real = getattr(sink, method)

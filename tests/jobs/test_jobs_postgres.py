@@ -22,7 +22,7 @@ def table(postgres, request):
 
 
 async def filled(server, dsn, table, tmp_path, disturb, relent=lambda: None):
-    """Runs a job with many small commits, and disturbs it whenever it has come further, until it has ended."""
+    """Run a job with many small commits, and disturb it whenever it has come further, until it has ended."""
     server.behaviour = Behaviour(latency=0.02)
     async with server.client(window=30) as client:
         job = HistoryJob(

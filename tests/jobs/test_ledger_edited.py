@@ -72,7 +72,7 @@ def jobs(server, tmp_path_factory):
 
 
 async def filled(server, directory, sink):
-    """Runs a job three nights, the last of which is broken off."""
+    """Run a job three nights, the last of which is broken off."""
     people = directory / "people.txt"
     people.write_text("".join(f"user{number}@example.com\n" for number in range(1, 7)) + "nobody\n")
     retry = RetryPolicy(attempts=1, passes=1, base=0.001)
@@ -108,7 +108,7 @@ class Editor:
         self._chance = random.Random(seed)
 
     def edit(self, path):
-        """Edits one, and says how."""
+        """Edit one, and say how."""
         ways = (
             self._bits,
             self._cut,
@@ -317,7 +317,7 @@ COMMANDS = (
 
 
 def run(words):
-    """Runs a command in this process; gives its code and what it has printed."""
+    """Run a command in this process; return its code and what it has printed."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

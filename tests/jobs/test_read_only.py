@@ -50,7 +50,7 @@ def sink(request, tmp_path):
 
 
 def leave_log(ledger):
-    """Leaves the ledger as a process does that was killed behind a commit."""
+    """Leave the ledger as a process does that was killed behind a commit."""
     connection = sqlite3.connect(ledger)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("UPDATE units SET attempts = 9")
@@ -63,7 +63,7 @@ def leave_log(ledger):
 
 
 def done(path, *words, **more):
-    """Runs a command where the directory of the sink is mounted for reading only."""
+    """Run a command where the directory of the sink is mounted for reading only."""
     words = [
         "unshare",
         "-m",

@@ -35,7 +35,7 @@ def told(job):
 
 
 async def stopped_at_once(job, **options):
-    """Runs a job against a server that takes nobody, so that nothing is fetched."""
+    """Run a job against a server that takes nobody, so that nothing is fetched."""
     with pytest.raises(Exception, match="token"):
         await ran(job, **options)
 

@@ -82,7 +82,7 @@ def version_of(path):
 
 
 async def ran(job, **options):
-    """Runs a job to its end."""
+    """Run a job to its end."""
     async for progress in job.run(**options):
         last = progress
     return last

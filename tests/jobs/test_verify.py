@@ -41,7 +41,7 @@ def server(monkeypatch, tmp_path):
 
 
 async def exported(server, sink, *, dead=()):
-    """Runs a job; gives its ledger."""
+    """Run a job; return its ledger."""
     server.faults = FaultPlan(rates={Fault.API_ERROR: 1.0} if dead else {}, streak=None, profiles=set(dead))
     async with server.client(window=31, retry=RetryPolicy(attempts=1, passes=1)) as client:
         job = HistoryJob(

@@ -275,7 +275,7 @@ class TestCommands:
 
     @pytest.fixture
     def export(self, monkeypatch, tmp_path, run):
-        """Exports three profiles in a directory `old`, and then calls it `new`."""
+        """Export three profiles in a directory `old`, and then call it `new`."""
         monkeypatch.chdir(tmp_path)
         Path("old").mkdir()
         Path("who.txt").write_text("".join(f"user{number}@example.com\n" for number in range(3)))

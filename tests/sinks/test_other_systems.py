@@ -33,7 +33,7 @@ sys.exit(main())
 
 
 def done(*words, code=MAIN, **more):
-    """Runs a command, and gives its code, stdout and stderr."""
+    """Run a command, and return its code, stdout and stderr."""
     words = [sys.executable, "-c", BLOCKED + code, *map(str, words)]
     process = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **more)
     return process.returncode, process.stdout, process.stderr

@@ -47,7 +47,7 @@ def row_of(profile, action, label, message_id, email):
 
 
 async def exported(demo, tmp_path, sink):
-    """Runs the export."""
+    """Run the export."""
     async with demo.client() as client:
         job = HistoryJob(client, demo.profiles(), sink, ledger=tmp_path / "job.ledger", date_from=FIRST, date_to=LAST)
         async for progress in job.run():

@@ -65,7 +65,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a command in this process; gives its exit code, stdout and stderr."""
+    """Run a command in this process; return its exit code, stdout and stderr."""
 
     def runner(*words):
         code = main([str(word) for word in words])
@@ -76,7 +76,7 @@ def run(capsys):
 
 @contextlib.contextmanager
 def started(*words, program=PROGRAM, **streams):
-    """Runs a command in a process of its own, which does not outlive the block."""
+    """Run a command in a process of its own, which does not outlive the block."""
     # A shell that put us in the background ignores SIGINT, and a child would inherit that.
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*program, *words], text=True, start_new_session=True, **streams)
@@ -106,7 +106,7 @@ class Terminal:
         os.close(self._ours)
 
     def hand_over(self):
-        """Leaves the process as the only holder of its end, so that its exit can be noticed."""
+        """Leave the process as the only holder of its end, so that its exit can be noticed."""
         if self.end is not None:
             os.close(self.end)
             self.end = None
@@ -115,7 +115,7 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def read(self, text=None):
-        """Reads until a text has appeared or, without one, to the end; gives all that was seen."""
+        """Read until a text has appeared or, without one, to the end; return all that was seen."""
         deadline = time.monotonic() + 30
         # Linux reports the other side's end as EIO, other systems as no bytes.
         with contextlib.suppress(OSError):
@@ -128,7 +128,7 @@ class Terminal:
 
 
 def until(condition):
-    """Waits for a condition, thirty seconds at most."""
+    """Wait for a condition, thirty seconds at most."""
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in thirty seconds"
@@ -177,7 +177,7 @@ def answering(*rows):
 
 @pytest.fixture
 def fetch_rows(run, monkeypatch):
-    """Fetches rows, and gives what `run` gives."""
+    """Fetch rows, and return what `run` gives."""
     monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
 
     def fetcher(format_, *rows):

@@ -32,7 +32,7 @@ def server(monkeypatch, tmp_path):
 
 @pytest.fixture
 def export(server, run):
-    """Exports the first profiles; gives exit code, stdout and stderr."""
+    """Export the first profiles; return exit code, stdout and stderr."""
 
     def exporter(into, *words, profiles=20):
         return run("export", listed(profiles), "--matching", "email", *DAYS, f"--into={into}", *words)
@@ -87,7 +87,7 @@ def summary(out):
 
 
 def running(ledger):
-    """Whether some process has begun to fill a ledger."""
+    """Tell whether some process has begun to fill a ledger."""
     try:
         return status_of(ledger).holder is not None
     except ConfigurationError:

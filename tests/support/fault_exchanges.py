@@ -87,7 +87,7 @@ class Seen:
 
 
 async def exchange(server, *, number=1, keep=False, method="POST", days=True, accept="gzip", patience=5.0):
-    """Sends one request over a connection of its own, and reads until that ends."""
+    """Send one request over a connection of its own, and read until that ends."""
     body = {"token": server.token, "list_id": server.list_id, "email": f"user{number}@example.com"}
     if days:
         body |= {"date_from": FROM, "date_to": TO}
@@ -180,7 +180,7 @@ async def server():
 
 
 async def until(condition):
-    """Waits for a condition, five seconds at most."""
+    """Wait for a condition, five seconds at most."""
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)

@@ -30,7 +30,7 @@ class Reply(NamedTuple):
 
 
 async def ask(server, *, method="POST", path=PATH, headers=None, content=None, session=None, **fields):
-    """Sends one raw request; `fields` change the body of a good one, and None takes a field out of it."""
+    """Send one raw request; `fields` change the body of a good one, and None takes a field out of it."""
     good = {"token": server.token, "list_id": server.list_id, "format": "json", "matching": "email"}
     body = {"email": "user1@example.com", **good, **fields}
     if content is None:

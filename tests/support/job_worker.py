@@ -102,7 +102,7 @@ class Worker:
         )
 
     def ask(self, order):
-        """Carries out an order; gives how the child ended, in which phase, and with which error."""
+        """Carry out an order; return how the child ended, in which phase, and with which error."""
         self._process.stdin.write(json.dumps(attrs.asdict(order)) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -181,7 +181,7 @@ class Phases:
 
 
 async def work(order):
-    """Runs the job to its end; an error notes how many requests were sent before it."""
+    """Run the job to its end; an error notes how many requests were sent before it."""
     async with HistoryClient(window=61) as client:
         job = HistoryJob(
             client,
@@ -223,7 +223,7 @@ def child(order, memory):
 
 
 def carried_out(order):
-    """Forks, kills if that is the order, and tells what has become of the child."""
+    """Fork, kill if that is the order, and tell what has become of the child."""
     with mmap.mmap(-1, mmap.PAGESIZE) as memory:
         pid = os.fork()
         if pid == 0:
@@ -254,7 +254,7 @@ class Race:
         self._memories = [mmap.mmap(-1, mmap.PAGESIZE) for _ in range(order.racers)]
 
     def run(self):
-        """Gives what has become of each."""
+        """Return what has become of each."""
         pids = [self._forked(place, memory) for place, memory in enumerate(self._memories)]
         begun = time.monotonic()
         os.close(self._opener)

@@ -29,7 +29,7 @@ def job_of(client, directory, profiles=None, *, sink="history.ndjson", today=LON
 
 
 async def ran(job, **options):
-    """Runs a job to its end."""
+    """Run a job to its end."""
     async for progress in job.run(**options):
         last = progress
     return last

@@ -39,7 +39,7 @@ def descriptors():
 
 
 async def until(condition, what):
-    """Waits for what a peer does on its own, for at most ten seconds."""
+    """Wait for what a peer does on its own, for at most ten seconds."""
     end = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < end, what
@@ -223,7 +223,7 @@ class Stage:
         return stream
 
     async def read(self, stream, received):
-        """Reads window by window, and slowly."""
+        """Read window by window, and slowly."""
         async with stream.windows() as windows:
             async for result in windows:
                 received.append(result)
@@ -245,7 +245,7 @@ class Stage:
         assert received_by(received) == {profile: events for profile, events in self.truth.items() if events}
 
     async def rehearse(self):
-        """Plays it to its end twice, and says at which moments something happened."""
+        """Play it to its end twice, and say at which moments something happened."""
         clock = asyncio.get_running_loop().time
         for _ in range(2):
             received, moments = [], set()
@@ -272,7 +272,7 @@ def received_by(results):
 
 
 def play(scenario, performance):
-    """Runs a performance on virtual time, on a stage of its own."""
+    """Run a performance on virtual time, on a stage of its own."""
 
     async def staged():
         loop = asyncio.get_running_loop()
@@ -306,7 +306,7 @@ async def everywhere(stage, attempt, step=1):
 
 
 async def cancel(stage, index, *, storm, resuming, bare):
-    """Cancels the consumer at one suspension of its stream; in a storm, at all that follow as well."""
+    """Cancel the consumer at one suspension of its stream; in a storm, at all that follow as well."""
     async with stage.client() as client:
         stream, received, told = stage.stream(client), [], []
         watch = Suspensions(
@@ -349,7 +349,7 @@ BY_DEFAULT_A_SAMPLE = pytest.mark.parametrize(
 
 
 def parts(*by_default):
-    """Whether what counts is the going on or the stop, and whether the stream is read bare or entered."""
+    """Tell whether what counts is the going on or the stop, and whether the stream is read bare or entered."""
     every = itertools.product((False, True), repeat=2)
     return pytest.mark.parametrize(
         ("resuming", "bare", "step"),
@@ -361,7 +361,7 @@ def parts(*by_default):
 
 
 async def close(stage, index, *, what):
-    """Closes the stream, or its client, in another task at one suspension."""
+    """Close the stream, or its client, in another task at one suspension."""
     client = stage.server.client(**stage.scenario.options)
     stage.server.faults = stage.scenario.faults
     stream, received, closing = stage.stream(client), [], []
@@ -388,7 +388,7 @@ class Enough(Exception):
 
 
 async def leave(stage, index, *, way, events):
-    """Leaves the stream behind one of its items."""
+    """Leave the stream behind one of its items."""
     async with stage.client() as client:
         stream, watch = stage.stream(client), Suspensions()
         items = stream if events else stream.windows()
@@ -442,7 +442,7 @@ LEAVING = {
 
 
 async def time_out_everywhere(stage, *, own, step):
-    """Sets the deadline to each moment at which something happens, and to all moments half-way between two."""
+    """Set the deadline to each moment at which something happens, and to all moments half-way between two."""
     moments = await stage.rehearse()
     moments += [(one + two) / 2 for one, two in itertools.pairwise(moments)]
     # From here on each sum of moments like these is exact: virtual time does not pass by itself, as time does, while

@@ -160,7 +160,7 @@ class Fetched:
         return statistics.median(delay for when, delay in zip(self.good, self.delays, strict=True) if when >= start)
 
     def hear(self, note: object, limit: int) -> None:
-        """Takes in what the client tells, and how many requests it allows."""
+        """Take in what the client tells, and how many requests it allows."""
         match note:
             case AttemptStarted():
                 self.sends.append(now())
@@ -185,7 +185,7 @@ async def fetched(
     deadline: float | None = None,
     **options: Any,
 ) -> Fetched:
-    """Reads the histories of all profiles of a server, or of those given, with on_error="collect".
+    """Read the histories of all profiles of a server, or of those given, with on_error="collect".
 
     Args:
         server: The server.
@@ -224,7 +224,7 @@ class _Notes:
 
 
 def assert_whole(server: HistoryServer, result: Fetched, profiles: Iterable[Profile] | None = None) -> None:
-    """Asserts that the stream came to its end, and that every profile's events are the truth, each once."""
+    """Assert that the stream came to its end, and that every profile's events are the truth, each once."""
     chosen = server.profiles() if profiles is None else list(profiles)
     assert (result.error, result.failures) == (None, [])
     assert result.events == {profile: server.truth(profile, FROM, TO) for profile in chosen}

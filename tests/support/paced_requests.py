@@ -15,12 +15,12 @@ PATIENCE = 60.0
 
 
 def longest(low, high):
-    """Draws the longest waits, so that each moment is known."""
+    """Draw the longest waits, so that each moment is known."""
     return high
 
 
 def virtual(test):
-    """Runs an asynchronous test on virtual time.
+    """Run an asynchronous test on virtual time.
 
     A waiter that is forgotten fails it within a second, and so does an error that only the loop would tell of.
     """
@@ -49,7 +49,7 @@ class Server:
         self.permits = []
 
     async def start(self, patience=PATIENCE, since=None):
-        """Waits for the right to send."""
+        """Wait for the right to send."""
         permit = await self.pacer.acquire(patience, since)
         self.starts.append(now())
         self.permits.append(permit)
@@ -60,7 +60,7 @@ class Server:
         return [asyncio.create_task(self.start(patience)) for _ in range(count)]
 
     def end(self, signal=Signal.SUCCESS, **more):
-        """Ends the oldest request in flight, and tells whether a failure of it is charged to its window."""
+        """End the oldest request in flight, and tell whether a failure of it is charged to its window."""
         charged = not self.pacer.circuit_open
         self.pacer.release(self.permits.pop(0), signal, **more)
         return charged
@@ -72,7 +72,7 @@ class Server:
             self.end(signal, request_id="abc"[number % 3], **more)
 
     async def grow(self, limit):
-        """Succeeds until so many may be in flight."""
+        """Succeed until so many may be in flight."""
         for _ in range(1000):
             if self.pacer.limit >= limit:
                 return
@@ -95,7 +95,7 @@ def now():
 
 
 async def settle():
-    """Lets everybody go on who can, without any time passing."""
+    """Let everybody go on who can, without any time passing."""
     for _ in range(5):
         await asyncio.sleep(0)
 

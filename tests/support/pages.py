@@ -33,7 +33,7 @@ class Example:
         return f"{self.page}:{self.line}"
 
     def run(self, names=None):
-        """Runs it as a module of its own; gives its names."""
+        """Run it as a module of its own; return its names."""
         names = {"__name__": "example"} if names is None else names
         # Tracebacks show the line of the page.
         exec(compile("\n" * self.line + self.code, self.page, "exec"), names)

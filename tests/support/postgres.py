@@ -65,7 +65,7 @@ class Postgres:
         return f"postgresql://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/postgres"
 
     def start(self) -> None:
-        """Starts the server, and waits until it answers."""
+        """Start the server, and wait until it answers."""
         settings = [part for name, value in (_SETTINGS | self._tls()).items() for part in ("-c", f"{name}={value}")]
         place = ["-D", str(self._home / "data"), "-p", str(self.port), "-k", str(self._home)]
         with self._log.open("ab") as log:
@@ -84,25 +84,25 @@ class Postgres:
             time.sleep(0.02)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stops the server; SIGINT breaks off its connections in an orderly way, SIGQUIT is a crash."""
+        """Stop the server; SIGINT breaks off its connections in an orderly way, SIGQUIT is a crash."""
         if self._server is not None:
             self._server.send_signal(how)
             self._server.wait(60)
             self._server = None
 
     def restart(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stops the server and starts it again."""
+        """Stop the server and start it again."""
         self.stop(how)
         self.start()
 
     def execute(self, query: Any, values: Any = None) -> list[tuple[Any, ...]]:
-        """Runs a statement on a connection of its own, and gives the rows."""
+        """Run a statement on a connection of its own, and return the rows."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             cursor = connection.execute(query, values)
             return cursor.fetchall() if cursor.description else []
 
     def remove(self) -> None:
-        """Stops the server for good, and deletes its files."""
+        """Stop the server for good, and delete its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._home)
 

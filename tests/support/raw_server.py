@@ -13,7 +13,7 @@ Answering = Callable[[dict[str, Any], asyncio.StreamWriter], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def raw_server(answer: Answering) -> AsyncIterator[str]:
-    """Gives the URL at which `answer` is called with each request's JSON, on a connection of its own."""
+    """Yield the URL at which `answer` is called with each request's JSON, on a connection of its own."""
     handlers: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

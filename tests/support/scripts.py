@@ -243,7 +243,7 @@ class Names(aiohttp.abc.AbstractResolver):
 
 @pytest.fixture
 def names(monkeypatch):
-    """Sets what looking up a host comes to, one reply after the other, the last for ever."""
+    """Set what looking up a host comes to, one reply after the other, the last for ever."""
     monkeypatch.setattr("aiohttp.ThreadedResolver", Names)
     monkeypatch.setattr(Names, "replies", [])
     return Names.replies.extend

@@ -127,5 +127,5 @@ def threads(process):
 
 
 def asleep(process):
-    """Whether the process waits for something, by the kernel's own account."""
+    """Tell whether the process waits for something, by the kernel's own account."""
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"

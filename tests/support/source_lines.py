@@ -42,7 +42,7 @@ def refusal(*arguments, error=ConfigurationError, **options):
 
 @pytest.fixture
 def file(tmp_path):
-    """Writes a file and returns its path as text."""
+    """Write a file and return its path as text."""
 
     def write(name, content):
         path = tmp_path / name
@@ -53,6 +53,6 @@ def file(tmp_path):
 
 
 def parquet(path, **columns):
-    """Writes a Parquet file, and returns its path as text."""
+    """Write a Parquet file, and return its path as text."""
     pq.write_table(pa.table(columns), path)
     return str(path)

@@ -12,7 +12,7 @@ def busiest(server, count=1):
 
 
 def poison(monkeypatch, rows):
-    """Makes the server put rows in front of every response."""
+    """Make the server put rows in front of every response."""
     respond = server_module.respond
 
     def poisoned(*arguments):

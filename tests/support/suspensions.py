@@ -37,20 +37,20 @@ class Suspensions:
         self._resuming = resuming
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Makes a task of `work`, under watch."""
+        """Make a task of `work`, under watch."""
         context = contextvars.copy_context()
         context.run(_watch.set, self)
         return asyncio.get_running_loop().create_task(work, context=context)
 
     def suspended(self) -> None:
-        """Takes note that a task waits."""
+        """Take note that a task waits."""
         if not self._resuming and self._suspended in self._at:
             self._strike()
         self._suspended += 1
         self._each()
 
     def resumes(self) -> None:
-        """Takes note that a task is about to go on."""
+        """Take note that a task is about to go on."""
         if self._resuming and self._resumed in self._at:
             self._strike()
         self._resumed += 1

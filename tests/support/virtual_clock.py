@@ -52,7 +52,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def advance(self) -> None:
-        """Jumps to the next timer."""
+        """Jump to the next timer."""
         when = self._scheduled[0].when()
         if when > self._limit:
             limit, self._limit = self._limit, when + self._grace
@@ -67,7 +67,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._patience if self._threads or not self._scheduled else None
 
     def give_up(self) -> NoReturn:
-        """Ends a wait of which nothing came."""
+        """End a wait of which nothing came."""
         cause = "a thread was at work" if self._threads else "nothing is scheduled: a deadlock"
         patience, self._patience = self._patience, max(self._patience, _CLEANING_UP)
         raise Stuck(f"nothing came in {patience:g} real seconds, and {cause}; there are {self._names()}")
@@ -120,7 +120,7 @@ class _Selector(selectors.DefaultSelector):
         return []
 
     def close(self) -> None:
-        """Closes the echo as well."""
+        """Close the echo as well."""
         super().close()
         self._echo.close()
 
@@ -136,7 +136,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 def run_virtually(work: Coroutine[Any, Any, T], *, limit: float = 86400.0, patience: float = 10.0) -> T:
-    """Runs a coroutine on a `VirtualLoop` of its own.
+    """Run a coroutine on a `VirtualLoop` of its own.
 
     Raises:
         Stuck: It took more than `limit` virtual seconds, or waited `patience` real ones for nothing.

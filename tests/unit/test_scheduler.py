@@ -478,7 +478,7 @@ class Stream:
                 self.receive(unit)
 
     def again(self, unit):
-        """Whether it may come back once more; else a course would have no end."""
+        """Tell whether it may come back once more; else a course would have no end."""
         key = unit.task.profile, unit.task.window
         self.returns[key] += 1
         return self.returns[key] < 4
