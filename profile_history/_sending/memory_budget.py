@@ -50,15 +50,6 @@ class StreamBudget:
         """Tell whether more is in use than this stream may fill."""
         return self._memory.used > self._limit
 
-    @property
-    def expected(self) -> int:
-        """Return how many bytes the next response is expected to have."""
-        return self._memory.expected
-
-    def learn(self, size: int) -> None:
-        """Record how many bytes a response had."""
-        self._memory.learn(size)
-
     def adjust(self, change: int) -> None:
         """Count more bytes as in use, or fewer if `change` is negative; without effect after `close`."""
         # The consumer may release an outcome after its stream was closed, which has given back everything.
@@ -68,7 +59,7 @@ class StreamBudget:
 
     def reservation(self) -> Reservation:
         """Return a new count for one response."""
-        return Reservation(self)
+        return Reservation(self, self._memory)
 
     def close(self) -> None:
         """Give back whatever is still in use."""
@@ -80,10 +71,11 @@ class StreamBudget:
 class Reservation:
     """The bytes of one response, from the request's start until the consumer is through with it."""
 
-    __slots__ = ("_received", "_reserved", "_stream_budget", "_urgent")
+    __slots__ = ("_memory", "_received", "_reserved", "_stream_budget", "_urgent")
 
-    def __init__(self, stream_budget: StreamBudget) -> None:
+    def __init__(self, stream_budget: StreamBudget, memory: MemoryBudget) -> None:
         self._stream_budget = stream_budget
+        self._memory = memory
         self._reserved = 0
         self._received = 0
         self._urgent = False
@@ -95,7 +87,7 @@ class Reservation:
             urgent: Whether all others wait for this response, which then always finds room.
         """
         self._urgent = urgent
-        self._resize(self._stream_budget.expected)
+        self._resize(self._memory.expected)
 
     def restart(self) -> None:
         """Count from nothing again, since the response is received anew after a failed attempt."""
@@ -113,12 +105,12 @@ class Reservation:
         self._resize(self._received)
         if self._stream_budget.exceeded and not self._urgent:
             # It is longer than expected: the next attempt reserves as much before it starts.
-            self._stream_budget.learn(self._received)
+            self._memory.learn(self._received)
             raise MemoryExceeded
 
     def settle(self, size: int) -> None:
         """Count a response that was received whole and is kept, with its own size in bytes."""
-        self._stream_budget.learn(size)
+        self._memory.learn(size)
         self._resize(size)
 
     def release(self) -> None:
