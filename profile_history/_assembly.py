@@ -17,7 +17,8 @@ from profile_history._scheduling.scheduler import Outcome, Scheduler
 from profile_history._scheduling.window_plan import WindowPlan
 from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
 from profile_history._secrets import Token
-from profile_history._sending.fetcher import Fetcher, HealthProbe
+from profile_history._sending.fetcher import Fetcher
+from profile_history._sending.health_probe import HealthProbe
 from profile_history._sending.memory_budget import MemoryBudget, StreamBudget
 from profile_history._sending.pacer import Pacer
 from profile_history._sending.request_ids import make_request_ids

@@ -15,8 +15,8 @@ import attrs
 
 from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.window_plan import Segment, WindowPlan
-from profile_history._sending.fetcher import Task
 from profile_history._sending.memory_budget import Reservation, StreamBudget
+from profile_history._sending.task import Task
 from profile_history.errors import HistoryError
 from profile_history.profiles import Profile
 from profile_history.units import Unit

@@ -78,11 +78,11 @@ class CircuitBreaker:
         self._seconds.clear()
         return now - self.opened_at
 
-    def failed(self, window: str, now: float) -> str | None:
+    def failed(self, request_id: str, now: float) -> str | None:
         """Record a failure, which may open the circuit.
 
         Args:
-            window: The name of its window, such as the request id.
+            request_id: Of the request, and so the same for all attempts at one window.
             now: Seconds, on any clock that only goes forward.
 
         Returns:
@@ -96,7 +96,7 @@ class CircuitBreaker:
         self._row += 1
         for windows in (self._row_windows, second.windows):
             if len(windows) < DIFFERENT_WINDOWS:
-                windows.add(window)
+                windows.add(request_id)
         reason = self._reason()
         if reason is not None:
             self.open = True

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 import attrs
 
@@ -17,10 +14,13 @@ from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, verify_response
 from profile_history._secrets import SecretBytes, Token
 from profile_history._sending.failure_policy import AttemptLog, Decision, Signal, Step, decide
+from profile_history._sending.health_probe import HealthProbe
 from profile_history._sending.memory_budget import Reservation
 from profile_history._sending.pacer import Pacer, Permit
+from profile_history._sending.request_ids import make_request_id
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.row_cap import RowCapDetector
+from profile_history._sending.task import Task, WriteBody
 from profile_history._sending.transport import Transport
 from profile_history.errors import (
     ConfigurationError,
@@ -31,95 +31,14 @@ from profile_history.errors import (
 )
 from profile_history.observing import AttemptEnded, AttemptStarted, Observer, RetryPlanned, RowCapSuspected
 from profile_history.options import Limits, Timeouts
-from profile_history.profiles import Profile
 from profile_history.stats import Stats
 from profile_history.units import Unit
-from profile_history.windows import Border, Window
+from profile_history.windows import Border
 
 # Seconds; what is left of a window's time may be too little to say anything about the server.
 _LEAST_ATTEMPT = 1.0
 
 _COMPLETE = Decision(Step.DONE, Signal.SUCCESS)
-
-# Writes the same request with the token that counts by then.
-WriteBody: TypeAlias = Callable[[], SecretBytes]
-
-
-@attrs.define(eq=False)
-class Task:
-    """One window to fetch, and what it has cost so far.
-
-    Attributes:
-        profile: Whose history.
-        window: Which days.
-        request_id: The same for all its attempts.
-        log: What was spent on it.
-        date: The `Date` header of its good response, or "".
-    """
-
-    profile: Profile
-    window: Window
-    request_id: str
-    log: AttemptLog = attrs.field(factory=AttemptLog)
-    date: str = ""
-
-    def sign(self, error: HistoryError) -> None:
-        """Write onto an error which window it belongs to, and what was spent on it, when it leaves for the user."""
-        error.profile = self.profile
-        error.window = self.window
-        error.attempts = self.log.attempts
-        error.request_id = self.request_id
-
-
-@attrs.define(eq=False)
-class HealthProbe:
-    """The request to probe a server with that failed: the one with the shortest good response so far.
-
-    After a probe that failed only every other one sends it, since it may be what fails by now.
-    """
-
-    _known: tuple[Task, WriteBody] | None = None
-    _size: int = 0
-    _turn: bool = False
-
-    def learn(self, task: Task, write: WriteBody, size: int) -> None:
-        """Record a request that succeeded.
-
-        Args:
-            task: Its window.
-            write: What writes it.
-            size: Bytes of its response.
-        """
-        self._turn = False
-        if self._known is None or size < self._size:
-            self._known, self._size = (task, write), size
-
-    def confirm(self) -> None:
-        """Record that it was responded to once more, so that the next probe sends it first."""
-        self._turn = False
-
-    def suggest(self, task: Task, write: WriteBody) -> None:
-        """Take a request that should succeed, until one has.
-
-        Args:
-            task: Its window.
-            write: What writes it.
-        """
-        if self._known is None:
-            self._known, self._size = (task, write), sys.maxsize
-
-    @property
-    def known(self) -> bool:
-        """Return whether there is a request to probe with."""
-        return self._known is not None
-
-    def request(self) -> tuple[Task, WriteBody] | None:
-        """Return what to send; `None` if nothing is known, and at every second call without a success."""
-        self._turn = not self._turn
-        if self._known is None or not self._turn:
-            return None
-        task, write = self._known
-        return Task(task.profile, task.window, f"probe-{task.request_id}"), write
 
 
 @attrs.define
@@ -291,7 +210,7 @@ class Fetcher:
 
     def suggest_probe(self, unit: Unit) -> None:
         """Take a unit that should be fetched, to probe a server with that fails for everything else."""
-        task = Task(unit.profile, unit.window, os.urandom(8).hex())
+        task = Task(unit.profile, unit.window, make_request_id())
         self.health_probe.suggest(task, partial(self.requests.body, unit.profile, self.border.widen(unit.window)))
 
     async def _probe(self, probe: Task, write: WriteBody, permit: Permit, stats: Stats) -> None:

@@ -20,7 +20,7 @@ from profile_history import (
     Timeouts,
     Window,
 )
-from profile_history._sending.fetcher import Task
+from profile_history._sending.task import Task
 
 CANARY = "canary-7f3a9c"
 
