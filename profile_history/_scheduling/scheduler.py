@@ -199,8 +199,11 @@ class Scheduler:
         for segment in queue.plan.complete(assignment.segment, outcome, success=outcome.error is None):
             assert segment.outcome is not None
             self._ready.append(segment.outcome)
-        self._profiles -= queue.plan.finished
-        return queue.plan.finished
+        finished = queue.plan.finished
+        if not finished:
+            self._refresh(queue)
+        self._profiles -= finished
+        return finished
 
     def split(self, assignment: Assignment) -> None:
         """Put back a window that proved too much, to be asked for in shorter ones."""
@@ -208,8 +211,7 @@ class Scheduler:
         self._in_flight -= 1
         queue = assignment.queue
         queue.plan.split(assignment.segment)
-        if not queue.queued:
-            self._enqueue(queue)
+        self._refresh(queue)
 
     def requeue_last(self, assignment: Assignment) -> None:
         """Put a window that failed behind all others."""
@@ -253,12 +255,12 @@ class Scheduler:
             and self._stream_budget.has_room
         )
 
-    def _next_in_rotation(self) -> Assignment | None:
+    def _next_in_rotation(self, *, held_back: bool = False) -> Assignment | None:
         if not self._ready_profiles:
             return None
         queue = self._ready_profiles.popleft()
         queue.queued = False
-        segment = queue.plan.take()
+        segment = queue.plan.take(held_back=held_back)
         assert segment is not None, "only profiles with waiting windows are queued"
         if queue.plan.waiting:
             self._enqueue(queue)
@@ -279,10 +281,24 @@ class Scheduler:
                 if assignment.queue.plan.is_head(assignment.segment):
                     waiting.remove(assignment)
                     return assignment
-        return self._next_in_rotation()
+        return self._next_in_rotation() or self._next_held_back()
+
+    def _next_held_back(self) -> Assignment | None:
+        # No head waits in a queue, but other windows do. They hold back the head of their profile, which was split: it
+        # is taken all the same, since nothing is in flight and nothing else may start.
+        self._enqueue((self._priority_queue or self._retry_queue)[0].queue)
+        return self._next_in_rotation(held_back=True)
 
     def _next_retry(self) -> Assignment | None:
         return self._retry_queue.popleft() if self._retry_queue else None
+
+    def _refresh(self, queue: _ProfileQueue) -> None:
+        """Let a profile take part in the rotation exactly while it has a window to take."""
+        if queue.queued and not queue.plan.waiting:
+            self._ready_profiles.remove(queue)
+            queue.queued = False
+        elif not queue.queued and queue.plan.waiting:
+            self._enqueue(queue)
 
     def _enqueue(self, queue: _ProfileQueue) -> None:
         queue.queued = True

@@ -41,7 +41,8 @@ class WindowPlan(Generic[T]):
     """The windows of one range, in order, as many ahead as the caller wishes, and their outcomes in the same order.
 
     With the rule "auto" a window is first as long as the whole range. `split` puts a window that proved too much
-    back and halves the length; after a few successes the length doubles again.
+    back and halves the length; after a few successes the length doubles again. From a split until a window of the new
+    length succeeds, a window is given only when no other one is in flight.
 
     Args:
         asked: The range.
@@ -64,19 +65,28 @@ class WindowPlan(Generic[T]):
         self._order = order
         self._today = today
         self._successes = 0
+        self._unproven_length: int | None = None
 
     @property
     def waiting(self) -> bool:
-        """Tell whether there are days that were not yet taken."""
-        return any(segment.state is SegmentState.WAITING for segment in self._segments)
+        """Tell whether there is a window to take."""
+        waiting = any(segment.state is SegmentState.WAITING for segment in self._segments)
+        return waiting and not (self._unproven_length and self._is_in_flight)
 
     @property
     def finished(self) -> bool:
         """Tell whether every outcome was handed out."""
         return not self._segments
 
-    def take(self) -> Segment[T] | None:
-        """Return the next window to ask for; `None` if there is none."""
+    def take(self, *, held_back: bool = False) -> Segment[T] | None:
+        """Return the next window to ask for; `None` if there is none.
+
+        Args:
+            held_back: Whether to return it even if it should wait for what is in flight.
+        """
+        # That fewer days at once help is a guess until it has proved right; a wrong one shall not cost many requests.
+        if self._unproven_length and self._is_in_flight and not held_back:
+            return None
         for place, segment in enumerate(self._segments):
             if segment.state is SegmentState.WAITING:
                 if self._length is not None:
@@ -99,6 +109,7 @@ class WindowPlan(Generic[T]):
         """Put a window that proved too much back; the next ones are half as long."""
         self._length = -(-segment.window.days(self._today) // 2)
         self._successes = 0
+        self._unproven_length = self._length
         segment.state = SegmentState.WAITING
         self._join_waiting()
 
@@ -115,6 +126,9 @@ class WindowPlan(Generic[T]):
         """
         segment.outcome = outcome
         segment.state = SegmentState.COMPLETED
+        # A longer window, sent before the split, proves nothing.
+        if success and self._unproven_length and segment.window.days(self._today) <= self._unproven_length:
+            self._unproven_length = None
         if success and self.adaptive and self._length is not None:
             self._successes += 1
             if self._successes == _SUCCESSES_TO_GROW:
@@ -123,6 +137,10 @@ class WindowPlan(Generic[T]):
         while self._segments and self._segments[0].state is SegmentState.COMPLETED:
             next_in_order.append(self._segments.popleft())
         return next_in_order
+
+    @property
+    def _is_in_flight(self) -> bool:
+        return any(segment.state is SegmentState.IN_FLIGHT for segment in self._segments)
 
     def _join_waiting(self) -> None:
         joined: deque[Segment[T]] = deque()

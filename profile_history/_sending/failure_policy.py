@@ -32,7 +32,8 @@ class Signal(Enum):
         FAILED: It failed.
         OVERLOADED: It failed as servers do that have too much to do.
         THROTTLED: It says that there are too many requests.
-        NEUTRAL: Nothing, as when the request was cancelled, or failed again while others succeed.
+        NEUTRAL: Nothing, as when the request was cancelled, failed again while others succeed, or asked for too many
+            days.
     """
 
     SUCCESS = auto()
@@ -177,8 +178,8 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
     """
     if _is_free(failure, attempts):
         return Decision(Step.RESEND, Signal.NEUTRAL, new_connection=True)
-    decision = Decision(_choose_step(failure, attempts, policy, can_split=can_split), _signal_of(failure, attempts))
-    decision = attrs.evolve(decision, is_too_long=_is_too_long(failure, attempts))
+    step = _choose_step(failure, attempts, policy, can_split=can_split)
+    decision = Decision(step, _signal_of(failure, attempts, step), is_too_long=_is_too_long(failure, attempts))
     if (asked := _asked_pause(failure)) is not None:
         if asked > longest_pause(policy):
             hint = f"the server asks to wait for {asked:g} s; do so, or raise RetryPolicy.patience"
@@ -221,11 +222,13 @@ def _cost_of(failure: HistoryError) -> int:
     return THROTTLED_COST if failure.kind is Kind.THROTTLED else TRANSIENT_COST
 
 
-def _signal_of(failure: HistoryError, attempts: AttemptLog) -> Signal:
+def _signal_of(failure: HistoryError, attempts: AttemptLog, step: Step) -> Signal:
     signal = _signal_alone(failure)
-    # The server served others since this window last failed: the fault lies with the window, and is no outage.
-    failed = signal in (Signal.FAILED, Signal.OVERLOADED)
-    return Signal.NEUTRAL if failed and attempts.others_succeeded else signal
+    if signal not in (Signal.FAILED, Signal.OVERLOADED):
+        return signal
+    # The server served others since this window last failed: the fault lies with the window, and is no outage. Nor is a
+    # failure that shorter windows may mend; if it is one all the same, single days will fail as well.
+    return Signal.NEUTRAL if attempts.others_succeeded or step is Step.SPLIT else signal
 
 
 def _signal_alone(failure: HistoryError) -> Signal:

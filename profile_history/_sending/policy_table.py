@@ -86,6 +86,8 @@ def _line(name: str, make: Callable[[], HistoryError]) -> str:
         evidence = decide(make(), attrs.evolve(AttemptLog(), timeouts=attempts), policy, can_split=True)
         if evidence.step is Step.SPLIT and not splits:
             splits = "at once" if attempts == 1 else "at the second"
+            if evidence.signal is not decision.signal:
+                signal += f"; {evidence.signal.name.lower()} when it halves"
     cost = ", ".join(map(str, sorted(costs))) or "-"
     then = decision.step.name.lower().replace("_", " ")
     return f"| {name} | {make().kind.value} | {sent} | {then} | {cost} | {splits or 'no'} | {signal} |"

@@ -3,7 +3,15 @@
 import pytest
 from support.paths import ROOT
 
-from profile_history import AttemptTimeout, ConnectionFailed, DecodeError, RateLimited, RetryPolicy
+from profile_history import (
+    ApiError,
+    AttemptTimeout,
+    ConnectionFailed,
+    DecodeError,
+    RateLimited,
+    ResponseTooLarge,
+    RetryPolicy,
+)
 from profile_history._sending.failure_policy import AttemptLog, Signal, Step, decide
 from profile_history._sending.policy_table import policy_table
 from profile_history.errors import Kind
@@ -26,6 +34,33 @@ def test_a_window_that_fails_while_others_succeed_says_nothing_about_the_server(
     assert decide(failure, log, POLICY).signal is Signal.NEUTRAL
     log.record(failure, seconds=1.0, successes=4)
     assert decide(failure, log, POLICY).signal is not Signal.NEUTRAL
+
+
+@pytest.mark.parametrize(
+    ("failure", "timeouts", "halved", "whole"),
+    [
+        (ApiError(None, "", 504, kind=Kind.TRANSIENT, splittable=True), 0, Signal.NEUTRAL, Signal.OVERLOADED),
+        (ApiError(None, "", 524, kind=Kind.TRANSIENT, splittable=True), 0, Signal.NEUTRAL, Signal.OVERLOADED),
+        (AttemptTimeout("x"), 1, Signal.NEUTRAL, Signal.OVERLOADED),
+        (ResponseTooLarge("x"), 0, Signal.RESPONSIVE, Signal.RESPONSIVE),
+    ],
+    ids=["504", "524", "the second timeout", "too large"],
+)
+def test_a_failure_that_halves_a_window_is_no_evidence_of_an_outage(failure, timeouts, halved, whole):
+    """It is one about the number of days, until they cannot be fewer; a server that responds works in any case."""
+    log = AttemptLog(timeouts=timeouts)
+    log.record(failure, seconds=1.0)
+    decision = decide(failure, log, POLICY, can_split=True)
+    assert (decision.step, decision.signal) == (Step.SPLIT, halved)
+    assert decide(failure, log, POLICY, can_split=False).signal is whole
+
+
+def test_the_first_timeout_counts_since_it_halves_nothing():
+    """It is repeated, and may be an outage."""
+    failure, log = AttemptTimeout("x"), AttemptLog()
+    log.record(failure, seconds=1.0)
+    decision = decide(failure, log, POLICY, can_split=True)
+    assert (decision.step, decision.signal) == (Step.RETRY, Signal.OVERLOADED)
 
 
 @pytest.mark.parametrize(("asked", "step", "pause"), [(120.0, Step.RETRY, 120.0), (121.0, Step.STOP, None)])

@@ -297,17 +297,27 @@ def test_a_window_that_was_split_is_asked_for_in_halves_before_what_failed():
     first, second = taken(plan, 2)
     plan.split(first)
     plan.requeue_last(second)
-    halves = taken(plan, 2)
-    assert [unit.task.window for unit in halves] == [
-        Window(FIRST, dt.date(2024, 1, 6)),
-        Window(dt.date(2024, 1, 7), LAST),
-    ]
+    half = plan.take()
+    assert half.task.window == Window(FIRST, dt.date(2024, 1, 6))
     assert plan.take() is second
     assert not plan.available
-    plan.split(halves[0])
-    plan.split(halves[1])
-    quarters = taken(plan, 4)
-    assert {unit.task.window.days(LAST) for unit in quarters} == {3}
+    plan.split(half)
+    assert plan.take().task.window.days(LAST) == 3
+    assert not plan.available
+
+
+def test_a_split_does_not_hold_up_the_head_of_a_profile_whose_other_window_was_requeued():
+    """There is no room for anything else, so nothing would ever happen."""
+    plan = scheduled(1, rule="auto", windows_ahead=10, limit=50)
+    plan.split(plan.take())
+    plan.split(plan.take())
+    plan.complete(plan.take(), rows(1))
+    drain(plan)
+    head, other, last = taken(plan, 3)
+    plan.complete(last, rows(50))
+    plan.requeue_last(other)
+    plan.split(head)
+    assert taken(plan, 1)[0].task.window == Window(dt.date(2024, 1, 4), dt.date(2024, 1, 5))
     assert not plan.available
 
 

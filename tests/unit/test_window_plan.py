@@ -68,7 +68,7 @@ def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
         piece, requested = in_flight.pop(which % len(in_flight))
         if outcome == "too much" and walk.can_split(piece):
             walk.split(piece)
-            assert walk.waiting
+            assert walk.waiting or in_flight
             continue
         sent.append((requested, outcome))
         settled = walk.complete(piece, outcome, success=outcome == "success")
@@ -143,14 +143,36 @@ def test_none_and_a_fixed_number_never_divide(rule):
 @pytest.mark.parametrize("too_much", [0, 1])
 def test_days_put_back_leave_the_windows_on_their_way_alone(order, too_much):
     """What was asked for is what comes back, whatever becomes of its neighbours."""
-    walk = auto_walk(68, order)
+    walk = auto_walk(272, order)
     walk.split(walk.take())
+    walk.split(walk.take())
+    walk.complete(walk.take(), "rows", success=True)
     halves = [walk.take(), walk.take()]
     other = halves[1 - too_much]
     requested = other.window
     walk.split(halves[too_much])
     assert other.window == requested
-    assert walk.take().window.days(TODAY) == 17
+    assert walk.take() is None, "one window at a time, until fewer days have proved to help"
+    walk.complete(other, "rows", success=True)
+    half = walk.take()
+    assert half.window.days(TODAY) == 34
+    assert walk.take() is None, "a longer one that was in flight already proves nothing"
+    walk.complete(half, "rows", success=True)
+    assert [walk.take().window.days(TODAY) for _ in range(2)] == [34, 34]
+
+
+def test_a_failure_proves_nothing_and_a_window_that_is_held_back_can_be_had_all_the_same():
+    """Until fewer days succeed, one window is in flight; only the caller knows whether all waits for the next one."""
+    walk = auto_walk(64)
+    walk.split(walk.take())
+    walk.split(walk.take())
+    walk.complete(walk.take(), "no", success=False)
+    second = walk.take()
+    assert not walk.waiting
+    assert walk.take() is None
+    assert walk.take(held_back=True).window.days(TODAY) == 16
+    walk.complete(second, "rows", success=True)
+    assert walk.take().window.days(TODAY) == 16
 
 
 @pytest.mark.parametrize("order", Order)
@@ -190,10 +212,9 @@ def test_days_put_back_side_by_side_are_asked_for_together(order, lengths):
     """Two halves that were both too much do not leave a cut between them for ever."""
     walk = auto_walk(66, order)
     walk.split(walk.take())
-    halves = [walk.take(), walk.take()]
-    assert [half.window.days(TODAY) for half in halves] == [33, 33]
-    for half in halves:
-        walk.split(half)
+    half = walk.take()
+    assert half.window.days(TODAY) == 33
+    walk.split(half)
     assert lengths_after(walk, *["failure"] * 4) == lengths
     assert walk.finished
 
@@ -224,7 +245,9 @@ def test_an_open_range_can_be_halved(asked, order):
     assert walk.can_split(whole) == (asked.days(TODAY) > 1)
     if walk.can_split(whole):
         walk.split(whole)
-        halves = [walk.take().window, walk.take().window]
+        first = walk.take()
+        walk.complete(first, "rows", success=True)
+        halves = [first.window, walk.take().window]
         early, late = halves if order is Order.OLDEST else halves[::-1]
         assert early.join(late) == asked
         assert late.date_from - early.date_to == DAY
