@@ -265,6 +265,7 @@ class Scheduler:
         if queue.plan.waiting:
             self._enqueue(queue)
         task = Task(queue.unit.profile, segment.window, self._make_request_id())
+        task.log.unproven_split = queue.plan.unproven
         return Assignment(task, self._stream_budget.reservation(), queue, segment)
 
     def _next(self) -> Assignment | None:

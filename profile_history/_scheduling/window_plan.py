@@ -74,6 +74,11 @@ class WindowPlan(Generic[T]):
         return waiting and not (self._unproven_length and self._is_in_flight)
 
     @property
+    def unproven(self) -> bool:
+        """Tell whether it is yet to be seen that shorter windows help."""
+        return self._unproven_length is not None
+
+    @property
     def finished(self) -> bool:
         """Tell whether every outcome was handed out."""
         return not self._segments

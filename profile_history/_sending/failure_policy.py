@@ -112,6 +112,7 @@ class AttemptLog:
         charged: Whether the last failure is charged to the window.
         successes_seen: How many requests of the client had succeeded when the window last failed.
         others_succeeded: Whether others succeeded between its last two failures.
+        unproven_split: Whether the window was made by a split, and none so short has succeeded yet.
     """
 
     attempts: int = 0
@@ -126,6 +127,7 @@ class AttemptLog:
     charged: bool = True
     successes_seen: int | None = None
     others_succeeded: bool = False
+    unproven_split: bool = False
 
     def record(
         self,
@@ -226,9 +228,10 @@ def _signal_of(failure: HistoryError, attempts: AttemptLog, step: Step) -> Signa
     signal = _signal_alone(failure)
     if signal not in (Signal.FAILED, Signal.OVERLOADED):
         return signal
-    # The server served others since this window last failed: the fault lies with the window, and is no outage. Nor is a
-    # failure that shorter windows may mend; if it is one all the same, single days will fail as well.
-    return Signal.NEUTRAL if attempts.others_succeeded or step is Step.SPLIT else signal
+    # The server served others since this window last failed: the fault lies with the window, and is no outage. Nor does
+    # one window count again for each of its halvings; if it is an outage all the same, others fail as well.
+    again = step is Step.SPLIT and attempts.unproven_split
+    return Signal.NEUTRAL if attempts.others_succeeded or again else signal
 
 
 def _signal_alone(failure: HistoryError) -> Signal:

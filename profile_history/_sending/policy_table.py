@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import attrs
-
 from profile_history._protocol.error_rules import ERROR_RULES, is_about_length
 from profile_history._sending.failure_policy import AttemptLog, Step, decide
 from profile_history.errors import (
@@ -83,11 +81,11 @@ def _line(name: str, make: Callable[[], HistoryError]) -> str:
             log.end_pass()
     splits = ""
     for attempts in (1, 2):
-        evidence = decide(make(), attrs.evolve(AttemptLog(), timeouts=attempts), policy, can_split=True)
+        evidence = decide(make(), AttemptLog(timeouts=attempts, unproven_split=True), policy, can_split=True)
         if evidence.step is Step.SPLIT and not splits:
             splits = "at once" if attempts == 1 else "at the second"
             if evidence.signal is not decision.signal:
-                signal += f"; {evidence.signal.name.lower()} when it halves"
+                signal += f"; {evidence.signal.name.lower()} when it halves again"
     cost = ", ".join(map(str, sorted(costs))) or "-"
     then = decision.step.name.lower().replace("_", " ")
     return f"| {name} | {make().kind.value} | {sent} | {then} | {cost} | {splits or 'no'} | {signal} |"

@@ -71,6 +71,13 @@ def test_into_a_total_outage_not_one_request_more_is_sent_than_the_published_fig
     assert max(over) <= 0
 
 
+def test_an_outage_of_504s_halves_no_window_again_and_again():
+    """The first of each profile counts as the failures of other outages do, and the figure is the same."""
+    result = run_virtually(total_outage("504", 100, 1, concurrency=16))
+    assert isinstance(result.error, ServerUnavailable)
+    assert len(result.sends) <= most_sends(16, result.seconds)
+
+
 @pytest.mark.parametrize("kind", OUTAGES)
 def test_the_longer_patience_of_the_command_line_sends_no_more_than_a_request_in_fifteen_seconds(kind):
     """Over 15 minutes of outage a hundred windows cost at most 10 + concurrency + 1 per 15 s."""

@@ -24,6 +24,8 @@ OUTAGES: dict[str, FaultPlan | None] = {
     "page": FaultPlan.always(Fault.HTML_PAGE),
     "refused": None,
 }
+# A 504 is about time, so it halves windows as well.
+_KINDS = {**OUTAGES, "504": FaultPlan.always(Fault.ERROR_504)}
 
 SEVERAL = (Fault.ERROR_500, Fault.RESET_BEFORE_RESPONSE, Fault.TRUNCATED_BODY)
 
@@ -73,8 +75,8 @@ class WatchedServer(HistoryServer):
 
     @contextlib.asynccontextmanager
     async def down(self, kind: str):
-        """An outage of a kind of `OUTAGES`, as long as the block."""
-        plan = OUTAGES[kind]
+        """An outage of a kind of `OUTAGES`, or "504", as long as the block."""
+        plan = _KINDS[kind]
         if plan is None:
             async with self.outage():
                 yield

@@ -46,10 +46,13 @@ def test_a_window_that_fails_while_others_succeed_says_nothing_about_the_server(
     ],
     ids=["504", "524", "the second timeout", "too large"],
 )
-def test_a_failure_that_halves_a_window_is_no_evidence_of_an_outage(failure, timeouts, halved, whole):
-    """It is one about the number of days, until they cannot be fewer; a server that responds works in any case."""
+def test_a_window_counts_once_as_evidence_of_an_outage_however_often_it_is_halved(failure, timeouts, halved, whole):
+    """Until it is a single day, or fewer days have proved to help; a server that responds works in any case."""
     log = AttemptLog(timeouts=timeouts)
     log.record(failure, seconds=1.0)
+    first = decide(failure, log, POLICY, can_split=True)
+    assert (first.step, first.signal) == (Step.SPLIT, whole)
+    log.unproven_split = True
     decision = decide(failure, log, POLICY, can_split=True)
     assert (decision.step, decision.signal) == (Step.SPLIT, halved)
     assert decide(failure, log, POLICY, can_split=False).signal is whole

@@ -306,6 +306,18 @@ def test_a_window_that_was_split_is_asked_for_in_halves_before_what_failed():
     assert not plan.available
 
 
+def test_a_window_knows_whether_its_length_has_yet_to_prove_that_it_helps():
+    """So that what halves it again is not counted once more as a failure of the server."""
+    plan = scheduled(1, rule="auto", windows_ahead=10)
+    whole = plan.take()
+    assert not whole.task.log.unproven_split
+    plan.split(whole)
+    half = plan.take()
+    assert half.task.log.unproven_split
+    plan.complete(half, rows())
+    assert not plan.take().task.log.unproven_split
+
+
 def test_a_split_does_not_hold_up_the_head_of_a_profile_whose_other_window_was_requeued():
     """There is no room for anything else, so nothing would ever happen."""
     plan = scheduled(1, rule="auto", windows_ahead=10, limit=50)
