@@ -20,14 +20,21 @@ def quick(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, the long ones in part."""
+    """Run all tests but the slow ones."""
     _install(session, "test")
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the slow tests, the long ones in part."""
+    _install(session, "test")
+    session.run("pytest", "-m", "slow and not full", *session.posargs)
+
+
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """Run all tests with the lowest versions of the libraries that pyproject.toml allows."""
+    """Run all tests but the slow ones with the lowest versions of the libraries that pyproject.toml allows."""
     session.install("--resolution", "lowest-direct", "-e", ".[test]")
     session.run("pytest", *session.posargs)
 

@@ -278,6 +278,7 @@ def complaint(words, code, text):
     return f"{words} has printed the token:\n{text}" if TOKEN in text else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "times"), [(1, 150), *(pytest.param(seed, 500, marks=pytest.mark.full) for seed in range(2, 12))]
 )
@@ -323,6 +324,7 @@ def test_any_command_line_ends_with_a_documented_code(world, server, monkeypatch
     assert not wrong, "\n\n".join(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("times", [4, pytest.param(200, marks=pytest.mark.full)])
 def test_so_it_does_as_a_process(world, server, times):

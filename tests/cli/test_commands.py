@@ -53,6 +53,7 @@ class TestActions:
 
 
 class TestOutage:
+    @pytest.mark.slow
     def test_the_line_says_that_the_server_is_down_and_the_fetch_outlives_it(self, server):
         """While nothing is sent a person sees why; when the server is back, every event arrives."""
         server.faults = FaultPlan.always(Fault.ERROR_503)
@@ -102,6 +103,7 @@ class TestOutage:
 
 
 class TestServe:
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
     def test_it_prints_its_address_first_serves_and_ends_on_a_signal(self, run, monkeypatch, number):
         """The first line on stdout is all a script needs; a signal ends it without a word."""
@@ -115,6 +117,7 @@ class TestServe:
             assert (process.stdout.read(), "Traceback" in process.stderr.read()) == ("", False)
         assert (code, read_ndjson(out)) == (0, truth(HistoryServer(profiles=9)))
 
+    @pytest.mark.slow
     def test_its_settings_are_those_of_the_server(self, run, monkeypatch):
         """Capacity, row cap, seed, shape and latency reach the behaviour that answers."""
         words = ["--seed", "3", "--rows", "newer", "--row-cap", "2", "--order", "oldest", "--latency", "1ms", "--gzip"]
@@ -127,6 +130,7 @@ class TestServe:
         events = [json.loads(line)["event"] for line in out.splitlines()]
         assert [event["event_id"] for event in events] == [row.fields["event_id"] for row in rows]
 
+    @pytest.mark.slow
     def test_a_port_in_use_is_said_in_one_line(self, server):
         """The code is 2 and there is no traceback."""
         words = ["serve", "--port", server.url.rpartition(":")[2]]
@@ -183,6 +187,7 @@ class TestProgram:
         """--version prints it and nothing else."""
         assert run("--version") == (0, f"{__version__}\n", "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "program",
         [PROGRAM, [str(Path(sys.executable).with_name("profile-history"))]],

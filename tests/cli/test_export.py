@@ -64,6 +64,7 @@ class TestExport:
         assert Path("history.ndjson").read_bytes() == before
         assert verify("history.ndjson.ledger") == []
 
+    @pytest.mark.slow
     def test_profiles_come_down_a_pipe(self, server):
         """A single hyphen is stdin, in whatever format is named."""
         text = 'id;mail\n1;"user0@example.com"\n2;user1@example.com\n'
@@ -97,6 +98,7 @@ class TestExport:
         ]
         assert all("pass --delimiter" in reject["reason"] for reject in rejects)
 
+    @pytest.mark.slow
     def test_names_of_files_that_are_no_utf8_are_read_or_refused(self, server, run):
         """A source and a directory may have one; an output may not, since ledgers keep its name as UTF-8."""
         place = Path(os.fsdecode(b"pl\xffce"))
@@ -329,6 +331,7 @@ class TestJson:
         code, out, _ = run("retry-failed", "a.ledger", "--json")
         assert (code, summary(out)["exit_code"]) == (74, 74)
 
+    @pytest.mark.slow
     def test_a_signal_is_an_object_too(self, server):
         """With what was stored by then."""
         server.behaviour = Behaviour(latency=0.05)
@@ -345,6 +348,7 @@ class TestJson:
 
 
 class TestDisplay:
+    @pytest.mark.slow
     def test_a_terminal_shows_a_line_that_goes_when_the_summary_comes(self, server):
         """It says how far it is, and what the server does."""
         server.behaviour = Behaviour(latency=0.05)

@@ -57,6 +57,7 @@ class TestSignals:
         assert done.returncode == 0, done.stderr.decode()
         return codes
 
+    @pytest.mark.slow
     @linux
     @pytest.mark.parametrize("into", ["history.ndjson", pytest.param("lake.parquet", marks=pytest.mark.full)])
     def test_sigint_at_random_moments_loses_and_doubles_nothing(self, server, into):
@@ -75,6 +76,7 @@ class TestSignals:
         assert stored(into) == truth(server, PROFILES)
         assert verify(f"{into}.ledger") == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_while_profiles_are_awaited_from_a_pipe(self, server, number):
         """Who forgot to pipe something in gets out at once; the next run plans anew."""
@@ -94,6 +96,7 @@ class TestSignals:
         )
         assert (done.returncode, stored("history.ndjson")) == (0, truth(server, 1))
 
+    @pytest.mark.slow
     def test_the_second_signal_ends_it_at_once_and_what_was_stored_stays(self, server):
         """Nobody has to wait for a clean end, and the next run goes on."""
         server.faults = FaultPlan.always(Fault.STALL)
@@ -119,6 +122,7 @@ sys.exit(main({words_for("history.ndjson")!r}))
         done = subprocess.run([*PROGRAM, "resume", "history.ndjson"], capture_output=True, timeout=60, check=False)
         assert (done.returncode, stored("history.ndjson")) == (0, truth(server))
 
+    @pytest.mark.slow
     def test_what_does_not_end_in_time_says_how_to_go_on(self, server):
         """The excuse names the command; nothing that was stored is lost."""
         server.faults = FaultPlan.always(Fault.STALL)
@@ -140,6 +144,7 @@ sys.exit(main({words_for("history.ndjson")!r}))
 
 
 class TestTwoProcesses:
+    @pytest.mark.slow
     def test_the_second_leaves_and_names_the_first_which_status_shows_too(self, server, run):
         """Within two seconds, with 75; the first is not disturbed."""
         server.behaviour = Behaviour(latency=0.2)
@@ -165,6 +170,7 @@ class TestTwoProcesses:
         assert stored("history.ndjson") == truth(server, 100)
         assert summary(run("status", "history.ndjson", "--json")[1])["pid"] is None
 
+    @pytest.mark.slow
     def test_a_killed_process_holds_nothing(self, server, run):
         """Its number in the lock does not make it alive."""
         server.faults = FaultPlan.always(Fault.STALL)

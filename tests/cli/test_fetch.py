@@ -181,6 +181,7 @@ class TestFetch:
         code, out, _ = run("fetch", "--matching", "email", "--format", "ndjson", "--token-file", path, *EMAILS)
         assert (code, read_ndjson(out)) == (0, truth(server))
 
+    @pytest.mark.slow
     def test_a_reader_that_leaves_early_ends_it_quietly(self, server):
         """When the other end of the pipe is closed, there is no traceback."""
         server.behaviour = Behaviour(latency=0.2)
@@ -318,6 +319,7 @@ class TestExitCodes:
         assert (code, len(server.log)) == (77, 1)
         assert "403" in err
 
+    @pytest.mark.slow
     def test_an_interrupt_is_130_and_says_what_is_complete(self, server):
         """Ctrl-C during a request ends the command in seconds, and the terminal has its cursor back."""
         server.faults = FaultPlan.always(Fault.STALL, profiles=[2])
@@ -362,6 +364,7 @@ class TestSecrecy:
         assert "--token-file" in err
         assert "secret" not in out + err
 
+    @pytest.mark.slow
     def test_on_a_terminal_the_token_is_asked_for_and_not_shown(self, server, monkeypatch):
         """Nobody has to write a token into a file or a variable, and no one sees it typed."""
         monkeypatch.delenv("PROFILE_HISTORY_TOKEN")
@@ -381,6 +384,7 @@ class TestSecrecy:
 
 
 class TestDisplay:
+    @pytest.mark.slow
     def test_on_a_terminal_the_numbers_are_live_and_the_cursor_comes_back(self, server):
         """A bar and the state in one line, redrawn in place, whose last state is complete and stays."""
         server.behaviour = Behaviour(latency=0.3)
@@ -395,6 +399,7 @@ class TestDisplay:
         assert "5/5 profiles" in ESCAPE.sub("", seen).splitlines()[-1]
         assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") > 0
 
+    @pytest.mark.slow
     def test_on_a_narrow_terminal_failures_are_not_cut_off(self, server):
         """At 80 columns, the usual width, the last state still says how many windows failed."""
         server.faults = FaultPlan(**REFUSED_AT_ONCE, profiles=[1])

@@ -37,6 +37,7 @@ class TestOutput:
         assert run(*self.WORDS, path)[0] == 0
         assert calls == [(path.stat().st_ino, False), "rename", (tmp_path.stat().st_ino, True)]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
     @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=errno.errorcode.get)
     def test_whichever_call_fails_the_old_file_stays_or_the_new_one_is_whole(
@@ -82,6 +83,7 @@ class TestOutput:
         assert seen == {*Saboteur.CALLS, "replace"}
         assert number > 15
 
+    @pytest.mark.slow
     def test_a_limit_on_the_size_of_files_is_explained_and_what_fits_is_kept(self, server, tmp_path):
         """A real limit of the system, with a real process."""
         path = tmp_path / "events"
@@ -94,6 +96,7 @@ class TestOutput:
         assert "the last of the" in err
         assert "Traceback" not in err
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
     @pytest.mark.parametrize(
         "words", [["fetch", "--matching", "email", EMAILS[0]], ["actions"], ["--help"]], ids=" ".join
@@ -107,6 +110,7 @@ class TestOutput:
         assert "Traceback" not in err
         assert "Exception ignored" not in err
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
     def test_a_full_disk_behind_stderr_costs_no_event(self, server):
         """Progress that nobody can read is no reason to fail."""
@@ -116,6 +120,7 @@ class TestOutput:
             assert process.wait(30) == 0
         assert read_ndjson(out) == truth(server)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("closed", [1, 2])
     def test_a_stream_that_was_closed_by_the_caller_is_missed_or_not(self, server, closed):
         """Without stdout there is nowhere to write to, and that is said; without stderr all goes on."""
@@ -128,6 +133,7 @@ class TestOutput:
         assert read_ndjson(out) == ({} if closed == 1 else truth(server))
         assert ("stdout is closed" in err) == (closed == 1)
 
+    @pytest.mark.slow
     def test_a_second_process_with_the_same_output_stops_at_once(self, server, run, tmp_path):
         """It names the file and sends nothing, and the first is not disturbed; `kill -9` of that frees the file."""
         server.faults = FaultPlan.always(Fault.STALL)
@@ -146,6 +152,7 @@ class TestOutput:
         assert read_ndjson(path.read_text("utf-8")) == truth(server)
         assert list(tmp_path.iterdir()) == [path]
 
+    @pytest.mark.slow
     def test_a_kill_in_the_middle_leaves_no_file_of_that_name(self, server, run, tmp_path):
         """At whatever moment it comes; the next run overwrites what it left."""
         server.behaviour = Behaviour(latency=0.02)
@@ -275,6 +282,7 @@ class TestPoison:
         assert (code, len([line for line in err.splitlines() if "unreadable row" in line])) == (0, 2)
         assert "\x1b" not in err
 
+    @pytest.mark.slow
     def test_stdin_that_is_no_text_is_refused(self, server):
         """The code is 2 and there is no traceback."""
         done = subprocess.run(
@@ -288,6 +296,7 @@ class TestPoison:
         assert (done.returncode, done.stdout) == (2, b"")
         assert b"stdin is no text in utf-8" in done.stderr
 
+    @pytest.mark.slow
     def test_an_old_locale_does_not_matter(self, server):
         """NDJSON is UTF-8 wherever it is written."""
         words = ["fetch", "--matching", "custom", "--format", "ndjson", "ИМЯ=1", "CRM_ID=1"]

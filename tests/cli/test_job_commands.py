@@ -43,6 +43,7 @@ class TestStatus:
         _, out, _ = run("status", "./-my history.ndjson")
         assert "go on with: profile-history resume './-my history.ndjson.ledger'" in out
 
+    @pytest.mark.slow
     def test_a_job_that_knows_no_profiles_yet_is_not_planned(self, server, run):
         """Nothing can be resumed there."""
         with started("export", "-", "--matching=email", *DAYS, "--into=a.ndjson", stdin=subprocess.PIPE) as process:

@@ -38,6 +38,7 @@ from profile_history.testing import Behaviour, Fault, FaultPlan
 
 
 class TestFetch:
+    @pytest.mark.slow
     @BOTH_ON_BOTH_LOOPS
     def test_a_stalled_request_is_dropped_and_what_arrived_is_kept(self, server, tmp_path, number, loop):
         """The file under its own name is not there; the one in `.part` holds what stderr says it holds."""
@@ -58,6 +59,7 @@ class TestFetch:
         )
         assert "Traceback" not in err
 
+    @pytest.mark.slow
     @BOTH_ON_BOTH_LOOPS
     def test_in_the_middle_of_a_stream_only_whole_windows_are_kept(self, server, tmp_path, number, loop):
         """Every profile in the file is there whole, and the numbers on stderr are those of the file."""
@@ -78,6 +80,7 @@ class TestFetch:
         assert len(histories) <= complete <= asked < 200
         assert complete > 10
 
+    @pytest.mark.slow
     def test_what_went_to_stdout_is_flushed_and_counted(self, server):
         """A reader of the pipe has every event that is counted."""
         with stalled(server, stdout=subprocess.PIPE) as (process, screen):
@@ -88,6 +91,7 @@ class TestFetch:
         assert read_ndjson(out) == truth(server, EMAILS[:1])
         assert f"1 of 2 profiles are complete, {len(out.splitlines())} events went to stdout" in err
 
+    @pytest.mark.slow
     def test_before_anything_arrived_nothing_is_left(self, server, tmp_path):
         """No empty file stands in the way, and stderr says that there is nothing."""
         server.faults = FaultPlan.always(Fault.STALL)
@@ -99,6 +103,7 @@ class TestFetch:
         assert (process.returncode, list(tmp_path.iterdir())) == (143, [])
         assert "terminated: 0 of 5 profiles are complete, no events arrived" in err
 
+    @pytest.mark.slow
     @linux
     @pytest.mark.parametrize("second", [INT, TERM], ids=["SIGINT", "SIGTERM"])
     def test_when_nobody_reads_stdout_the_second_signal_ends_it(self, server, second):
@@ -112,6 +117,7 @@ class TestFetch:
             assert process.wait(AT_ONCE) == CODES[second]
             assert time.monotonic() - begun < AT_ONCE
 
+    @pytest.mark.slow
     @linux
     def test_when_nobody_reads_stdout_one_signal_is_enough_in_the_end(self, server):
         """What cannot stop cleanly in the time it has is ended, and says so."""
@@ -120,6 +126,7 @@ class TestFetch:
             assert process.wait(AT_ONCE) == 143
             assert "it did not stop within 0.3 s" in process.stderr.read()
 
+    @pytest.mark.slow
     @linux
     def test_a_running_fetch_shows_no_token_and_leaves_no_core(self, server):
         """Neither its command line, which everybody can read, nor the limit on core files gives the token away."""
@@ -134,6 +141,7 @@ class TestFetch:
 
 
 class TestPrompts:
+    @pytest.mark.slow
     @BOTH
     def test_while_the_token_is_asked_for(self, server, monkeypatch, number):
         """The prompt ends at once, and the terminal shows again what is typed."""
@@ -151,6 +159,7 @@ class TestPrompts:
             assert "Traceback" not in screen.read()
         assert list(server.log) == []
 
+    @pytest.mark.slow
     @BOTH
     @linux
     def test_while_the_values_are_read_from_stdin(self, server, number):
@@ -169,6 +178,7 @@ class TestPrompts:
 
 
 class TestServeAndDemo:
+    @pytest.mark.slow
     @BOTH_ON_BOTH_LOOPS
     def test_serve_ends_while_an_answer_is_awaited(self, server, number, loop):
         """A client that waits for a response does not keep it, and it ends without a word."""
@@ -189,6 +199,7 @@ class TestServeAndDemo:
             assert (serving.stdout.read(), serving.stderr.read()) == ("", "")
             assert "loopback-token" in hint
 
+    @pytest.mark.slow
     @BOTH
     def test_demo_says_that_nothing_is_proven(self, number):
         """It ends in the middle, with one line and no table."""
@@ -274,6 +285,7 @@ with signals.SignalScope():
             assert process.wait(5 + AT_ONCE) == 130
             assert time.monotonic() - begun >= 4.9
 
+    @pytest.mark.slow
     def test_a_background_job_of_a_shell_ignores_ctrl_c_as_before(self):
         """SIGINT that is ignored from outside stays ignored, and SIGTERM ends it."""
         code = "import signal, os; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv({0!r}, {1!r})"
@@ -303,6 +315,7 @@ with signals.SignalScope():
 """
         assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
 
+    @pytest.mark.slow
     def test_the_handlers_of_a_calling_program_come_back(self, server):
         """A program that calls `main` keeps its own handlers; from another thread it is called without any."""
         code = """

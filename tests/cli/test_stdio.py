@@ -53,6 +53,7 @@ def done(*words, **more):
 
 
 class TestEncodings:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("words", "encoding"),
         [
@@ -71,6 +72,7 @@ class TestEncodings:
         if words[0] == "actions" and encoding != "utf-16":
             assert re.search(r"send +email +\\u041f\\u0438", text)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "encoding", ["ascii", "utf-16", pytest.param("cp1252", marks=full), pytest.param("latin-1", marks=full)]
     )
@@ -82,6 +84,7 @@ class TestEncodings:
         code, out, _ = done("fetch", "--matching=email", "--format=ndjson", *EMAILS, env=env)
         assert (code, read_ndjson(out.decode())) == (0, truth(server))
 
+    @pytest.mark.slow
     def test_names_that_are_no_utf_8_are_escaped(self, tmp_path):
         """In a sentence, and no traceback."""
         code, out, err = done("status", b"\xff.ndjson", cwd=tmp_path)
@@ -96,6 +99,7 @@ class TestEncodings:
 
 
 class TestBrokenStreams:
+    @pytest.mark.slow
     @linux
     @pytest.mark.parametrize("words", HELPS, ids=" ".join)
     def test_a_full_disk_behind_stdout_is_74(self, words):
@@ -105,6 +109,7 @@ class TestBrokenStreams:
         assert (code, len(err.splitlines())) == (74, 1)
         assert b"No space left on device" in err
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("words", HELPS, ids=" ".join)
     def test_a_reader_of_stdout_that_has_gone_is_met_in_silence(self, words):
         """As in `--help | head -1`."""
@@ -114,6 +119,7 @@ class TestBrokenStreams:
             code, _, err = done(*words, stdout=broken)
         assert (code, err) == (1, b"")
 
+    @pytest.mark.slow
     @linux
     @pytest.mark.parametrize("words", WRONG, ids=" ".join)
     def test_a_stderr_that_fails_changes_no_code(self, words):
@@ -125,6 +131,7 @@ class TestBrokenStreams:
         closed = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *PROGRAM, *words], timeout=60, check=False)
         assert closed.returncode == 2
 
+    @pytest.mark.slow
     def test_a_reader_of_stderr_that_has_gone_costs_no_event(self, server, tmp_path):
         """The events are in the file, and not one more request was sent."""
         reading, writing = os.pipe()
@@ -134,6 +141,7 @@ class TestBrokenStreams:
             code, _, _ = done(*words, stdout=out, stderr=broken)
         assert (code, read_ndjson((tmp_path / "out").read_text("utf-8"))) == (0, truth(server))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("words", [["actions", "--json"], ["export", "--into=x.csv", "--json"]], ids=" ".join)
     def test_an_object_for_a_stdout_that_is_closed_is_refused_before_anything_is_done(self, words, tmp_path):
         """Who asks for JSON wants to read it."""
@@ -143,6 +151,7 @@ class TestBrokenStreams:
 
 
 class TestStarting:
+    @pytest.mark.slow
     @linux
     @pytest.mark.parametrize("program", [PROGRAM, SCRIPT], ids=["module", "script"])
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -121,6 +121,7 @@ def test_a_program_runs_a_job(documented_server, capsys, tmp_path):
     assert len((tmp_path / "history.ndjson").read_text().splitlines()) == expected
 
 
+@pytest.mark.slow
 def test_a_dlt_pipeline_is_filled(documented_server, capsys, monkeypatch, tmp_path):
     """By the program that the page on jobs shows."""
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")

@@ -82,6 +82,7 @@ async def bombed(encoding, bomb, cap):
     return json.loads(out)
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("cap", [64 * MIB, 8 * MIB], ids=["64 MiB", "8 MiB"])
 @pytest.mark.parametrize(
@@ -176,6 +177,7 @@ def freeze_old_garbage():
     gc.freeze()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "many"),
     [
@@ -246,6 +248,7 @@ class Watched(MemoryBudget):
         self.most = max(self.most, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [0, 1], ids=["in step", "one after another"])
 @pytest.mark.parametrize("answers", [16, pytest.param(64, marks=pytest.mark.full)])
 def test_answers_in_flight_never_exceed_their_limit_by_more_than_one(answers, apart, capsys):

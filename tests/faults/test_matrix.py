@@ -10,14 +10,16 @@ from support.paths import TESTS
 SAMPLE = SEEDS[:2]
 
 
-def by_default(line):
-    """Return the seeds that a line is played with by default: two, and one where it is slow."""
-    return SAMPLE[1:] if line.slow else SAMPLE
+def sample(line):
+    """Return the seeds that a line is played with: one by default, and in the gate a second one unless it is slow."""
+    return [(SAMPLE[1], ())] if line.slow else [(SAMPLE[0], ()), (SAMPLE[1], pytest.mark.slow)]
 
 
 def runs(seeds):
-    """Return the parameters for the runs of the table with some seeds of each line."""
-    return [pytest.param(line, seed, id=f"{line}-{seed:02}") for line in ROWS for seed in seeds(line)]
+    """Return the parameters for the runs of the table with some seeds of each line, and their marks."""
+    return [
+        pytest.param(line, seed, id=f"{line}-{seed:02}", marks=marks) for line in ROWS for seed, marks in seeds(line)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +44,14 @@ def test_the_table_has_every_fault_but_those_of_jobs_which_have_tests_of_their_o
     assert all((TESTS / f"{test}.py").exists() for _, _, tests in ELSEWHERE.values() for test in tests)
 
 
-@pytest.mark.parametrize(("line", "seed"), runs(by_default))
+@pytest.mark.parametrize(("line", "seed"), runs(sample))
 def test_a_fault_comes_to_what_the_page_says(line, seed, tally, tmp_path):
-    """With two seeds, the same every day."""
+    """With the same seeds every day."""
     tally.append((line.number, seed, line.play(seed, tmp_path)))
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("line", "seed"), runs(lambda _: SEEDS))
+@pytest.mark.parametrize(("line", "seed"), runs(lambda _: [(seed, ()) for seed in SEEDS]))
 def test_every_fault_comes_to_what_the_page_says_with_every_seed(line, seed, tally, tmp_path):
     """The whole matrix."""
     tally.append((line.number, seed, line.play(seed, tmp_path)))

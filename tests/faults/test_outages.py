@@ -60,6 +60,7 @@ def test_into_a_total_outage_hardly_anything_is_sent_whatever_the_seed(kind, ada
     check_total_outage(kind, range(2, 22), adaptive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [16, pytest.param(1, marks=full), pytest.param(64, marks=full)])
 def test_into_a_total_outage_not_one_request_more_is_sent_than_the_published_figure(concurrency):
     """Sends are at most 10 + concurrency + 1 per 15 s, to the letter, for thirty seeds."""
@@ -160,6 +161,7 @@ def partial_faults(rate, profiles, seed, **options):
     return sends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [pytest.param(0.05, marks=full), pytest.param(0.1, marks=full), 0.2])
 def test_where_some_requests_fail_no_window_is_lost_and_no_request_is_wasted(rate):
     """Each window costs one request more than the faults that meet it, and every event is the truth."""
@@ -225,6 +227,7 @@ def check_ride(kind, profiles, start, longest=30.0, seed=1):
     assert first <= longest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["503", "refused", pytest.param("reset", marks=full), pytest.param("page", marks=full)]
 )

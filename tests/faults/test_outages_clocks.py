@@ -45,6 +45,7 @@ def across_everything():
     return run_virtually(run())
 
 
+@pytest.mark.slow
 def test_a_wall_clock_that_jumps_by_hours_changes_nothing(request):
     """Faults, a pause asked for by a date, a rate and an outage go by as on a clock that is right."""
     steady = across_everything()

@@ -33,6 +33,7 @@ def check_use(server, start, end, capacity, most=0.01):
     assert refused <= most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("capacity", "until"),
     [(1, 90), (8, 42), *(pytest.param(capacity, 150, marks=full) for capacity in (1, 8, 25))],
@@ -42,6 +43,7 @@ def test_a_servers_capacity_is_found_and_used_and_hardly_ever_exceeded(capacity,
     check_use(run_virtually(throttled(capacity, until)), 30, until - 1, capacity)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("capacities", "latency", "phase", "most"),
     # In the few responses of the first, one refusal more is a third of a percent.
@@ -106,6 +108,7 @@ def check_queue(concurrency, until, most, longest):
     assert delay <= longest
 
 
+@pytest.mark.slow
 def test_at_the_default_concurrency_a_server_that_queues_is_used_whole_and_answers_at_most_twice_as_late():
     """Sixteen requests before eight places wait for one round, and no place lies idle."""
     check_queue(Pacing().concurrency, 20, most=16, longest=2.05 * LATENCY)
@@ -236,6 +239,7 @@ def test_many_dead_profiles_among_many_others_cost_these_hardly_more_than_their_
     assert last <= 1.1 * without * 1000 / 750
 
 
+@pytest.mark.slow
 def test_a_huge_profile_delays_nobody():
     """One profile that takes a hundred windows comes first, and the others are done as if it were not there."""
 

@@ -114,6 +114,7 @@ def soaked(requests):
     return run_virtually(soak(requests), limit=1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATM.exists(), reason="reads memory and file descriptors the Linux way")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("requests", [5_000, pytest.param(200_000, marks=pytest.mark.full)])

@@ -61,6 +61,7 @@ from profile_history.windows import Order
 # The rows
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_the_columns_hold_what_the_events_say(data):
     """Documented, odd and unknown keys, numbers as text, any zone; what is unreadable is quarantined as ever."""

@@ -68,6 +68,7 @@ def test_closed_by_another_task_at_every_await_a_stream_says_so_and_leaves_nothi
     show(capsys, f"{what} closed at {' + '.join(map(str, counts))} = {sum(counts)} awaits")
 
 
+@pytest.mark.slow
 @needs_descriptors
 @pytest.mark.parametrize(
     ("way", "events"),
@@ -97,7 +98,7 @@ def test_out_of_time_at_any_moment_a_stream_leaves_nothing(own, step, capsys):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("cancels", [200, pytest.param(10_000, marks=FULL)])
+@pytest.mark.parametrize("cancels", [30, pytest.param(200, marks=pytest.mark.slow), pytest.param(10_000, marks=FULL)])
 @needs_descriptors
 async def test_random_cancellations_leave_everything_as_it_was(swift, cancels, capsys):
     """Against the real server in real time, with a tenth of the requests failing."""

@@ -247,6 +247,7 @@ async def test_the_times_are_times_of_the_day(server, recording):
     assert all(before <= span.start_time < span.end_time <= after for span in recording.windows())
 
 
+@pytest.mark.slow
 def test_the_sums_are_those_of_the_streams():
     """Over two clients that share one, with all faults that pass, and one that does not."""
     recording = Recording()
@@ -496,6 +497,7 @@ print(len(spans), spans[0].instrumentation_scope.name, spans[0].instrumentation_
 """
 
 
+@pytest.mark.slow
 def test_by_default_the_global_providers_are_used_also_where_they_are_set_later():
     """Applications often set them up after their clients."""
     from profile_history import __version__

@@ -43,7 +43,7 @@ from profile_history._secrets import SecretBytes, SecretText, Token
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 
 
-@pytest.mark.parametrize("auth", ["body", "header"])
+@pytest.mark.parametrize("auth", ["body", pytest.param("header", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", sorted(Fault))
 def test_no_failure_shows_the_token(caplog, fault, auth):
     """Raised or collected: no message, representation, note, local variable, pickle, log line or event has it."""
@@ -87,6 +87,7 @@ def test_no_failure_shows_the_token(caplog, fault, auth):
         assert CANARY not in repr(pickle.loads(pickle.dumps(error)))
 
 
+@pytest.mark.slow
 def test_the_faults_above_do_make_failures():
     """A canary that is never near a flame proves nothing."""
 

@@ -86,6 +86,7 @@ async def test_a_run_that_ends_early_keeps_what_was_fetched_and_is_gone_on_with(
     assert lines(tmp_path) == truth(server)
 
 
+@pytest.mark.slow
 async def test_a_run_that_was_left_by_break_is_waited_for_by_the_next_start(server, tmp_path, monkeypatch):
     """Fifty times at once, while planning, fetching or committing, and not one row is lost or doubled."""
     # Private times, which a job would spend in earnest.
@@ -214,6 +215,7 @@ async def test_newer_days_can_be_asked_for_day_after_day(server, tmp_path, sink)
             assert progress.provisional == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 async def test_what_is_provisional_stays_when_it_cannot_be_had_again(server, tmp_path, swift, order):
     """A new fetch replaces the old rows as a whole or not at all."""

@@ -132,6 +132,7 @@ async def a_year(directory, sink, seed, nights):
         return met
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sink", SINKS)
 async def test_a_clock_that_jumps_by_up_to_a_year_loses_and_doubles_nothing(tmp_path, sink):
     """Rows come late and are deleted meanwhile; a sample of twelve nights."""
@@ -171,6 +172,7 @@ async def undated(directory, seed, nights, window):
     return healed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", ["auto", 1])
 async def test_what_a_clock_ahead_took_too_early_is_found_and_healed(tmp_path, window):
     """The nights after it name the day from which on to fetch again, and that brings every row."""
@@ -192,6 +194,7 @@ async def nights(tmp_path):
         yield Nights(server, tmp_path)
 
 
+@pytest.mark.slow
 async def test_a_doubt_is_said_every_night_until_the_days_are_fetched_again(nights):
     """Also when by the calendar nothing looks wrong any more, and by a run that has nothing to do."""
     nights.server.behaviour = Behaviour(clock=nights.now, unfolding=nights.behaviour.unfolding, date_header=False)

@@ -41,6 +41,7 @@ def lives(directory, fault, *, patience=900.0, profiles=40, behaviour=Behaviour(
     return run_virtually(run(), patience=60.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "patience"),
     [

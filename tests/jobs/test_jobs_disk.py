@@ -191,6 +191,7 @@ def _lose_power(directory, disk):
         path.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_job_on_a_disk_that_fails_goes_on_when_it_is_mended(kind, work):
     """Full, broken or read-only, at operations all over the job: the error names the path, and nothing is lost."""
@@ -226,6 +227,7 @@ def test_a_job_on_a_disk_that_fails_at_any_operation_goes_on_when_it_is_mended(k
     assert_survives_faults(work, kind, 10**9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_job_whose_power_was_cut_has_all_that_its_ledger_counts(kind, work):
     """Whatever the disk kept of what was not synced."""
@@ -240,6 +242,7 @@ def test_a_job_whose_power_was_cut_at_many_points_has_all_that_its_ledger_counts
     assert_survives_power_cuts(work, kind, 500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[:1])
 def test_a_job_whose_ledger_cannot_grow_goes_on_when_it_can(kind, work, monkeypatch):
     """At each page: the rows of a commit that failed do not count, and are fetched again."""
@@ -270,6 +273,7 @@ def test_a_job_whose_ledger_cannot_grow_goes_on_when_it_can(kind, work, monkeypa
     assert failures >= settled > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["history.ndjson", "history.duckdb"])
 def test_a_job_whose_files_hit_a_limit_goes_on_when_it_is_raised(kind, server, tmp_path):
     """A limit of the kernel on the size of any file, ledger, sink or list; real errors in a real process."""

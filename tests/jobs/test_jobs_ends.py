@@ -74,6 +74,7 @@ def seconds_of(work):
     return time.monotonic() - begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sink", SINKS)
 def test_the_end_of_a_night_takes_time_in_proportion_to_what_it_replaced(sink, tmp_path):
     """Eight times as many replaced units take no more than some twenty times as long."""

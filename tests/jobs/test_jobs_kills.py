@@ -123,6 +123,7 @@ def test_a_job_that_is_killed_anywhere_and_resumed_loses_nothing_and_doubles_not
     assert killed(served, tmp_path, kind, KILLS).total() >= KILLS
 
 
+@pytest.mark.slow
 def test_a_job_into_postgresql_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(served, tmp_path, postgres):
     """Whatever the server was doing for it just then."""
     assert killed(served, tmp_path, POSTGRES, KILLS, postgres).total() >= KILLS
@@ -140,6 +141,7 @@ def test_a_job_that_was_killed_while_it_made_its_ledger_begins_anew(tables, serv
     Killing(server, worker, random.Random(), 0).job(str(tmp_path / "history.ndjson"), tmp_path, [])
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_something_else_is_not_taken_for_a_ledger_that_was_not_made(served, tmp_path):
     """It stays as it is."""
     server, _ = served

@@ -436,6 +436,7 @@ def _fields(plan):
     return {name: getattr(plan, name) for name in Plan.__slots__ if not name.startswith("__")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [NdjsonMachine, ParquetMachine])
 def test_the_sink_holds_what_is_committed_whatever_happens(machine):
     """Fetching, commits, crashes at any operation of the disk, newer days, other plans and other processes."""

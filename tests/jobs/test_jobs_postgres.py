@@ -62,6 +62,7 @@ def truth(server):
     )
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_restarted_in_mid_job_costs_no_row_and_doubles_none(server, postgres, table, tmp_path):
     """The job waits, looks whether its last batch is there, and goes on."""
     restarts = []
@@ -75,6 +76,7 @@ async def test_a_server_that_is_restarted_in_mid_job_costs_no_row_and_doubles_no
     assert rows_in(postgres, table) == truth(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tear", ["before", "after", "silently"])
 async def test_a_connection_cut_during_commit_costs_no_row_and_doubles_none(server, postgres, table, tmp_path, tear):
     """Whether the server has heard of the commit or not, and whether it learns that the job has gone or not."""

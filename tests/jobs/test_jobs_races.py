@@ -256,6 +256,7 @@ def test_a_file_where_a_directory_should_be_is_named(tmp_path):
             lock_sink(sink_of(str(tmp_path / name)), tmp_path / "a.ledger", threading.Event())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["history.ndjson", "lake.parquet"])
 async def test_a_job_that_was_begun_without_rows_does_not_clear_away_those_of_another(
     kind, server, tmp_path, monkeypatch

@@ -327,6 +327,7 @@ def run(words):
     return code, "".join(stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, err))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "times"),
     [

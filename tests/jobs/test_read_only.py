@@ -84,6 +84,7 @@ def done(path, *words, **more):
 full = pytest.mark.full
 
 
+@pytest.mark.slow
 @mounts
 @pytest.mark.parametrize(
     ("sink", "log"),
@@ -113,6 +114,7 @@ def test_status_and_verify_need_to_write_nothing(sink, log):
         assert done(sink, "status", str(sink), env={**os.environ, "TMPDIR": "/nonexistent"})[0] == 0
 
 
+@pytest.mark.slow
 @mounts
 @pytest.mark.parametrize(
     "sink",

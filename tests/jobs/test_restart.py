@@ -355,6 +355,7 @@ class TestCommands:
         code, _, err = run(*words)
         assert (code, "the job by now reaches 20" in err) == (0, True)
 
+    @pytest.mark.slow
     def test_to_begin_anew_wants_a_yes(self, words, run):
         """On a terminal it is asked for, else --yes says so; without, nothing is deleted."""
         code, _, err = run(*words, "--restart")
@@ -371,6 +372,7 @@ class TestCommands:
         assert run(*words, "--window=30", "--restart", "--yes")[0] == 0
         assert json.loads(run("status", "x.ndjson", "--json")[1])["plan"]["window"] == 30
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("reply", "code"), [("y", 0), ("", 2), ("n", 2)])
     def test_a_person_is_asked(self, words, run, reply, code):
         """With the number of events, and "no" is what Enter means."""

@@ -311,6 +311,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(file, monkeypatch, li
     assert message.endswith(f'python -m pip install "profile-history[{extra}]"')
 
 
+@pytest.mark.slow
 def test_importing_the_sources_imports_no_optional_library():
     """Who reads a text file pays for no database."""
     code = "import sys, profile_history.jobs.sources; print(*(name.split('.')[0] for name in sys.modules))"
@@ -330,6 +331,7 @@ def peak(source):
     return count, held
 
 
+@pytest.mark.slow
 def test_a_long_file_takes_no_more_memory_than_a_short_one(file):
     """300,000 lines as 30,000."""
     peaks = []

@@ -19,6 +19,7 @@ def ask(path, stop):
         holder_of(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_200_starts_after_a_kill_beside_those_who_ask(tmp_path, kind):
     """Each finds the name of a dead process in the lock file, and so does whoever asks."""

@@ -167,6 +167,7 @@ async def test_a_table_that_0_4_0_made_in_postgresql_goes_on(place, server, post
     assert rows_in(url) == truth_of(server.histories, range(8), FIRST, NIGHT)
 
 
+@pytest.mark.slow
 async def test_a_dlt_pipeline_that_0_4_0_filled_goes_on(place, server, monkeypatch):
     """It merges into the same table."""
     import dlt

@@ -330,6 +330,7 @@ CHILD = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.full)])
 def test_a_job_that_is_killed_again_and_again_has_every_row_once(database, kills):
     """What it was told is written is there after kill -9, whole, and at most one batch more."""

@@ -98,6 +98,7 @@ ALL = real_units(HISTORIES, "arrow", 0, 60)
 # Content
 
 
+@pytest.mark.slow
 def test_rows_are_in_the_table_as_they_are_in_arrow(begun, tmp_path):
     """Texts of any characters, moments without a zone, and the number of the batch."""
     sink, ledger = begun
@@ -116,6 +117,7 @@ def test_rows_are_in_the_table_as_they_are_in_arrow(begun, tmp_path):
     assert list(sink.verify()) == []
 
 
+@pytest.mark.slow
 def test_a_batch_replaces_units_and_one_without_rows_only_deletes(begun, tmp_path):
     """The last batch is known in both cases."""
     sink, ledger = begun
@@ -145,6 +147,7 @@ def test_verify_names_what_differs(begun, tmp_path):
 # Crashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment", [moment if moment in SOON else pytest.param(moment, marks=pytest.mark.full) for moment in MOMENTS]
 )
@@ -167,6 +170,7 @@ def test_killed_while_it_loads_a_batch_is_there_whole_or_not_at_all(tmp_path, mo
     assert not sink.pipeline.has_pending_data
 
 
+@pytest.mark.slow
 def test_a_lost_working_directory_of_dlt_costs_nothing(begun, tmp_path):
     """All that counts is in the destination."""
     sink, ledger = begun
@@ -178,6 +182,7 @@ def test_a_lost_working_directory_of_dlt_costs_nothing(begun, tmp_path):
     assert found(tmp_path) == rows_of(live(ledger, ALL))
 
 
+@pytest.mark.slow
 def test_a_file_that_dlt_loads_twice_is_in_the_table_once(begun, tmp_path, monkeypatch):
     """As when a server commits, and the connection is lost before it says so."""
     sink, ledger = begun
@@ -194,6 +199,7 @@ def test_a_file_that_dlt_loads_twice_is_in_the_table_once(begun, tmp_path, monke
     assert found(tmp_path) == rows_of(live(ledger, ALL))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_loaded_once_is_an_error(begun, monkeypatch):
     """If every file is loaded twice, again and again."""
     sink, ledger = begun
@@ -287,6 +293,7 @@ async def ran(job, **options):
     return last
 
 
+@pytest.mark.slow
 async def test_a_job_that_dies_goes_on_and_replaces_its_provisional_units(tmp_path):
     """Whenever it dies, every row is there once in the end."""
     with HistoryServer(profiles=12) as server:
@@ -343,6 +350,7 @@ def test_a_pipeline_needs_a_destination_and_a_table_a_name(tmp_path):
         DltSink(pipeline_in(tmp_path), table="")
 
 
+@pytest.mark.slow
 def test_a_table_of_another_job_or_of_nobody_is_refused(begun, tmp_path):
     """As it is by all databases."""
     with pytest.raises(ConfigurationError, match=r"belongs to another job \(job\)"):
@@ -352,6 +360,7 @@ def test_a_table_of_another_job_or_of_nobody_is_refused(begun, tmp_path):
         DltSink(pipeline_in(tmp_path), "theirs").open(FakeLedger(), new=True)
 
 
+@pytest.mark.slow
 def test_a_job_that_has_begun_and_written_nothing_is_opened_again(tmp_path):
     """There is no table of rows yet."""
     for _ in range(2):
@@ -383,6 +392,7 @@ def test_a_sink_that_is_not_open_cannot_be_verified(tmp_path):
         list(DltSink(pipeline_in(tmp_path)).verify())
 
 
+@pytest.mark.slow
 def test_a_text_that_postgresql_cannot_hold_is_null_and_stands_in_extra(tmp_path, server):
     """DuckDB holds it."""
     text = b'{"action":"open","datetime":"2024-05-01T10:00:00Z","campaign_name":"\\u0000","smid":"s"}'

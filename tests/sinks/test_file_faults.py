@@ -83,6 +83,7 @@ def assert_survives_power_cuts(kind, root, points):
     return cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_a_failed_operation_a_resumed_job_leaves_what_an_undisturbed_one_does(kind, tmp_path):
     """A full disk that is freed, and a broken one that is replaced; at operations all over the job."""
@@ -99,6 +100,7 @@ def test_after_any_failed_operation_a_resumed_job_leaves_what_an_undisturbed_one
     print(kind, dict(failed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_a_loss_of_power_all_that_the_books_know_is_there(kind, tmp_path):
     """Whatever of the rest the disk has kept."""

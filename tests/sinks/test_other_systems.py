@@ -49,6 +49,7 @@ def server(monkeypatch):
         yield running
 
 
+@pytest.mark.slow
 def test_fetch_needs_none_of_them(server, tmp_path):
     """To stdout and to a file."""
     words = ["fetch", "--matching=email", "--format=ndjson", *EMAILS]
@@ -58,6 +59,7 @@ def test_fetch_needs_none_of_them(server, tmp_path):
     assert (code, out, read_ndjson((tmp_path / "events").read_text("utf-8"))) == (0, "", truth(server))
 
 
+@pytest.mark.slow
 def test_the_other_commands_without_a_job_need_none_of_them():
     """The catalogue, and the demo with its server."""
     code, out, _ = done("actions", "--json")
@@ -66,6 +68,7 @@ def test_the_other_commands_without_a_job_need_none_of_them():
     assert (code, "missing 0 · doubled 0" in out) == (0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["export", "status", "resume", "retry-failed", "verify"])
 def test_a_job_is_refused_in_a_sentence(command, tmp_path):
     """With the code of wrong usage, before anything is read."""
@@ -78,6 +81,7 @@ def test_a_job_is_refused_in_a_sentence(command, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_programs_can_tell_and_the_rest_of_the_package_is_there():
     """The error is one of imports, and one of ours."""
     code = """

@@ -49,6 +49,7 @@ def test_an_error_at_the_commit_itself_leaves_nothing(elephant):
     assert found(elephant) == rows_in(simple(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
 def test_a_server_that_comes_back_between_batches_is_written_on(elephant, how):
     """Every row is there once, and the lock is held again."""
@@ -124,6 +125,7 @@ def test_a_connection_torn_anywhere_loses_nothing_and_doubles_nothing(elephant, 
     assert noted(elephant)[0][1] == 3
 
 
+@pytest.mark.slow
 def test_a_server_that_crashes_while_rows_flow_is_written_again(elephant):
     """The rows come from a batch that is in the middle of its way."""
     sink = elephant.sink(**Clock().options)

@@ -61,6 +61,7 @@ def printed(*command):
     return [line.split("\t") for line in output.splitlines()]
 
 
+@pytest.mark.slow
 async def test_ndjson_is_what_jq_reads(demo, truth, tmp_path):
     """Line by line."""
     await exported(demo, tmp_path, str(tmp_path / "history.ndjson"))
@@ -69,6 +70,7 @@ async def test_ndjson_is_what_jq_reads(demo, truth, tmp_path):
     assert Counter(row_of(*row) for row in rows) == truth
 
 
+@pytest.mark.slow
 async def test_csv_is_what_the_csv_module_reads(demo, truth, tmp_path):
     """By the names in the header."""
     await exported(demo, tmp_path, str(tmp_path / "history.csv"))
@@ -78,6 +80,7 @@ async def test_csv_is_what_the_csv_module_reads(demo, truth, tmp_path):
     assert Counter(rows) == truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partition", ["none", "month", "day", "hash:8"])
 async def test_parquet_is_what_pyarrow_and_duckdb_read(demo, truth, tmp_path, partition):
     """As one dataset, however it is partitioned."""
@@ -89,6 +92,7 @@ async def test_parquet_is_what_pyarrow_and_duckdb_read(demo, truth, tmp_path, pa
     assert Counter(row_of(*row) for row in duckdb.sql(f"SELECT {COLUMNS} FROM {files}").fetchall()) == truth
 
 
+@pytest.mark.slow
 async def test_a_duckdb_file_is_what_duckdb_reads(demo, truth, tmp_path):
     """From its table."""
     await exported(demo, tmp_path, str(tmp_path / "history.duckdb"))
@@ -97,6 +101,7 @@ async def test_a_duckdb_file_is_what_duckdb_reads(demo, truth, tmp_path):
     assert Counter(row_of(*row) for row in rows) == truth
 
 
+@pytest.mark.slow
 async def test_a_postgresql_table_is_what_psql_reads(demo, truth, tmp_path, postgres, monkeypatch):
     """From its table."""
     await exported(demo, tmp_path, f"{postgres.dsn}?table=readback")

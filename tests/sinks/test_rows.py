@@ -194,6 +194,7 @@ def test_an_unknown_way_with_formulas_is_refused(tmp_path):
         CsvSink(tmp_path / "history.csv", formulas="x")
 
 
+@pytest.mark.slow
 @given(data=st.data(), partition=st.sampled_from(["none", "month", "day", "hash:2"]))
 def test_parquet_holds_every_row_that_has_columns(data, partition):
     """Whatever is in it, in whatever year."""

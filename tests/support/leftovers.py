@@ -341,11 +341,11 @@ def every_breath(monkeypatch):
 FULL = pytest.mark.full
 
 
-# By default one suspension or moment of four is struck at; fixed ones, so that each day is like the other.
-SAMPLE = 4
-BY_DEFAULT_A_SAMPLE = pytest.mark.parametrize(
-    "step", [pytest.param(SAMPLE, id="sample"), pytest.param(1, id="all", marks=FULL)]
-)
+# By default one suspension or moment of thirty is struck at, in the gate one of four; always the same ones, so that
+# each day is like the other.
+FEW = pytest.param(30, id="few")
+SAMPLE = pytest.param(4, id="sample", marks=pytest.mark.slow)
+BY_DEFAULT_A_SAMPLE = pytest.mark.parametrize("step", [FEW, SAMPLE, pytest.param(1, id="all", marks=FULL)])
 
 
 def parts(*by_default):
@@ -354,7 +354,11 @@ def parts(*by_default):
     return pytest.mark.parametrize(
         ("resuming", "bare", "step"),
         [
-            *(pytest.param(*part, SAMPLE, id="-".join(map(str, (*part, "sample")))) for part in by_default),
+            *(
+                pytest.param(*part, *step.values, id="-".join(map(str, (*part, step.id))), marks=step.marks)
+                for part in by_default
+                for step in (FEW, SAMPLE)
+            ),
             *(pytest.param(*part, 1, id="-".join(map(str, part)), marks=FULL) for part in every),
         ],
     )

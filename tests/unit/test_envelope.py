@@ -356,6 +356,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES)
 def test_a_big_answer_is_verified_in_many_steps(rows):
     """The event loop can run other work at least once in five chunks, whatever the rows look like."""
