@@ -17,7 +17,7 @@ from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.window_plan import Segment, WindowPlan
 from profile_history._sending.memory_budget import Reservation, StreamBudget
 from profile_history._sending.task import Task
-from profile_history.errors import HistoryError
+from profile_history.errors import ApiError, AttemptTimeout, HistoryError
 from profile_history.profiles import Profile
 from profile_history.units import Unit
 from profile_history.windows import Window
@@ -196,7 +196,10 @@ class Scheduler:
             assignment.reservation.settle(result.size)
         self._in_flight -= 1
         self._held_windows += 1
-        for segment in queue.plan.complete(assignment.segment, outcome, success=outcome.error is None):
+        # A response that is too large, or has `row_cap` rows, is a fact and no guess: other days can have less.
+        too_long = isinstance(outcome.error, (ApiError, AttemptTimeout)) and outcome.error.splittable
+        success = outcome.error is None
+        for segment in queue.plan.complete(assignment.segment, outcome, success=success, too_long=too_long):
             assert segment.outcome is not None
             self._ready.append(segment.outcome)
         finished = queue.plan.finished

@@ -66,6 +66,7 @@ class WindowPlan(Generic[T]):
         self._today = today
         self._successes = 0
         self._unproven_length: int | None = None
+        self._refuted = False
 
     @property
     def waiting(self) -> bool:
@@ -108,7 +109,7 @@ class WindowPlan(Generic[T]):
 
     def can_split(self, segment: Segment[T]) -> bool:
         """Tell whether `split` could help."""
-        return self.adaptive and segment.window.days(self._today) > 1
+        return self.adaptive and not self._refuted and segment.window.days(self._today) > 1
 
     def split(self, segment: Segment[T]) -> None:
         """Put a window that proved too much back; the next ones are half as long."""
@@ -118,13 +119,15 @@ class WindowPlan(Generic[T]):
         segment.state = SegmentState.WAITING
         self._join_waiting()
 
-    def complete(self, segment: Segment[T], outcome: T, *, success: bool) -> list[Segment[T]]:
+    def complete(self, segment: Segment[T], outcome: T, *, success: bool, too_long: bool = False) -> list[Segment[T]]:
         """Record the outcome of a window.
 
         Args:
             segment: The window, as `take` has returned it.
             outcome: What became of it.
             success: Whether it was fetched; enough of these make the next windows longer again.
+            too_long: Whether it failed as a window does that has too many days. A single day that does so while no
+                split has proved right refutes them all: the rest is asked for once more as one window.
 
         Returns:
             The segments that are now next in order, with their outcomes; none while one before them is missing.
@@ -134,6 +137,9 @@ class WindowPlan(Generic[T]):
         # A longer window, sent before the split, proves nothing.
         if success and self._unproven_length and segment.window.days(self._today) <= self._unproven_length:
             self._unproven_length = None
+        if too_long and self._unproven_length and segment.window.days(self._today) == 1:
+            self._refuted, self._unproven_length, self._length = True, None, None
+            self._join_waiting()
         if success and self.adaptive and self._length is not None:
             self._successes += 1
             if self._successes == _SUCCESSES_TO_GROW:

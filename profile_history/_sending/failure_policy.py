@@ -181,7 +181,9 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
     if _is_free(failure, attempts):
         return Decision(Step.RESEND, Signal.NEUTRAL, new_connection=True)
     step = _choose_step(failure, attempts, policy, can_split=can_split)
-    decision = Decision(step, _signal_of(failure, attempts, step), is_too_long=_is_too_long(failure, attempts))
+    decision = Decision(
+        step, _signal_of(failure, attempts, can_split=can_split), is_too_long=_is_too_long(failure, attempts)
+    )
     if (asked := _asked_pause(failure)) is not None:
         if asked > longest_pause(policy):
             hint = f"the server asks to wait for {asked:g} s; do so, or raise RetryPolicy.patience"
@@ -224,13 +226,13 @@ def _cost_of(failure: HistoryError) -> int:
     return THROTTLED_COST if failure.kind is Kind.THROTTLED else TRANSIENT_COST
 
 
-def _signal_of(failure: HistoryError, attempts: AttemptLog, step: Step) -> Signal:
+def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) -> Signal:
     signal = _signal_alone(failure)
     if signal not in (Signal.FAILED, Signal.OVERLOADED):
         return signal
     # The server served others since this window last failed: the fault lies with the window, and is no outage. Nor does
     # one window count again for each of its halvings; if it is an outage all the same, others fail as well.
-    again = step is Step.SPLIT and attempts.unproven_split
+    again = attempts.unproven_split and can_split and failure.splittable
     return Signal.NEUTRAL if attempts.others_succeeded or again else signal
 
 

@@ -140,7 +140,7 @@ class Pacer:
             ServerUnavailable: No request succeeded in that time.
         """
         now = _now()
-        if not self._waiters and self._may_start(now):
+        if not self._waiters and not self._breaker.open and self._may_start(now):
             return self._admitted(now)
         waiter = _Waiter(
             asyncio.get_running_loop().create_future(),
@@ -150,6 +150,9 @@ class Pacer:
             probes_first,
         )
         self._waiters.append(waiter)
+        # Before it is let in: a single window whose probes take long would send one after the other, and never wait.
+        if self._breaker.open and self._end_of_patience(waiter) <= now:
+            self._lose_patience(now)
         self._let_in(now)
         try:
             return await waiter.permit

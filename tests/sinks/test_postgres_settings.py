@@ -60,14 +60,14 @@ async def test_a_job_fills_its_table_whatever_its_role_has_set(server, postgres,
         def job(**more):
             return HistoryJob(client, None if not more else server.profiles(), ledger=tmp_path / "job.ledger", **more)
 
-        first = job(sink=f"{odd}?table=history", date_from=FIRST, date_to=dt.date(2024, 6, 30), lookback=400)
+        first = job(sink=f"{odd}?table=night", date_from=FIRST, date_to=dt.date(2024, 6, 30), lookback=400)
         async for _ in first.run():
             pass
-        again = HistoryJob(client, ledger=tmp_path / "job.ledger", sink=f"{odd}?table=history")
+        again = HistoryJob(client, ledger=tmp_path / "job.ledger", sink=f"{odd}?table=night")
         async for _ in again.run(until=LAST):
             pass
         assert await again.verify() == []
-    found = postgres.execute("SELECT profile, action, datetime, message_id FROM odd.history")
+    found = postgres.execute("SELECT profile, action, datetime, message_id FROM odd.night")
     expected = [
         (str(profile), str(event.action), event.datetime.replace(tzinfo=None), event.message_id)
         for profile in server.profiles()
@@ -103,7 +103,7 @@ def test_a_server_that_cannot_be_written_is_said(postgres, odd, monkeypatch):
         job, last_batch, location = "j", 0, "job.ledger"
 
     with pytest.raises(SinkError, match="read-only transaction; the server is a standby, or read only: name one that"):
-        PostgresSink(odd, "history").open(LedgerView(), new=True)
+        PostgresSink(odd, "night").open(LedgerView(), new=True)
 
 
 def test_a_query_that_writes_is_refused_still(odd):

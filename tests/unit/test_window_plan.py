@@ -265,3 +265,36 @@ def test_any_other_rule_is_refused(rule):
     """The message says what to pass."""
     with pytest.raises(ConfigurationError, match='window is "auto", a number of days above 0, or None'):
         parse_window_rule(rule)
+
+
+@pytest.mark.parametrize("order", Order)
+def test_a_single_day_that_fails_likewise_refutes_the_splits_and_the_rest_is_one_window(order):
+    """It is asked for once, and not divided again; so a profile that always fails costs few requests."""
+    plan = auto_walk(64, order)
+    halvings = 0
+    while plan.can_split(segment := plan.take()):
+        plan.split(segment)
+        halvings += 1
+    assert (halvings, segment.window.days(TODAY)) == (6, 1)
+    assert plan.complete(segment, "too long", success=False, too_long=True) == [segment]
+    rest = plan.take()
+    assert rest.window.days(TODAY) == 63
+    assert not plan.can_split(rest)
+    assert plan.complete(rest, "too long", success=False, too_long=True) == [rest]
+    assert plan.finished
+
+
+@pytest.mark.parametrize("order", Order)
+def test_a_single_day_that_fails_otherwise_or_after_a_split_has_helped_refutes_nothing(order):
+    """The others are fetched in windows of the length that helps."""
+    other = auto_walk(8, order)
+    while other.can_split(day := other.take()):
+        other.split(day)
+    other.complete(day, "reset", success=False)
+    assert other.take().window.days(TODAY) == 1
+    proven = auto_walk(8, order)
+    while proven.can_split(day := proven.take()):
+        proven.split(day)
+    proven.complete(day, "rows", success=True)
+    proven.complete(proven.take(), "too long", success=False, too_long=True)
+    assert proven.take().window.days(TODAY) == 1
