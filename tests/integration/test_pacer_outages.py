@@ -307,6 +307,20 @@ async def test_who_comes_late_behind_a_probe_that_took_long_sends_the_next():
 
 
 @virtual
+async def test_who_is_alone_and_sends_probes_that_take_long_gives_up_as_well():
+    """Each is due when the last one ends, so that it never has to wait; its patience ends all the same."""
+    server = Server()
+    await server.fail(10)
+    since, sent = now(), 0
+    with pytest.raises(ServerUnavailable):
+        for sent in range(10):
+            await server.start(since=since)
+            await asyncio.sleep(45)
+            server.end(Signal.FAILED)
+    assert (sent, now() - since <= PATIENCE + 45) == (2, True)
+
+
+@virtual
 async def test_who_waited_since_before_patience_ended_does_not_wait_for_a_probe_beyond_it():
     """Only who comes later does; and one who comes in the very moment is late."""
     server = Server()
