@@ -197,9 +197,9 @@ class Scheduler:
         self._in_flight -= 1
         self._held_windows += 1
         # A response that is too large, or has `row_cap` rows, is a fact and no guess: other days can have less.
-        too_long = isinstance(outcome.error, (ApiError, AttemptTimeout)) and outcome.error.splittable
-        success = outcome.error is None
-        for segment in queue.plan.complete(assignment.segment, outcome, success=success, too_long=too_long):
+        error = outcome.error
+        too_long = error is not None and isinstance(error, (ApiError, AttemptTimeout)) and error.splittable
+        for segment in queue.plan.complete(assignment.segment, outcome, success=error is None, too_long=too_long):
             assert segment.outcome is not None
             self._ready.append(segment.outcome)
         finished = queue.plan.finished
@@ -268,7 +268,8 @@ class Scheduler:
         if queue.plan.waiting:
             self._enqueue(queue)
         task = Task(queue.unit.profile, segment.window, self._make_request_id())
-        task.log.unproven_split = queue.plan.unproven
+        if queue.plan.unproven_length is not None:
+            task.log.unproven_split = True
         return Assignment(task, self._stream_budget.reservation(), queue, segment)
 
     def _next(self) -> Assignment | None:

@@ -65,19 +65,15 @@ class WindowPlan(Generic[T]):
         self._order = order
         self._today = today
         self._successes = 0
-        self._unproven_length: int | None = None
+        # As long as no window of this length has succeeded, it is yet to be seen that shorter ones help.
+        self.unproven_length: int | None = None
         self._refuted = False
 
     @property
     def waiting(self) -> bool:
         """Tell whether there is a window to take."""
         waiting = any(segment.state is SegmentState.WAITING for segment in self._segments)
-        return waiting and not (self._unproven_length and self._is_in_flight)
-
-    @property
-    def unproven(self) -> bool:
-        """Tell whether it is yet to be seen that shorter windows help."""
-        return self._unproven_length is not None
+        return waiting and not (self.unproven_length and self._is_in_flight)
 
     @property
     def finished(self) -> bool:
@@ -91,7 +87,7 @@ class WindowPlan(Generic[T]):
             held_back: Whether to return it even if it should wait for what is in flight.
         """
         # That fewer days at once help is a guess until it has proved right; a wrong one shall not cost many requests.
-        if self._unproven_length and self._is_in_flight and not held_back:
+        if self.unproven_length and self._is_in_flight and not held_back:
             return None
         for place, segment in enumerate(self._segments):
             if segment.state is SegmentState.WAITING:
@@ -115,7 +111,7 @@ class WindowPlan(Generic[T]):
         """Put a window that proved too much back; the next ones are half as long."""
         self._length = -(-segment.window.days(self._today) // 2)
         self._successes = 0
-        self._unproven_length = self._length
+        self.unproven_length = self._length
         segment.state = SegmentState.WAITING
         self._join_waiting()
 
@@ -135,10 +131,10 @@ class WindowPlan(Generic[T]):
         segment.outcome = outcome
         segment.state = SegmentState.COMPLETED
         # A longer window, sent before the split, proves nothing.
-        if success and self._unproven_length and segment.window.days(self._today) <= self._unproven_length:
-            self._unproven_length = None
-        if too_long and self._unproven_length and segment.window.days(self._today) == 1:
-            self._refuted, self._unproven_length, self._length = True, None, None
+        if success and self.unproven_length and segment.window.days(self._today) <= self.unproven_length:
+            self.unproven_length = None
+        if too_long and self.unproven_length and segment.window.days(self._today) == 1:
+            self._refuted, self.unproven_length, self._length = True, None, None
             self._join_waiting()
         if success and self.adaptive and self._length is not None:
             self._successes += 1

@@ -140,7 +140,7 @@ class Pacer:
             ServerUnavailable: No request succeeded in that time.
         """
         now = _now()
-        if not self._waiters and not self._breaker.open and self._may_start(now):
+        if not self._waiters and (since is None or now - since < patience) and self._may_start(now):
             return self._admitted(now)
         waiter = _Waiter(
             asyncio.get_running_loop().create_future(),

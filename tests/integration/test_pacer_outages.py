@@ -311,13 +311,13 @@ async def test_who_is_alone_and_sends_probes_that_take_long_gives_up_as_well():
     """Each is due when the last one ends, so that it never has to wait; its patience ends all the same."""
     server = Server()
     await server.fail(10)
-    since, sent = now(), 0
+    since = now()
     with pytest.raises(ServerUnavailable):
-        for sent in range(10):
+        for _ in range(10):
             await server.start(since=since)
             await asyncio.sleep(45)
             server.end(Signal.FAILED)
-    assert (sent, now() - since <= PATIENCE + 45) == (2, True)
+    assert PATIENCE <= now() - since <= PATIENCE + 45
 
 
 @virtual
