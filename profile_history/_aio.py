@@ -78,7 +78,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any, executor: Executor 
     Args:
         work: What to call.
         arguments: With what.
-        executor: Where; None for the loop's own pool.
+        executor: Where; `None` for the loop's own pool.
     """
     job = require_loop().run_in_executor(executor, partial(work, *arguments))
     if await wait_through_cancel(job):

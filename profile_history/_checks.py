@@ -28,7 +28,7 @@ def check_number(name: str, value: Any, unit: str, *, optional: bool = False) ->
         name: The argument.
         value: What was passed for it.
         unit: What it counts, such as "seconds".
-        optional: Whether it may be None.
+        optional: Whether it may be `None`.
 
     Raises:
         ConfigurationError: It is something else.
@@ -50,7 +50,7 @@ def check_whole_number(
         unit: What it counts, such as "rows".
         least: The smallest one, inclusive.
         most: The largest one, inclusive.
-        optional: Whether it may be None.
+        optional: Whether it may be `None`.
 
     Raises:
         ConfigurationError: It is something else.

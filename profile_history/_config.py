@@ -49,7 +49,7 @@ def resolve_endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_
     """Return the address that requests go to.
 
     Args:
-        base_url: Scheme and host, perhaps a port and a path in front of the API's own; None for the environment's.
+        base_url: Scheme and host, perhaps a port and a path in front of the API's own; `None` for the environment's.
         environ: The environment.
         allow_http: Whether plain `http` may leave this machine.
 

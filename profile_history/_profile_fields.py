@@ -65,7 +65,7 @@ def strip_marks(text: str) -> str:
 
 
 def unquote(text: str) -> str | None:
-    """Return what one pair of quotes or angle brackets encloses; None if there is no such pair around the text."""
+    """Return what one pair of quotes or angle brackets encloses; `None` if there is no such pair around the text."""
     if len(text) < 2 or text[-1] not in _CLOSERS.get(text[0], ""):
         return None
     inner = text[1:-1]

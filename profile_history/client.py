@@ -58,7 +58,7 @@ class HistoryClient:
             they do for all users of aiohttp.
         auth: Where the token goes: "body" works with every version of the platform, "header" with newer ones.
         window: How a range is cut into requests: "auto" starts with the whole and halves it on evidence, a number of
-            days is honoured as given, None means one request whatever happens.
+            days is honoured as given, `None` means one request whatever happens.
         border: "overlap" asks for a few days more and keeps what is labelled with the wanted days, so that the result
             is right however the server reads its bounds; "exact" asks the days as they are and passes on what comes.
         order: Which end of each history comes first, "newest" or "oldest".
@@ -150,7 +150,7 @@ class HistoryClient:
 
         Args:
             list_id: Another database.
-            window: Another rule; "unchanged" leaves it as it is, since None has a meaning of its own.
+            window: Another rule; "unchanged" leaves it as it is, since `None` has a meaning of its own.
             border: Another border.
             order: Another order.
             retry: Another retry policy.
@@ -201,12 +201,12 @@ class HistoryClient:
 
         Args:
             profile: Whose history.
-            date_from: The first day, a `datetime.date` or "YYYY-MM-DD"; None leaves the start to the API.
+            date_from: The first day, a `datetime.date` or "YYYY-MM-DD"; `None` leaves the start to the API.
             date_to: The last day, inclusive, likewise.
             on_error: "raise" ends the stream with the error of the first window that is given up; "collect" goes on
                 and lists it in `stream.failures`.
             strict: Whether a row that cannot be read fails its window; else it is listed in `stream.quarantined`.
-            deadline: Seconds from the first step after which `DeadlineExceeded` is raised; None for no limit.
+            deadline: Seconds from the first step after which `DeadlineExceeded` is raised; `None` for no limit.
 
         Returns:
             A stream; nothing is sent before its first step.
@@ -248,12 +248,12 @@ class HistoryClient:
 
         Args:
             profiles: An iterable or asynchronous iterable, read only as fast as the histories are fetched.
-            date_from: The first day, a `datetime.date` or "YYYY-MM-DD"; None leaves the start to the API.
+            date_from: The first day, a `datetime.date` or "YYYY-MM-DD"; `None` leaves the start to the API.
             date_to: The last day, inclusive, likewise.
             on_error: "raise" ends the stream with the error of the first window that is given up; "collect" goes on
                 and lists it in `stream.failures`, so that a dead profile costs no other anything.
             strict: Whether a row that cannot be read fails its window; else it is listed in `stream.quarantined`.
-            deadline: Seconds from the first step after which `DeadlineExceeded` is raised; None for no limit.
+            deadline: Seconds from the first step after which `DeadlineExceeded` is raised; `None` for no limit.
 
         Returns:
             A stream; nothing is sent before its first step.

@@ -78,7 +78,7 @@ class Pacing:
     Attributes:
         concurrency: The most requests in flight at once, over all streams of a client.
         adaptive: Whether to start lower and adapt to the server's capacity.
-        requests_per_second: The most requests that start in any one second, or None for no such limit.
+        requests_per_second: The most requests that start in any one second, or `None` for no such limit.
 
     Example:
         >>> Pacing(concurrency=0)
@@ -140,7 +140,7 @@ def parse_window_rule(rule: object) -> WindowRule:
     """Return the `window` option.
 
     Raises:
-        ConfigurationError: It is neither "auto", nor a whole number of days above 0, nor None.
+        ConfigurationError: It is neither "auto", nor a whole number of days above 0, nor `None`.
     """
     if rule is None:
         return None

@@ -88,10 +88,10 @@ class UnitResult(Generic[T]):
         unit: What was asked for.
         window: The days; a unit is complete with the window that reaches its far end.
         items: The rows in order.
-        error: Why the window failed, or None.
+        error: Why the window failed; `None` if it has not.
         attempts: How many requests were sent for it.
         quarantined: Its rows that cannot be read.
-        served_at: When the server says that it made the response; None if it does not say, or the window failed.
+        served_at: When the server says that it made the response; `None` if it does not say, or the window failed.
     """
 
     unit: Unit

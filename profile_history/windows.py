@@ -150,7 +150,7 @@ def parse_window(date_from: object, date_to: object) -> Window:
     """Return the window of the two dates that a caller passed.
 
     Args:
-        date_from: The first day, a `datetime.date`, "YYYY-MM-DD", or None for an open start.
+        date_from: The first day, a `datetime.date`, "YYYY-MM-DD", or `None` for an open start.
         date_to: The last day, inclusive, likewise.
 
     Raises:
@@ -163,11 +163,11 @@ def parse_window(date_from: object, date_to: object) -> Window:
 
 
 def parse_day(name: str, value: object) -> dt.date | None:
-    """Return the day that a caller passed, or None if there is none.
+    """Return the day that a caller passed, or `None` if there is none.
 
     Args:
         name: What the value is called, for the message.
-        value: A `datetime.date`, "YYYY-MM-DD", or None.
+        value: A `datetime.date`, "YYYY-MM-DD", or `None`.
 
     Raises:
         ConfigurationError: The value is no day.

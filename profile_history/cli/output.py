@@ -104,7 +104,7 @@ def print_json(value: object, *, readable: bool = False) -> None:
     """Print a value as JSON to stdout, in UTF-8 whatever the locale.
 
     Args:
-        value: Texts, numbers, None, and lists and dictionaries of them.
+        value: Texts, numbers, `None`, and lists and dictionaries of them.
         readable: Whether people read it, too: then it stands on many lines, and its letters are not escaped.
 
     Raises:

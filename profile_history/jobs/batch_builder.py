@@ -101,7 +101,7 @@ def place_rows(
 
     Args:
         records: Of the units that are settled.
-        batch: What the sink gets of them; None if it gets nothing.
+        batch: What the sink gets of them; `None` if it gets nothing.
         checksums: Of the content of units, by their numbers; empty if the sink has none.
     """
     held: dict[int, tuple[int, int]] = {}
@@ -154,7 +154,7 @@ class UnitCollector:
 
         Args:
             window: The window.
-            served_at: When the server says that it made the response; None if it does not say.
+            served_at: When the server says that it made the response; `None` if it does not say.
         """
         first, last = bounds_of(window)
         provisional_from = self.clock.provisional_from(served_at)

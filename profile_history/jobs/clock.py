@@ -44,7 +44,7 @@ class JobClock:
         """Return the first day that may still grow after a response: what lies before it is final.
 
         Args:
-            served_at: When the server says that it made the response, in UTC; None if it does not say.
+            served_at: When the server says that it made the response, in UTC; `None` if it does not say.
         """
         self._heard = True
         # The request was sent after the run began, and a clock that is set back in between was wrong before.
@@ -70,8 +70,8 @@ class JobClock:
     def moment(self) -> tuple[dt.date, float] | None:
         """Return the day and the time, in seconds since 1970, by which something may be called too early.
 
-        That is what the later of both clocks says; None before the first response, since a machine alone does not know
-        whether its clock is right.
+        That is what the later of both clocks says; `None` before the first response, since a machine alone does not
+        know whether its clock is right.
         """
         if not self._heard:
             return None

@@ -13,7 +13,7 @@ from profile_history.sinks.lock import holder_of as _holder_of_lock
 
 
 def holder_of(ledger: Path) -> Holder | None:
-    """Return the process that works on a job now, or None; nothing is locked but what a dead process has left."""
+    """Return the process that works on a job now, or `None`; nothing is locked but what a dead process has left."""
     return _holder_of_lock(_beside(ledger))
 
 

@@ -54,7 +54,7 @@ def plan_job(path: Path, plan: Plan, source: Source, stop: threading.Event, *, j
         plan: The plan; its fingerprint of the profiles is put in here.
         source: The profiles. Those that are named twice count once; lines that cannot be read are listed.
         stop: Set to interrupt it.
-        job: The id of a job of which nothing was fetched and whose place this one takes; None for a new id.
+        job: The id of a job of which nothing was fetched and whose place this one takes; `None` for a new id.
 
     Raises:
         ConfigurationError: There is not one profile.
@@ -172,9 +172,9 @@ def extend_job(
     Args:
         ledger: The ledger of a job of which nothing is pending.
         date_to: The new last day, inclusive.
-        source: All profiles, with new ones among them; None for those of the ledger.
+        source: All profiles, with new ones among them; `None` for those of the ledger.
         stop: Set to interrupt it. The profiles that were read until then stay, and their units are planned next time.
-        refetch_from: Units that reach this day or a later one are fetched again whole, final ones too; None for those
+        refetch_from: Units that reach this day or a later one are fetched again whole, final ones too; `None` for those
             that are provisional.
 
     Raises:

@@ -113,7 +113,7 @@ def build_profile(matching: Matching, *values: object) -> Profile:
 
     Args:
         matching: The mode.
-        values: One for each of the mode's `WORDS`; None and "" are no value.
+        values: One for each of the mode's `WORDS`; `None` and "" are no value.
 
     Raises:
         ConfigurationError: A value is missing, does not fit, or cannot be right.

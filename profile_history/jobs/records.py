@@ -68,9 +68,9 @@ class UnitRecord:
         reason: Why it failed, or "".
         planned: Whether the number is that of a pending unit, which this is the rest of.
         row_offset: The number of its first row within its batch, from 0.
-        checksum: Of the content of its rows as the sink holds them; None if the sink has no checksums.
+        checksum: Of the content of its rows as the sink holds them; `None` if the sink has no checksums.
         fetched_at: When it was fetched, in seconds since 1970, by the earlier of the server's clock and this
-            machine's; None if that is not known.
+            machine's; `None` if that is not known.
     """
 
     number: int

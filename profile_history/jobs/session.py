@@ -73,7 +73,7 @@ class JobSession:
         Args:
             plan: What is asked for; `None` to go on with what the ledger says.
             source: The profiles, with a plan.
-            sink: Where the rows go; None for the sink that the ledger names.
+            sink: Where the rows go; `None` for the sink that the ledger names.
             restart: Whether to delete what an earlier job with this ledger has written, and to begin anew.
 
         Raises:

@@ -41,12 +41,12 @@ class JobStatus:
     """The status of a job.
 
     Attributes:
-        plan: What it is to do; None while the profiles are still being read for the first time.
+        plan: What it is to do; `None` while the profiles are still being read for the first time.
         totals: Its units and rows.
         failures: The first failed units.
-        holder: The process that works on it now, or None.
+        holder: The process that works on it now; `None` if nobody does.
         publishing: Whether the final files still have to be put in place.
-        whereabouts: Where it was begun, and where it is found; None while there is no plan.
+        whereabouts: Where it was begun, and where it is found; `None` while there is no plan.
         emptiness: That not one profile has an event, and what may be the reason; `None` if that cannot be said.
         untouched: Whether nothing has been fetched yet.
         output: Where the rows are now, which for a single file has another name until nothing is left to fetch; None

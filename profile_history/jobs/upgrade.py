@@ -84,7 +84,7 @@ def _from_1(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def home_of_1(path: Path, sink: str) -> str | None:
-    """Return where the job of a ledger of version 1 was begun, as far as its place tells; None if it may be a copy.
+    """Return where the job of a ledger of version 1 was begun, as far as its place tells; `None` if it may be a copy.
 
     Args:
         path: The ledger.

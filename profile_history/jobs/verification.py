@@ -63,25 +63,23 @@ def verify(ledger: Path | str, sink: Sink | str | None = None) -> list[str]:
     >>> verify("history.ledger")
     ['...history.csv...']
 
-    It blocks, and needs no server. What has yet to be fetched, and what failed, is no difference: `verification_of`
-    tells of it.
+    What has yet to be fetched, and what failed, is no difference: `verification_of` tells of it.
 
     Args:
-        ledger: The file in which the job keeps its books.
-        sink: The sink, or the text that names it; None for the one that the ledger names.
+        ledger: As for `verification_of`.
+        sink: Likewise.
 
     Raises:
-        ConfigurationError: There is no such job, or it fills another sink.
-        JobHeld: Another process works on the job.
-        LedgerError: The ledger cannot be used.
-        SinkError: The database that is the sink cannot be used; what is wrong with files is said in a sentence.
+        HistoryError: One of the errors of `verification_of`.
     """
     sink = hide_secrets(sink) if isinstance(sink, str) else sink
     return verification_of(ledger, sink).differences
 
 
 def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verification:
-    """Read a sink back, and return what that has shown. Nothing is written, and nothing is cleared away.
+    """Read a sink back, and return what that has shown.
+
+    It blocks, and needs no server. Nothing is written, and nothing is cleared away.
 
     >>> from profile_history.jobs import HistoryJob
     >>> job = HistoryJob(client, profiles, "history.ndjson", ledger="history.ledger",
@@ -94,7 +92,7 @@ def verification_of(ledger: Path | str, sink: Sink | str | None = None) -> Verif
 
     Args:
         ledger: The file in which the job keeps its books.
-        sink: The sink, or the text that names it; None for the one that the ledger names.
+        sink: The sink, or the text that names it; `None` for the one that the ledger names.
 
     Raises:
         ConfigurationError: There is no such job, or it fills another sink.

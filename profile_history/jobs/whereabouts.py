@@ -81,8 +81,8 @@ class Whereabouts:
 
     Attributes:
         ledger: The ledger as it is found.
-        home: The directory in which it was begun or last pointed at; None if that is not known.
-        name: The name that the ledger had there; None if that is not known.
+        home: The directory in which it was begun or last pointed at; `None` if that is not known.
+        name: The name that the ledger had there; `None` if that is not known.
         sink: The sink of its plan, seen from where the ledger is.
     """
 

@@ -36,15 +36,15 @@ class Behaviour:
         offset: Hours by which the clock that reads the bounds is ahead of the labels on the rows.
         order: The order of the rows.
         rows: "seed" for the eight documented keys, "newer" for the larger rows of newer installs.
-        row_cap: The server cuts a response after this many rows; None for no cap.
+        row_cap: The server cuts a response after this many rows; `None` for no cap.
         gzip: Whether responses are compressed when the client accepts it.
         latency: Seconds before each response.
-        capacity: With more requests than this in flight, the response is 429; None for no limit.
+        capacity: With more requests than this in flight, the response is 429; `None` for no limit.
         errors: "status" gives an error its HTTP status as well, "200" reports it with HTTP 200.
         unknown_profile: Whether the response to a profile that nobody knows is "empty" or an "error".
         clock: Says what time it is for the server, as an aware datetime: what its `Date` header names.
         date_header: Whether responses have a `Date` header.
-        unfolding: How rows become known as `clock` goes on, some late, and how some are deleted again; None if all
+        unfolding: How rows become known as `clock` goes on, some late, and how some are deleted again; `None` if all
             rows are known at any time.
     """
 

@@ -105,7 +105,7 @@ def format_url(place: str, **options: object) -> str:
 
     Args:
         place: Where the profiles are.
-        options: What decides which profiles it gives; an option that is None is left out.
+        options: What decides which profiles it gives; an option that is `None` is left out.
     """
     given = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
     return f"{place} ({given})" if given else place

@@ -88,7 +88,7 @@ class CsvRows:
         return names
 
     def begin(self) -> int | None:
-        """Return the number of the line where the next row begins; None at the end."""
+        """Return the number of the line where the next row begins; `None` at the end."""
         if not self._next:
             line = next(self._lines, None)
             if line is None:
