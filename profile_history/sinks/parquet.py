@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from profile_history.errors import ConfigurationError
-from profile_history.sinks import parquet_file
 from profile_history.sinks.base import LedgerView, Part, Receipt, RowFormat, SinkError, list_some
 from profile_history.sinks.batch import SinkBatch
 from profile_history.sinks.checksums import UnitTally, digests_of, unit_checksums
 from profile_history.sinks.disk import DISK, Disk
 from profile_history.sinks.old_names import OldSinkNames
 from profile_history.sinks.opened_ledger import OpenedLedger
+from profile_history.sinks.parquet_file import StoredFile, drop_units, write_file
 from profile_history.sinks.parquet_names import is_name_of_ours, is_unfinished, part_name, successor_name, temporary_of
 from profile_history.sinks.partitions import Partitioning
 from profile_history.sinks.row_text import lines_of
@@ -117,7 +117,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         first = next(
             (part for part in ledger.parts() if self._disk.size(self._directory / part.name) is not None), None
         )
-        self._schema = None if first is None else parquet_file.schema_of(self._disk, self._directory / first.name)
+        self._schema = None if first is None else self._file(first).schema()
 
     @property
     def _columns(self) -> tuple[pa.Schema, ...]:
@@ -163,13 +163,12 @@ class ParquetSink(OpenedLedger, OldSinkNames):
                 added.append(self._prepare(name, batch.number, batch.number, [table]))
         units = {stored.unit for stored in batch.replaced}
         for part in self._parts({stored.batch for stored in batch.replaced}):
-            path = self._directory / part.name
             # Only the column `unit` is read; most files of the batch need not be written again.
-            gone = sum(rows for unit, rows in parquet_file.count_units(self._disk, path) if unit in units)
+            gone = sum(rows for unit, rows in self._file(part).count_units() if unit in units)
             if gone:
                 removed.append(part)
             if 0 < gone < part.rows:
-                left = parquet_file.drop_units(self._read(part), units)
+                left = drop_units(self._read(part), units)
                 added.append(self._prepare(successor_name(part, batch.number), part.first, part.last, left))
         # All contents are synced before the first gets its name: a reader of the dataset meets whole files only.
         self._refuse_foreign(added)
@@ -189,7 +188,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
     def _prepare(self, name: str, first: int, last: int, tables: Iterable[pa.Table]) -> Part:
         temporary = temporary_of(self._directory / name)
         self._disk.make_directory(temporary.parent)
-        written = parquet_file.write(self._disk, temporary, tables, *self._columns)
+        written = write_file(self._disk, temporary, tables, *self._columns)
         return Part(name, first, last, 0, written.size, written.rows, written.checksum)
 
     def _temporary(self, part: Part) -> Path:
@@ -216,8 +215,11 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         self._sync(added)
         return Receipt(added, removed) if added else None
 
+    def _file(self, part: Part) -> StoredFile:
+        return StoredFile(self._disk, self._directory / part.name)
+
     def _read(self, part: Part) -> Iterator[pa.Table]:
-        for table in parquet_file.read(self._disk, self._directory / part.name, *self._columns):
+        for table in self._file(part).read(*self._columns):
             self._ledger.check_stop()
             yield table
 
@@ -256,7 +258,7 @@ class ParquetSink(OpenedLedger, OldSinkNames):
             raise SinkError(f"{self._temporary(part)} is missing; put it back, and resume the job")
         if size != part.size:
             raise SinkError(f"{_describe_size(path, size, part.size)}; put it back as it was, and resume the job")
-        if parquet_file.hash_file(self._disk, path, part.size) != part.checksum:
+        if StoredFile(self._disk, path).hash(part.size) != part.checksum:
             raise SinkError(f"{path} is not what was written; put it back as it was, and resume the job")
 
     def drop(self, receipt: Receipt) -> None:
@@ -284,20 +286,19 @@ class ParquetSink(OpenedLedger, OldSinkNames):
                 )
 
     def _find_fault(self, part: Part) -> str | None:
-        path = self._directory / part.name
-        if (size := self._disk.size(path)) != part.size:
-            return _describe_size(path, size, part.size)
-        if parquet_file.hash_file(self._disk, path, part.size) != part.checksum:
-            return f"{path} is not what was written"
-        if (rows := parquet_file.count_rows(self._disk, path)) != part.rows:
-            return f"{path} has {rows} rows, and the ledger counts {part.rows}"
+        file = self._file(part)
+        if (size := self._disk.size(file.path)) != part.size:
+            return _describe_size(file.path, size, part.size)
+        if file.hash(part.size) != part.checksum:
+            return f"{file.path} is not what was written"
+        if (rows := file.count_rows()) != part.rows:
+            return f"{file.path} has {rows} rows, and the ledger counts {part.rows}"
         return None
 
     def _count_part(self, part: Part, tally: UnitTally) -> None:
         """Count the rows of each unit that a file holds."""
-        path = self._directory / part.name
         if not tally.knows_content:
-            for unit, rows in parquet_file.count_units(self._disk, path):
+            for unit, rows in self._file(part).count_units():
                 tally.count(unit, rows)
             return
         for table in self._read(part):

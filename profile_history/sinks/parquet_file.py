@@ -39,7 +39,7 @@ class WrittenFile:
     checksum: str
 
 
-def write(disk: Disk, path: Path, tables: Iterable[pa.Table], schema: pa.Schema = FULL_SCHEMA) -> WrittenFile:
+def write_file(disk: Disk, path: Path, tables: Iterable[pa.Table], schema: pa.Schema = FULL_SCHEMA) -> WrittenFile:
     """Write some tables, one below the other, and bring the file to the disk.
 
     Args:
@@ -103,20 +103,60 @@ def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     yield pa.concat_tables(waiting).unify_dictionaries()
 
 
-def read(disk: Disk, path: Path, schema: pa.Schema = FULL_SCHEMA) -> Iterator[pa.Table]:
-    """Yield the rows of a file, some ten thousand at a time.
+@attrs.frozen
+class StoredFile:
+    """A file that was written by this program.
 
-    Args:
+    Each method raises `SinkError` if the file cannot be read.
+
+    Attributes:
         disk: The file system.
         path: The file.
-        schema: The columns that it has.
-
-    Raises:
-        SinkError: It cannot be read.
     """
-    with _open(disk, path) as file:
-        for batch in file.iter_batches(_ROWS_AT_ONCE):
-            yield pa.Table.from_batches([batch]).cast(schema)
+
+    disk: Disk
+    path: Path
+
+    def schema(self) -> pa.Schema:
+        """Return its columns: those of today, or those of an earlier version."""
+        with self._open() as file:
+            return FULL_SCHEMA if ROW.name in file.schema_arrow.names else FIRST_SCHEMA
+
+    def count_rows(self) -> int:
+        """Return how many rows it says that it has."""
+        with self._open() as file:
+            return int(file.metadata.num_rows)
+
+    def count_units(self) -> Iterator[tuple[int, int]]:
+        """Yield the number of each unit in it and how many rows that has here; a unit may come again."""
+        with self._open() as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["unit"]):
+                units, rows = pc.value_counts(batch.column("unit")).flatten()
+                yield from zip(units.to_pylist(), rows.to_pylist(), strict=True)
+
+    def read(self, schema: pa.Schema = FULL_SCHEMA) -> Iterator[pa.Table]:
+        """Yield its rows, some ten thousand at a time, in the columns of a schema."""
+        with self._open() as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE):
+                yield pa.Table.from_batches([batch]).cast(schema)
+
+    def hash(self, size: int) -> str:
+        """Return the SHA-256 of so many bytes at its beginning, in hexadecimal digits."""
+        found = hashlib.sha256()
+        for offset in range(0, size, _CHUNK):
+            found.update(self.disk.read(self.path, offset, _CHUNK))
+        return found.hexdigest()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        with self.disk.doing("read", self.path):
+            try:
+                with pq.ParquetFile(self.path) as file:
+                    yield file
+            except pa.ArrowInvalid as error:
+                raise SinkError(
+                    f"{self.path} is no whole Parquet file ({error}); put it back, and resume the job"
+                ) from None
 
 
 def drop_units(tables: Iterable[pa.Table], units: Collection[int]) -> Iterator[pa.Table]:
@@ -129,71 +169,3 @@ def drop_units(tables: Iterable[pa.Table], units: Collection[int]) -> Iterator[p
     gone = pa.array(sorted(units), pa.int64())
     for table in tables:
         yield table.filter(pc.invert(pc.is_in(table["unit"], gone)))
-
-
-def count_units(disk: Disk, path: Path) -> Iterator[tuple[int, int]]:
-    """Yield the number of each unit in a file and how many rows it has there; a unit may come again.
-
-    Args:
-        disk: The file system.
-        path: The file.
-
-    Raises:
-        SinkError: It cannot be read.
-    """
-    with _open(disk, path) as file:
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["unit"]):
-            units, rows = pc.value_counts(batch.column("unit")).flatten()
-            yield from zip(units.to_pylist(), rows.to_pylist(), strict=True)
-
-
-def schema_of(disk: Disk, path: Path) -> pa.Schema:
-    """Return the columns of a file that this program has written: those of today, or those of an earlier version.
-
-    Args:
-        disk: The file system.
-        path: The file.
-
-    Raises:
-        SinkError: It cannot be read.
-    """
-    with _open(disk, path) as file:
-        return FULL_SCHEMA if ROW.name in file.schema_arrow.names else FIRST_SCHEMA
-
-
-def count_rows(disk: Disk, path: Path) -> int:
-    """Return how many rows a file says that it has.
-
-    Args:
-        disk: The file system.
-        path: The file.
-
-    Raises:
-        SinkError: It cannot be read.
-    """
-    with _open(disk, path) as file:
-        return int(file.metadata.num_rows)
-
-
-def hash_file(disk: Disk, path: Path, size: int) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits.
-
-    Args:
-        disk: The file system.
-        path: The file.
-        size: How many bytes it has.
-    """
-    found = hashlib.sha256()
-    for offset in range(0, size, _CHUNK):
-        found.update(disk.read(path, offset, _CHUNK))
-    return found.hexdigest()
-
-
-@contextlib.contextmanager
-def _open(disk: Disk, path: Path) -> Iterator[pq.ParquetFile]:
-    with disk.doing("read", path):
-        try:
-            with pq.ParquetFile(path) as file:
-                yield file
-        except pa.ArrowInvalid as error:
-            raise SinkError(f"{path} is no whole Parquet file ({error}); put it back, and resume the job") from None
