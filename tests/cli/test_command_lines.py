@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.commands import TOKEN, lead_to
 from support.disks import quick_directory
 
 from profile_history import Profile
@@ -23,7 +24,6 @@ from profile_history.jobs import HistoryJob
 from profile_history.testing import HistoryServer
 
 PROGRAM = [sys.executable, "-m", "profile_history"]
-TOKEN = "a-token-that-nothing-prints"
 CODES = set(exit_codes.MEANINGS) - {exit_codes.INTERNAL}
 COMMANDS = ("actions", "demo", "export", "fetch", "resume", "retry-failed", "serve", "status", "verify")
 FLAGS = ("--json", "--since-last", "--overwrite", "--allow-http", "--gzip", "--traceback", "--help", "--version", "-h")
@@ -254,9 +254,7 @@ def server():
 @pytest.fixture
 def world(server, monkeypatch):
     """A place to run commands in; nothing outside of it is written, and no other machine is asked."""
-    monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
-    monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-    monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+    lead_to(server, monkeypatch)
     with tempfile.TemporaryDirectory(dir=quick_directory()) as directory:
         place = Path(directory).resolve() / "world"
         world = World(place, server)

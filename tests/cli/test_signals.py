@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support.commands import EMAILS, ESCAPE, PROGRAM, TOKEN, Terminal, read_ndjson, started, truth, until
-from support.signals import (  # noqa: F401
+from support.commands import EMAILS, ESCAPE, PROGRAM, TOKEN, Terminal, read_ndjson, server, started, truth, until  # noqa: F401 (one is a fixture)
+from support.signals import (
     AT_ONCE,
     BOTH,
     BOTH_ON_BOTH_LOOPS,
@@ -26,7 +26,6 @@ from support.signals import (  # noqa: F401
     coroutine,
     linux,
     program,
-    server,
     stalled,
     threads,
     unread,

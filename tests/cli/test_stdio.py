@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.commands import EMAILS, PROGRAM, TOKEN, read_ndjson, run, started, truth, until  # noqa: F401 (one is a fixture)
+from support.commands import EMAILS, PROGRAM, TOKEN, read_ndjson, run, server, started, truth, until  # noqa: F401 (fixtures)
 
 from profile_history import ConfigurationError
 from profile_history.cli import actions, app, main
 from profile_history.jobs import source_of
-from profile_history.testing import HistoryServer
 
 SCRIPT = [str(Path(sys.executable).with_name("profile-history"))]
 full = pytest.mark.full
@@ -33,16 +32,6 @@ WRONG = [
 ]
 
 linux = pytest.mark.skipif(not Path("/dev/full").exists(), reason="it needs /dev/full and /proc")
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A server in a thread, to which the environment leads."""
-    with HistoryServer(profiles=40, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
-        yield running
 
 
 def done(*words, **more):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support.commands import TOKEN, lead_to
 from support.disks import quick_directory
 
 from profile_history import RetryPolicy
@@ -27,7 +28,6 @@ from profile_history.sinks import Part, Receipt, Stored
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 from profile_history.windows import Window
 
-TOKEN = "a-token-that-nothing-prints"
 SINKS = ("history.ndjson", "history.csv", "history.parquet", "history.duckdb")
 # A result of some sort, or: wrong usage, a ledger that cannot be used, try later, not authorised.
 CODES = {0, 1, 2, 74, 75, 77}
@@ -337,9 +337,7 @@ def run(words):
 )
 def test_an_edited_ledger_is_met_with_a_sentence(server, jobs, monkeypatch, seed, times):
     """By every command, with a code that is documented; and nothing outside of the job's directory is touched."""
-    monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
-    monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-    monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+    lead_to(server, monkeypatch)
     editor, wrong = Editor(seed), []
     with tempfile.TemporaryDirectory(dir=quick_directory()) as directory:
         for number in range(times):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from support.commands import PROGRAM, TOKEN, Terminal, run, started  # noqa: F401 (one is a fixture)
+from support.commands import PROGRAM, TOKEN, Terminal, lead_to, run, started  # noqa: F401 (one is a fixture)
 from support.jobs import FIRST, LAST, job_of, lines, ran, truth
 
 from profile_history import ConfigurationError, Profile
@@ -320,9 +320,7 @@ class TestCommands:
         monkeypatch.chdir(tmp_path)
         Path("who.txt").write_text("".join(f"user{number}@example.com\n" for number in range(3)))
         with HistoryServer(profiles=10, token=TOKEN) as server:
-            monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
-            monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-            monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+            lead_to(server, monkeypatch)
             self.server = server
             yield ["export", "who.txt", "--matching=email", "--from", FIRST, "--to", LAST, "--into=x.ndjson"]
 

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.commands import TOKEN, run  # noqa: F401 (a fixture)
+from support.commands import TOKEN, lead_to, run  # noqa: F401 (a fixture)
 from support.postgres import PASSWORD, USER
 
 from profile_history import ConfigurationError
@@ -109,9 +109,7 @@ def words(monkeypatch, tmp_path, postgres):
     Path("who.txt").write_text("".join(f"user{number}@example.com\n" for number in range(3)))
     address = f"postgresql://{USER}@127.0.0.1:{postgres.port}/postgres?table=placed"
     with HistoryServer(profiles=10, token=TOKEN) as server:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+        lead_to(server, monkeypatch)
         yield ["export", "who.txt", "--matching=email", "--from=2023-01-01", "--to=2024-12-31", f"--into={address}"]
     postgres.execute("DROP TABLE IF EXISTS placed, placed_job")
 

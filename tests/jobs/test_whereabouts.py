@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.commands import TOKEN, run  # noqa: F401 (a fixture)
+from support.commands import TOKEN, lead_to, run  # noqa: F401 (a fixture)
 from support.jobs import FIRST, LAST, job_of, lines, ran, truth
 
 from profile_history import ConfigurationError, Profile
@@ -280,9 +280,7 @@ class TestCommands:
         Path("old").mkdir()
         Path("who.txt").write_text("".join(f"user{number}@example.com\n" for number in range(3)))
         with HistoryServer(profiles=10, token=TOKEN) as server:
-            monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
-            monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-            monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+            lead_to(server, monkeypatch)
             words = ["who.txt", "--matching=email", "--from", FIRST, "--to", LAST, "--into"]
             assert run("export", *words, "old/history.ndjson")[0] == 0
             Path("old").rename("new")

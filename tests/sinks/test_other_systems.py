@@ -6,12 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from support.commands import EMAILS, TOKEN, read_ndjson, truth
+from support.commands import EMAILS, read_ndjson, server, truth  # noqa: F401 (one is a fixture)
 
 from profile_history import _extras, jobs
 from profile_history.errors import UnsupportedSystem
 from profile_history.sinks import disk, lock
-from profile_history.testing import HistoryServer
 
 # Only imports of our own: asyncio on this system needs some of them.
 BLOCKED = """
@@ -37,16 +36,6 @@ def done(*words, code=MAIN, **more):
     words = [sys.executable, "-c", BLOCKED + code, *map(str, words)]
     process = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **more)
     return process.returncode, process.stdout, process.stderr
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A server in a thread, to which the environment leads."""
-    with HistoryServer(profiles=40, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
-        yield running
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.commands import TOKEN, run  # noqa: F401 (a fixture)
+from support.commands import TOKEN, lead_to, run  # noqa: F401 (a fixture)
 from support.matrix.tls import certificate
 from support.postgres import PASSWORD, USER, Postgres
 
@@ -44,9 +44,7 @@ def job(monkeypatch, tmp_path, database, trusted, run):
     Path("who.txt").write_text("".join(f"user{number}@example.com\n" for number in range(3)))
     address = f"postgresql://{USER}@127.0.0.1:{database.port}/postgres?table=safe"
     with HistoryServer(profiles=10, token=TOKEN) as server:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+        lead_to(server, monkeypatch)
         code, _, err = run("export", *WORDS, f"--into={address}&sslmode=verify-full&sslrootcert={trusted}")
         assert code == 0, err
         yield address

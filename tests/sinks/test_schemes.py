@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.commands import TOKEN, run  # noqa: F401 (a fixture)
+from support.commands import TOKEN, lead_to, run  # noqa: F401 (a fixture)
 
 from profile_history import ConfigurationError
 from profile_history.jobs import HistoryJob, source_of
@@ -93,9 +93,7 @@ def server(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("who.txt").write_text("".join(f"user{number}@example.com\n" for number in range(3)))
     with HistoryServer(profiles=10, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
+        lead_to(running, monkeypatch)
         yield running
 
 

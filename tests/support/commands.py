@@ -53,13 +53,18 @@ OPTIONS = {
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+def lead_to(server, monkeypatch):
+    """Let the environment say where a server is, and how one gets in."""
+    monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
+    monkeypatch.setenv("PROFILE_HISTORY_TOKEN", server.token)
+    monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+
+
 @pytest.fixture
 def server(monkeypatch):
     """A server in a thread, to which the environment leads."""
     with HistoryServer(profiles=40, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
+        lead_to(running, monkeypatch)
         yield running
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from support.commands import TOKEN, run  # noqa: F401 (fixtures)
+from support.commands import TOKEN, lead_to, run  # noqa: F401 (a fixture)
 
 from profile_history import ConfigurationError, Profile
 from profile_history.jobs import status_of
@@ -24,9 +24,7 @@ def server(monkeypatch, tmp_path):
     """A server in a thread, to which the environment leads; the working directory is one of our own."""
     monkeypatch.chdir(tmp_path)
     with HistoryServer(profiles=PROFILES, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
+        lead_to(running, monkeypatch)
         yield running
 
 

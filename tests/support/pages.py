@@ -5,6 +5,7 @@ import shlex
 
 import attrs
 import pytest
+from support.commands import lead_to
 from support.paths import ROOT
 
 from profile_history.testing import HistoryServer
@@ -91,9 +92,7 @@ def links(page):
 def documented_server(monkeypatch, tmp_path):
     """A server in a thread of its own, the environment that leads to it, and a directory with a file of addresses."""
     with HistoryServer(profiles=30) as server:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", server.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", server.token)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(server.list_id))
+        lead_to(server, monkeypatch)
         monkeypatch.chdir(tmp_path)
         (tmp_path / "addresses.txt").write_text("".join(f"user{number}@example.com\n" for number in range(5)))
         yield server

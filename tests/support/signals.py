@@ -10,9 +10,9 @@ import termios
 from pathlib import Path
 
 import pytest
-from support.commands import EMAILS, TOKEN, Terminal, started, until
+from support.commands import EMAILS, Terminal, started, until
 
-from profile_history.testing import Fault, FaultPlan, HistoryServer
+from profile_history.testing import Fault, FaultPlan
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
@@ -45,16 +45,6 @@ BOTH_ON_BOTH_LOOPS = pytest.mark.parametrize(
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it looks into /proc")
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A server in a thread, to which the environment leads."""
-    with HistoryServer(profiles=40, token=TOKEN) as running:
-        monkeypatch.setenv("PROFILE_HISTORY_URL", running.url)
-        monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
-        monkeypatch.setenv("PROFILE_HISTORY_LIST_ID", str(running.list_id))
-        yield running
 
 
 def program(loop="uvloop", grace=5.0):
