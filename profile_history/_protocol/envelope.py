@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -35,6 +35,7 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _UNCLOSED = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*\\?\Z', re.DOTALL)
 _BEFORE_A_TEXT = frozenset("{[,:")
 _JSON_BLANKS = " \t\r\n"
+_rows_of = attrgetter("rows")
 _pairs = json.JSONDecoder(object_pairs_hook=list)
 
 
@@ -53,7 +54,7 @@ class Rows:
     @property
     def count(self) -> int:
         """Return the number of rows."""
-        return sum(chunk.rows for chunk in self.chunks)
+        return sum(map(_rows_of, self.chunks))
 
 
 @attrs.frozen
@@ -137,10 +138,11 @@ def _read_documented(body: bytes) -> Envelope | None:
     if documented is None:
         return None
     start, stop = documented.span(1)
-    with contextlib.suppress(ValueError, RecursionError):
+    try:
         chunk = verify_chunk(body[start:stop])
-        return Envelope(0, "", Rows((chunk,) if chunk.rows else (), len(body)))
-    return None
+    except (ValueError, RecursionError):
+        return None
+    return Envelope(0, "", Rows((chunk,) if chunk.rows else (), len(body)))
 
 
 def _check_opening(body: bytes) -> None:

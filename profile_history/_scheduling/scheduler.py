@@ -72,7 +72,6 @@ class Assignment:
     segment: Segment[Outcome]
     started: float | None = None
 
-    @property
     def can_split(self) -> bool:
         """Tell whether the window can be halved."""
         return self.queue.plan.can_split(self.segment)

@@ -252,12 +252,12 @@ class WorkerPool:
     async def _send_until_settled(self, assignment: Assignment) -> None:
         """Send, judge, decide, act: all that can happen to a window between two of its requests stands here."""
         fetcher, task = self.fetcher, assignment.task
-        can_split, clock = assignment.can_split, asyncio.get_running_loop().time
+        clock = asyncio.get_running_loop().time
         since, new_connection = clock(), False
         while True:
             permit = await fetcher.admit(self.stats, since)
             sent = await fetcher.send(task, permit, self.stats, assignment.reservation, new_connection=new_connection)
-            decision = fetcher.judge(task, sent, self.stats, can_split=can_split)
+            decision = fetcher.judge(task, sent, self.stats, assignment.can_split)
             new_connection = decision.new_connection
             # A cancellation can be lost in a timeout of aiohttp's own; what is closed sends no more.
             match Step.STOP if self._closed else decision.step:

@@ -145,18 +145,18 @@ class Fetcher:
         sent.seconds = _now() - started
         return sent
 
-    def judge(self, task: Task, sent: SentRequest, stats: Stats, *, can_split: bool) -> Decision:
+    def judge(self, task: Task, sent: SentRequest, stats: Stats, can_split: Callable[[], bool]) -> Decision:
         """Decide what follows from a request, and tell the pacer what its end says about the server.
 
         Args:
             task: The window.
             sent: Its request.
             stats: Written to.
-            can_split: Whether the window can be halved.
+            can_split: Tells whether the window can be halved, which matters only where it failed.
         """
         log, pacer, failure = task.log, self.pacer, sent.failure
         if failure is None:
-            return self._accept(task, sent, stats, can_split=can_split)
+            return self._accept(task, sent, stats, can_split)
         log.record(
             failure,
             seconds=sent.seconds,
@@ -164,14 +164,14 @@ class Fetcher:
             successes=pacer.successes,
             recent_success=pacer.has_recent_success(),
         )
-        decision = self.retrier.decide(failure, log, can_split=can_split)
+        decision = self.retrier.decide(failure, log, can_split=can_split())
         log.free_retry_used = log.free_retry_used or decision.new_connection
         pacer.release(
             sent.permit, decision.signal, request_id=task.request_id, failure=failure, retry_after=decision.pause
         )
         return decision
 
-    def _accept(self, task: Task, sent: SentRequest, stats: Stats, *, can_split: bool) -> Decision:
+    def _accept(self, task: Task, sent: SentRequest, stats: Stats, can_split: Callable[[], bool]) -> Decision:
         rows = sent.complete_rows
         self.pacer.release(sent.permit, Signal.SUCCESS, request_id=task.request_id, first_byte=sent.first_byte)
         self.health_probe.learn(task, sent.body, rows.size)
@@ -180,7 +180,7 @@ class Fetcher:
             failure = TruncatedResponse(f"the response has exactly row_cap={rows.count} rows, so there may be more")
             failure.kind, failure.splittable = Kind.CALLER, True
             sent.failure = failure
-            return self.retrier.decide(failure, task.log, can_split=can_split)
+            return self.retrier.decide(failure, task.log, can_split=can_split())
         if self.limits.row_cap is None and self.row_cap_detector.observe(rows.count):
             self.observer.emit(RowCapSuspected(rows.count))
         task.date = sent.date
@@ -240,9 +240,8 @@ class Fetcher:
         stats.retries += log.attempts > 0
         log.attempts += 1
         stats.in_flight += 1
-        clock = asyncio.get_running_loop().time
-        started = clock()
-        if observer.enabled:
+        if watched := observer.enabled:
+            started = _now()
             observer.emit(AttemptStarted(task.profile, task.window, task.request_id, log.attempts))
         size, failure = 0, None
         try:
@@ -260,8 +259,8 @@ class Fetcher:
             raise
         finally:
             stats.in_flight -= 1
-            if observer.enabled:
-                seconds = clock() - started
+            if watched:
+                seconds = _now() - started
                 observer.emit(
                     AttemptEnded(task.profile, task.window, task.request_id, log.attempts, seconds, size, failure)
                 )

@@ -336,11 +336,11 @@ def test_a_split_does_not_hold_up_the_head_of_a_profile_whose_other_window_was_r
 def test_a_window_of_one_day_or_of_a_fixed_length_cannot_be_halved():
     """And each says what to try instead."""
     fixed = scheduled(1, rule=3).take()
-    assert not fixed.can_split
+    assert not fixed.can_split()
     assert fixed.hint == 'ask for shorter windows, or leave their length to window="auto"'
     plan = scheduled(1, rule="auto")
     unit = plan.take()
-    while unit.can_split:
+    while unit.can_split():
         plan.split(unit)
         unit = plan.take()
     assert unit.task.window == Window(FIRST, FIRST)
@@ -352,7 +352,7 @@ def test_shortened_windows_grow_again_after_successes_and_not_after_failures(res
     """A day that was given up does not show that two can be had."""
     plan = scheduled(1, rule="auto")
     unit = plan.take()
-    while unit.can_split:
+    while unit.can_split():
         plan.split(unit)
         unit = plan.take()
     for _ in range(3):
@@ -485,7 +485,7 @@ class Stream:
     def end(self):
         unit = self.flying.pop(self.draw.randrange(len(self.flying)))
         match self.draw.choice(["rows", "rows", "failed", "requeue_last", "requeue_first", "suspend", "too much"]):
-            case "too much" if unit.can_split:
+            case "too much" if unit.can_split():
                 self.plan.split(unit)
             case "requeue_last" if self.again(unit):
                 self.plan.requeue_last(unit)
