@@ -13,7 +13,7 @@ from benchmarks import instructions, machine, publishing
 from benchmarks.options import Options
 from benchmarks.report import Finding, Report, text
 
-FIGURES = ("requests", "events", "lanes", "lag", "latency", "throttle", "memory", "export", "bulk", "import")
+FIGURES = ("requests", "events", "forms", "lag", "latency", "throttle", "memory", "export", "bulk", "import")
 _MODULES = {"export": "exporting", "import": "importing"}
 _RESULTS = Path(__file__).with_name("results")
 

@@ -77,22 +77,22 @@ def mark() -> None:
 
 
 def _works(folder: Path, runner: asyncio.Runner) -> Iterator[Work]:
-    answers = {body: (folder / f"{body.name}.json").read_bytes() for body in BODIES}
-    rows = {body: _verify(answer) for body, answer in answers.items()}
-    for lane, name in ((EVENTS, "object lane"), (RAW, "raw lane")):
+    responses = {body: (folder / f"{body.name}.json").read_bytes() for body in BODIES}
+    rows = {body: _verify(response) for body, response in responses.items()}
+    for decoder, name in ((EVENTS, "events"), (RAW, "raw rows")):
         for body in (SEED, NEWER):
-            yield Work(f"{name}, {body.shape} rows", body.rows, partial(_read, lane, rows[body].chunks))
+            yield Work(f"decoding to {name}, {body.shape} rows", body.rows, partial(_read, decoder, rows[body].chunks))
     odd = _with_unknown_key(rows[SEED].chunks[0])
-    yield Work("object lane, rows with an unknown key", odd.rows, partial(_read, EVENTS, [odd]))
+    yield Work("decoding to events, with an unknown key", odd.rows, partial(_read, EVENTS, [odd]))
     for body in (SEED, NEWER):
-        yield Work(f"verification, {body.shape} rows", body.rows, partial(_verify, answers[body]))
-        yield Work(f"unpacking of a window, {body.shape} rows", body.rows, partial(_unpack, rows[body]))
-    yield from _requests(answers[SMALL], runner)
+        yield Work(f"verification, {body.shape} rows", body.rows, partial(_verify, responses[body]))
+        yield Work(f"decoding of a window, {body.shape} rows", body.rows, partial(_decode_window, rows[body]))
+    yield from _requests(responses[SMALL], runner)
 
 
-def _read(lane: RowDecoder[Any], chunks: Sequence[Chunk]) -> None:
+def _read(decoder: RowDecoder[Any], chunks: Sequence[Chunk]) -> None:
     for chunk in chunks:
-        batch = lane.decode(chunk.text, short_timestamps=chunk.short_timestamps)
+        batch = decoder.decode(chunk.text, short_timestamps=chunk.short_timestamps)
         assert len(batch.rows) == chunk.rows
 
 
@@ -101,9 +101,9 @@ def _with_unknown_key(chunk: Chunk) -> Chunk:
     return verify_chunk(b",".join(b'{"unknown":1,' + row[1:] for row in rows))
 
 
-def _verify(answer: bytes) -> Rows:
+def _verify(response: bytes) -> Rows:
     """Verify a response that came as from a network, in pieces."""
-    pieces = deque(answer[start : start + _PIECE] for start in range(0, len(answer), _PIECE))
+    pieces = deque(response[start : start + _PIECE] for start in range(0, len(response), _PIECE))
     rows = _driven(read_envelope(pieces.popleft(), pieces)).rows
     assert rows is not None
     return rows
@@ -117,9 +117,9 @@ def _driven(steps: Generator[None, None, T]) -> T:
             return end.value  # type: ignore[no-any-return]
 
 
-def _unpack(rows: Rows) -> None:
-    unpacking = ResponseDecoder(EVENTS, _WINDOW, Order.NEWEST, owner="", strict=False, quarantine=_refuse)
-    kept = sum(map(len, unpacking.decode(rows)))
+def _decode_window(rows: Rows) -> None:
+    decoder = ResponseDecoder(EVENTS, _WINDOW, Order.NEWEST, owner="", strict=False, quarantine=_refuse)
+    kept = sum(map(len, decoder.decode(rows)))
     assert 0 < kept < rows.count
 
 
@@ -127,9 +127,9 @@ def _refuse(row: object) -> None:
     raise AssertionError(row)
 
 
-def _requests(answer: bytes, runner: asyncio.Runner) -> Iterator[Work]:
+def _requests(response: bytes, runner: asyncio.Runner) -> Iterator[Work]:
     """Requests on their whole way but for the network: what sends them has the response after a turn of the loop."""
-    reply = Reply(200, {}, answer)
+    reply = Reply(200, {}, response)
 
     async def send(_: Transport, *__: object, grow: Callable[[int], None], **___: object) -> Reply:
         await asyncio.sleep(0)

@@ -15,8 +15,8 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
 class Delayed(asyncio.Protocol):
     """One connection, kept open."""
 
-    def __init__(self, answer: bytes, latency: float) -> None:
-        self._answer = answer
+    def __init__(self, response: bytes, latency: float) -> None:
+        self._response = response
         self._latency = latency
         self._received = b""
         self._loop = asyncio.get_running_loop()
@@ -35,7 +35,7 @@ class Delayed(asyncio.Protocol):
 
     def _send(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(self._answer)
+            self._transport.write(self._response)
 
     def _end(self) -> int | None:
         head, blank, body = self._received.partition(b"\r\n\r\n")
@@ -48,9 +48,9 @@ class Delayed(asyncio.Protocol):
 
 async def serve(port: int, data: bytes, latency: float, *, spin: bool) -> None:
     """Serve until it is ended."""
-    answer = _HEAD % len(data) + data
+    response = _HEAD % len(data) + data
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Delayed(answer, latency), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(lambda: Delayed(response, latency), "127.0.0.1", port, backlog=1024)
 
     def again() -> None:
         loop.call_soon(again)

@@ -24,7 +24,7 @@ import attrs
 from benchmarks.bodies import prepare
 from benchmarks.counted import BODIES
 
-METHOD = "instructions of the decode lanes and of a request's path, counted by callgrind and compared with a reference"
+METHOD = "instructions of decoding and of a request's path, counted by callgrind and compared with a reference"
 
 _ROOT = Path(__file__).resolve().parent.parent
 _REFERENCE = Path(__file__).with_suffix(".json")

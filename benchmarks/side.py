@@ -28,7 +28,7 @@ def main(name: str, site: Site) -> None:
         peer.open()
         say(out, {})
         for line in sys.stdin:
-            say(out, answer(peer, json.loads(line)))
+            say(out, carry_out(peer, json.loads(line)))
     except Unavailable as error:
         say(out, {"unavailable": str(error)})
     except Exception as error:
@@ -40,7 +40,7 @@ def main(name: str, site: Site) -> None:
             peer.close()
 
 
-def answer(peer: Peer, order: dict[str, Any]) -> dict[str, Any]:
+def carry_out(peer: Peer, order: dict[str, Any]) -> dict[str, Any]:
     """Do one thing; "fetch" is measured here, all else by the peer itself."""
     verb = order.pop("verb")
     if verb == "fetch":

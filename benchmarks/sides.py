@@ -145,13 +145,13 @@ class Side:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SideFailed(f"{self.peer} ended without an answer")
-        answer: dict[str, Any] = json.loads(line)
-        if "unavailable" in answer:
-            raise Unavailable(answer["unavailable"])
-        if "failed" in answer:
-            raise SideFailed(f"{self.peer}: {answer['failed']}")
-        return answer
+            raise SideFailed(f"{self.peer} ended without a result")
+        result: dict[str, Any] = json.loads(line)
+        if "unavailable" in result:
+            raise Unavailable(result["unavailable"])
+        if "failed" in result:
+            raise SideFailed(f"{self.peer}: {result['failed']}")
+        return result
 
 
 def environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from benchmarks.report import Finding, Report, at_most
 from benchmarks.rounds import Spread
 from benchmarks.sides import Sample, Side, Site
 
-METHOD = "a job over --profiles profiles, one window each, 4-row answers into Parquet; the resume of 10,000,000 units"
+METHOD = "a job over --profiles profiles, one window each, 4-row responses into Parquet; the resume of 10,000,000 units"
 _BODY = Body(ROWS)
 _IN_FLIGHT = 64
 _UNITS = 10_000_000

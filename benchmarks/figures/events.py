@@ -1,4 +1,4 @@
-"""Answers of 1,000 rows: what an event costs, against the serial limit and against what one writes by hand.
+"""Responses of 1,000 rows: what an event costs, against the serial limit and against what one writes by hand.
 
 The serial limit is a program that first moves the bytes and then decodes them, in one thread, and does nothing else:
 seconds of bare aiohttp, plus seconds of msgspec decoding the same bytes to plain values and freeing those.
@@ -13,7 +13,7 @@ from benchmarks.report import Bar, Chart, Report, Target, at_least
 from benchmarks.rounds import Spread
 from benchmarks.sides import Sample
 
-METHOD = "1,000-row answers, 16 in flight; our events/s as share of the serial limit, and over theirs"
+METHOD = "1,000-row responses, 16 in flight; our events/s as share of the serial limit, and over theirs"
 IN_FLIGHT = 16
 SEED, NEWER = Body(1000), Body(1000, "newer")
 SEED_GZIP, NEWER_GZIP = Body(1000, "seed", True), Body(1000, "newer", True)
@@ -51,7 +51,7 @@ def run(options: Options) -> Report:
             for (peer, served), samples in compared.samples.items()
             if served == body
         ]
-        title = f"Events per second, 1,000-row answers, {rows} (more is better)"
+        title = f"Events per second, 1,000-row responses, {rows} (more is better)"
         charts.append(Chart(f"events-{body.shape}", title, bars))
     return Report("events", METHOD, compared.findings, charts)
 

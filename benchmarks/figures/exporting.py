@@ -10,7 +10,7 @@ from benchmarks.report import Bar, Chart, Finding, Report
 from benchmarks.rounds import Spread, in_rounds
 from benchmarks.sides import Sample, Side, Site, Unavailable
 
-METHOD = "1,000-row answers, 16 in flight, from the API to Parquet on disk; ours over dlt's"
+METHOD = "1,000-row responses, 16 in flight, from the API to Parquet on disk; ours over dlt's"
 _BODY = Body(1000)
 _IN_FLIGHT = 16
 _PROFILES = 200

@@ -13,14 +13,14 @@ from benchmarks.report import Bar, Chart, Finding, Report, Target, at_most
 from benchmarks.rounds import Spread, in_rounds
 from benchmarks.sides import Side, Site, Unavailable
 
-METHOD = "20,000-row answers, 8 in flight; lateness of a 1 ms ticker above that on the same loop when idle"
+METHOD = "20,000-row responses, 8 in flight; lateness of a 1 ms ticker above that on the same loop when idle"
 _IN_FLIGHT = 8
 _SEED, _NEWER = Body(20_000), Body(20_000, "newer")
 _REQUESTS = {_SEED: 64, _NEWER: 16}
 _IDLE = 0.5
-_LANES = ("ours", "ours, raw lane", "ours, Arrow lane")
+_FORMS = ("ours", "ours, raw rows", "ours, Arrow batches")
 _PEERS = ("bare aiohttp", "aiohttp + json", "aiohttp + orjson")
-_RUNS = [(peer, body) for peers in (_LANES, _PEERS) for body in (_SEED, _NEWER) for peer in peers]
+_RUNS = [(peer, body) for peers in (_FORMS, _PEERS) for body in (_SEED, _NEWER) for peer in peers]
 
 
 def run(options: Options) -> Report:
@@ -29,7 +29,7 @@ def run(options: Options) -> Report:
     with Nginx([_SEED, _NEWER]) as nginx, contextlib.ExitStack() as stack:
         able: list[tuple[str, Callable[[], dict[str, Any]]]] = []
         for peer, body in _RUNS:
-            name = f"{peer if peer != 'ours' else 'ours, object lane'}, {body.name}"
+            name = f"{peer if peer != 'ours' else 'ours, events'}, {body.name}"
             site = Site.serving(nginx.prepared[body], nginx.base_url(body), _IN_FLIGHT, options.loop)
             try:
                 side = stack.enter_context(Side(peer, site))

@@ -14,7 +14,7 @@ from benchmarks.rounds import Spread, in_rounds
 from benchmarks.serving import serving
 from benchmarks.sides import Side, Site
 
-METHOD = "3-row answers after 50 ms, 64 in flight; share of 64 / 0.05 s = 1,280 requests/s"
+METHOD = "3-row responses after 50 ms, 64 in flight; share of 64 / 0.05 s = 1,280 requests/s"
 _LATENCY = 0.05
 _IN_FLIGHT = 64
 _BATCHES = 40

@@ -10,23 +10,23 @@ from benchmarks.report import Bar, Chart, Finding, Report, at_most
 from benchmarks.rounds import Spread, in_rounds
 from benchmarks.sides import Sample, Side, Site, Unavailable
 
-METHOD = "from 10,000 profiles to --profiles, 3-row answers, 64 in flight; and one answer of 64 MiB"
+METHOD = "from 10,000 profiles to --profiles, 3-row responses, 64 in flight; and one response of 64 MiB"
 _SMALL = Body(3)
 _FEW = 10_000
 _IN_FLIGHT = 64
-_LONG_ANSWER = 64 * MIB
-_TARGETS = {"ours": at_most(3.0), "ours, raw lane": at_most(2.0)}
-_READERS = ("ours", "ours, raw lane", "ours, Arrow lane", "aiohttp + json", "aiohttp + orjson")
+_LONG_RESPONSE = 64 * MIB
+_TARGETS = {"ours": at_most(3.0), "ours, raw rows": at_most(2.0)}
+_READERS = ("ours", "ours, raw rows", "ours, Arrow batches", "aiohttp + json", "aiohttp + orjson")
 
 
 def run(options: Options) -> Report:
     """Measure it."""
-    long = Body(rows_of(_LONG_ANSWER, "seed"))
+    long = Body(rows_of(_LONG_RESPONSE, "seed"))
     with Nginx([_SMALL, long]) as nginx:
         findings = _many(nginx, options)
-        answers, bars = _one(nginx, long, options)
-    chart = Chart("memory", "Peak memory for one answer of 64 MiB, over its size (less is better)", bars)
-    return Report("memory", METHOD, [*findings, *answers], [chart])
+        large, bars = _one(nginx, long, options)
+    chart = Chart("memory", "Peak memory for one response of 64 MiB, over its size (less is better)", bars)
+    return Report("memory", METHOD, [*findings, *large], [chart])
 
 
 def _many(nginx: Nginx, options: Options) -> list[Finding]:
@@ -69,17 +69,17 @@ def _one(nginx: Nginx, body: Body, options: Options) -> tuple[list[Finding], lis
             _fresh(nginx, reader, body, 1, options)
             able.append(reader)
         except Unavailable as error:
-            name = f"one answer of {size / MIB:.0f} MiB, {reader}"
+            name = f"one response of {size / MIB:.0f} MiB, {reader}"
             findings.append(Finding(name, None, "x", _TARGETS.get(reader), f"not available: {error}"))
     rounds = in_rounds(
         options.repeats, [lambda reader=reader: _fresh(nginx, reader, body, 1, options) for reader in able]
     )
     for reader, samples in zip(able, zip(*rounds, strict=True), strict=True):
         over = Spread.of((sample.peak - sample.before) / size for sample in samples)
-        name = f"one answer of {size / MIB:.0f} MiB, {reader if reader != 'ours' else 'ours, object lane'}"
+        name = f"one response of {size / MIB:.0f} MiB, {reader if reader != 'ours' else 'ours, events'}"
         detail = f"peak over its size; {over.median * size / MIB:.0f} MiB"
         findings.append(Finding(name, over, "x", _TARGETS.get(reader), detail))
-        bars.append(Bar(reader if reader != "ours" else "ours, object lane", over))
+        bars.append(Bar(reader if reader != "ours" else "ours, events", over))
     return findings, bars
 
 

@@ -8,7 +8,7 @@ from benchmarks.options import Options
 from benchmarks.report import Bar, Chart, Report, Target, at_least
 from benchmarks.rounds import Spread
 
-METHOD = "3-row answers, 64 in flight; our requests/s over theirs"
+METHOD = "3-row responses, 64 in flight; our requests/s over theirs"
 _BODY = Body(3)
 _IN_FLIGHT = 64
 _OURS = 4000
@@ -48,5 +48,5 @@ def run(options: Options) -> Report:
         Bar(peer, Spread.of(1 / sample.request for sample in samples))
         for (peer, _), samples in compared.samples.items()
     ]
-    chart = Chart("requests", "Requests per second, 3-row answers, 64 in flight (more is better)", bars)
+    chart = Chart("requests", "Requests per second, 3-row responses, 64 in flight (more is better)", bars)
     return Report("requests", METHOD, compared.findings, [chart])

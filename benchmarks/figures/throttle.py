@@ -34,7 +34,7 @@ def run(options: Options) -> Report:
         known = Spread.of(good / possible for good, _ in knowing)
         refused = Spread.of(bad / max(1, good + bad) for good, bad in adaptive)
         all_good, all_bad = (sum(column) for column in zip(*adaptive, strict=True))
-        detail = f"{used.median * possible / _STRETCH:,.0f} good answers/s"
+        detail = f"{used.median * possible / _STRETCH:,.0f} good responses/s"
         findings += [
             Finding(f"capacity {capacity}: used", used, "%", at_least(0.95), detail),
             Finding(f"capacity {capacity}: used by a client that knows it and keeps to it", known, "%"),
@@ -44,7 +44,7 @@ def run(options: Options) -> Report:
                 "%",
             ),
             Finding(
-                f"capacity {capacity}: answers 429",
+                f"capacity {capacity}: responses that are 429",
                 refused,
                 "%",
                 at_most(0.01),

@@ -8,9 +8,9 @@ from benchmarks.peers.base import Peer
 from benchmarks.sides import Site, Unavailable
 
 PEERS = {
-    "ours": "lanes:Objects",
-    "ours, raw lane": "lanes:Raw",
-    "ours, Arrow lane": "lanes:Arrow",
+    "ours": "streams:Events",
+    "ours, raw rows": "streams:Raw",
+    "ours, Arrow batches": "streams:Arrow",
     "ours, throttled": "throttled:Throttled",
     "ours, a durable job": "jobs:Job",
     "bare aiohttp": "with_aiohttp:Bare",

@@ -1,4 +1,4 @@
-"""A whole export to Parquet by this library: the Arrow lane into a writer with its defaults."""
+"""A whole export to Parquet by this library: Arrow batches into a writer with its defaults."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-from benchmarks.peers.lanes import BATCH, Arrow
 from benchmarks.peers.parquet import parquet_rows
+from benchmarks.peers.streams import BATCH, Arrow
 
 
 class Export(Arrow):

@@ -48,11 +48,11 @@ class Generated(AsyncPeer):
 
     async def one(self) -> int:
         """Make one request and read its rows."""
-        answer = await self.call(client=self.client, body=self.body)
-        if answer.error != 0:
-            raise RuntimeError(answer.error_text)
+        response = await self.call(client=self.client, body=self.body)
+        if response.error != 0:
+            raise RuntimeError(response.error_text)
         rows = 0
-        for _row in answer.data:
+        for _row in response.data:
             rows += 1
         return rows
 

@@ -32,7 +32,7 @@ class Row(msgspec.Struct):
     subscriptions: list[Any] | None = None
 
 
-class Answer(msgspec.Struct):
+class Response(msgspec.Struct):
     """The envelope."""
 
     data: list[Row]
@@ -51,10 +51,10 @@ class Untyped(Peer):
         """Decode as often."""
         events = 0
         for _ in range(requests):
-            answer = msgspec.json.decode(self.body)
-            events += len(answer["data"])
+            response = msgspec.json.decode(self.body)
+            events += len(response["data"])
             # Before the next is made, as in a program that streams.
-            del answer
+            del response
         return events
 
 
@@ -63,10 +63,10 @@ class Struct(Untyped):
 
     def fetch(self, requests: int) -> int:
         """Decode as often."""
-        decoder = msgspec.json.Decoder(Answer)
+        decoder = msgspec.json.Decoder(Response)
         events = 0
         for _ in range(requests):
-            answer = decoder.decode(self.body)
-            events += len(answer.data)
-            del answer
+            response = decoder.decode(self.body)
+            events += len(response.data)
+            del response
         return events

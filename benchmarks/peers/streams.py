@@ -1,4 +1,4 @@
-"""This library: its object lane, its raw lane and its Arrow lane."""
+"""This library: its streams of events, of raw rows and of record batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_PREPARED = 5_000
 BATCH = 65_536
 
 
-class Lane(AsyncPeer):
+class Stream(AsyncPeer):
     """One client, as many requests in flight as everybody has."""
 
     profiles: Any = ()
@@ -40,7 +40,7 @@ class Lane(AsyncPeer):
         self.profiles = profiles if requests > _MOST_PREPARED else list(profiles)
 
 
-class Objects(Lane):
+class Events(Stream):
     """Event by event."""
 
     async def work(self, requests: int) -> int:  # noqa: ARG002 - the profiles were made for as many
@@ -51,13 +51,13 @@ class Objects(Lane):
         return events
 
 
-class Raw(Lane):
+class Raw(Stream):
     """Row by row, as bytes."""
 
     async def start(self) -> None:
         """Make the client."""
         await super().start()
-        _check_lane(self.client, "raw")
+        _require_form(self.client, "raw")
 
     async def work(self, requests: int) -> int:  # noqa: ARG002
         """Read all rows."""
@@ -67,13 +67,13 @@ class Raw(Lane):
         return rows
 
 
-class Arrow(Lane):
+class Arrow(Stream):
     """Record batches."""
 
     async def start(self) -> None:
         """Make the client."""
         await super().start()
-        _check_lane(self.client, "batches")
+        _require_form(self.client, "batches")
 
     async def work(self, requests: int) -> int:  # noqa: ARG002
         """Read all batches."""
@@ -83,6 +83,6 @@ class Arrow(Lane):
         return rows
 
 
-def _check_lane(client: HistoryClient, name: str) -> None:
+def _require_form(client: HistoryClient, name: str) -> None:
     if not hasattr(client.histories(()), name):
         raise Unavailable(f"streams have no {name}() yet")
