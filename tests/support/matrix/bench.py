@@ -72,7 +72,12 @@ class Bench:
         return read_ndjson(self.seen.texts[-1])
 
     def refuses(self, act: Callable[[], Any], *kinds: type[Exception]) -> None:
-        """Check that something is refused, and that the error shows nothing."""
+        """Check that something is refused, and that the error shows nothing.
+
+        Args:
+            act: What is tried.
+            kinds: The errors by which it may be refused.
+        """
         try:
             act()
         except kinds as error:

@@ -36,7 +36,12 @@ IN_EXTRA: dict[str, Any] = {"check": in_extra, "whole": True, "same": and_more}
 
 
 def in_four_days(dice: Dice, numbers: list[int]) -> int:
-    """Return how many rows any four days of some profiles have at most: a request for one day asks for four."""
+    """Return how many rows any four days of some profiles have at most: a request for one day asks for four.
+
+    Args:
+        dice: The values of the seed.
+        numbers: The numbers of the profiles.
+    """
     histories = [dice.histories.rows(number, dice.rows) for number in numbers]
     days = [Counter(row.label.toordinal() for row in rows) for rows in histories]
     first, last = FROM.toordinal() - 3, TO.toordinal()
@@ -57,7 +62,12 @@ def halves(limited: Callable[[int, int], dict[str, Any]]) -> Scenario:
 
 
 def by_bytes(rows: int, size: int) -> dict[str, Any]:
-    """Allow a response so many bytes."""
+    """Allow a response so many bytes.
+
+    Args:
+        rows: How many rows fit into a response.
+        size: How many bytes a row has at most.
+    """
     return {"options": {"limits": Limits(body=rows * size + 100)}}
 
 

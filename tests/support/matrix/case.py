@@ -160,7 +160,12 @@ class Stage:
         return stream
 
     async def read(self, stream: Any, pause: float = 0.0) -> None:
-        """Read a stream to its end."""
+        """Read a stream to its end.
+
+        Args:
+            stream: The stream.
+            pause: Seconds to wait behind each window.
+        """
         if pause or self.dice.any((False, True)):
             async with stream.windows() as windows:
                 async for window in windows:

@@ -1,4 +1,7 @@
-"""Comparisons of what was received with what there is, or with what a fault leaves of it or adds to it."""
+"""Comparisons of what was received with what there is, or with what a fault leaves of it or adds to it.
+
+Each takes the events that were received, `got`, and those of the history, `true`, both in their order.
+"""
 
 from collections import Counter
 

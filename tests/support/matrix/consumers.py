@@ -39,12 +39,21 @@ def left_by(leave: Callable[[Stage, Any], Any]) -> Scenario:
 
 
 async def some_of(stage: Stage, stream: Any, count: int) -> None:
-    """Read a few events, and break."""
+    """Read a few events, and break.
+
+    Args:
+        stage: Takes the events.
+        stream: What is read.
+        count: How many events are read before the last one.
+    """
     async for profile, event in stream:
         stage.events[profile].append(event)
         if not count:
             break
         count -= 1
+
+
+# Ways to leave a stream of the stage after `count` events more than one.
 
 
 async def by_break(stage: Stage, count: int) -> None:
@@ -182,7 +191,12 @@ def source_has_a_bug(dice: Dice) -> Case:
 
 
 async def read_from(stage: Stage, source: Any) -> None:
-    """Read the histories of what a source gives."""
+    """Read the histories of what a source gives.
+
+    Args:
+        stage: Takes the events.
+        source: Gives the profiles.
+    """
     await stage.read(stage.histories(source))
 
 

@@ -21,7 +21,14 @@ from profile_history.testing import Fault
 
 
 def play(case: Case, dice: Dice, seen: Seen, folder: Path) -> None:
-    """Play a case on virtual time, and judge it."""
+    """Play a case on virtual time, and judge it.
+
+    Args:
+        case: The case.
+        dice: The values of the seed.
+        seen: Takes all that is printed and logged.
+        folder: Where files may be made.
+    """
     random.seed(dice.random.random())
     run_virtually(_play(Stage(case, dice, seen, folder)), limit=case.limit)
 

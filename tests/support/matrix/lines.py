@@ -33,7 +33,12 @@ class Line:
         return f"{self.number:02}"
 
     def play(self, seed: int, folder: Path) -> Class:
-        """Play it for a seed, and return the class that it came to."""
+        """Play it for a seed, and return the class that it came to.
+
+        Args:
+            seed: The seed.
+            folder: Where files may be made.
+        """
         dice, seen = Dice(self.number, seed), Seen()
         case = self.scenario(dice)
         assert case.outcome in self.expected
@@ -46,5 +51,13 @@ class Line:
 
 
 def row(number: int, name: str, expected: Class, scenario: Scenario, **more: bool) -> Line:
-    """Return a line of the table."""
+    """Return a line of the table.
+
+    Args:
+        number: As in `Line`.
+        name: Likewise.
+        expected: Likewise.
+        scenario: Likewise.
+        more: `slow`, likewise.
+    """
     return Line(number, name, expected, scenario, **more)

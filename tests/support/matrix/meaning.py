@@ -27,7 +27,12 @@ ODD_BUT_GOOD = frozenset({Fault.SLOW_FIRST_BYTE, Fault.UNSORTED, Fault.CHANGED_H
 
 
 def by_rows(rows: int, _: int) -> dict[str, Any]:
-    """Cut the responses of the server at so many rows, and tell the client."""
+    """Cut the responses of the server at so many rows, and tell the client.
+
+    Args:
+        rows: How many rows a response has at most.
+        _: How many bytes a row has, which does not matter here.
+    """
     return {"options": {"limits": Limits(row_cap=rows)}, "behaviour": {"row_cap": rows}}
 
 

@@ -55,7 +55,13 @@ def name_is_unknown(dice: Dice) -> Case:
 
 @contextlib.asynccontextmanager
 async def names(stage: Stage, replies: list[Any], wait: float = 0.0) -> AsyncIterator[None]:
-    """Let lookups of the host come to these, one after the other, the last for ever; those that fail take some time."""
+    """Let lookups of the host come to these, one after the other, the last for ever; those that fail take some time.
+
+    Args:
+        stage: Where it happens.
+        replies: An address or an error for each lookup.
+        wait: Seconds that one takes that fails.
+    """
 
     class Names(aiohttp.abc.AbstractResolver):
         def __init__(self, *_, **__):
@@ -99,7 +105,12 @@ def is_down_for_a_while(dice: Dice) -> Case:
 
 
 def cannot_connect(*numbers: int, words: str) -> Scenario:
-    """Let the first connections fail with one of these errors, or never come about if there is none."""
+    """Let the first connections fail with one of these errors, or never come about if there is none.
+
+    Args:
+        numbers: Numbers of errors, as in `errno`; a connection fails with one of them.
+        words: A pattern that the message of every failure has.
+    """
 
     def make(dice: Dice) -> Case:
         number, left = dice.in_turn(numbers) if numbers else None, [dice.random.randint(1, 4)]
@@ -128,7 +139,12 @@ def cannot_connect(*numbers: int, words: str) -> Scenario:
 
 
 def dies_in_use(*then: Fault, outcome: Class) -> Scenario:
-    """Close a connection on its second request; on the new one something else happens, or nothing."""
+    """Close a connection on its second request; on the new one something else happens, or nothing.
+
+    Args:
+        then: Faults of the new connection.
+        outcome: The class that it comes to.
+    """
 
     def make(dice: Dice) -> Case:
         dice.window = dice.any((20, 30))

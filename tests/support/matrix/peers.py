@@ -8,7 +8,12 @@ from typing import Any
 
 @contextlib.asynccontextmanager
 async def listening(serve: Callable[..., Any], **options: Any) -> AsyncIterator[int]:
-    """Run a socket server: yield its port, and leave no connection."""
+    """Run a socket server: yield its port, and leave no connection.
+
+    Args:
+        serve: Is called with the reader and the writer of each connection.
+        options: Further arguments of `asyncio.start_server`.
+    """
     tasks: set[asyncio.Task[Any]] = set()
 
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +52,12 @@ def passing_on(port: int) -> Callable[..., Any]:
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes until its end."""
+    """Pass on what comes until its end.
+
+    Args:
+        reader: Where it comes from.
+        writer: Where it goes, which is closed in the end.
+    """
     while part := await reader.read(65536):
         writer.write(part)
         await writer.drain()

@@ -53,14 +53,25 @@ def outside(outcome: Class) -> Callable[[Callable[[Bench], None]], Scenario]:
 
 
 def plan(dice: Dice, faults: FaultPlan, **settings: Any) -> FaultPlan:
-    """Return a plan with the seed's settings, and sometimes with slow responses besides."""
+    """Return a plan with the seed's settings, and sometimes with slow responses besides.
+
+    Args:
+        dice: The values of the seed.
+        faults: The faults.
+        settings: Further settings of the plan.
+    """
     faults = attrs.evolve(faults, seed=dice.seed, stall=1000.0, drip=1.0, **settings)
     slow = FaultPlan(seed=dice.seed, rates={Fault.SLOW_FIRST_BYTE: 0.3}, slow=dice.any((0.3, 2.0)), streak=None)
     return dice.any((faults, faults | slow))
 
 
 def settled(dice: Dice, more: dict[str, Any]) -> dict[str, Any]:
-    """Return settings of plan and case, those that depend on the seed drawn."""
+    """Return settings of plan and case, those that depend on the seed drawn.
+
+    Args:
+        dice: The values of the seed.
+        more: The settings; a `OneOf` stands for one of its values.
+    """
     return {key: dice.in_turn(value) if isinstance(value, OneOf) else value for key, value in more.items()}
 
 
@@ -71,7 +82,14 @@ class OneOf(tuple):
 
 
 def passes(*faults: Fault, hits: int = 1, outcome: Class = RETRIED, **more: Any) -> Scenario:
-    """Hit the windows of some profiles, each at most so often in a row; then it is over."""
+    """Hit the windows of some profiles, each at most so often in a row; then it is over.
+
+    Args:
+        faults: The faults; one of them hits at first, any of them later.
+        hits: How many attempts in a row are hit at most.
+        outcome: The class that it comes to.
+        more: Settings of the plan, and attributes of the case.
+    """
 
     def make(dice: Dice) -> Case:
         first = dice.in_turn(faults)
@@ -87,13 +105,25 @@ def passes(*faults: Fault, hits: int = 1, outcome: Class = RETRIED, **more: Any)
 
 
 def pauses(*faults: Fault, **more: Any) -> Scenario:
-    """Tell some windows how long to wait."""
+    """Tell some windows how long to wait.
+
+    Args:
+        faults: As for `passes`.
+        more: Likewise.
+    """
     seconds = OneOf((1, 7, 30, 119, 2))
     return passes(*faults, outcome=PAUSED, **{"retry_after": seconds, "hits": 2, **more})
 
 
 def always(*faults: Fault, outcome: Class, most: int = 1, **more: Any) -> Scenario:
-    """Hit all requests for some profiles, and no others."""
+    """Hit all requests for some profiles, and no others.
+
+    Args:
+        faults: The faults, of which a seed takes one.
+        outcome: The class that it comes to.
+        most: How many profiles are hit at most.
+        more: Settings of the plan, attributes of the case, and `whole`: each history is one window.
+    """
 
     def make(dice: Dice) -> Case:
         fault = dice.in_turn(faults)

@@ -96,6 +96,7 @@ ELSEWHERE = {
     59: ("a ledger that is damaged, newer, or of another job", REFUSED, ("jobs/test_jobs_refused", "jobs/test_ledger")),
     60: ("a COMMIT whose outcome is unknown", RETRIED, ("sinks/test_databases", "jobs/test_jobs_postgres")),
 }
+# Two lines or three for a fault, to be read beside the page; the formatter would give each argument a line.
 # fmt: off
 ROWS = (
     row(1, "DNS: a temporary failure, a slow resolver", RETRIED, names_fail_for_now),

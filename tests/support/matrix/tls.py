@@ -45,7 +45,16 @@ def server_is_not_trusted(dice: Dice) -> Case:
 async def behind_tls(
     stage: Stage, resets: int = 0, end: str = "reset", trusting: bool = True, plain: bool = False, **made: Any
 ) -> AsyncIterator[None]:
-    """Put the server behind TLS whose first handshakes are cut, with a session that trusts its certificate or not."""
+    """Put the server behind TLS whose first handshakes are cut, with a session that trusts its certificate or not.
+
+    Args:
+        stage: Where it happens.
+        resets: How many handshakes are cut.
+        end: How: "reset", or anything else for a proper end.
+        trusting: Whether the session trusts the certificate.
+        plain: Whether there is no TLS after all.
+        made: Arguments of `certificate`.
+    """
     pem = certificate(stage.folder, **made)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -71,7 +80,13 @@ async def behind_tls(
 
 
 def certificate(folder: Path, *, name: str = "IP:127.0.0.1", expired: bool = False) -> Path:
-    """Make a certificate that vouches for itself, with its key."""
+    """Make a certificate that vouches for itself, with its key.
+
+    Args:
+        folder: Where it is put.
+        name: For whom it vouches, as OpenSSL writes alternative names.
+        expired: Whether its time is over.
+    """
     openssl = require_program("openssl")
     path = folder / "certificate.pem"
     config = folder / "openssl.cnf"
