@@ -4,6 +4,7 @@ import datetime as dt
 import random
 import re
 from contextlib import closing
+from unittest import mock
 
 import pytest
 from support.job_truth import known_to, rows_in
@@ -49,18 +50,17 @@ class Nights:
         """The job as it is made each night."""
         given = (self.server.profiles(), self.sink) if new else ()
         days = {"date_from": FIRST, "date_to": options.pop("date_to", self.today)} if new else {}
-        job = HistoryJob(
-            client,
-            *given,
-            ledger=self.directory / "job.ledger",
-            today=lambda: self.today,
-            commit_seconds=0.05,
-            **days,
-            **options,
-        )
-        # The two clocks of a machine agree. The second one is no argument of a job: nobody but a test would pass it.
-        job._now = (self.now() + DAY * self.off).timestamp
-        return job
+        # The two clocks of a machine agree; a job takes the second one when it is made.
+        with mock.patch("time.time", (self.now() + DAY * self.off).timestamp):
+            return HistoryJob(
+                client,
+                *given,
+                ledger=self.directory / "job.ledger",
+                today=lambda: self.today,
+                commit_seconds=0.05,
+                **days,
+                **options,
+            )
 
     async def night(self, client, *, new=False, refetch_from=None, **options):
         """One night, as `export --since-last` does it; gives what it said."""
