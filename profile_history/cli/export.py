@@ -19,7 +19,10 @@ from profile_history.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from profile_history.client import Day, HistoryClient
+    from profile_history.jobs import HistoryJob
     from profile_history.jobs.plan import Plan
+    from profile_history.jobs.sources import Source
+    from profile_history.sinks.base import Sink
 
 
 def export(
@@ -59,7 +62,6 @@ def export(
     """
     from profile_history.cli.job_report import JobReport
     from profile_history.cli.run_job import run_job
-    from profile_history.jobs import HistoryJob
     from profile_history.sinks.urls import sink_of
 
     with stopper, JobReport(run.json) as report:
@@ -73,15 +75,7 @@ def export(
         restart.check()
         asked = _JobRequest(profiles, from_, to, update, restart)
         start = _start(asked, report.ledger, connection, request, health, has_source=who is not None)
-        job = HistoryJob(
-            start.client,
-            who,
-            sink,
-            ledger=report.ledger,
-            date_from=start.date_from,
-            date_to=start.date_to,
-            lookback=update.lookback,
-        )
+        job = start.make_job(who, sink, report.ledger, update.lookback)
         if restart.restart:
             confirm_restart(report.ledger, sink.url, yes=restart.yes)
         if ledger is None:
@@ -149,6 +143,27 @@ class _JobStart:
     date_from: Day | None
     date_to: Day | None
     until: Day | None = None
+
+    def make_job(self, source: Source | None, sink: Sink, ledger: Path, lookback: int | None) -> HistoryJob:
+        """Return the job.
+
+        Args:
+            source: The profiles; `None` for those of the ledger.
+            sink: Where the rows go.
+            ledger: The file in which it keeps its books.
+            lookback: How many days before today are provisional; `None` for what the ledger says.
+        """
+        from profile_history.jobs import HistoryJob
+
+        return HistoryJob(
+            self.client,
+            source,
+            sink,
+            ledger=ledger,
+            date_from=self.date_from,
+            date_to=self.date_to,
+            lookback=lookback,
+        )
 
 
 def _start(

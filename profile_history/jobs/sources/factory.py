@@ -85,14 +85,31 @@ def source_of(
         return _database(text, query, matching, column)
     check_path(text, "source")
     _forbid("a file", query=query)
-    place = _place(text, stdin)
+    return _file(text, _place(text, stdin), format, matching, column, delimiter)
+
+
+def _database(text: str, query: str | None, matching: Matching | str | None, column: str | None) -> Source:
+    if query is None:
+        raise ConfigurationError("a database needs a query; pass a SELECT whose rows are the profiles")
+    if is_server(text):
+        return _check_source(PostgresSource(text, query, matching, column))
+    return _check_source(DuckdbSource(text.removeprefix(_DUCKDB), query, matching, column))
+
+
+def _file(
+    text: str,
+    place: Place,
+    format: Format | None,  # noqa: A002 (as in `source_of`)
+    matching: Matching | str | None,
+    column: str | None,
+    delimiter: str | None,
+) -> Source:
     suffix = "" if isinstance(place, Stream) else _suffix(text)
     kind = format or _format_of(suffix)
-    if kind != "csv":
-        _forbid(kind, delimiter=delimiter)
     if kind == "csv":
         mark = "tab" if delimiter is None and suffix == ".tsv" else delimiter
         return _check_source(CsvSource(place, matching, column, mark))
+    _forbid(kind, delimiter=delimiter)
     if kind == "parquet":
         return _check_source(ParquetSource(place, matching, column))
     _forbid(kind, column=column)
@@ -103,14 +120,6 @@ def source_of(
             f"text needs a matching mode (--matching on the command line), one of {', '.join(Matching)}"
         )
     return _check_source(TextSource(place, matching))
-
-
-def _database(text: str, query: str | None, matching: Matching | str | None, column: str | None) -> Source:
-    if query is None:
-        raise ConfigurationError("a database needs a query; pass a SELECT whose rows are the profiles")
-    if is_server(text):
-        return _check_source(PostgresSource(text, query, matching, column))
-    return _check_source(DuckdbSource(text.removeprefix(_DUCKDB), query, matching, column))
 
 
 def _place(text: str, stdin: BinaryIO | None) -> Place:
