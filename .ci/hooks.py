@@ -16,7 +16,7 @@ def end_of_file(path: Path) -> str:
 
 def yaml(path: Path) -> str:
     """Read a file as YAML; return what is wrong, and "" if nothing is."""
-    import yaml as library  # noqa: PLC0415 (only this check needs it; pre-commit and dlt bring it)
+    import yaml as library  # noqa: PLC0415 (only this check needs it; pre-commit brings it)
 
     try:
         list(library.safe_load_all(path.read_text("utf-8")))
