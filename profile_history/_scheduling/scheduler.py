@@ -17,7 +17,7 @@ from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.window_plan import Segment, WindowPlan
 from profile_history._sending.memory_budget import Reservation, StreamBudget
 from profile_history._sending.task import Task
-from profile_history.errors import ApiError, AttemptTimeout, HistoryError
+from profile_history.errors import HistoryError
 from profile_history.profiles import Profile
 from profile_history.units import Unit
 from profile_history.windows import Window
@@ -176,12 +176,13 @@ class Scheduler:
         self._in_flight += 1
         self._suspended -= 1
 
-    def complete(self, assignment: Assignment, result: Rows | HistoryError) -> bool:
+    def complete(self, assignment: Assignment, result: Rows | HistoryError, refuting_days: int = 0) -> bool:
         """Record the end of a window.
 
         Args:
             assignment: The window.
             result: Its verified rows, or the error for which it is given up.
+            refuting_days: How many single days that fail like this refute that fewer days help; 0 if none do.
 
         Returns:
             Whether that was the last window of its profile.
@@ -195,10 +196,9 @@ class Scheduler:
             assignment.reservation.settle(result.size)
         self._in_flight -= 1
         self._held_windows += 1
-        # A response that is too large, or has `row_cap` rows, is a fact and no guess: other days can have less.
-        error = outcome.error
-        too_long = error is not None and isinstance(error, (ApiError, AttemptTimeout)) and error.splittable
-        for segment in queue.plan.complete(assignment.segment, outcome, success=error is None, too_long=too_long):
+        for segment in queue.plan.complete(
+            assignment.segment, outcome, success=outcome.error is None, refuting_days=refuting_days
+        ):
             assert segment.outcome is not None
             self._ready.append(segment.outcome)
         finished = queue.plan.finished
@@ -267,8 +267,9 @@ class Scheduler:
         if queue.plan.waiting:
             self._enqueue(queue)
         task = Task(queue.unit.profile, segment.window, self._make_request_id())
-        if queue.plan.unproven_length is not None:
-            task.log.unproven_split = True
+        if queue.plan.was_split:
+            task.log.unproven_split = queue.plan.unproven_length is not None
+            task.log.split_helped = queue.plan.split_helped
         return Assignment(task, self._stream_budget.reservation(), queue, segment)
 
     def _next(self) -> Assignment | None:

@@ -65,8 +65,11 @@ class WindowPlan(Generic[T]):
         self._order = order
         self._today = today
         self._successes = 0
+        self.was_split: bool = False
         # As long as no window of this length has succeeded, it is yet to be seen that shorter ones help.
         self.unproven_length: int | None = None
+        self.split_helped: bool = False
+        self._bad_days = 0
         self._refuted = False
 
     @property
@@ -109,37 +112,35 @@ class WindowPlan(Generic[T]):
 
     def split(self, segment: Segment[T]) -> None:
         """Put a window that proved too much back; the next ones are half as long."""
-        self._length = -(-segment.window.days(self._today) // 2)
-        self._successes = 0
-        self.unproven_length = self._length
         segment.state = SegmentState.WAITING
+        # What was in flight when that was refuted is asked for once more with the rest.
+        if not self._refuted:
+            self._length = self.unproven_length = -(-segment.window.days(self._today) // 2)
+            self._successes = 0
+            self.was_split = True
         self._join_waiting()
 
-    def complete(self, segment: Segment[T], outcome: T, *, success: bool, too_long: bool = False) -> list[Segment[T]]:
+    def complete(self, segment: Segment[T], outcome: T, *, success: bool, refuting_days: int = 0) -> list[Segment[T]]:
         """Record the outcome of a window.
 
         Args:
             segment: The window, as `take` has returned it.
             outcome: What became of it.
             success: Whether it was fetched; enough of these make the next windows longer again.
-            too_long: Whether it failed as a window does that has too many days. A single day that does so while no
-                split has proved right refutes them all: the rest is asked for once more as one window.
+            refuting_days: How many single days that fail like this, in a row, refute that fewer days help; 0 if none
+                do. Then the rest is asked for once more as one window.
 
         Returns:
             The segments that are now next in order, with their outcomes; none while one before them is missing.
         """
         segment.outcome = outcome
         segment.state = SegmentState.COMPLETED
-        # A longer window, sent before the split, proves nothing.
-        if success and self.unproven_length and segment.window.days(self._today) <= self.unproven_length:
-            self.unproven_length = None
-        if too_long and self.unproven_length and segment.window.days(self._today) == 1:
-            self._refuted, self.unproven_length, self._length = True, None, None
-            self._join_waiting()
-        if success and self.adaptive and self._length is not None:
-            self._successes += 1
-            if self._successes == _SUCCESSES_TO_GROW:
-                self._length, self._successes = self._length * 2, 0
+        if self.was_split:
+            days = segment.window.days(self._today)
+            if success:
+                self._learn_success(days)
+            elif refuting_days and days == 1:
+                self._learn_bad_day(refuting_days)
         next_in_order = []
         while self._segments and self._segments[0].state is SegmentState.COMPLETED:
             next_in_order.append(self._segments.popleft())
@@ -148,6 +149,22 @@ class WindowPlan(Generic[T]):
     @property
     def _is_in_flight(self) -> bool:
         return any(segment.state is SegmentState.IN_FLIGHT for segment in self._segments)
+
+    def _learn_success(self, days: int) -> None:
+        self._bad_days = 0
+        # A longer window, sent before the split, proves nothing.
+        if self.unproven_length and days <= self.unproven_length:
+            self.unproven_length, self.split_helped = None, True
+        if self._length is not None:
+            self._successes += 1
+            if self._successes == _SUCCESSES_TO_GROW:
+                self._length, self._successes = self._length * 2, 0
+
+    def _learn_bad_day(self, refuting_days: int) -> None:
+        self._bad_days += 1
+        if self._bad_days >= refuting_days:
+            self._refuted, self.unproven_length, self._length = True, None, None
+            self._join_waiting()
 
     def _join_waiting(self) -> None:
         joined: deque[Segment[T]] = deque()

@@ -286,7 +286,7 @@ class WorkerPool:
     def _give_up(self, assignment: Assignment, failure: HistoryError, decision: Decision) -> None:
         failure.hint = decision.hint or failure.hint or (assignment.hint if decision.is_too_long else None)
         assignment.task.sign(failure)
-        self._settle(assignment, failure)
+        self._settle(assignment, failure, decision.refuting_days)
 
     async def _sleep(self, assignment: Assignment, seconds: float) -> None:
         """Wait before a retry, and lend the worker's place meanwhile."""
@@ -301,8 +301,8 @@ class WorkerPool:
             self._working += 1
             self.schedule.resume(assignment)
 
-    def _settle(self, assignment: Assignment, result: Rows | HistoryError) -> None:
-        self.stats.profiles_done += self.schedule.complete(assignment, result)
+    def _settle(self, assignment: Assignment, result: Rows | HistoryError, refuting_days: int = 0) -> None:
+        self.stats.profiles_done += self.schedule.complete(assignment, result, refuting_days)
         self._note_done(assignment, result)
 
     def _note_done(self, assignment: Assignment, result: Rows | HistoryError) -> None:

@@ -21,6 +21,10 @@ TIMEOUTS_AS_EVIDENCE = 2
 LONGEST_RETRY_AFTER = 120.0
 # A name that was never found is looked up once more, in case the name service had a hiccup.
 UNKNOWN_HOST_ATTEMPTS = 2
+# One more than a single bad day spoils: each request asks for three days besides its own (`Border.OVERLAP`).
+BAD_DAYS_AFTER_HELP = 5
+# At a request each, these cost as much as one day that is retried by the default policy.
+BAD_DAYS_MEASURED = 12
 
 
 class Signal(Enum):
@@ -80,6 +84,8 @@ class Decision:
         wait: Seconds before the window is sent again.
         new_connection: Whether it is sent on a connection that was not used before.
         is_too_long: Whether the failure is evidence that the window has too many days.
+        refuting_days: How many single days in a row have to fail like this to refute that fewer days help; 0 if that
+            would say nothing about it.
         asks_too_long: Whether the server asks for a pause that is longer than the client waits.
         hint: What to tell the user, `None` if there is nothing.
     """
@@ -91,6 +97,7 @@ class Decision:
     wait: float = 0.0
     new_connection: bool = False
     is_too_long: bool = False
+    refuting_days: int = 0
     asks_too_long: bool = False
     hint: str | None = None
 
@@ -113,6 +120,7 @@ class AttemptLog:
         successes_seen: How many requests of the client had succeeded when the window last failed.
         others_succeeded: Whether others succeeded between its last two failures.
         unproven_split: Whether the window was made by a split, and none so short has succeeded yet.
+        split_helped: Whether a window of the profile has succeeded that was made by a split.
     """
 
     attempts: int = 0
@@ -128,6 +136,7 @@ class AttemptLog:
     successes_seen: int | None = None
     others_succeeded: bool = False
     unproven_split: bool = False
+    split_helped: bool = False
 
     def record(
         self,
@@ -182,7 +191,10 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
         return Decision(Step.RESEND, Signal.NEUTRAL, new_connection=True)
     step = _choose_step(failure, attempts, policy, can_split=can_split)
     decision = Decision(
-        step, _signal_of(failure, attempts, can_split=can_split), is_too_long=_is_too_long(failure, attempts)
+        step,
+        _signal_of(failure, attempts, can_split=can_split),
+        is_too_long=_is_too_long(failure, attempts),
+        refuting_days=_count_refuting_days(failure, attempts),
     )
     if (asked := _asked_pause(failure)) is not None:
         if asked > longest_pause(policy):
@@ -259,6 +271,16 @@ def _is_too_long(failure: HistoryError, attempts: AttemptLog) -> bool:
     if isinstance(failure, AttemptTimeout):
         return attempts.timeouts >= TIMEOUTS_AS_EVIDENCE
     return failure.splittable
+
+
+def _count_refuting_days(failure: HistoryError, attempts: AttemptLog) -> int:
+    if not _is_too_long(failure, attempts):
+        return 0
+    # What the server says, or fails to, may happen to any request. What was measured, bytes or rows, is a fact about
+    # these days as soon as others have less.
+    if isinstance(failure, (ApiError, AttemptTimeout)):
+        return BAD_DAYS_AFTER_HELP if attempts.split_helped else 1
+    return 0 if attempts.split_helped else BAD_DAYS_MEASURED
 
 
 def _is_free(failure: HistoryError, attempts: AttemptLog) -> bool:

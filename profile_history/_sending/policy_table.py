@@ -23,12 +23,14 @@ from profile_history.errors import (
 from profile_history.options import RetryPolicy
 
 _POLICY = RetryPolicy()
-_HEAD = "| failure | kind | attempts | then | a retry costs | halves the window | tells the pacer |"
+_HEAD = (
+    "| failure | kind | attempts | then | a retry costs | halves the window | single days refute it | tells the pacer |"
+)
 
 
 def policy_table() -> str:
     """Return what `decide` says to each failure, with the default `RetryPolicy`, as a table in Markdown."""
-    lines = [_HEAD, "|---|---|---|---|---|---|---|"]
+    lines = [_HEAD, "|---|---|---|---|---|---|---|---|"]
     lines += [_line(name, make) for name, make in _failures().items()]
     return "\n".join(lines) + "\n"
 
@@ -42,7 +44,7 @@ def _failures() -> dict[str, Callable[[], HistoryError]]:
         "a response that was cut": TruncatedResponse,
         "a page instead of JSON": ResponseError,
         "an empty 200, no `data`, malformed JSON, no proper HTTP": DecodeError,
-        "more bytes than `Limits.body`": ResponseTooLarge,
+        "more bytes than `Limits.body`, or `Limits.row_cap` rows": ResponseTooLarge,
         "a redirect": UnexpectedRedirect,
         "a number that nobody knows": ApiError,
     }
@@ -79,13 +81,22 @@ def _line(name: str, make: Callable[[], HistoryError]) -> str:
             break
         if decision.step is Step.REQUEUE or log.in_pass == policy.attempts:
             log.end_pass()
-    splits = ""
+    splits, refutes = "", ""
     for attempts in (1, 2):
         evidence = decide(make(), AttemptLog(timeouts=attempts, unproven_split=True), policy, can_split=True)
         if evidence.step is Step.SPLIT and not splits:
             splits = "at once" if attempts == 1 else "at the second"
+            refutes = _describe_refutation(make(), attempts)
             if evidence.signal is not decision.signal:
                 signal += f"; {evidence.signal.name.lower()} when it halves again"
     cost = ", ".join(map(str, sorted(costs))) or "-"
     then = decision.step.name.lower().replace("_", " ")
-    return f"| {name} | {make().kind.value} | {sent} | {then} | {cost} | {splits or 'no'} | {signal} |"
+    return (
+        f"| {name} | {make().kind.value} | {sent} | {then} | {cost} | {splits or 'no'} | {refutes or '-'} | {signal} |"
+    )
+
+
+def _describe_refutation(failure: HistoryError, timeouts: int) -> str:
+    logs = AttemptLog(timeouts=timeouts), AttemptLog(timeouts=timeouts, split_helped=True)
+    before, after = (decide(failure, log, _POLICY).refuting_days for log in logs)
+    return f"{before}, or {after or 'none'} after it helped"

@@ -11,8 +11,16 @@ from profile_history import (
     RateLimited,
     ResponseTooLarge,
     RetryPolicy,
+    TruncatedResponse,
 )
-from profile_history._sending.failure_policy import AttemptLog, Signal, Step, decide
+from profile_history._sending.failure_policy import (
+    BAD_DAYS_AFTER_HELP,
+    BAD_DAYS_MEASURED,
+    AttemptLog,
+    Signal,
+    Step,
+    decide,
+)
 from profile_history._sending.policy_table import policy_table
 from profile_history.errors import Kind
 
@@ -56,6 +64,36 @@ def test_a_window_counts_once_as_evidence_of_an_outage_however_often_it_is_halve
     decision = decide(failure, log, POLICY, can_split=True)
     assert (decision.step, decision.signal) == (Step.SPLIT, halved)
     assert decide(failure, log, POLICY, can_split=False).signal is whole
+
+
+def capped():
+    """Return the failure of a response with as many rows as the row cap."""
+    failure = TruncatedResponse("x")
+    failure.kind, failure.splittable = Kind.CALLER, True
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "timeouts", "before", "after"),
+    [
+        (ApiError(None, "", 504, kind=Kind.TRANSIENT, splittable=True), 0, 1, BAD_DAYS_AFTER_HELP),
+        (ApiError(413, "", 200, kind=Kind.CALLER, splittable=True), 0, 1, BAD_DAYS_AFTER_HELP),
+        (AttemptTimeout("x"), 2, 1, BAD_DAYS_AFTER_HELP),
+        (AttemptTimeout("x"), 1, 0, 0),
+        (ResponseTooLarge("x"), 0, BAD_DAYS_MEASURED, 0),
+        (capped(), 0, BAD_DAYS_MEASURED, 0),
+        (ApiError(None, "", 413, kind=Kind.CALLER), 0, 0, 0),
+        (ConnectionFailed("x"), 0, 0, 0),
+        (TruncatedResponse("x"), 0, 0, 0),
+    ],
+    ids=["504", "413", "timeouts", "a timeout", "too large", "row cap", "413 of a proxy", "no connection", "cut"],
+)
+def test_how_many_single_days_refute_a_split_depends_on_the_failure_and_on_whether_one_has_helped(
+    failure, timeouts, before, after
+):
+    """What is said may be said to any request; what was measured is a fact about a day when others have less."""
+    assert decide(failure, AttemptLog(timeouts=timeouts), POLICY).refuting_days == before
+    assert decide(failure, AttemptLog(timeouts=timeouts, split_helped=True), POLICY).refuting_days == after
 
 
 def test_the_first_timeout_counts_since_it_halves_nothing():

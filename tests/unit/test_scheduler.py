@@ -495,7 +495,7 @@ class Stream:
                 self.plan.suspend(unit)
                 self.parked.append(unit)
             case "failed":
-                self.plan.complete(unit, ConnectionFailed("x"))
+                self.plan.complete(unit, ConnectionFailed("x"), self.draw.choice([0, 1, 3]))
             case _:
                 self.receive(unit)
 

@@ -71,7 +71,7 @@ def test_the_outcomes_tile_the_range_once_and_in_order(walked, course):
             assert walk.waiting or in_flight
             continue
         sent.append((requested, outcome))
-        settled = walk.complete(piece, outcome, success=outcome == "success")
+        settled = walk.complete(piece, outcome, success=outcome == "success", refuting_days=which % 4)
         handed_out += [(following.window, following.outcome) for following in settled]
     assert walk.finished
     assert walk.take() is None
@@ -267,34 +267,61 @@ def test_any_other_rule_is_refused(rule):
         parse_window_rule(rule)
 
 
+def split_to_a_day(order, days=64):
+    """Return a plan, and its first window that is a single day."""
+    plan = auto_walk(days, order)
+    while plan.can_split(day := plan.take()):
+        plan.split(day)
+    return plan, day
+
+
 @pytest.mark.parametrize("order", Order)
-def test_a_single_day_that_fails_likewise_refutes_the_splits_and_the_rest_is_one_window(order):
+@pytest.mark.parametrize("refuting_days", [1, 3])
+def test_so_many_single_days_that_fail_likewise_refute_the_splits_and_the_rest_is_one_window(order, refuting_days):
     """It is asked for once, and not divided again; so a profile that always fails costs few requests."""
-    plan = auto_walk(64, order)
-    halvings = 0
-    while plan.can_split(segment := plan.take()):
-        plan.split(segment)
-        halvings += 1
-    assert (halvings, segment.window.days(TODAY)) == (6, 1)
-    assert plan.complete(segment, "too long", success=False, too_long=True) == [segment]
-    rest = plan.take()
-    assert rest.window.days(TODAY) == 63
-    assert not plan.can_split(rest)
-    assert plan.complete(rest, "too long", success=False, too_long=True) == [rest]
+    plan, day = split_to_a_day(order)
+    for _ in range(refuting_days):
+        assert day.window.days(TODAY) == 1
+        assert plan.complete(day, "too long", success=False, refuting_days=refuting_days) == [day]
+        day = plan.take()
+    assert day.window.days(TODAY) == 64 - refuting_days
+    assert not plan.can_split(day)
+    assert plan.complete(day, "too long", success=False, refuting_days=refuting_days) == [day]
     assert plan.finished
 
 
 @pytest.mark.parametrize("order", Order)
-def test_a_single_day_that_fails_otherwise_or_after_a_split_has_helped_refutes_nothing(order):
+def test_a_single_day_that_fails_otherwise_refutes_nothing_and_a_success_starts_the_count_again(order):
     """The others are fetched in windows of the length that helps."""
-    other = auto_walk(8, order)
-    while other.can_split(day := other.take()):
-        other.split(day)
-    other.complete(day, "reset", success=False)
-    assert other.take().window.days(TODAY) == 1
-    proven = auto_walk(8, order)
-    while proven.can_split(day := proven.take()):
-        proven.split(day)
-    proven.complete(day, "rows", success=True)
-    proven.complete(proven.take(), "too long", success=False, too_long=True)
-    assert proven.take().window.days(TODAY) == 1
+    plan, day = split_to_a_day(order)
+    for refuting_days, success in ((0, False), (2, False), (2, True), (0, False), (2, False)):
+        plan.complete(day, "a day", success=success, refuting_days=refuting_days)
+        day = plan.take()
+        assert day.window.days(TODAY) == 1
+    plan.complete(day, "the second in a row", success=False, refuting_days=2)
+    assert plan.take().window.days(TODAY) == 64 - 6
+
+
+@pytest.mark.parametrize("order", Order)
+def test_a_split_has_helped_when_a_window_of_the_new_length_succeeds_and_for_good(order):
+    """A later split that has not yet helped changes nothing about it."""
+    plan = auto_walk(64, order)
+    plan.split(plan.take())
+    assert (plan.was_split, plan.split_helped) == (True, False)
+    plan.complete(plan.take(), "rows", success=True)
+    assert (plan.split_helped, plan.unproven_length) == (True, None)
+    plan.split(plan.take())
+    assert (plan.split_helped, plan.unproven_length) == (True, 16)
+
+
+def test_a_window_that_was_in_flight_when_splits_were_refuted_is_asked_for_once_more_with_the_rest():
+    """It may still be judged as one that can be halved."""
+    plan, day = split_to_a_day(Order.OLDEST, 16)
+    plan.complete(day, "rows", success=True)
+    days = [plan.take() for _ in range(3)]
+    for day in days[:2]:
+        plan.complete(day, "too long", success=False, refuting_days=2)
+    plan.split(days[2])
+    rest = plan.take()
+    assert (rest.window.days(TODAY), plan.can_split(rest)) == (13, False)
+    assert plan.take() is None
