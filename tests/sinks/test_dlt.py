@@ -23,6 +23,7 @@ from profile_history import ConfigurationError, Profile, UsageError
 from profile_history.jobs import HistoryJob
 from profile_history.sinks import Receipt, SinkError
 from profile_history.sinks.arrow_table import FULL_SCHEMA, table_of
+from profile_history.sinks.base import checksums_of
 from profile_history.sinks.dlt import DltSink
 from profile_history.sinks.unit_rows import UnitRows
 from profile_history.testing import HistoryServer
@@ -144,6 +145,28 @@ def test_verify_names_what_differs(begun, tmp_path):
     assert list(sink.verify()) == [kept if stored.rows > 1 else gone, "unit 999 has 1 rows here and none in the ledger"]
 
 
+def test_verify_names_a_unit_whose_values_were_changed(begun, tmp_path):
+    """Though it has as many rows as before."""
+    sink, ledger = begun
+    ledger.checksums |= checksums_of(sink, first(FakeLedger()))
+    assert list(sink.verify()) == []
+    unit = min(ledger.live)
+    change(tmp_path, f"UPDATE crm.history SET smid = 'other' WHERE unit = {unit}")
+    [said] = sink.verify()
+    assert said.startswith(f"unit {unit} ")
+
+
+def test_a_batch_without_rows_deletes_units_and_is_known_afterwards(begun, tmp_path):
+    """It leaves no row with its number, which therefore stands in the table of the job."""
+    sink, ledger = begun
+    emptied = ledger.batch([], list(ledger.live))
+    assert sink.check(emptied) == []
+    ledger.apply(sink.write(emptied), emptied)
+    assert not found(tmp_path)
+    assert sink.open_to_read(ledger) == 2
+    assert list(sink.verify()) == []
+
+
 # Crashes
 
 
@@ -213,6 +236,31 @@ def test_what_cannot_be_loaded_once_is_an_error(begun, monkeypatch):
     monkeypatch.setattr(DuckDbCopyJob, "run", run)
     with pytest.raises(SinkError, match="loaded twice, and never whole and once"):
         sink.write(second(ledger))
+
+
+def test_what_never_arrives_whole_is_an_error_and_leaves_no_row(begun, tmp_path, monkeypatch):
+    """As with a trigger that keeps rows off: else the next start would take the batch for stored."""
+    sink, ledger = begun
+    loads = []
+
+    def run(*_, **__):
+        loads.append("one row, of another unit")
+        change(tmp_path, "INSERT INTO crm.history (unit, batch) VALUES (999, 2)")
+
+    monkeypatch.setattr(sink.pipeline, "run", run)
+    with pytest.raises(SinkError, match="the table has 2 of its"):
+        sink.write(second(ledger))
+    assert len(loads) == 2
+    assert asked(tmp_path, "SELECT DISTINCT batch FROM crm.history") == [(1,)]
+
+
+def test_a_package_that_a_run_left_behind_is_not_loaded_any_more(begun):
+    """The job fetches its rows again, perhaps others, and puts them into a batch of the same number."""
+    sink, ledger = begun
+    sink.pipeline.extract([{"unit": 999, "batch": 2}], table_name="history")
+    assert sink.pipeline.has_pending_data
+    assert sink.open(ledger, new=False) == 1
+    assert not sink.pipeline.has_pending_data
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +373,20 @@ async def test_a_job_that_dies_goes_on_and_replaces_its_provisional_units(tmp_pa
             assert await job("2024-12-31").verify() == []
             change(tmp_path, "DELETE FROM crm.history WHERE unit = (SELECT min(unit) FROM crm.history)")
             assert len(await job("2024-12-31").verify()) == 1
+
+
+def test_jobs_with_one_table_have_one_lock_whatever_pipeline_loads_it(tmp_path):
+    """Another table, or another database, has another one."""
+
+    def lock(pipeline, database, table="history"):
+        destination = dlt.destinations.duckdb(str(tmp_path / database))
+        places = {"dataset_name": "crm", "pipelines_dir": str(tmp_path / "pipelines")}
+        return DltSink(dlt.pipeline(pipeline, destination=destination, **places), table).lock_path
+
+    lock_of_one = lock("one", "here.duckdb")
+    assert lock_of_one.parent == tmp_path / "pipelines"
+    assert lock_of_one == lock("another", "here.duckdb")
+    assert len({lock_of_one, lock("one", "here.duckdb", "others"), lock("one", "elsewhere.duckdb")}) == 3
 
 
 # What is refused
