@@ -185,6 +185,54 @@ def test_a_probe_asks_for_what_was_answered_before():
     assert stream.stats.in_flight == 0
 
 
+def test_a_probe_that_is_answered_with_too_long_a_wait_ends_the_stream():
+    """The patience for an outage would be spent asleep."""
+    turns = {1: [GOOD, failing(503, "Retry-After: 3600")]}
+
+    async def main():
+        async with (
+            ByProfile(turns, rest=failing(500)) as server,
+            client_of(server, retry=RetryPolicy(patience=900.0)) as client,
+        ):
+            await client.history(PROFILES[1]).collect()
+            with pytest.raises(ApiError, match="the server asks to wait for 3600 s") as caught:
+                await client.histories(PROFILES[3:20], on_error="collect").collect()
+            return caught.value, server.asked, now()
+
+    error, asked, end = run_virtually(main())
+    assert error.fatal
+    assert asked.count(1) == 2
+    assert end < 60
+
+
+def test_a_stream_that_is_cancelled_while_it_probes_holds_no_place():
+    """The next one of the same client probes at once, and is fetched."""
+
+    async def main():
+        class Outage(ByProfile):
+            broken = None
+
+            def choose(self, body):
+                good = super().choose(body)
+                return self.broken or good
+
+        async with Outage({}) as server, client_of(server, retry=RetryPolicy(patience=900.0)) as client:
+            await client.history(ONE).collect()
+            server.broken = failing(500)
+            reading = asyncio.create_task(client.histories(PROFILES[1:20]).collect())
+            await asyncio.sleep(30)
+            server.broken = silence
+            while b"probe-" not in server.requests[-1][1]:
+                await asyncio.sleep(1)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            in_flight, server.broken = client.pacing_state.in_flight, None
+            return in_flight, len(await client.histories(PROFILES[1:20]).collect())
+
+    assert run_virtually(main()) == (0, 19)
+
+
 def test_an_answer_that_was_refused_is_asked_for_by_no_probe():
     """Only whole, verified responses show what a healthy server is able to do."""
 
