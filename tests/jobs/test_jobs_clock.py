@@ -220,6 +220,23 @@ async def test_a_doubt_is_said_every_night_until_the_days_are_fetched_again(nigh
         assert nights.right()
 
 
+async def test_what_one_night_took_too_early_is_doubted_until_it_is_fetched_again(tmp_path):
+    """From the first such day on: to fetch only later days again does not end the doubt."""
+    async with HistoryServer(profiles=3, first_day=FIRST, last_day=START + 20 * DAY) as server:
+        nights = Nights(server, tmp_path, dated=False)
+        async with server.client() as client:
+            nights.off = 5
+            assert "early" not in kinds(await nights.night(client, new=True))
+            nights.off, nights.day = 0, nights.day + DAY
+            said = await nights.night(client)
+            assert "early" in kinds(said)
+            [day] = [dt.date.fromisoformat(day) for day in re.findall(r"--refetch-from (\S+)`", " ".join(said))]
+            assert "early" in kinds(await nights.night(client))
+            assert "early" in kinds(await nights.night(client, refetch_from=day + DAY))
+            assert "early" not in kinds(await nights.night(client, refetch_from=day))
+            assert nights.right()
+
+
 async def test_a_first_last_day_in_the_future_locks_nobody_out(nights):
     """Each night goes on to that day, fetches what lies ahead again, and says so."""
     async with nights.server.client() as client:

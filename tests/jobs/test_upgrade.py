@@ -223,3 +223,15 @@ def test_a_ledger_of_0_4_0_whose_plan_was_edited_is_refused_and_not_upgraded(pla
     with pytest.raises(LedgerError, match="changed by hand"):
         Ledger(ledger)
     assert version_of(ledger) == 1
+
+
+def test_a_ledger_of_0_4_0_with_a_column_of_somebody_else_is_refused_and_not_upgraded(place):
+    """The upgrade would add one of the same name; what SQLite says is told, and what to do."""
+    ledger = place / "history.ndjson.ledger"
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE units ADD COLUMN fetched_at TEXT")
+    before = status_of(ledger)
+    with pytest.raises(LedgerError, match=r"changed by hand \(duplicate column name: fetched_at\); restore it"):
+        Ledger(ledger)
+    assert version_of(ledger) == 1
+    assert status_of(ledger) == before
