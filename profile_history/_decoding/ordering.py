@@ -139,7 +139,7 @@ def sort_chunks(chunks: deque[KeyedRows[T]], window: Window, order: Order) -> It
         case ChunkOrder.REVERSED:
             while chunks:
                 yield chunks.pop().rows
-        case ChunkOrder.MIXED:
+        case ChunkOrder.MIXED:  # pragma: no branch (there is no fourth)
             merged = heapq.merge(*map(_drain, chunks), key=itemgetter(0), reverse=order is Order.NEWEST)
             while some := [row for _, row in islice(merged, _MERGED_AT_ONCE)]:
                 yield some

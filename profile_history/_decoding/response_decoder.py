@@ -119,7 +119,7 @@ class ResponseDecoder(Generic[T]):
                 return rows.chunks
             case ChunkOrder.REVERSED:
                 return reversed(rows.chunks)
-            case ChunkOrder.MIXED:
+            case ChunkOrder.MIXED:  # pragma: no branch (there is no fourth)
                 return None
 
     def _decode_chunk(self, chunk: Chunk) -> DecodedChunk[T]:
