@@ -297,6 +297,14 @@ async def test_a_window_given_up_is_an_error_on_span_and_metrics(server, swift, 
     assert recording.sum("attempts", outcome="failed") == 1
 
 
+async def test_an_attempt_that_the_server_throttles_is_counted(server, swift, recording):
+    """As one that failed, and as a throttle."""
+    server.faults = FaultPlan(script=[Fault.THROTTLED_WITH_RETRY_AFTER], retry_after=0, profiles={1})
+    async with server.client(retry=swift, on_event=recording.telemetry) as client:
+        await client.histories(server.profiles()[:3]).collect()
+    assert recording.sum("throttles") == recording.sum("attempts", outcome="failed") == 1
+
+
 async def test_nothing_is_on_its_way_after_a_cancellation(server, recording):
     """While the server is silent there is; then it is abandoned, and leaves no span."""
     server.behaviour = Behaviour(latency=60)
