@@ -240,6 +240,17 @@ def test_what_is_no_complete_object_is_refused_by_its_fault(body, error):
         verified(body)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [b'{"a":1},,{"a":2}', b'{"a":1', b'{"a":\xff}', b"[" * 100_000],
+    ids=["two commas", "an open row", "no value", "too deep"],
+)
+def test_a_documented_answer_whose_rows_are_no_json_is_refused(rows):
+    """The keys in their usual order, and no error, do not vouch for what stands between them."""
+    with pytest.raises(DecodeError, match="the rows are no JSON"):
+        verified(b'{"data":[%b],"error":0,"error_text":""}' % rows)
+
+
 class OtherWords:
     """A parser of JSON that finds the same faults as the standard library's, in words of its own."""
 
