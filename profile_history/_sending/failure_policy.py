@@ -12,7 +12,7 @@ import attrs
 
 from profile_history._protocol.error_rules import RETRIED_KINDS, find_rules
 from profile_history._sending.retry_budget import THROTTLED_COST, TRANSIENT_COST
-from profile_history.errors import ApiError, AttemptTimeout, HistoryError, Kind, ResponseError
+from profile_history.errors import ApiError, AttemptTimeout, HistoryError, Kind, ResponseError, ResponseTooLarge
 from profile_history.options import RetryPolicy
 
 # One timeout may be an accident of the network.
@@ -276,11 +276,12 @@ def _is_too_long(failure: HistoryError, attempts: AttemptLog) -> bool:
 def _count_refuting_days(failure: HistoryError, attempts: AttemptLog) -> int:
     if not _is_too_long(failure, attempts):
         return 0
-    # What the server says, or fails to, may happen to any request. What was measured, bytes or rows, is a fact about
-    # these days as soon as others have less.
+    # What the server says, or fails to, may happen to any request. How large a response is was measured: a fact about
+    # these days as soon as others are smaller. A number of rows at which the user says that responses are cut is always
+    # one about these days.
     if isinstance(failure, (ApiError, AttemptTimeout)):
         return BAD_DAYS_AFTER_HELP if attempts.split_helped else 1
-    return 0 if attempts.split_helped else BAD_DAYS_MEASURED
+    return BAD_DAYS_MEASURED if isinstance(failure, ResponseTooLarge) and not attempts.split_helped else 0
 
 
 def _is_free(failure: HistoryError, attempts: AttemptLog) -> bool:

@@ -44,13 +44,20 @@ def _failures() -> dict[str, Callable[[], HistoryError]]:
         "a response that was cut": TruncatedResponse,
         "a page instead of JSON": ResponseError,
         "an empty 200, no `data`, malformed JSON, no proper HTTP": DecodeError,
-        "more bytes than `Limits.body`, or `Limits.row_cap` rows": ResponseTooLarge,
+        "more bytes than `Limits.body`": ResponseTooLarge,
+        "as many rows as `Limits.row_cap`": _capped_rows,
         "a redirect": UnexpectedRedirect,
         "a number that nobody knows": ApiError,
     }
     for rule in ERROR_RULES:
         failures[f"{rule.number}: {rule.hint}"] = partial(_api_error, rule.number, rule.kind)
     return failures
+
+
+def _capped_rows() -> HistoryError:
+    failure = TruncatedResponse()
+    failure.kind, failure.splittable = Kind.CALLER, True
+    return failure
 
 
 def _unknown_host() -> HistoryError:
@@ -99,4 +106,4 @@ def _line(name: str, make: Callable[[], HistoryError]) -> str:
 def _describe_refutation(failure: HistoryError, timeouts: int) -> str:
     logs = AttemptLog(timeouts=timeouts), AttemptLog(timeouts=timeouts, split_helped=True)
     before, after = (decide(failure, log, _POLICY).refuting_days for log in logs)
-    return f"{before}, or {after or 'none'} after it helped"
+    return f"{before}, or {after or 'none'} after it helped" if before else "none"

@@ -134,20 +134,23 @@ def test_a_profile_that_always_fails_costs_few_requests_and_fails_as_a_day_and_t
     assert course.lost == []
 
 
-@pytest.mark.parametrize("measured", ["bytes", "rows"])
-def test_a_profile_whose_every_response_is_too_large_costs_few_requests(monkeypatch, measured):
+def test_a_profile_whose_every_response_is_too_large_costs_few_requests():
     """It may be the days, of which some are tried, before the rest fails as one window."""
-    faults, limits, error = spoiling(Fault.HUGE_BODY, bomb=SMALL.body + 1), SMALL, ResponseTooLarge
-    if measured == "rows":
-        rows = b",".join([b'{"action":"send","datetime":"2023-06-01T10:00:00Z"}'] * 3)
-        change_responses(monkeypatch, lambda _: b'{"data":[' + rows + b'],"error":0,"error_text":""}')
-        faults, limits, error = FaultPlan(), Limits(row_cap=3), TruncatedResponse
-    course = fetch_year(faults, profiles=BAD + 1 if measured == "bytes" else 1, limits=limits)
+    course = fetch_year(spoiling(Fault.HUGE_BODY, bomb=SMALL.body + 1), profiles=BAD + 1, limits=SMALL)
     assert len(course.failed) == BAD_DAYS_MEASURED + 1
     days = [str(LAST - DAY * number) for number in range(BAD_DAYS_MEASURED)]
     assert course.windows == [*(f"{day}..{day}" for day in days), f"{FIRST}..{LAST - DAY * BAD_DAYS_MEASURED}"]
-    assert all(isinstance(failure.error, error) for failure in course.failed)
+    assert all(isinstance(failure.error, ResponseTooLarge) for failure in course.failed)
     assert max(course.requests.values()) <= 25
+
+
+def test_days_with_as_many_rows_as_the_row_cap_never_give_up_the_days_before_them(monkeypatch):
+    """Each of them is reported by itself, since a cut response says nothing about other days."""
+    rows = b",".join([b'{"action":"send","datetime":"2023-06-01T10:00:00Z"}'] * 3)
+    change_responses(monkeypatch, lambda _: b'{"data":[' + rows + b'],"error":0,"error_text":""}')
+    course = fetch_year(FaultPlan(), profiles=1, limits=Limits(row_cap=3))
+    assert course.windows == [f"{day}..{day}" for day in (LAST - DAY * number for number in range(365))]
+    assert all(isinstance(failure.error, TruncatedResponse) for failure in course.failed)
 
 
 @pytest.mark.parametrize("pacing", [Pacing(), ONE_BY_ONE], ids=["many", "one"])

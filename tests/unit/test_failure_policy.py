@@ -81,7 +81,7 @@ def capped():
         (AttemptTimeout("x"), 2, 1, BAD_DAYS_AFTER_HELP),
         (AttemptTimeout("x"), 1, 0, 0),
         (ResponseTooLarge("x"), 0, BAD_DAYS_MEASURED, 0),
-        (capped(), 0, BAD_DAYS_MEASURED, 0),
+        (capped(), 0, 0, 0),
         (ApiError(None, "", 413, kind=Kind.CALLER), 0, 0, 0),
         (ConnectionFailed("x"), 0, 0, 0),
         (TruncatedResponse("x"), 0, 0, 0),
@@ -91,7 +91,7 @@ def capped():
 def test_how_many_single_days_refute_a_split_depends_on_the_failure_and_on_whether_one_has_helped(
     failure, timeouts, before, after
 ):
-    """What is said may be said to any request; what was measured is a fact about a day when others have less."""
+    """What is said may be said to any request; a size is a fact about a day when others have less, a row cap always."""
     assert decide(failure, AttemptLog(timeouts=timeouts), POLICY).refuting_days == before
     assert decide(failure, AttemptLog(timeouts=timeouts, split_helped=True), POLICY).refuting_days == after
 
