@@ -140,6 +140,7 @@ class TestServe:
 
 
 class TestDemo:
+    @pytest.mark.slow
     def test_it_proves_that_nothing_is_missing_or_doubled(self, run):
         """Through real faults the count received is the count expected, and the code is 0."""
         code, out, _ = run("demo", "--profiles", 20)

@@ -128,6 +128,7 @@ def code_lines(name):
     return lines
 
 
+@pytest.mark.slow
 def test_comments_are_few_and_not_none(capsys):
     """Between 2 and 6 for a hundred lines of code."""
     found = sum(len(comments(text)) for text in SOURCES.values())

@@ -168,11 +168,13 @@ def test_where_some_requests_fail_no_window_is_lost_and_no_request_is_wasted(rat
     partial_faults(rate, 2000, 1)
 
 
+@pytest.mark.slow
 def test_where_most_requests_fail_no_window_is_lost_while_a_server_still_answers():
     """Four in ten attempts fail, and a small concurrency still brings all of 300 windows."""
     partial_faults(0.4, 300, 2, pacing=Pacing(concurrency=4))
 
 
+@pytest.mark.slow
 def test_where_some_requests_are_answered_503_the_fetch_goes_on_about_as_fast():
     """One 503 in twenty responses, whatever the load, takes no more than twice the time of one 500 in twenty."""
 
@@ -243,6 +245,7 @@ def test_a_five_minute_outage_over_thirty_thousand_windows_costs_none(kind):
     check_ride(kind, 30_000, 60.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profiles", [1000, pytest.param(30_000, marks=full)])
 def test_five_minutes_of_silence_cost_no_window(profiles):
     """A server that takes requests and says nothing is noticed to be back a read timeout and a probe's wait later."""

@@ -140,7 +140,9 @@ def raced_apart(served, directory, kind, seed, races, table):
     print(f"\n{races} races into {kind}; the slowest loser left {longest:.2f} s after it had begun to open the sink")
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in KINDS[:3] else pytest.mark.slow) for kind in KINDS]
+)
 def test_of_jobs_that_start_at_once_into_one_sink_one_works_and_the_others_leave(kind, served, tmp_path, table):
     """Before their first request, and they say who it is."""
     raced_apart(served, tmp_path, kind, 3, STARTS, table)

@@ -341,10 +341,10 @@ def every_breath(monkeypatch):
 FULL = pytest.mark.full
 
 
-# By default one suspension or moment of thirty is struck at, in the gate one of four; always the same ones, so that
+# By default one suspension or moment of forty is struck at, in the gate one of six; always the same ones, so that
 # each day is like the other.
-FEW = pytest.param(30, id="few")
-SAMPLE = pytest.param(4, id="sample", marks=pytest.mark.slow)
+FEW = pytest.param(40, id="few")
+SAMPLE = pytest.param(6, id="sample", marks=pytest.mark.slow)
 BY_DEFAULT_A_SAMPLE = pytest.mark.parametrize("step", [FEW, SAMPLE, pytest.param(1, id="all", marks=FULL)])
 
 

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent.parent
 MODULES = sorted(TESTS.rglob("test_*.py"))
 SHARED = [TESTS / "conftest.py", *sorted(TESTS.glob("support/**/*.py"))]
@@ -117,6 +119,7 @@ def test_nothing_is_imported_from_a_test_module():
             assert not imported & modules, path
 
 
+@pytest.mark.slow
 def test_few_tests_touch_private_parts():
     """The others see what they want to see as users do: through `stats`, `on_event` and `pacing_state`."""
     helpers = private_helpers()
