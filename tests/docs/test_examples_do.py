@@ -53,7 +53,7 @@ def test_rows_are_written_line_by_line(documented_server, tmp_path, monkeypatch,
         finally:
             server.shutdown()
             thread.join()
-    lines = [json.loads(line) for line in (tmp_path / "history.ndjson").read_bytes().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "rows.ndjson").read_bytes().splitlines()]
     assert sorted(line["profile"] for line in lines) == sorted(2 * list(map(str, ADDRESSES)))
     assert {line["event"]["action"] for line in lines} == {"open", "click"}
 
@@ -61,7 +61,7 @@ def test_rows_are_written_line_by_line(documented_server, tmp_path, monkeypatch,
 def test_batches_are_written_to_a_file(documented_server, tmp_path):
     """The example of record batches."""
     example("docs/dataframes.md", "Batches into a file").run()
-    table = read_table(tmp_path / "history.parquet")
+    table = read_table(tmp_path / "events.parquet")
     assert table.num_rows == number_of_events(documented_server)
     assert set(table["profile"].to_pylist()) <= set(map(str, ADDRESSES))
 
