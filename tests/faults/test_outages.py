@@ -45,7 +45,7 @@ def check_total_outage(kind, seeds, adaptive):
             print(f"{kind}, {profiles} windows, concurrency {concurrency}, adaptive {adaptive}: {sends} sends")
 
 
-@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize("adaptive", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", CUTTING)
 def test_into_a_total_outage_hardly_anything_is_sent_and_after_a_minute_the_stream_says_so(kind, adaptive):
     """Sends are at most 10 + concurrency + 1 per begun 15 s, 1.10 x N at N = 100, and the patience is kept."""
@@ -288,7 +288,7 @@ async def outage_before_the_last(kind, left, seed):
         assert_whole(server, result)
 
 
-@pytest.mark.parametrize("left", [3, 5, 20])
+@pytest.mark.parametrize("left", [3, pytest.param(5, marks=pytest.mark.slow), 20])
 @pytest.mark.parametrize("kind", ["503", "refused", "reset", "page", "stall"])
 def test_an_outage_when_few_windows_are_left_costs_none_of_them(kind, left):
     """Three windows are enough to tell an outage from windows that nobody can fetch."""

@@ -221,7 +221,7 @@ def test_very_few_dead_profiles_alone_or_at_the_end_fail_with_their_own_error(de
     with_dead(dead, profiles=max(dead) + 1)
 
 
-@pytest.mark.parametrize("dead", [range(190, 200), range(168, 200)])
+@pytest.mark.parametrize("dead", [range(190, 200), pytest.param(range(168, 200), marks=pytest.mark.slow)])
 def test_many_dead_profiles_at_the_end_of_the_list_fail_with_their_own_error(dead):
     """A server that answered all others moments ago is not unavailable."""
     with_dead(dead)

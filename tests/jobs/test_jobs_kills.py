@@ -22,7 +22,7 @@ SINKS = (
     "lake.parquet?partition=month",
     "history.duckdb",
 )
-ONE_A_KIND = ("history.ndjson", "lake.parquet", "history.duckdb")
+BY_DEFAULT = ("history.ndjson", "lake.parquet")
 POSTGRES = "postgresql"
 KILLS, MANY = 5, 1000
 # After so many kills a stage of a job is let be.
@@ -119,7 +119,7 @@ def killed(served, tmp_path, kind, wanted, postgres=None):
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind in ONE_A_KIND else pytest.mark.slow) for kind in SINKS]
+    "kind", [pytest.param(kind, marks=[] if kind in BY_DEFAULT else pytest.mark.slow) for kind in SINKS]
 )
 def test_a_job_that_is_killed_anywhere_and_resumed_loses_nothing_and_doubles_nothing(kind, served, tmp_path):
     """Nor does it leave a file behind that is not its own after the next start."""
