@@ -113,11 +113,9 @@ class WindowPlan(Generic[T]):
     def split(self, segment: Segment[T]) -> None:
         """Put a window that proved too much back; the next ones are half as long."""
         segment.state = SegmentState.WAITING
-        # What was in flight when that was refuted is asked for once more with the rest.
-        if not self._refuted:
-            self._length = self.unproven_length = -(-segment.window.days(self._today) // 2)
-            self._successes = 0
-            self.was_split = True
+        self._length = self.unproven_length = -(-segment.window.days(self._today) // 2)
+        self._successes = 0
+        self.was_split = True
         self._join_waiting()
 
     def complete(self, segment: Segment[T], outcome: T, *, success: bool, refuting_days: int = 0) -> list[Segment[T]]:
