@@ -15,6 +15,8 @@ from profile_history.testing.delivery import reset_connection
 _HOST = "127.0.0.1"
 _GRACE = 0.1
 _TRIES = 100
+# Of the event loop: one that accepts a connection, and one that makes its transport.
+_TURNS_TO_ACCEPT = 2
 
 
 class Listener:
@@ -30,6 +32,7 @@ class Listener:
         self.port: int = port
         self._connections: _Connections | None = None
         self._runner: web.ServerRunner | None = None
+        self._socket: socket.socket | None = None
         self._site: web.BaseSite | None = None
         self._reserved: socket.socket | None = None
 
@@ -39,8 +42,7 @@ class Listener:
         self._runner = web.ServerRunner(self._connections, shutdown_timeout=_GRACE)
         try:
             await self._runner.setup()
-            self._site = web.TCPSite(self._runner, _HOST, self.port)
-            await self._site.start()
+            await self._listen(socket.create_server((_HOST, self.port)))
         except BaseException:
             await self.stop()
             raise
@@ -52,9 +54,8 @@ class Listener:
             raise RuntimeError("the server does not run")
         if self._site is None:
             return
-        site, self._site = self._site, None
         self._connections.refused = True
-        await site.stop()
+        await self._stop_listening()
         self._reserved = await _reserve(self.port)
         await self._connections.cut()
 
@@ -65,15 +66,14 @@ class Listener:
         if self._site is not None:
             return
         reserved, self._reserved = self._reserved, None
-        site = web.SockSite(self._runner, reserved) if reserved else web.TCPSite(self._runner, _HOST, self.port)
-        await site.start()
-        self._site = site
+        await self._listen(reserved or socket.create_server((_HOST, self.port)))
         self._connections.refused = False
 
     async def stop(self) -> None:
         """End all connections; requests in flight have a moment to get their response."""
+        await self._stop_listening()
         runner, connections = self._runner, self._connections
-        self._runner = self._connections = self._site = None
+        self._runner = self._connections = None
         if self._reserved is not None:
             self._reserved.close()
             self._reserved = None
@@ -84,6 +84,28 @@ class Listener:
             for transport in transports:
                 transport.abort()
             await asyncio.sleep(0)
+
+    async def _listen(self, listening: socket.socket) -> None:
+        """Accept connections on a socket that is bound."""
+        if self._runner is None:
+            raise RuntimeError("the server does not run")
+        self._socket, self._site = listening, web.SockSite(self._runner, listening)
+        await self._site.start()
+
+    async def _stop_listening(self) -> None:
+        """Accept no more connections; those that are accepted are announced before the socket is closed."""
+        listening, site = self._socket, self._site
+        self._socket = self._site = None
+        if listening is None or site is None:
+            return
+        # asyncio loses a connection, and leaves its socket open, whose server is closed between the turn that accepts
+        # it and the one that makes its transport (https://github.com/python/cpython/issues/109564).
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, asyncio.SelectorEventLoop):
+            loop.remove_reader(listening)
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
+        await site.stop()
 
     def reuses(self, request: web.BaseRequest) -> bool:
         """Tell whether another request came on this one's connection before it."""

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.fault_exchanges import TOKEN, Tap, cut, exchange, meet, nothing, of, port_of, says, server, truth, until  # noqa: F401 (fixtures)
+from support.history_servers import DELAY, DELAY_SEEN
 
 from profile_history import Window
 from profile_history._protocol.requests import PATH
@@ -25,8 +26,8 @@ class TestTogether:
         """Each spoils its own part of the response."""
         began = asyncio.get_running_loop().time()
         faults = (Fault.SLOW_FIRST_BYTE, Fault.HTML_PAGE, Fault.LONG_HEADER_LINE, Fault.TRUNCATED_BODY)
-        seen = await meet(server, *faults, slow=0.05)
-        assert asyncio.get_running_loop().time() - began >= 0.05
+        seen = await meet(server, *faults, slow=DELAY)
+        assert asyncio.get_running_loop().time() - began >= DELAY_SEEN
         assert (seen.status, seen.headers["Content-Type"], len(seen.headers["X-Long"])) == (200, "text/html", 20_000)
         assert 0 < len(seen.body) < int(seen.headers["Content-Length"])
         [entry] = server.log

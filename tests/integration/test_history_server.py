@@ -1,9 +1,11 @@
 """The embedded server speaks the documented API over synthetic histories, and logs what it is asked."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import gzip
 import itertools
+import socket
 import statistics
 import threading
 from collections import Counter
@@ -12,7 +14,7 @@ from importlib.metadata import entry_points
 
 import aiohttp
 import pytest
-from support.history_servers import TOKEN, ask, page, server  # noqa: F401 (fixtures)
+from support.history_servers import DELAY, DELAY_SEEN, TOKEN, ask, page, server  # noqa: F401 (fixtures)
 
 from profile_history import Profile
 from profile_history.profiles import Matching
@@ -268,10 +270,10 @@ class TestBehaviour:
 
     async def test_latency_is_the_least_an_answer_takes(self, server):
         """Each response is held back for the set time."""
-        server.behaviour = Behaviour(latency=0.05)
+        server.behaviour = Behaviour(latency=DELAY)
         began = asyncio.get_running_loop().time()
         await ask(server)
-        assert asyncio.get_running_loop().time() - began >= 0.05
+        assert asyncio.get_running_loop().time() - began >= DELAY_SEEN
 
     async def test_more_requests_than_the_capacity_are_throttled(self, server):
         """With room for one, the second is answered 429 until the first has gone."""
@@ -458,6 +460,23 @@ class TestLife:
         assert asyncio.get_running_loop().time() - began < 1
         with pytest.raises(aiohttp.ClientError):
             await stalled
+
+    @pytest.mark.parametrize("end", ["stop", "pause"])
+    async def test_connections_that_are_accepted_as_it_ends_are_ended(self, end):
+        """Whichever turn of the event loop a client comes in, it sees its connection closed, and not left open."""
+        for turns in range(8):
+            async with HistoryServer() as server:
+                clients = [socket.socket() for _ in range(3)]
+                for client in clients:
+                    client.setblocking(False)
+                    client.connect_ex(("127.0.0.1", int(server.url.rpartition(":")[2])))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await getattr(server, end)()
+                for client in clients:
+                    client.settimeout(1)
+                    with client, contextlib.suppress(ConnectionError):
+                        assert client.recv(1) == b""
 
     def test_a_port_in_use_is_an_error_that_leaves_no_thread(self):
         """A server that cannot listen says so, and what it began is undone."""

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.history_servers import ask, page, server  # noqa: F401 (fixtures)
+from support.history_servers import DELAY, DELAY_SEEN, ask, page, server  # noqa: F401 (fixtures)
 
 from profile_history import RetryPolicy
 from profile_history.testing import Fault, FaultPlan
@@ -30,23 +30,23 @@ class TestFaults:
     )
     async def test_a_fault_that_answers_answers_as_its_name_says(self, server, fault, status, right):
         """The status, the header and the body are those of the fault."""
-        server.faults = FaultPlan(script=[fault], retry_after=3, api_error=440, slow=0.05)
+        server.faults = FaultPlan(script=[fault], retry_after=3, api_error=440, slow=DELAY)
         began = asyncio.get_running_loop().time()
         reply = await ask(server)
         assert reply.status == status
         assert right(reply)
-        assert fault is not Fault.SLOW_FIRST_BYTE or asyncio.get_running_loop().time() - began >= 0.05
+        assert fault is not Fault.SLOW_FIRST_BYTE or asyncio.get_running_loop().time() - began >= DELAY_SEEN
         assert server.injected == {fault: 1}
         assert server.log[-1].status == status
 
     @pytest.mark.parametrize("fault", [Fault.RESET_BEFORE_RESPONSE, Fault.STALL])
     async def test_a_fault_before_the_answer_resets_the_connection(self, server, fault):
         """Not one byte comes back; a stall falls silent first, for as long as the plan says."""
-        server.faults = FaultPlan(script=[fault], stall=0.05)
+        server.faults = FaultPlan(script=[fault], stall=DELAY)
         began = asyncio.get_running_loop().time()
         with pytest.raises(aiohttp.ClientOSError, match="reset by peer"):
             await ask(server)
-        assert fault is not Fault.STALL or asyncio.get_running_loop().time() - began >= 0.05
+        assert fault is not Fault.STALL or asyncio.get_running_loop().time() - began >= DELAY_SEEN
 
     @pytest.mark.parametrize(("fault", "reset"), [(Fault.RESET_IN_BODY, True), (Fault.TRUNCATED_BODY, False)])
     async def test_a_fault_in_the_body_stops_it_half_way(self, server, fault, reset):

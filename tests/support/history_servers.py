@@ -10,6 +10,9 @@ from profile_history._protocol.requests import PATH
 from profile_history.testing import HistoryServer
 
 TOKEN = "a-token-that-nothing-prints"
+# Seconds that a server was told to wait, and those that must be seen: uvloop's clock counts whole milliseconds, at
+# both ends.
+DELAY, DELAY_SEEN = 0.05, 0.048
 
 
 class Reply(NamedTuple):
