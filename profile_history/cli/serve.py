@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from profile_history.cli.event_loop import run
+from profile_history.cli.limit_option import parse_limiter
 from profile_history.errors import ConfigurationError
 from profile_history.testing import Behaviour, FaultPlan, HistoryServer
 
@@ -38,6 +39,7 @@ def serve(
     offset: float = 0.0,
     row_cap: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     capacity: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    limit: Annotated[list[str] | None, Parameter(negative="")] = None,
     gzip: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Serve synthetic histories on 127.0.0.1 until interrupted.
@@ -56,6 +58,8 @@ def serve(
         offset: Hours by which the clock that reads the dates is ahead of the labels on the rows.
         row_cap: Cut responses after this many rows.
         capacity: Respond with 429 when more requests than this are in flight.
+        limit: Limit the requests as a proxy does, such as token-bucket:50,burst=5 or concurrency:3,status=503; may be
+            given several times. docs/testing.md has the kinds.
         gzip: Compress the responses.
     """
     behaviour = Behaviour(
@@ -69,6 +73,8 @@ def serve(
         capacity=capacity,
     )
     plan = FaultPlan.named(faults, seed=seed)
+    if limit:
+        plan |= FaultPlan(limiters=[parse_limiter(word) for word in limit])
     server = HistoryServer(profiles=profiles, seed=seed, behaviour=behaviour, faults=plan, port=port)
     run(_serve(server, port))
 

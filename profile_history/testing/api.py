@@ -117,6 +117,16 @@ def make_error(behaviour: Behaviour, code: int, text: str) -> ApiResponse:
     return ApiResponse(200 if behaviour.errors == "200" else code, encode_error(code, text))
 
 
+def make_page(status: int, text: str) -> ApiResponse:
+    """Return an error as a web server or a proxy says it, which knows nothing of the API.
+
+    Args:
+        status: The HTTP status.
+        text: The heading of the page.
+    """
+    return ApiResponse(status, f"<html><h1>{text}</h1></html>".encode(), content_type="text/html")
+
+
 def encode_error(code: int, text: str) -> bytes:
     """Return the body of an error.
 

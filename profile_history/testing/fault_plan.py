@@ -9,7 +9,10 @@ from typing import TypeVar
 
 import attrs
 
+from profile_history._checks import expect
+from profile_history.errors import ConfigurationError
 from profile_history.testing.faults import Fault, sort_by_stage
+from profile_history.testing.limiters import Limiter
 
 T = TypeVar("T")
 Draw = Fault | tuple[Fault, ...] | None
@@ -45,9 +48,13 @@ def _to_script(entries: Iterable[Fault | Iterable[Fault] | None]) -> tuple[Draw,
     return tuple(map(_to_draw, entries))
 
 
+def _to_limiters(limiters: Iterable[Limiter]) -> tuple[Limiter, ...]:
+    return tuple(limiters)
+
+
 @attrs.frozen(kw_only=True)
 class FaultPlan:
-    """A plan that decides which attempt at which window fails, and how.
+    """A plan that decides which attempt at which window fails, and how, and which limiters stand before the server.
 
     Example:
         >>> from profile_history.testing import Fault, FaultPlan
@@ -64,6 +71,8 @@ class FaultPlan:
     function of the seed, the profile, the window and the number of the attempt: the same whatever the timing, and
     whatever else is asked for.
 
+    What limiters refuse depends on the timing, and on nothing else; what they let in meets the faults of the plan.
+
     Several faults can meet one attempt if each spoils another stage of the response (`Fault.stage`), such as
     `(Fault.SLOW_FIRST_BYTE, Fault.HTML_PAGE)`. Plans are combined with `|`: see `__or__`.
 
@@ -75,6 +84,9 @@ class FaultPlan:
         streak: From this attempt at a window on, counted from 0, `rates` do no harm, so that a client that tries
             often enough gets through. `None` for no such mercy.
         profiles: The numbers of the profiles that are hit; `None` for all.
+        limiters: What limits the requests of all profiles, from the outermost to the innermost: `ConcurrencyLimiter`,
+            `TokenBucket`, `LeakyBucket`, `SlidingWindow` or `FixedWindow`. Those of combined plans stand one behind
+            the other. Not together with `profiles`.
         variant: Which of its forms a fault takes, by number, beyond the last from the first again; `None` lets the
             seed choose.
         retry_after: Seconds; what the faults with a sensible `Retry-After` ask for.
@@ -93,6 +105,7 @@ class FaultPlan:
     script: tuple[Draw, ...] = attrs.field(default=(), converter=_to_script)
     streak: int | None = 2
     profiles: frozenset[int] | None = attrs.field(default=None, converter=attrs.converters.optional(frozenset))
+    limiters: tuple[Limiter, ...] = attrs.field(default=(), converter=_to_limiters)
     variant: int | None = None
     retry_after: int = 1
     stall: float = 60.0
@@ -110,6 +123,15 @@ class FaultPlan:
             sort_by_stage(faults)
         if min(rates.values(), default=0) < 0 or sum(rates.values()) > 1 + 1e-9:
             raise ValueError(f"rates are from 0 to 1, and together at most 1, not {dict(rates)}")
+
+    @limiters.validator
+    def _check_limiters(self, _: object, limiters: tuple[Limiter, ...]) -> None:
+        for limiter in limiters:
+            expect("FaultPlan(limiters=...): each", limiter, Limiter)
+        if limiters and self.profiles is not None:
+            raise ConfigurationError(
+                "limiters count the requests of all profiles: give them a plan without profiles, and join both with |"
+            )
 
     @classmethod
     def even(cls, rate: float, *, seed: int = 7, without: Iterable[Fault] = (), **more: object) -> FaultPlan:
@@ -215,6 +237,11 @@ class FaultPlan:
     def scripted(self) -> int:
         """Return how many attempts at a window the script decides."""
         return max((len(self.script), *(part.scripted for part in self.parts)))
+
+    @property
+    def all_limiters(self) -> tuple[Limiter, ...]:
+        """Return the limiters of this plan and of those that it is combined of, from the outermost to the innermost."""
+        return (*self.limiters, *(limiter for part in self.parts for limiter in part.all_limiters))
 
     @functools.cached_property
     def _names(self) -> str:

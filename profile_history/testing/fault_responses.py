@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from email.utils import format_datetime
 
-from profile_history.testing.api import ApiResponse, encode_error, encode_rows, make_error
+from profile_history.testing.api import ApiResponse, encode_error, encode_rows, make_error, make_page
 from profile_history.testing.attempt import Attempt
 from profile_history.testing.encodings import encode
 from profile_history.testing.faults import Fault, Stage
@@ -112,20 +112,16 @@ def _respond_with_fault(attempt: Attempt, fault: Fault, rows: list[bytes]) -> Ap
     if fault in _API_ERRORS:
         return make_error(attempt.behaviour, int(fault.removeprefix("error_")), _API_ERRORS[fault])
     if fault in _PAGES:
-        return _make_page(int(fault.removeprefix("error_")), _PAGES[fault])
+        return make_page(int(fault.removeprefix("error_")), _PAGES[fault])
     if fault in _ENVELOPES:
         return ApiResponse(200, _ENVELOPES[fault] % b",".join(rows), len(rows))
     if fault in _WITHOUT_ROWS:
         return ApiResponse(200, _WITHOUT_ROWS[fault])
     if fault.startswith("redirect_"):
-        redirect = _make_page(int(fault.removeprefix("redirect_")), "Moved")
+        redirect = make_page(int(fault.removeprefix("redirect_")), "Moved")
         redirect.headers["Location"] = attempt.settings(fault).location
         return redirect
     return _RESPONSES[fault](attempt, fault, rows)
-
-
-def _make_page(status: int, text: str) -> ApiResponse:
-    return ApiResponse(status, f"<html><h1>{text}</h1></html>".encode(), content_type="text/html")
 
 
 def _make_throttle(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
@@ -145,17 +141,17 @@ def _make_throttle(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiRespons
 
 
 def _make_gateway_error(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
-    return _make_page(attempt.chance(fault).one_of(range(520, 525)), "Web server is down")
+    return make_page(attempt.chance(fault).one_of(range(520, 525)), "Web server is down")
 
 
 def _make_unavailable(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
-    response = _make_page(503, "Service unavailable")
+    response = make_page(503, "Service unavailable")
     response.headers["Retry-After"] = str(attempt.settings(fault).retry_after)
     return response
 
 
 def _make_maintenance(_: Attempt, __: Fault, ___: list[bytes]) -> ApiResponse:
-    return _make_page(200, "Maintenance")
+    return make_page(200, "Maintenance")
 
 
 def _make_odd_status(attempt: Attempt, fault: Fault, rows: list[bytes]) -> ApiResponse:

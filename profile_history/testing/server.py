@@ -23,6 +23,7 @@ from profile_history.testing.fault_plan import FaultPlan
 from profile_history.testing.fault_responses import spoil
 from profile_history.testing.faults import Fault, sort_by_stage
 from profile_history.testing.histories import Histories, to_events
+from profile_history.testing.limiter_chain import LimiterChain, make_refusal
 from profile_history.testing.listener import Listener
 from profile_history.testing.loop_thread import LoopThread, run_on_loop_of
 from profile_history.testing.request_log import LoggedRequest
@@ -76,6 +77,7 @@ class HistoryServer:
         self.histories: Histories = Histories(profiles, seed, list_id, first_day, last_day)
         self.behaviour = behaviour
         self._faults = faults
+        self._limiters = LimiterChain(faults.all_limiters)
         self.token = token
         self.log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self.injected: Counter[Fault] = Counter()
@@ -92,6 +94,7 @@ class HistoryServer:
     @faults.setter
     def faults(self, plan: FaultPlan) -> None:
         self._faults = plan
+        self._limiters = LimiterChain(plan.all_limiters)
         self._attempts.clear()
 
     @property
@@ -190,6 +193,22 @@ class HistoryServer:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         reused = self._listener.reuses(request)
         body, auth = await self._read(request)
+        passage = self._limiters.admit(asyncio.get_running_loop().time())
+        try:
+            if passage.refused_by is not None:
+                response = make_refusal(self.behaviour, passage.refused_by, passage.wait)
+                attempt = self._make_attempt(request, body, None, met=False, reused=reused)
+                self._record(request, body, auth, attempt, response)
+                return await deliver(request, response, attempt)
+            if passage.wait:
+                await asyncio.sleep(passage.wait)
+            return await self._serve_admitted(request, body, auth, reused=reused)
+        finally:
+            passage.release()
+
+    async def _serve_admitted(
+        self, request: web.BaseRequest, body: dict[str, Any], auth: str, *, reused: bool
+    ) -> web.StreamResponse:
         self._busy += 1
         try:
             refusal = self._find_refusal(request, body, auth)

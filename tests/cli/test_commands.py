@@ -14,9 +14,19 @@ import pytest
 from support.commands import EMAILS, ESCAPE, OPTIONS, PROGRAM, Terminal, read_ndjson, row, run, server, started, truth  # noqa: F401 (fixtures)
 
 from profile_history import Action, Channel, __version__
+from profile_history.cli.limit_option import parse_limiter
 from profile_history.cli.progress import ServerHealth
 from profile_history.observing import CircuitClosed, CircuitOpened, Throttled
-from profile_history.testing import Fault, FaultPlan, HistoryServer
+from profile_history.testing import (
+    ConcurrencyLimiter,
+    Fault,
+    FaultPlan,
+    FixedWindow,
+    HistoryServer,
+    LeakyBucket,
+    SlidingWindow,
+    TokenBucket,
+)
 
 
 class TestActions:
@@ -129,6 +139,41 @@ class TestServe:
         rows = HistoryServer(seed=3).histories.rows(1, "newer")[:2]
         events = [json.loads(line)["event"] for line in out.splitlines()]
         assert [event["event_id"] for event in events] == [row.fields["event_id"] for row in rows]
+
+    @pytest.mark.parametrize(
+        ("word", "limiter"),
+        [
+            ("concurrency:3,status=503", ConcurrencyLimiter(3, status=503)),
+            ("token-bucket:2.5,burst=5,retry-after=1", TokenBucket(2.5, burst=5, retry_after=1)),
+            ("leaky-bucket:50,queue=9", LeakyBucket(50, queue=9)),
+            (
+                "sliding-window:30,seconds=2,count-refused,retry-after=exact",
+                SlidingWindow(30, seconds=2, count_refused=True, retry_after="exact"),
+            ),
+            ("fixed-window:600,seconds=60,envelope", FixedWindow(600, seconds=60, envelope=True)),
+        ],
+    )
+    def test_a_limiter_is_one_word(self, word, limiter):
+        """Its kind, its number, and what is not as by default."""
+        assert parse_limiter(word) == limiter
+
+    @pytest.mark.parametrize(
+        ("word", "said"),
+        [
+            ("", "--limit takes concurrency or token-bucket or "),
+            ("concurrency", "such as token-bucket:50,burst=5, not 'concurrency'"),
+            ("bucket:50", "not 'bucket:50'"),
+            ("token-bucket:50,burts=5", "may be followed by status, retry-after, envelope, burst, not by 'burts=5'"),
+            ("token-bucket:50,rate=5", "not by 'rate=5'"),
+            ("token-bucket:fifty", "TokenBucket(rate=...) takes a positive number of requests per second, not 'fifty'"),
+            ("fixed-window:600,seconds=", "FixedWindow(seconds=...) takes a positive number of seconds, not ''"),
+        ],
+    )
+    def test_a_wrong_limiter_is_refused_before_anything_is_served(self, run, word, said):
+        """In one line, which says what there is."""
+        code, out, err = run("serve", "--limit", "concurrency:3", "--limit", word)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert said in err
 
     @pytest.mark.slow
     def test_a_port_in_use_is_said_in_one_line(self, server):

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from support.history_servers import DELAY, DELAY_SEEN, ask, page, server  # noqa: F401 (fixtures)
 
 from profile_history import RetryPolicy
-from profile_history.testing import Fault, FaultPlan
+from profile_history.testing import (
+    Behaviour,
+    ConcurrencyLimiter,
+    Fault,
+    FaultPlan,
+    FixedWindow,
+    LeakyBucket,
+)
 
 
 class TestFaults:
@@ -99,6 +106,44 @@ class TestFaults:
         assert (await ask(server)).status == 500
         server.faults = FaultPlan(script=[Fault.THROTTLED])
         assert (await ask(server)).status == 429
+
+
+class TestLimiters:
+    async def test_what_a_limiter_refuses_is_a_page_at_once_and_is_logged(self, server):
+        """Neither latency nor a fault meets it, and its Retry-After is the limiter's; one let in is as ever."""
+        server.faults = FaultPlan.always(Fault.SLOW_FIRST_BYTE) | FaultPlan(
+            limiters=[FixedWindow(1, seconds=60, status=503, retry_after="exact")]
+        )
+        let_in, refused = await ask(server), await ask(server)
+        assert let_in.rows
+        assert (refused.status, page(refused), refused.headers["Retry-After"]) == (503, True, "60")
+        assert [(entry.status, entry.fault) for entry in server.log] == [(200, Fault.SLOW_FIRST_BYTE), (503, None)]
+
+    async def test_a_place_is_free_when_the_response_is_sent_and_when_the_client_has_gone(self, server):
+        """Requests one after the other get through one place, also after one that nobody waited for."""
+        server.behaviour, server.faults = Behaviour(latency=0.1), FaultPlan(limiters=[ConcurrencyLimiter(1)])
+        both = await asyncio.gather(ask(server), ask(server))
+        assert sorted(reply.status for reply in both) == [200, 429]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ask(server), 0.05)
+        async with asyncio.timeout(5):
+            while (await ask(server)).status != 200:
+                pass
+
+    async def test_a_leaky_bucket_delays_what_comes_too_early(self, server):
+        """Three at once are served 50 ms apart, and one too many for the queue is refused."""
+        server.faults = FaultPlan(limiters=[LeakyBucket(20, queue=2)])
+        began = asyncio.get_running_loop().time()
+        statuses = [reply.status for reply in await asyncio.gather(*(ask(server) for _ in range(4)))]
+        assert sorted(statuses) == [200, 200, 200, 429]
+        assert asyncio.get_running_loop().time() - began >= 0.1
+
+    async def test_a_plan_that_is_set_anew_begins_with_fresh_limiters(self, server):
+        """What an earlier plan counted is forgotten, even where it is the same plan."""
+        plan = FaultPlan(limiters=[FixedWindow(1, seconds=60)])
+        for _ in range(2):
+            server.faults = plan
+            assert [(await ask(server)).status for _ in range(2)] == [200, 429]
 
 
 class TestFaultPlan:

@@ -45,7 +45,7 @@ OPTIONS = {
     "retry-failed": "into min-events json url token-file auth concurrency patience allow-http",
     "status": "json",
     "verify": "into json",
-    "serve": "port profiles seed faults latency rows order date-to offset row-cap capacity gzip",
+    "serve": "port profiles seed faults latency rows order date-to offset row-cap capacity limit gzip",
 }
 
 

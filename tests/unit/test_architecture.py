@@ -259,8 +259,9 @@ def test_the_public_names_are_exactly_these():
     }
     assert set(profile_history.__all__) == documented
     assert all(hasattr(profile_history, name) for name in profile_history.__all__)
-    public = ["Behaviour", "Fault", "FaultPlan", "HistoryServer", "LoggedRequest", "Unfolding"]
-    assert profile_history.testing.__all__ == public
+    limiters = {"Limiter", "ConcurrencyLimiter", "TokenBucket", "LeakyBucket", "SlidingWindow", "FixedWindow"}
+    public = {"Behaviour", "Fault", "FaultPlan", "HistoryServer", "LoggedRequest", "Unfolding", *limiters}
+    assert set(profile_history.testing.__all__) == public
 
 
 def test_importing_the_package_alone_takes_no_time():
