@@ -47,6 +47,13 @@ def full(session: nox.Session) -> None:
 
 
 @nox.session
+def proxies(session: nox.Session) -> None:
+    """Run the tests with real proxies; needs nginx, HAProxy and Squid."""
+    _install(session, "test")
+    session.run("pytest", "-m", "proxies and not full", "-n", "6", "--maxprocesses", "6", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     _install(session, "dev")

@@ -14,6 +14,9 @@ from benchmarks.options import Options
 from benchmarks.report import Finding, Report, text
 
 FIGURES = ("requests", "events", "forms", "lag", "latency", "throttle", "memory", "export", "bulk", "import")
+# No part of `all`: it takes half an hour, and other programs than those measure.
+APART = ("limiters",)
+_ENOUGH = {"limiters": 3}
 _MODULES = {"export": "exporting", "import": "importing"}
 _RESULTS = Path(__file__).with_name("results")
 
@@ -27,7 +30,7 @@ def main() -> int:
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             print(f"failed: {type(error).__name__}: {error}")
             return 1
-    options = Options(arguments.repeats, arguments.work, arguments.loop, arguments.profiles)
+    options = Options(arguments.repeats, arguments.work, arguments.loop, arguments.profiles, _enough(arguments.figure))
     print(machine.description())
     if options.trial:
         print("a trial: too few rounds or too little work for a figure to be quoted")
@@ -55,15 +58,20 @@ def measured(name: str, options: Options) -> Report:
     return report
 
 
+def _enough(name: str) -> int:
+    return _ENOUGH.get(name, 7)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     figures = parser.add_subparsers(dest="figure", required=True, metavar="FIGURE")
-    for name in (*FIGURES, "all"):
+    for name in (*FIGURES, *APART, "all"):
         about = "all of them, saved with their charts"
         if name != "all":
             about = importlib.import_module(f"benchmarks.figures.{_MODULES.get(name, name)}").METHOD
         figure = figures.add_parser(name, help=about.replace("%", "%%"), description=about.replace("%", "%%"))
-        figure.add_argument("--repeats", type=int, default=7, help="rounds that count (7)")
+        enough = _enough(name)
+        figure.add_argument("--repeats", type=int, default=enough, help=f"rounds that count ({enough})")
         figure.add_argument("--work", type=float, default=1.0, help="a factor on the work of a turn (1)")
         figure.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop of all")
         figure.add_argument(

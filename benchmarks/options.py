@@ -11,6 +11,7 @@ class Options:
 
     Attributes:
         repeats: Rounds that count.
+        enough: How many of them are needed for figures that are quoted.
         work: A factor on the work of each turn; below 1 the figures are good for a trial only.
         loop: The event loop of all sides, "asyncio" or "uvloop".
         profiles: How many profiles the figures `memory` and `bulk` end with.
@@ -20,11 +21,12 @@ class Options:
     work: float = 1.0
     loop: str = "asyncio"
     profiles: int = 100_000
+    enough: int = 7
 
     @property
     def trial(self) -> bool:
         """Tell whether the figures are too coarse to be quoted."""
-        return self.repeats < 7 or self.work < 1
+        return self.repeats < self.enough or self.work < 1
 
     def scaled(self, amount: float, least: int = 1) -> int:
         """Return an amount of work."""
