@@ -50,7 +50,8 @@ def full(session: nox.Session) -> None:
 def proxies(session: nox.Session) -> None:
     """Run the tests with real proxies; needs nginx, HAProxy and Squid."""
     _install(session, "test")
-    session.run("pytest", "-m", "proxies and not full", "-n", "6", "--maxprocesses", "6", *session.posargs)
+    processes = ("-n", "6", "--maxprocesses", "6")
+    session.run("pytest", "-m", "proxies and not full", *processes, "tests/proxies", *session.posargs)
 
 
 @nox.session

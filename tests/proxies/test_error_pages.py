@@ -91,7 +91,7 @@ async def test_what_the_api_says_of_a_token_goes_through_a_proxy(server):
 
 
 @wanted("what is said to five profiles in a row, and was never otherwise, is said to all")
-@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("status", [404, 405, 407, 501])
 async def test_a_page_that_everybody_gets_stops_the_stream_after_five_profiles(server, status):
     """The token is not sent twenty times to an address at which there is no API."""
     with nginx(upstream_of(server), location=f"return {status};") as proxy:

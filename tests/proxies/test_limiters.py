@@ -26,23 +26,6 @@ def check_share(limited, reading, end):
     assert refused <= 0.02
 
 
-@pytest.mark.parametrize("profiles", [600, pytest.param(1500, marks=pytest.mark.full)])
-@pytest.mark.parametrize(
-    "name",
-    [
-        wanted("limit_conn-503", "wanted: a 503 counts for the concurrency as a 429 does, and is no outage"),
-        "limit_conn-429",
-    ],
-)
-async def test_a_limit_on_concurrency_is_found_without_an_outage(name, profiles):
-    """The proxy refuses the fourth request in flight: at most 5 % more requests than windows, and none fails."""
-    reading = await read_limited(LIMITED_SERVERS[name], profiles, seconds=120.0)
-    print(f"{name}: {len(reading.responses)} requests, {reading.statuses()}, {reading.openings} outages")
-    assert (reading.error, reading.failed, reading.openings) == (None, [], 0)
-    assert reading.done == profiles
-    assert reading.requests_per_window <= 1.05
-
-
 @pytest.mark.parametrize("seconds", [SHORT, pytest.param(LONG, marks=pytest.mark.full)])
 @pytest.mark.parametrize(
     "name",
@@ -59,3 +42,20 @@ async def test_a_limit_on_the_rate_is_found_within_twenty_seconds_and_held(name,
     # More than it can let in, so that there is something to ask for until the end.
     reading = await read_limited(limited, int(limited.rate * seconds * 1.2), seconds=seconds)
     check_share(limited, reading, seconds)
+
+
+@pytest.mark.parametrize("profiles", [600, pytest.param(1500, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        wanted("limit_conn-503", "wanted: a 503 counts for the concurrency as a 429 does, and is no outage"),
+        "limit_conn-429",
+    ],
+)
+async def test_a_limit_on_concurrency_is_found_without_an_outage(name, profiles):
+    """The proxy refuses the fourth request in flight: at most 5 % more requests than windows, and none fails."""
+    reading = await read_limited(LIMITED_SERVERS[name], profiles, seconds=120.0)
+    print(f"{name}: {len(reading.responses)} requests, {reading.statuses()}, {reading.openings} outages")
+    assert (reading.error, reading.failed, reading.openings) == (None, [], 0)
+    assert reading.done == profiles
+    assert reading.requests_per_window <= 1.05
