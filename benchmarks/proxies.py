@@ -177,7 +177,7 @@ def squid(user: str | None = None, password: str = "") -> Iterator[Proxy]:
     """
     port = free_port()
     with _folder() as folder:
-        # The helper takes a password of at most 8 characters in this form; openssl gives one that has no such end.
+        # In this form a password is not cut after 8 characters, as it is with crypt().
         hashed = subprocess.run(
             ["openssl", "passwd", "-apr1", "-stdin"], input=password, capture_output=True, text=True, check=True
         ).stdout

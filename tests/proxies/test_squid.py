@@ -1,6 +1,7 @@
 """Squid as the tests run it: a forward proxy, for plain requests and for CONNECT, with and without a password."""
 
 import asyncio
+import base64
 
 import aiohttp
 import pytest
@@ -13,8 +14,14 @@ require_proxies()
 pytestmark = pytest.mark.proxies
 
 USER, PASSWORD = "reader", "open sesame, please"
-KNOWN = {"Proxy-Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
-WRONG = {"Proxy-Authorization": aiohttp.encode_basic_auth(USER, "close sesame")}
+
+
+def credentials(password):
+    """The header that names the user."""
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()}
+
+
+KNOWN, WRONG = credentials(PASSWORD), credentials("close sesame")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.proxies import find_program
 
-PROGRAMS = ("nginx", "haproxy", "squid")
+PROGRAMS = ("nginx", "haproxy", "squid", "openssl")
 
 
 def require_proxies():
