@@ -1,6 +1,7 @@
 """What proxies say instead of the API: pages without its envelope, which tell nothing of days, profiles or tokens."""
 
 import asyncio
+import time
 
 import pytest
 from support.commands import run  # noqa: F401 (a fixture)
@@ -9,7 +10,7 @@ from support.proxies import require_proxies
 from benchmarks.limited import DEAD_PROFILE, read_through, read_with_dead_profile, read_without_bodies, upstream_of
 from benchmarks.proxies import haproxy, nginx
 from profile_history import AuthenticationError, Pacing, ResponseError, ServerUnavailable
-from profile_history.testing import Fault, FaultPlan, HistoryServer
+from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 require_proxies()
 pytestmark = pytest.mark.proxies
@@ -79,6 +80,22 @@ def test_a_page_that_denies_access_is_exit_code_75(run, monkeypatch):
         code, out, err = run("fetch", "--matching", "email", "--url", proxy.url, "--list-id", 20, "user1@example.com")
     assert (code, out) == (75, "")
     assert "token" not in err
+
+
+@wanted("ten pages of 401 or 403 in a row are an outage once something has worked, which ends no stream")
+async def test_a_firewall_that_closes_for_a_moment_is_an_outage():
+    """HAProxy denies all for two seconds in the middle of a stream: at most ten windows fail, all others arrive."""
+    async with HistoryServer(profiles=800, behaviour=Behaviour(latency=0.2)) as server:
+        closes = int(time.time()) + 2
+        denied = f"http-request deny deny_status 403 if {{ date ge {closes} }} {{ date lt {closes + 2} }}"
+        with haproxy(upstream_of(server), frontend=denied) as proxy:
+            reading = await read_through(proxy, server, seconds=30)
+    print(reading.statuses(), reading.openings, len(reading.failed))
+    assert reading.statuses()[403] > 0
+    assert reading.error is None
+    assert reading.openings == 1
+    assert reading.done == 800
+    assert len(reading.failed) <= 10
 
 
 async def test_what_the_api_says_of_a_token_goes_through_a_proxy(server):
