@@ -13,6 +13,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ _SYSTEM_PROGRAMS = "/usr/sbin"
 # What ends a proxy should this process die, where there is such a thing (util-linux).
 _DIES_WITH_US = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 _ACCESS_LOG = "access.log"
+# Seconds; on a busy machine Squid takes some of them to start, and to end.
+_PATIENCE, _STEP = 30.0, 0.2
 
 _NGINX = """
 daemon off;
@@ -210,23 +213,39 @@ def _folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _running(command: list[str], folder: Path, port: int, *, output: str = "output.log") -> Iterator[None]:
-    with (folder / output).open("wb") as log:
+    with (folder / output).open("wb") as log, (folder / "errors.log").open("wb") as errors:
         process = subprocess.Popen(
             [*_DIES_WITH_US, *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=subprocess.STDOUT if output != _ACCESS_LOG else subprocess.DEVNULL,
+            stderr=errors,
             cwd=folder,
             # A Ctrl-C in the terminal is for the tests alone.
             start_new_session=True,
             **_as_nobody(),
         )
     try:
-        wait_for_port(port)
+        _wait_until_it_listens(process, folder, port)
         yield
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], folder: Path, port: int) -> None:
+    end = time.monotonic() + _PATIENCE
+    while process.poll() is None:
+        with contextlib.suppress(OSError):
+            wait_for_port(port, _STEP)
+            return
+        if time.monotonic() > end:
+            raise RuntimeError(f"{process.args!r} does not listen after {_PATIENCE:g} s")
+    said = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("*.log")))
+    raise RuntimeError(f"{process.args!r} ended with code {process.returncode}:\n{said}")
 
 
 def _write(path: Path, template: str, **values: Any) -> Path:
