@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from profile_history._certificates import read_certificates
 from profile_history._checks import MOST, check_flag, describe, expect
 from profile_history._protocol.requests import PATH
+from profile_history._route import DIRECT, Route, parse_proxy
 from profile_history._secrets import SecretText, Token
 from profile_history._token_file import FileToken
 from profile_history.errors import ConfigurationError
@@ -24,6 +26,11 @@ URL = "PROFILE_HISTORY_URL"
 TOKEN = "PROFILE_HISTORY_TOKEN"
 TOKEN_FILE = "PROFILE_HISTORY_TOKEN_FILE"
 LIST_ID = "PROFILE_HISTORY_LIST_ID"
+PROXY = "PROFILE_HISTORY_PROXY"
+CA = "PROFILE_HISTORY_CA"
+# What curl and others read, and what a variable of this kind may be called; ours have names of their own, so that a
+# proxy for something else never gets to see the token.
+_PROXIES_OF_OTHERS = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
 
 _EXAMPLE = "https://ru.altkraft.com"
 _NOT_IN_AN_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\\]")
@@ -139,6 +146,56 @@ def resolve_list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < MOST:
         raise ConfigurationError(f"list_id is a whole number above 0, such as 20, not {describe(value)}")
     return value
+
+
+def resolve_route(
+    proxy: str | None,
+    ca: object,
+    environ: Mapping[str, str],
+    *,
+    url: str,
+    allow_http: bool,
+    own_session: bool = True,
+) -> Route:
+    """Return the way that connections take: from arguments, else from the environment.
+
+    Args:
+        proxy: The URL of a proxy, or "direct"; `None` for the environment's.
+        ca: The path of a PEM file or a TLS context; `None` for the environment's file.
+        environ: The environment.
+        url: The address that requests go to.
+        allow_http: Whether plain `http` may leave this machine.
+        own_session: Whether the client makes its session; the caller's has connections of its own, whatever the
+            environment says.
+
+    Raises:
+        ConfigurationError: An argument or variable is wrong, or goes with no session of the caller.
+    """
+    if not own_session:
+        given = [name for name, value in (("proxy", proxy), ("ca", ca)) if value is not None and value != DIRECT]
+        if given:
+            raise ConfigurationError(
+                f"session= and {' and '.join(f'{name}=' for name in given)} exclude each other; leave out session=, or "
+                "make a session that connects so by itself"
+            )
+        return Route()
+    address = None
+    if proxy is not None:
+        address = parse_proxy("proxy", proxy)
+    elif environ.get(PROXY):
+        address = parse_proxy(PROXY, SecretText(environ[PROXY]))
+    certificates = None
+    if ca is not None:
+        certificates = read_certificates("ca", ca)
+    elif environ.get(CA):
+        certificates = read_certificates(CA, environ[CA])
+    if address is not None and url.startswith("http:") and not allow_http and not _is_loopback(address.host):
+        raise ConfigurationError(
+            f"http would send the token to the proxy {address} in the clear; use https, or pass allow_http=True if "
+            "that is meant"
+        )
+    ignored = next((name for name in _PROXIES_OF_OTHERS if environ.get(name)), None)
+    return Route(address, certificates, ignored)
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import ssl
 import warnings
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
@@ -67,6 +68,12 @@ class HistoryClient:
         timeouts: How long one attempt may take.
         limits: How much is held in memory.
         allow_http: Whether plain http may be used with a host that is not this machine.
+        proxy: The URL of an HTTP proxy, such as "http://proxy.example:3128", perhaps with user name and password; else
+            `PROFILE_HISTORY_PROXY`. "direct" is none, whatever the environment says. An https server is reached
+            through a tunnel (CONNECT) of which the proxy sees the host's name only; of plain http it sees the token.
+        ca: Certificates to trust besides the system's store, such as that of a private CA: the path of a PEM file, read
+            once; else the file that `PROFILE_HISTORY_CA` names. Or an `ssl.SSLContext`, used as it is, which may hold
+            a client certificate. Neither this nor `proxy` goes with `session`.
         on_event: A plain function that is told what the client does, such as `CircuitOpened` or `WindowDone` (the
             module `profile_history.observing` has them all). It is called on the event loop, so it must not
             block; what it raises is logged and does no harm.
@@ -102,10 +109,13 @@ class HistoryClient:
         timeouts: Timeouts = Timeouts(),
         limits: Limits = Limits(),
         allow_http: bool = False,
+        proxy: str | None = None,
+        ca: Path | str | ssl.SSLContext | None = None,
         on_event: Callable[[Observation], object] | None = None,
     ) -> None:
         token = SecretText(token) if isinstance(token, str) else token
         base_url = SecretText(base_url) if isinstance(base_url, str) else base_url
+        proxy = SecretText(proxy) if isinstance(proxy, str) else proxy
         environment = _config.Environment()
         self._token = _config.resolve_token(token, token_file, environment)
         url = _config.resolve_endpoint(base_url, environment, allow_http=allow_http)
@@ -122,9 +132,11 @@ class HistoryClient:
         self._concurrency = expect("pacing", pacing, Pacing).concurrency
         if session is not None:
             expect("session", session, aiohttp.ClientSession)
+        own = session is None
+        route = _config.resolve_route(proxy, ca, environment, url=url, allow_http=allow_http, own_session=own)
         observer = Observer(on_event)
         self._shared = SharedParts(
-            Transport(yarl.URL(url), self._token if auth == "header" else None, session),
+            Transport(yarl.URL(url), self._token if auth == "header" else None, session, route),
             Pacer(pacing, observer=observer),
             observer,
         )

@@ -7,7 +7,8 @@ HistoryError
 ├── TransportError              no complete response arrived
 │   ├── AttemptTimeout          the server was reached and did not respond in time
 │   └── ConnectionFailed        the server could not be reached, or hung up
-│       └── UntrustedServer     its TLS certificate was refused
+│       ├── UntrustedServer     its TLS certificate was refused
+│       └── ProxyFailed         the proxy could not be reached, or did not connect to the server
 ├── ResponseError               a response arrived that is not the documented API's
 │   ├── TruncatedResponse       it stops before its end
 │   ├── DecodeError             it does not say what it must; `path` tells where
@@ -226,6 +227,20 @@ class UntrustedServer(ConnectionFailed):
 
     kind = Kind.CALLER
     fatal = True
+
+
+class ProxyFailed(ConnectionFailed):
+    """The proxy could not be reached, or did not connect to the server.
+
+    Attributes:
+        proxy: Scheme, host and port of the proxy, without user name and password.
+        status: The HTTP status that it responded with, `None` if it did not respond.
+    """
+
+    def __init__(self, message: str = "", proxy: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.proxy = proxy
+        self.status = status
 
 
 class ResponseError(HistoryError):

@@ -36,6 +36,8 @@ class ConnectionOptions:
         concurrency: The most requests in flight at once.
         patience: Seconds to wait for a server that fails for every request, or that asks to be left alone.
         allow_http: Allow plain http to a host that is not this machine.
+        proxy: The URL of an HTTP proxy, without a password: PROFILE_HISTORY_PROXY may hold one. "direct" is no proxy.
+        ca: A PEM file of certificates to trust besides the system's, such as that of a private CA.
     """
 
     url: str | None = None
@@ -44,6 +46,8 @@ class ConnectionOptions:
     concurrency: int = 16
     patience: float = 900.0
     allow_http: Annotated[bool, Parameter(negative="")] = False
+    proxy: str | None = None
+    ca: Path | None = None
 
     def with_default_url(self, url: str, *, ledger_first: bool = False) -> Self:
         """Return the same options, with the address in the plan of a job if none was given.
@@ -137,6 +141,8 @@ def make_client(
         retry=retry,
         pacing=Pacing(concurrency=connection.concurrency),
         allow_http=connection.allow_http,
+        proxy=connection.proxy,
+        ca=connection.ca,
         on_event=on_event,
     )
 

@@ -6,7 +6,14 @@ import sys
 
 from profile_history.cli.output import OutputFailed
 from profile_history.cli.signals import Stopped
-from profile_history.errors import ApiError, AuthenticationError, ConfigurationError, HistoryError, ServerUnavailable
+from profile_history.errors import (
+    ApiError,
+    AuthenticationError,
+    ConfigurationError,
+    HistoryError,
+    ProxyFailed,
+    ServerUnavailable,
+)
 
 DONE = 0
 SOME_FAILED = 1
@@ -53,7 +60,7 @@ def choose(error: BaseException) -> int:
             return USAGE
         case AuthenticationError():
             return NOT_AUTHORISED
-        case ServerUnavailable():
+        case ServerUnavailable() | ProxyFailed():
             return TRY_LATER
         case ApiError() if error.fatal:
             return TRY_LATER

@@ -108,9 +108,12 @@ class HistoryServer:
         return self.histories.list_id
 
     def client(self, **options: Any) -> HistoryClient:
-        """Return a client of this server; `options` are those of `HistoryClient`."""
+        """Return a client of this server; `options` are those of `HistoryClient`.
+
+        No proxy of the environment is used: it would not find the way to this machine.
+        """
         token = {} if "token_file" in options else {"token": self.token}
-        return HistoryClient(self.url, **{**token, "list_id": self.list_id, **options})
+        return HistoryClient(self.url, **{**token, "list_id": self.list_id, "proxy": "direct", **options})
 
     def profile(self, number: int, matching: Matching | str = Matching.XXH) -> Profile:
         """Return a profile, named by a matching mode.

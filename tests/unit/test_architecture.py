@@ -20,7 +20,8 @@ FLOORS = (
     {"_profile_fields"},
     {"profiles", "options", "windows", "events", "_secrets"},
     {"units"},
-    {"results", "observing", "_token_file"},
+    {"results", "observing", "_token_file", "_certificates"},
+    {"_route"},
     {"_protocol"},
     {"_config", "_decoding", "_sending"},
     {"_scheduling"},
@@ -135,13 +136,13 @@ def test_wings_lean_on_each_other_in_one_direction():
 
 
 def test_each_library_has_one_home():
-    """The transport alone knows aiohttp, the retrying tenacity; the client names the type of a session."""
+    """The transport and its connections know aiohttp, the retrying tenacity; the client names the type of a session."""
 
     def homes(library):
         core = (path for name in set().union(*FLOORS) for path in modules(name))
         return {path.stem for path in core if any(name.split(".")[0] == library for name in imports(path))}
 
-    assert homes("aiohttp") == {"transport", "client"}
+    assert homes("aiohttp") == {"transport", "connector", "connection_failures", "client"}
     assert homes("tenacity") == {"retrier"}
     assert homes("cattrs") == {"event_decoder"}
     assert homes("pyarrow") == {"arrow", "record_batches"}
@@ -234,6 +235,7 @@ def test_the_public_names_are_exactly_these():
         "Observation",
         "Pacing",
         "Profile",
+        "ProxyFailed",
         "QuarantinedRow",
         "RateLimited",
         "ResponseError",
