@@ -32,13 +32,17 @@ class Token:
         return str(self._value)
 
     def redact(self, text: str) -> str:
-        """Return the text with every copy of the token masked, and of those that it has replaced.
+        """Return the text with every copy of the token masked, of those that it has replaced, and of other secrets.
 
         A server may still quote one that was sent before.
         """
         for value in sorted((self._value, *self._former), key=len, reverse=True):
             text = text.replace(str(value), "[token]")
         return text
+
+    def redact_also(self, secret: SecretText) -> None:
+        """Mask another secret that is sent with the token, as a proxy of plain http may quote it."""
+        self._former = (*self._former, secret)
 
     def replace(self, value: SecretText) -> None:
         """Go on with another token; the same one changes nothing."""

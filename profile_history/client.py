@@ -134,6 +134,8 @@ class HistoryClient:
             expect("session", session, aiohttp.ClientSession)
         own = session is None
         route = _config.resolve_route(proxy, ca, environment, url=url, allow_http=allow_http, own_session=own)
+        if route.proxy is not None and route.proxy.authorization is not None:
+            self._token.redact_also(SecretText(route.proxy.authorization.removeprefix("Basic ")))
         observer = Observer(on_event)
         self._shared = SharedParts(
             Transport(yarl.URL(url), self._token if auth == "header" else None, session, route),

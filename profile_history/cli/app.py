@@ -42,8 +42,8 @@ app: App = App(
     help_epilogue=(
         f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in exit_codes.MEANINGS.items())}.\n\n"
         "PROFILE_HISTORY_URL, PROFILE_HISTORY_LIST_ID and PROFILE_HISTORY_TOKEN or PROFILE_HISTORY_TOKEN_FILE stand in "
-        "for what the command line leaves out, as do PROFILE_HISTORY_PROXY and PROFILE_HISTORY_CA. The token is never an "
-        "argument, where others could read it."
+        "for what the command line leaves out, as do PROFILE_HISTORY_PROXY and PROFILE_HISTORY_CA. The token is never "
+        "an argument, where others could read it."
     ),
 )
 

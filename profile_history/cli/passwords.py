@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from profile_history.errors import ConfigurationError
 
@@ -38,7 +39,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def _check_proxy(words: Sequence[str]) -> None:
-    proxies = [value for word, value in zip(words, words[1:], strict=False) if word == _PROXY]
+    proxies = [value for word, value in pairwise(words) if word == _PROXY]
     proxies += [word.partition("=")[2] for word in words if word.startswith(f"{_PROXY}=")]
     # What stands before the last @, without the scheme.
     users = [_SCHEME.sub("", proxy.rpartition("@")[0]) for proxy in proxies]
