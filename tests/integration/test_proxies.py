@@ -273,3 +273,15 @@ class TestRefusals:
             async with client:
                 with pytest.raises(ProxyFailed, match="the proxy of the session responded with HTTP 403"):
                     await client.history(ONE).collect()
+
+
+async def test_the_embedded_server_is_reached_straight_unless_a_proxy_is_passed(monkeypatch, server):
+    """A proxy of the environment would not find the way to this machine."""
+    async with Proxy() as proxy:
+        monkeypatch.setenv("PROFILE_HISTORY_PROXY", proxy.url)
+        async with server.client() as client:
+            assert await client.history(server.profile(1)).collect()
+        assert proxy.heads == []
+        async with server.client(proxy=proxy.url) as client:
+            assert await client.history(server.profile(1)).collect()
+        assert proxy.heads
