@@ -14,6 +14,7 @@ from profile_history.errors import (
     DecodeError,
     HistoryError,
     Kind,
+    ProxyFailed,
     ResponseError,
     ResponseTooLarge,
     TruncatedResponse,
@@ -40,6 +41,8 @@ def _failures() -> dict[str, Callable[[], HistoryError]]:
         "no connection, or it was lost": ConnectionFailed,
         "an unknown host": _unknown_host,
         "a refused certificate": UntrustedServer,
+        "a proxy that refuses before anything worked": _refusing_proxy,
+        "a proxy that is dead, or fails": ProxyFailed,
         "a timeout": AttemptTimeout,
         "a response that was cut": TruncatedResponse,
         "a page instead of JSON": ResponseError,
@@ -63,6 +66,12 @@ def _capped_rows() -> HistoryError:
 def _unknown_host() -> HistoryError:
     failure = ConnectionFailed()
     failure.kind, failure.fatal = Kind.AMBIGUOUS, True
+    return failure
+
+
+def _refusing_proxy() -> HistoryError:
+    failure = ProxyFailed()
+    failure.kind, failure.fatal = Kind.CALLER, True
     return failure
 
 

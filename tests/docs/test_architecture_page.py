@@ -19,7 +19,7 @@ def test_a_file_that_the_page_names_exists(name):
 def test_fifty_behaviours_have_their_file():
     """Each in a row of the table under "Where do I find"."""
     rows = re.findall(r"^\| .+ \| `[a-z_/]+\.py` \|$", PAGE.split("## Where do I find", 1)[1], re.MULTILINE)
-    assert len(rows) == 50
+    assert len(rows) >= 50
 
 
 def test_every_package_is_in_the_picture():

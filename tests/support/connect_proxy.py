@@ -34,17 +34,17 @@ class Proxy:
 
     @property
     def connects(self):
-        """The targets of its tunnels, as they were asked for."""
+        """Return the targets of its tunnels, as they were asked for."""
         return [head.split()[1].decode() for head in self.heads if head.startswith(b"CONNECT ")]
 
     @property
     def url(self):
-        """Its address, without credentials."""
+        """Return its address, without credentials."""
         return f"{'https' if self.ssl else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def url_with_password(self):
-        """Its address as the environment may hold it."""
+        """Return its address as the environment may hold it."""
         return self.url.replace("://", f"://{CREDENTIALS}@")
 
     async def __aenter__(self):

@@ -173,7 +173,12 @@ def test_the_pickled_attributes_are_the_documented_ones():
     """What the docstrings list is what the errors carry."""
     context = {"profile", "window", "attempts", "request_id"}
     answer = {"code", "text", "http_status", "retry_after", "kind", "splittable"}
-    own = {errors.DecodeError: {"path"}, errors.UnexpectedRedirect: {"location"}, **dict.fromkeys(API_ERRORS, answer)}
+    own = {
+        errors.DecodeError: {"path"},
+        errors.UnexpectedRedirect: {"location"},
+        errors.ProxyFailed: {"proxy", "status"},
+        **dict.fromkeys(API_ERRORS, answer),
+    }
     for cls in CLASSES:
         assert set(vars(built(cls))) == context | own.get(cls, set()) | {"hint"}
 
