@@ -44,9 +44,11 @@ class Certificates:
         if not self._with_system:
             return
         async with self._lock:
-            if self._with_system:
-                await in_thread(self.context.load_default_certs)
-                self._with_system = False
+            if not self._with_system:
+                # Another request has loaded it meanwhile.
+                return
+            await in_thread(self.context.load_default_certs)
+            self._with_system = False
 
 
 def read_certificates(name: str, ca: object) -> Certificates:

@@ -17,6 +17,7 @@ from profile_history._checks import MOST, check_flag, describe, expect
 from profile_history._protocol.requests import PATH
 from profile_history._route import DIRECT, Route, parse_proxy
 from profile_history._secrets import SecretText, Token
+from profile_history._text import NOT_IN_A_URL
 from profile_history._token_file import FileToken
 from profile_history.errors import ConfigurationError
 from profile_history.options import Limits, RetryPolicy, Timeouts, WindowRule, parse_window_rule
@@ -33,7 +34,6 @@ CA = "PROFILE_HISTORY_CA"
 _PROXIES_OF_OTHERS = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
 
 _EXAMPLE = "https://ru.altkraft.com"
-_NOT_IN_AN_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 
 class Environment(Mapping[str, str]):
@@ -86,7 +86,7 @@ def _objection(text: str, *, allow_http: bool) -> str | None:
         return "the base URL holds a user name or password; pass the token as token="
     if parts.scheme not in ("http", "https") and text.startswith(f"{parts.scheme}://"):
         return f'the base URL begins with https://, not {parts.scheme}://; pass one such as "{_EXAMPLE}"'
-    if parts.scheme not in ("http", "https") or not host or _NOT_IN_AN_ADDRESS.search(text):
+    if parts.scheme not in ("http", "https") or not host or NOT_IN_A_URL.search(text):
         return f'the base URL is no scheme and host; pass one such as "{_EXAMPLE}"'
     if parts.query or parts.fragment or "?" in text or "#" in text:
         return f'the base URL holds a query or fragment; pass scheme and host, as in "{_EXAMPLE}"'

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import re
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from profile_history._certificates import Certificates
 from profile_history._secrets import SecretText
+from profile_history._text import NOT_IN_A_URL
 from profile_history.errors import ConfigurationError
 
 DIRECT = "direct"
@@ -17,7 +17,6 @@ DIRECT = "direct"
 
 _EXAMPLE = "http://proxy.example:3128"
 _PORTS = {"http": 80, "https": 443}
-_NOT_IN_AN_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 
 @attrs.frozen
@@ -96,7 +95,7 @@ def _parse(text: SecretText) -> ProxyAddress | str:
         )
     if parts.scheme.startswith("socks"):
         return f'names a SOCKS proxy, which is not supported; pass an HTTP proxy, such as "{_EXAMPLE}"'
-    if parts.scheme not in _PORTS or not host or not parts.netloc or _NOT_IN_AN_ADDRESS.search(text):
+    if parts.scheme not in _PORTS or not host or not parts.netloc or NOT_IN_A_URL.search(text):
         return f'is no URL of an HTTP proxy; pass scheme, host and port, such as "{_EXAMPLE}"'
     if parts.path not in ("", "/") or "?" in text or "#" in text:
         return f'holds more than scheme, host and port; pass them alone, as in "{_EXAMPLE}"'

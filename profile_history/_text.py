@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+NOT_IN_A_URL: re.Pattern[str] = re.compile(r"[\s\x00-\x1f\x7f\\]")
+"""The characters that no address may hold: blanks, control characters, and what browsers take for a slash."""
+
 
 def escape_surrogates(text: str) -> str:
     r"""Return a text that every file and database can hold.

@@ -26,6 +26,8 @@ from profile_history.options import Timeouts
 
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+# Of those that proxies ask for (RFC 9110, 11.1; RFC 4559), so that no text of a proxy has to be repeated.
+_OTHER_SCHEMES = ("NTLM", "Negotiate", "Digest")
 _OUT_OF_RESOURCES = {
     errno.EMFILE: "this process may open no more files; raise its limit (ulimit -n)",
     errno.ENFILE: "this machine may open no more files",
@@ -60,7 +62,7 @@ def translate(error: Exception, url: yarl.URL, timeouts: Timeouts, route: Route,
                 f"{where} did not respond in time: {timeouts.read:g} s of silence or {timeouts.attempt:g} s in all"
             )
         case aiohttp.ClientHttpProxyError():
-            return _refused_by_proxy(error.status, url, proxy)
+            return _refused_by_proxy(error, url, proxy)
         case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
             return _not_connected(error, url, where, route)
         case _ if proxy is not None and not connected:
@@ -97,16 +99,27 @@ def final_kind(error: Exception) -> Kind | None:
     return Kind.AMBIGUOUS if unknown else None
 
 
-def _refused_by_proxy(status: int, url: yarl.URL, proxy: ProxyAddress | None) -> ProxyFailed:
+def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, url: yarl.URL, proxy: ProxyAddress | None) -> ProxyFailed:
+    status = error.status
     # A session of the caller may have a proxy of its own, which we do not know.
     who = "the proxy of the session" if proxy is None else f"the proxy {proxy}"
     if status != 407:
         reason = f" when it was asked to connect to {url.host}:{url.port}"
+    elif (scheme := _unknown_scheme(error)) is not None:
+        reason = f": it asks for {scheme}, and Basic is the only scheme that is known here"
     elif proxy is None or proxy.authorization is None:
         reason = ": it asks for a user name and a password; put them into the URL in PROFILE_HISTORY_PROXY"
     else:
         reason = ": it did not accept the user name and the password in its URL"
     return ProxyFailed(f"{who} responded with HTTP {status}{reason}", "" if proxy is None else proxy.url, status)
+
+
+def _unknown_scheme(error: aiohttp.ClientHttpProxyError) -> str | None:
+    headers = () if error.headers is None else error.headers.items()
+    challenges = " ".join(value for name, value in headers if name.lower() == "proxy-authenticate").lower()
+    if "basic" in challenges:
+        return None
+    return next((scheme for scheme in _OTHER_SCHEMES if scheme.lower() in challenges), None)
 
 
 def _no_tunnel(error: Exception, url: yarl.URL, proxy: ProxyAddress) -> ProxyFailed:

@@ -99,8 +99,9 @@ class RoutedConnector(Connector):
 def _lead_through(request: aiohttp.ClientRequest, proxy: ProxyAddress, url: yarl.URL | None) -> None:
     credentials = {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
     # These are the headers of CONNECT, which asks for a tunnel; there is none for plain http, where the proxy reads the
-    # request itself (RFC 9112, 3.2.2).
-    request.update_proxy(url, None, {"User-Agent": USER_AGENT, **credentials})
+    # request itself (RFC 9112, 3.2.2). For a connection that is not kept aiohttp would say "close" here, too, which a
+    # proxy could take for the tunnel's end.
+    request.update_proxy(url, None, {"User-Agent": USER_AGENT, "Connection": "keep-alive", **credentials})
     if not request.is_ssl():
         request.headers.update(credentials)
 
@@ -113,7 +114,7 @@ async def refuse_407(response: aiohttp.ClientResponse) -> None:
     """
     if response.status == 407:
         response.close()
-        raise aiohttp.ClientHttpProxyError(response.request_info, (), status=407)
+        raise aiohttp.ClientHttpProxyError(response.request_info, (), status=407, headers=response.headers)
 
 
 def make_session(route: Route, *, fresh: bool) -> aiohttp.ClientSession:

@@ -9,6 +9,7 @@ import trustme
 from support.tls import authority, behind_tls  # noqa: F401 (a fixture)
 
 from profile_history import ConnectionFailed, HistoryClient, Profile, RetryPolicy, UntrustedServer
+from profile_history._certificates import read_certificates
 from profile_history.testing import HistoryServer
 
 ONE = Profile.email("user1@example.com")
@@ -93,6 +94,19 @@ async def test_the_systems_store_is_loaded_once_and_beside_the_event_loop(secure
         await asyncio.gather(*(client.history(profile).collect() for profile in server.profiles()))
     assert len(loaded) == 1
     assert loaded[0] is not threading.main_thread()
+
+
+async def test_requests_that_begin_together_wait_for_one_loading_of_the_store(authority, monkeypatch):
+    """The second finds it done."""
+    loaded = []
+
+    def load(context):
+        loaded.append(context)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", load)
+    certificates = read_certificates("ca", authority.file)
+    await asyncio.gather(certificates.load_system(), certificates.load_system())
+    assert loaded == [certificates.context]
 
 
 async def test_a_context_of_the_caller_shows_a_client_certificate(authority):

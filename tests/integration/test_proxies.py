@@ -6,6 +6,7 @@ import contextlib
 import aiohttp
 import pytest
 from support.connect_proxy import BASIC, Proxy
+from support.matrix.peers import listening
 from support.scripts import NO_SUCH_NAME, Script, hang_up, http, names, reset, send, silence  # noqa: F401 (a fixture)
 from support.tls import authority, behind_proxy, behind_tls  # noqa: F401 (a fixture)
 
@@ -166,6 +167,17 @@ class TestRefusals:
         assert (caught.value.status, caught.value.proxy, caught.value.fatal) == (407, proxy.url, True)
         assert caught.value.attempts == 1
 
+    @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+    async def test_a_scheme_that_is_not_known_is_named(self, authority, tls):
+        """As proxies of companies ask for; where Basic is offered besides, the password is to blame."""
+        page = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\nProxy-Authenticate: NTLM\r\n"
+        turns = [page + b"\r\n", page.replace(b"NTLM", b'NTLM, Basic realm="x"') + b"\r\n"]
+        url = "https://history.example" if tls else "http://127.0.0.1:9"
+        async with Proxy(*turns) as proxy, client_of(url, proxy, authority) as client:
+            for words in ("it asks for NTLM, and Basic is the only scheme", "it did not accept the user name"):
+                with pytest.raises(ProxyFailed, match=words):
+                    await client.history(ONE).collect()
+
     @pytest.mark.parametrize("status", [302, 400, 403, 404, 405, 501])
     async def test_a_refused_tunnel_stops_a_stream_in_which_nothing_worked(self, authority, status):
         """It names proxy, status and server, and is not tried again."""
@@ -285,3 +297,30 @@ async def test_the_embedded_server_is_reached_straight_unless_a_proxy_is_passed(
         async with server.client(proxy=proxy.url) as client:
             assert await client.history(server.profile(1)).collect()
         assert proxy.heads
+
+
+@pytest.mark.parametrize("dead", [True, False], ids=["refused", "silent"])
+async def test_a_failed_connection_names_the_variable_that_changes_nothing(monkeypatch, dead):
+    """Where it is set, no proxy is in use, and the client connects by itself; its value is not told."""
+    async with Proxy() as proxy, Script(rest=silence) as script:
+        pass
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url_with_password)
+    options = {"token": TOKEN, "list_id": 20, "retry": ONCE, "timeouts": Timeouts(connect=0.1)}
+    async with contextlib.AsyncExitStack() as stack:
+        url = f"https://127.0.0.1:{script.port}"
+        if not dead:
+            # It accepts, and never says a word of TLS.
+            url = f"https://127.0.0.1:{await stack.enter_async_context(listening(silence))}"
+        client = await stack.enter_async_context(HistoryClient(url, **options))
+        with pytest.raises(ConnectionFailed, match=r"HTTPS_PROXY is set and changes nothing here; .* proxy=") as caught:
+            await client.history(ONE).collect()
+        assert "canary" not in str(caught.value)
+        through = await stack.enter_async_context(HistoryClient(url, proxy=proxy.url, **options))
+        with pytest.raises(ProxyFailed) as caught:
+            await through.history(ONE).collect()
+        assert "HTTPS_PROXY" not in str(caught.value)
+        own = await stack.enter_async_context(aiohttp.ClientSession())
+        borrowed = await stack.enter_async_context(HistoryClient(url, session=own, **options))
+        with pytest.raises(ConnectionFailed) as caught:
+            await borrowed.history(ONE).collect()
+        assert "HTTPS_PROXY" not in str(caught.value)
