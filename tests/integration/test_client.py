@@ -48,6 +48,8 @@ def test_the_signature_is_the_documented_one():
         "timeouts": Timeouts(),
         "limits": Limits(),
         "allow_http": False,
+        "proxy": None,
+        "ca": None,
         "on_event": None,
     }
     assert {name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY} == (
