@@ -126,19 +126,10 @@ def test_a_wrong_file_or_proxy_is_wrong_usage(network, run, tmp_path):
     assert (code, "SOCKS" in err) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
-def test_a_proxy_of_other_programs_changes_nothing_and_a_failed_connection_says_so(
-    network, run, monkeypatch, authority, closed_port, name
-):
-    """Its name is told, and not its value, which may hold a password."""
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_of_other_programs_changes_nothing(network, run, monkeypatch, authority, name):
+    """The server is reached straight; what a failed connection says then is the client's text."""
     server, proxy = network
     monkeypatch.setenv(name, proxy.url_with_password)
     code, out, _ = run(*FETCH, "--ca", authority.file)
     assert (code, read_ndjson(out), proxy.heads) == (0, truth(server, [EMAIL]), [])
-    dead = ["--url", f"https://127.0.0.1:{closed_port}", "--patience", "0.5"]
-    _, _, err = run(*FETCH, *dead)
-    assert f"{name} is set and changes nothing here" in err
-    assert "PROFILE_HISTORY_PROXY" in err
-    assert CREDENTIALS not in err
-    monkeypatch.delenv(name)
-    assert "changes nothing here" not in run(*FETCH, *dead)[2]

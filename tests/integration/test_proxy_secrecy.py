@@ -43,7 +43,7 @@ async def test_no_failure_of_a_proxy_shows_its_password(caplog, name, url):
     """No message, representation, note, local variable, pickle, log line or event has it."""
     caplog.set_level(logging.DEBUG)
     told = Listener()
-    options = {"token": "a-token", "list_id": 20, "retry": QUICK, "timeouts": Timeouts(connect=0.1, read=0.1)}
+    options = {"token": "a-token", "list_id": 20, "retry": QUICK, "timeouts": Timeouts(connect=0.05, read=0.05)}
     async with Proxy(rest=FAILURES[name]) as proxy:
         if name == "dead":
             await proxy.__aexit__()
