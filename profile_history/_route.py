@@ -107,6 +107,7 @@ def _parse(text: SecretText) -> ProxyAddress | str:
         # RFC 7617, section 2: the first colon ends the user name.
         if ":" in user:
             return "holds a user name with a colon, which HTTP cannot send; use another one"
-        pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+        # Bytes of the environment that are no UTF-8 go out as they are (PEP 383).
+        pair = base64.b64encode(f"{user}:{password}".encode("utf-8", "surrogateescape")).decode()
         authorization = SecretText(f"Basic {pair}")
     return ProxyAddress(parts.scheme, host, port or _PORTS[parts.scheme], authorization)

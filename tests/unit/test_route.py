@@ -65,6 +65,12 @@ def test_any_user_name_and_password_can_be_written(user, password):
     assert credentials(parse_proxy("proxy", url)) == f"{user}:{password}"
 
 
+def test_a_password_of_the_environment_that_is_no_utf_8_is_sent_as_it_is():
+    """Its bytes come as halves of surrogate pairs, which nothing else could send."""
+    proxy = parse_proxy("proxy", os.fsdecode(b"http://user:p\xe4ss@proxy.example"))
+    assert base64.b64decode(proxy.authorization.partition(" ")[2]) == b"user:p\xe4ss"
+
+
 def test_a_proxy_with_a_password_is_not_pickled():
     """It would travel with it."""
     with pytest.raises(TypeError, match="not pickled"):
