@@ -41,11 +41,9 @@ class Certificates:
 
     async def load_system(self) -> None:
         """Add the system's store, once and in a thread: some hundred certificates take a tenth of a second."""
-        if not self._with_system:
-            return
+        # Requests that begin meanwhile wait for it.
         async with self._lock:
             if not self._with_system:
-                # Another request has loaded it meanwhile.
                 return
             await in_thread(self.context.load_default_certs)
             self._with_system = False
