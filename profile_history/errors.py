@@ -88,8 +88,8 @@ class HistoryError(Exception):
         kind: What the failure means for the next attempt.
         fatal: Whether every other request would meet the same failure.
         splittable: Whether asking for fewer days at once may help.
-        stale_connection: Whether a kept-alive connection died before the response began; the server never saw the
-            request.
+        stale_connection: Whether the connection was at fault: one that was kept alive died before the response began,
+            or the response states its length twice. The request is sent once more on another one, free of charge.
         hint: What to try, or `None` if nothing is known to help.
     """
 

@@ -7,13 +7,16 @@ import contextvars
 import platform
 import ssl
 import weakref
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import aiohttp
 import attrs
 import yarl
+from aiohttp.client_proto import ResponseHandler
 
 from profile_history._route import ProxyAddress, Route
+from profile_history._sending.repeated_length import UnifyingProtocol
 from profile_history.version import __version__
 
 USER_AGENT = f"profile-history/{__version__} (python {platform.python_version()}; aiohttp {aiohttp.__version__})"
@@ -27,10 +30,12 @@ class Wire:
 
     Attributes:
         reused: Whether it had served before, `None` as long as there is none.
+        unifies_lengths: Whether a response on it may state the same length more than once.
         responded: Whether a response has begun on it.
     """
 
     reused: bool | None = None
+    unifies_lengths: bool = False
     responded: bool = False
 
 
@@ -52,6 +57,10 @@ class Connector(aiohttp.TCPConnector):
         )
         self._given_out: weakref.WeakSet[asyncio.Protocol] = weakref.WeakSet()
 
+    def unify_lengths(self) -> None:
+        """Accept equal lengths on the connections that are made from now on."""
+        self._factory = cast("partial[ResponseHandler]", partial(UnifyingProtocol, loop=self._loop))
+
     async def connect(
         self,
         req: aiohttp.ClientRequest,
@@ -61,7 +70,9 @@ class Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         protocol = connection.protocol
         assert protocol is not None
-        wire.get().reused = protocol in self._given_out
+        fate = wire.get()
+        fate.reused = protocol in self._given_out
+        fate.unifies_lengths = isinstance(protocol, UnifyingProtocol)
         self._given_out.add(protocol)
         if protocol.should_close:
             connection.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import aiohttp
 import yarl
@@ -14,12 +14,16 @@ from profile_history._protocol.responses import Reply
 from profile_history._route import Route
 from profile_history._secrets import SecretBytes, SecretText, Token
 from profile_history._sending.connection_failures import final_kind, is_hang_up, translate
-from profile_history._sending.connector import FIXED_HEADERS, Wire, make_session, refuse_407, wire
-from profile_history.errors import HistoryError, ResponseTooLarge, UsageError
+from profile_history._sending.connector import FIXED_HEADERS, Connector, Wire, make_session, refuse_407, wire
+from profile_history._sending.repeated_length import is_about_length
+from profile_history._sending.response_body import read_body
+from profile_history.errors import HistoryError, ResponseError, UsageError
 from profile_history.options import Timeouts
 
-# Bytes; shorter parts are joined, since each one costs the reader of the envelope a step. As much as aiohttp buffers.
-_LEAST_PART = 64 * 1024
+# Of a response: bytes of a line, and lines. aiohttp's own limits are 8 KiB and 128 lines, which many cookies or a long
+# security policy exceed.
+MOST_HEADER_BYTES = 64 * 1024
+MOST_HEADER_LINES = 1024
 
 
 class Transport:
@@ -46,6 +50,7 @@ class Transport:
         self._client_timeout: tuple[Timeouts, aiohttp.ClientTimeout] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._responded = False
+        self._unifies_lengths = False
         self.closed: bool = False
 
     @property
@@ -146,11 +151,15 @@ class Transport:
                 allow_redirects=False,
                 raise_for_status=self._raise_for_status,
                 timeout=self._timeout(timeouts),
+                auto_decompress=False,
+                max_line_size=MOST_HEADER_BYTES,
+                max_field_size=MOST_HEADER_BYTES,
+                max_headers=MOST_HEADER_LINES,
             ) as response:
                 first_byte = clock() - started
                 connection.responded = self._responded = True
-                parts = await _read(response.content, limit, grow)
-                if isinstance(parts, ResponseTooLarge):
+                parts = await read_body(response, limit, grow)
+                if isinstance(parts, ResponseError):
                     response.close()
                     return parts
                 return Reply(response.status, response.headers, parts.popleft(), first_byte, parts)
@@ -158,6 +167,9 @@ class Transport:
             connected = connection.reused is not None
             failure = translate(error, self._url, timeouts, self._route, connected=connected or not self._owned)
             failure.stale_connection = connection.reused is True and not connection.responded and is_hang_up(error)
+            if self._owned and connected and not connection.unifies_lengths and is_about_length(error):
+                self._unify_lengths()
+                failure.stale_connection = True
             if not self._responded and (kind := final_kind(error)) is not None:
                 # What never worked will not work by trying harder.
                 failure.kind, failure.fatal = kind, True
@@ -177,7 +189,15 @@ class Transport:
         # One of its own: a session cannot be told for a single request not to use what it kept alive.
         if self._fresh is None:
             self._fresh = make_session(self._route, fresh=True)
+            if self._unifies_lengths:
+                self._unify_lengths()
         return self._fresh
+
+    def _unify_lengths(self) -> None:
+        self._unifies_lengths = True
+        for session in (self._session, self._fresh):
+            if session is not None:
+                cast("Connector", session.connector).unify_lengths()
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         if self._client_timeout is None or self._client_timeout[0] is not timeouts:
@@ -198,21 +218,3 @@ class Transport:
         if self._token is not None:
             headers["Authorization"] = SecretText(f"Bearer {self._token.reveal()}")
         return headers
-
-
-async def _read(
-    content: aiohttp.StreamReader, limit: int, grow: Callable[[int], None]
-) -> deque[bytes] | ResponseTooLarge:
-    parts = deque([await content.readany()])
-    size = len(parts[0])
-    grow(size)
-    while size <= limit and not content.at_eof():
-        part = await content.readany()
-        size += len(part)
-        grow(len(part))
-        if len(parts[-1]) < _LEAST_PART:
-            part = parts.pop() + part
-        parts.append(part)
-    if size > limit:
-        return ResponseTooLarge(f"the response is longer than {limit} bytes; ask for fewer days or raise Limits.body")
-    return parts

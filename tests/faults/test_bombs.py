@@ -114,7 +114,7 @@ async def test_a_hundred_thousand_empty_gzip_members_are_no_burden():
     """They are 2 MB that unpack to nothing; a history they are not."""
     result = await bombed("gzip", member(b"") * 100_000, 64 * MIB)
 
-    assert result["error"] == "TruncatedResponse"
+    assert result["error"] == "DecodeError"
     assert result["seconds"] < 3
     assert result["growth"] < 16 * MIB
 

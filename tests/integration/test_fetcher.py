@@ -31,8 +31,8 @@ SUSPECTS = {
     "no error": http(b'{"data":[]}'),
     "no JSON": http(b'{"error":zero}'),
     "two lengths": last(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nContent-Length: 9\r\n\r\n{}"),
-    "too long a line": last(MALFORMED["a line of 20 kB"]),
-    "too many headers": last(MALFORMED["500 headers"]),
+    "too long a line": last(MALFORMED["a line of 80 kB"]),
+    "too many headers": last(MALFORMED["2,000 headers"]),
 }
 
 
@@ -70,7 +70,7 @@ async def test_ambiguous_responses_are_counted_over_other_failures():
 
 async def test_a_malformed_answer_is_asked_for_again_on_another_connection():
     """Whatever else comes on the first one is nobody's response."""
-    async with Script(last(MALFORMED["500 headers"]), rest=GOOD) as server, client_of(server) as client:
+    async with Script(last(MALFORMED["2,000 headers"]), rest=GOOD) as server, client_of(server) as client:
         await client.history(ONE).collect()
     assert server.connections == [1, 2]
 

@@ -25,8 +25,9 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS)
 CUT = (Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY, Fault.CONTENT_LENGTH_TOO_LONG, Fault.CHUNKED_WITHOUT_END)
 # The parser written in Python takes two lengths; what it then reads has to be whole all the same.
 TWICE = () if LAX else (Fault.DUPLICATE_CONTENT_LENGTH,)
-FRAMING = (*TWICE, Fault.LENGTH_AND_CHUNKED, Fault.BAD_CHUNK_SIZE)
-NO_HTTP = (Fault.LONG_HEADER_LINE, Fault.MANY_HEADERS, Fault.SSH_BANNER, Fault.TLS_BYTES)
+FRAMING = (Fault.LENGTH_AND_CHUNKED, Fault.BAD_CHUNK_SIZE)
+NO_HTTP = (Fault.SSH_BANNER, Fault.TLS_BYTES)
+LARGE_HEAD = (Fault.LONG_HEADER_LINE, Fault.MANY_HEADERS)
 SLOW = (Fault.SLOW_LORIS, Fault.ENDLESS_CONTINUE)
 
 

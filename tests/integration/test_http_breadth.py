@@ -1,0 +1,263 @@
+"""What servers and proxies say in other words than most, and what is accepted of it; with either parser of aiohttp."""
+
+import asyncio
+import gzip
+import importlib.util
+import json
+import zlib
+
+import aiohttp
+import pytest
+from support.scripts import LAX, LIMIT, Script, attempt, http, last, raw_server, saying, send
+
+from profile_history import DecodeError, HistoryClient, Profile, ResponseError, ResponseTooLarge, RetryPolicy
+from profile_history._sending.repeated_length import unify_lengths
+from profile_history._sending.transport import Transport
+from profile_history.errors import TruncatedResponse
+
+BODY = b'{"data":[],"error":0,"error_text":"Successful operation"}'
+PACKED = gzip.compress(BODY)
+ONCE = RetryPolicy(attempts=1, passes=1)
+needs_brotli = pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")
+
+
+def in_chunks(body, *headers, size=7):
+    """A response whose body comes in chunks."""
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in pieces(body, size))
+    lines = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *headers, "", ""]
+    return "\r\n".join(lines).encode() + chunks + b"0\r\n\r\n"
+
+
+def pieces(body, size):
+    return [body[place : place + size] for place in range(0, len(body), size)]
+
+
+def dribbled(response, size=5):
+    """The response in packets of a few bytes."""
+
+    async def turn(reader, writer):
+        for part in pieces(response, size):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    return turn
+
+
+async def body_of(response, **options):
+    """The body that a client gets of a response."""
+    async with Script(rest=response) as server:
+        reply = await attempt(server.url, **options)
+    return b"".join([reply.body, *reply.rest])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([f"X-Long: {'a' * 65_000}"], id="one line"),
+        pytest.param([f"Set-Cookie: {number}={'a' * 100}" for number in range(550)], id="many lines"),
+        pytest.param([f"X-Long-{number}: {'a' * 15_000}" for number in range(4)], id="some long lines"),
+    ],
+)
+async def test_headers_of_64_kib_are_accepted(headers):
+    """Whether they are few or many, and in a session of the caller as well."""
+    assert 60_000 < sum(map(len, headers)) < 2**16
+    assert await body_of(http(BODY, *headers)) == BODY
+    async with aiohttp.ClientSession() as own:
+        assert await body_of(http(BODY, *headers), session=own) == BODY
+
+
+@pytest.mark.parametrize("label", ["gzip", "x-gzip", "GZIP", "X-Gzip"])
+@pytest.mark.parametrize("frame", [http, in_chunks])
+async def test_gzip_is_known_by_both_of_its_names(label, frame):
+    """RFC 9110, 8.4.1.3."""
+    assert await body_of(frame(PACKED, f"Content-Encoding: {label}")) == BODY
+
+
+@pytest.mark.parametrize("padding", [1, 2, 511, 70_000])
+@pytest.mark.parametrize("frame", [http, in_chunks])
+async def test_zeros_behind_gzip_are_padding(padding, frame):
+    """In the same packet as the end of the member, or in later ones."""
+    response = frame(PACKED + bytes(padding), "Content-Encoding: gzip")
+    assert await body_of(response) == BODY
+    if padding < 1000:
+        assert await body_of(dribbled(response)) == BODY
+
+
+@pytest.mark.parametrize("between", [b"", bytes(8)], ids=["at once", "after padding"])
+async def test_gzip_members_one_after_the_other_are_one_body(between):
+    """RFC 1952, 2.2."""
+    members = between.join(gzip.compress(part) for part in pieces(BODY, 9))
+    assert await body_of(http(members, "Content-Encoding: gzip")) == BODY
+    assert await body_of(dribbled(http(members, "Content-Encoding: gzip"), 3)) == BODY
+
+
+async def test_deflate_is_taken_with_its_head_and_without():
+    """Servers send both under that name."""
+    bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    for body in (zlib.compress(BODY), bare.compress(BODY) + bare.flush()):
+        assert await body_of(http(body, "Content-Encoding: deflate")) == BODY
+        assert await body_of(dribbled(http(body, "Content-Encoding: deflate"), 1)) == BODY
+
+
+async def test_a_body_longer_than_what_one_step_decodes_is_decoded_whole():
+    """Up to the limit, and not a byte beyond it."""
+    body = b"[" + b" " * (3 * 2**20) + b"]"
+    response = http(gzip.compress(body), "Content-Encoding: gzip")
+    assert await body_of(response, limit=len(body)) == body
+    with pytest.raises(ResponseTooLarge, match=f"longer than {len(body) - 1} bytes"):
+        await body_of(response, limit=len(body) - 1)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", pytest.param("br", marks=needs_brotli)])
+@pytest.mark.parametrize("body", [BODY, b"<html>no</html>", PACKED[:-20] + b"damaged" + PACKED[-13:]])
+async def test_a_body_that_is_not_what_its_encoding_says_is_an_error_that_says_so(coding, body):
+    """And no connection that was cut."""
+    if coding == "gzip" and body.startswith(b"\x1f"):
+        body = body[:-8] + bytes(8)
+    with pytest.raises(DecodeError, match=f"the body is not {coding}, as its Content-Encoding says it is"):
+        await body_of(http(body, f"Content-Encoding: {coding}"))
+
+
+async def test_what_follows_gzip_and_is_no_padding_is_an_error():
+    """It is no part of the body that anybody could read."""
+    with pytest.raises(DecodeError, match="the body is not gzip"):
+        await body_of(http(PACKED + b"\0\0more", "Content-Encoding: gzip"))
+
+
+@pytest.mark.parametrize("size", [1, 10, 20, len(PACKED) - 8, len(PACKED) - 1])
+async def test_gzip_that_is_cut_is_a_truncated_response(size):
+    """In perfect framing, where nothing else gives it away."""
+    with pytest.raises(TruncatedResponse, match="the compressed body stops before its end"):
+        await body_of(http(PACKED[:size], "Content-Encoding: gzip"))
+
+
+async def test_an_empty_body_is_empty_in_any_encoding():
+    """It is for the protocol to refuse."""
+    for coding in ("gzip", "deflate", "br", "identity", "compress"):
+        assert await body_of(http(b"", f"Content-Encoding: {coding}")) == b""
+
+
+@pytest.mark.parametrize("label", ["utf-8", "identity", "none", "gzip, identity"])
+async def test_a_plain_body_under_a_label_that_nobody_knows_is_taken_as_it_is(label):
+    """`Content-Encoding: utf-8` is a common mistake."""
+    assert await body_of(http(BODY, f"Content-Encoding: {label}")) == BODY
+
+
+async def test_a_body_that_is_compressed_in_an_unknown_way_is_an_error_that_says_so():
+    """The label itself is not quoted, since it may be an echo of the token."""
+    with pytest.raises(DecodeError, match="in a way that was not asked for; see its Content-Encoding") as caught:
+        await body_of(http(gzip.compress(PACKED), "Content-Encoding: gzip, gzip"))
+    assert "gzip" not in str(caught.value)
+
+
+TWICE = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Some: Thing\r\ncontent-length:%d \r\n\r\n" % ((len(BODY),) * 2) + BODY
+)
+LISTED = b"HTTP/1.1 200 OK\r\nContent-Length: %d, %d\r\n\r\n" % ((len(BODY),) * 2) + BODY
+DIFFERENT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+@pytest.mark.parametrize("response", [TWICE, LISTED, INTERIM + TWICE], ids=["twice", "a list", "after another head"])
+@pytest.mark.parametrize("packets", [None, 1, 50])
+async def test_equal_lengths_count_as_one(response, packets):
+    """RFC 9112, 6.3. The first such response is asked for once more, free of charge; after that none is."""
+    closing = response.replace(b"200 OK\r\n", b"200 OK\r\nConnection: close\r\n")
+    turn = response if packets is None else dribbled(closing, packets)
+    async with Script(rest=turn) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        async with HistoryClient(url, token="t", list_id=20, retry=ONCE) as client:
+            first = client.history(Profile.email("john@example.com"))
+            assert await first.collect() == []
+            assert first.stats.attempts == (1 if LAX and response is not LISTED else 2)
+            second = client.histories([Profile.email(f"user{number}@example.com") for number in range(10)])
+            assert await second.collect() == []
+        assert second.stats.attempts == 10
+
+
+@pytest.mark.skipif(LAX, reason="the parser written in Python overlooks the second length")
+async def test_different_lengths_are_refused_as_before():
+    """Nobody knows which is right; the one free attempt is all that it costs more."""
+    async with Script(rest=last(DIFFERENT)) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        async with HistoryClient(url, token="t", list_id=20, retry=ONCE) as client:
+            stream = client.history(Profile.email("john@example.com"))
+            with pytest.raises(ResponseError, match="no proper HTTP") as caught:
+                await stream.collect()
+    assert (stream.stats.attempts, caught.value.stale_connection) == (2, False)
+
+
+@pytest.mark.skipif(LAX, reason="the parser written in Python takes equal lengths by itself")
+async def test_a_session_of_the_caller_is_not_meddled_with():
+    """What it refuses is refused."""
+    async with Script(rest=last(TWICE)) as server, aiohttp.ClientSession() as own:
+        with pytest.raises(ResponseError, match="no proper HTTP") as caught:
+            await attempt(server.url, session=own)
+    assert not caught.value.stale_connection
+
+
+@pytest.mark.skipif(LAX, reason="the parser written in Python takes equal lengths by itself")
+async def test_equal_lengths_are_accepted_on_either_kind_of_connection():
+    """One that was made before they were met costs a resend of its own."""
+    async with Script(http(b"{}"), http(b"{}"), rest=TWICE) as server:
+        transport = Transport(server.url, None, None)
+        for fresh in (False, True):
+            assert (await send(transport, fresh=fresh)).body == b"{}"
+        for fresh in (True, False):
+            with pytest.raises(ResponseError) as caught:
+                await send(transport, fresh=fresh)
+            assert caught.value.stale_connection
+            assert (await send(transport, fresh=True)).body == BODY
+            assert (await send(transport, fresh=fresh)).body == BODY
+        await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("head", "unified"),
+    [
+        (b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n", b"Content-Length: 2\r\n\r\n"),
+        (b"A: b\r\nCONTENT-LENGTH:2,  2 , 2\r\nC: d\r\n\r\n", b"A: b\r\nContent-Length: 2\r\nC: d\r\n\r\n"),
+        (b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n", None),
+        (b"Content-Length: 2, 02\r\n\r\n", None),
+        (b"X-Content-Length: 2\r\nX: Content-Length: 2\r\n\r\n", None),
+        (b"Content-Length: 2\nContent-Length: 2\n\n", b"Content-Length: 2\r\n\n"),
+    ],
+)
+def test_only_equal_lengths_are_unified(head, unified):
+    """All else stays as it is, for the parser to judge."""
+    status = b"HTTP/1.1 200 OK\r\n"
+    assert unify_lengths(status + head) == status + (head if unified is None else unified)
+
+
+async def test_a_head_without_an_end_is_not_kept_for_ever():
+    """The parser gets it, and refuses it."""
+
+    async def endless(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            writer.write(b"X-Many: a\r\n" * 1000)
+            await writer.drain()
+
+    async with Script(LISTED, LISTED, rest=endless) as server:
+        transport = Transport(server.url, None, None)
+        with pytest.raises(ResponseError):
+            await send(transport)
+        assert (await send(transport)).body == BODY
+        with pytest.raises(ResponseError, match="no proper HTTP"):
+            await send(transport)
+        await transport.aclose()
+
+
+async def test_headers_beyond_the_limits_are_refused():
+    """They could take any amount of memory."""
+    for headers in ([f"X-Long: {'a' * 70_000}"], [f"X-{number}: a" for number in range(1100)]):
+        async with raw_server(saying(http(BODY, *headers))) as url:
+            with pytest.raises(ResponseError, match="no proper HTTP"):
+                await attempt(url)
+
+
+def test_the_limit_of_these_tests_holds_their_bodies():
+    """A body that is cut off would be another failure."""
+    assert len(BODY) < LIMIT
+    assert json.loads(BODY)["error"] == 0
