@@ -76,6 +76,7 @@ def make_fetcher(token: Token, auth: Literal["body", "header"], options: ClientO
         border=options.border,
         timeouts=options.timeouts,
         limits=options.limits,
+        null_means_empty=options.empty_data == "empty",
     )
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -32,6 +32,8 @@ CA = "PROFILE_HISTORY_CA"
 # What curl and others read, and what a variable of this kind may be called; ours have names of their own, so that a
 # proxy for something else never gets to see the token.
 _PROXIES_OF_OTHERS = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
+
+EMPTY_DATA = ("error", "empty")
 
 _EXAMPLE = "https://ru.altkraft.com"
 
@@ -218,6 +220,7 @@ class ClientOptions:
     retry: RetryPolicy = attrs.field()
     timeouts: Timeouts = attrs.field()
     limits: Limits = attrs.field()
+    empty_data: Literal["error", "empty"]
 
     @retry.validator
     @timeouts.validator

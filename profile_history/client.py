@@ -67,6 +67,8 @@ class HistoryClient:
         pacing: How many requests are in flight at once.
         timeouts: How long one attempt may take.
         limits: How much is held in memory.
+        empty_data: What a `data` of null means in a response without an error: "error" fails the window, "empty" takes
+            it for no events. A missing `data`, an object and an empty body are failures in any case.
         allow_http: Whether plain http may be used with a host that is not this machine.
         proxy: The URL of an HTTP proxy, such as "http://proxy.example:3128", perhaps with user name and password; else
             `PROFILE_HISTORY_PROXY`. "direct" is none, whatever the environment says. An https server is reached
@@ -108,6 +110,7 @@ class HistoryClient:
         pacing: Pacing = Pacing(),
         timeouts: Timeouts = Timeouts(),
         limits: Limits = Limits(),
+        empty_data: Literal["error", "empty"] = "error",
         allow_http: bool = False,
         proxy: str | None = None,
         ca: Path | str | ssl.SSLContext | None = None,
@@ -128,6 +131,7 @@ class HistoryClient:
             retry,
             timeouts,
             limits,
+            check_choice("empty_data", empty_data, _config.EMPTY_DATA),
         )
         self._concurrency = expect("pacing", pacing, Pacing).concurrency
         if session is not None:
@@ -157,6 +161,7 @@ class HistoryClient:
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
+        empty_data: Literal["error", "empty"] | None = None,
     ) -> HistoryClient:
         """Return a cheap copy with other options; what is left out stays as it is.
 
@@ -170,6 +175,7 @@ class HistoryClient:
             retry: Another retry policy.
             timeouts: Other timeouts.
             limits: Other limits.
+            empty_data: Another meaning of a `data` of null.
 
         Returns:
             Another client, which is closed with this one.
@@ -188,6 +194,7 @@ class HistoryClient:
             "retry": retry,
             "timeouts": timeouts,
             "limits": limits,
+            "empty_data": None if empty_data is None else check_choice("empty_data", empty_data, _config.EMPTY_DATA),
         }
         changes = {name: value for name, value in changes.items() if value is not None}
         if not (isinstance(window, str) and window == "unchanged"):

@@ -72,6 +72,11 @@ class Envelope:
     rows: Rows | None
 
 
+@attrs.frozen
+class NullEnvelope(Envelope):
+    """The members of a response whose `data` is null."""
+
+
 def read_envelope(body: bytes, rest: deque[bytes] | None = None) -> Generator[None, None, Envelope]:
     """Verify that a response is one complete JSON object, in short steps.
 
@@ -229,4 +234,5 @@ def _build_envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
     if "error" not in outline or not isinstance(code, int) or isinstance(code, bool):
         raise DecodeError("`error` is no whole number, so nothing says whether the request succeeded", path="$.error")
     text = outline.get("error_text")
-    return Envelope(code, text if isinstance(text, str) else "", rows)
+    make = NullEnvelope if rows is None and outline.get("data", ...) is None else Envelope
+    return make(code, text if isinstance(text, str) else "", rows)

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 
 import attrs
 
-from profile_history._protocol.envelope import BOM, Envelope, Rows, read_envelope
+from profile_history._protocol.envelope import BOM, Envelope, NullEnvelope, Rows, read_envelope
 from profile_history._protocol.error_rules import find_rules, is_about_length
 from profile_history._secrets import Token
 from profile_history._text import escape_surrogates
@@ -64,7 +64,7 @@ class Reply:
         return len(self.body) + sum(map(len, self.rest))
 
 
-def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
+def verify_response(reply: Reply, token: Token, *, null_means_empty: bool = False) -> Generator[None, None, Rows]:
     """Verify a whole response, in steps short enough for an event loop.
 
     Success is HTTP 2xx, a complete JSON object, `error` equal to 0 and `data` an array. Everything else raises.
@@ -72,6 +72,7 @@ def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
     Args:
         reply: The response.
         token: The token, to keep it out of messages that quote the server.
+        null_means_empty: Whether a `data` of null counts as an empty array.
 
     Returns:
         The rows, verified but not decoded.
@@ -97,6 +98,10 @@ def verify_response(reply: Reply, token: Token) -> Generator[None, None, Rows]:
     if envelope is None or not success or envelope.error != 0:
         raise api_error(reply, envelope, token)
     if envelope.rows is None:
+        if isinstance(envelope, NullEnvelope):
+            if null_means_empty:
+                return Rows((), len(reply.body))
+            raise _refuse_null()
         raise DecodeError("`error` is 0 and `data` is no array, so nothing says what the history is", path="$.data")
     return envelope.rows
 
@@ -152,6 +157,12 @@ def http_date(text: str) -> dt.datetime | None:
         return dt.datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=dt.UTC)
     except ValueError:
         return None
+
+
+def _refuse_null() -> DecodeError:
+    error = DecodeError("`error` is 0 and `data` is null, so nothing says what the history is", path="$.data")
+    error.hint = 'if that is how your server says that there are no events, set empty_data="empty" (--empty-data empty)'
+    return error
 
 
 def _not_ours(reply: Reply, token: Token) -> ResponseError | None:

@@ -94,6 +94,7 @@ class Fetcher:
     border: Border
     timeouts: Timeouts
     limits: Limits
+    null_means_empty: bool
 
     async def admit(self, stats: Stats, since: float) -> Permit:
         """Wait until a window may be sent; while the server is down, the turn may be used for a probe instead.
@@ -249,7 +250,7 @@ class Fetcher:
                 body, task.request_id, self._timeouts(log), self.limits.body, grow=grow, fresh=fresh
             )
             arrived = reply.size
-            rows = await self.runner.run(verify_response(reply, self.token))
+            rows = await self.runner.run(verify_response(reply, self.token, null_means_empty=self.null_means_empty))
             size = arrived
         except HistoryError as error:
             # Its frames hold the response, with whatever the server echoes, and hooks get to see it.

@@ -38,6 +38,7 @@ class ConnectionOptions:
         allow_http: Allow plain http to a host that is not this machine.
         proxy: The URL of an HTTP proxy, without a password: PROFILE_HISTORY_PROXY may hold one. "direct" is no proxy.
         ca: A PEM file of certificates to trust besides the system's, such as that of a private CA.
+        empty_data: What a `data` of null means in a response without an error: a failure, or no events (empty).
     """
 
     url: str | None = None
@@ -48,6 +49,7 @@ class ConnectionOptions:
     allow_http: Annotated[bool, Parameter(negative="")] = False
     proxy: str | None = None
     ca: Path | None = None
+    empty_data: Literal["error", "empty"] = "error"
 
     def with_default_url(self, url: str, *, ledger_first: bool = False) -> Self:
         """Return the same options, with the address in the plan of a job if none was given.
@@ -140,6 +142,7 @@ def make_client(
         order=request.order or "newest",
         retry=retry,
         pacing=Pacing(concurrency=connection.concurrency),
+        empty_data=connection.empty_data,
         allow_http=connection.allow_http,
         proxy=connection.proxy,
         ca=connection.ca,
