@@ -35,6 +35,7 @@ from profile_history.observing import (
     RowCapSuspected,
     Throttled,
     WindowDone,
+    WindowDropped,
 )
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
 from profile_history.profiles import Matching, Profile
@@ -96,6 +97,7 @@ __all__ = [
     "UsageError",
     "Window",
     "WindowDone",
+    "WindowDropped",
     "WindowFailure",
     "WindowResult",
     "__version__",

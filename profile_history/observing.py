@@ -31,6 +31,9 @@ class AttemptStarted:
         request_id: The `X-Request-ID`, the same for all attempts at the window. One that begins with "probe-" repeats
             a request that has succeeded before, to see whether the server is back.
         attempt: Its number, from 1.
+        waited: Seconds since the window was taken up: its wait for a turn to send, earlier attempts, waits between.
+        server_address: The host that it is sent to.
+        server_port: The port.
     """
 
     level: ClassVar[int] = logging.DEBUG
@@ -39,6 +42,9 @@ class AttemptStarted:
     window: Window
     request_id: str
     attempt: int
+    waited: float = 0.0
+    server_address: str = ""
+    server_port: int = 0
 
     def __str__(self) -> str:
         return f"request {self.request_id} attempt {self.attempt}: sent"
@@ -200,6 +206,31 @@ class WindowDone:
         return f"request {self.request_id}: {self.rows} rows, {self.bytes} bytes, {self.attempts} attempts"
 
 
+@attrs.frozen
+class WindowDropped:
+    """A window that was taken up will not be fetched as it is: it is too much, or its stream has ended.
+
+    Attributes:
+        profile: Whose history.
+        window: Which days.
+        request_id: The `X-Request-ID` of its attempts.
+        attempts: How many requests were sent for it.
+        split: Whether its days are fetched in shorter windows; else its stream has ended.
+    """
+
+    level: ClassVar[int] = logging.DEBUG
+
+    profile: Profile
+    window: Window
+    request_id: str
+    attempts: int
+    split: bool
+
+    def __str__(self) -> str:
+        how = "split into shorter windows" if self.split else "dropped, since its stream has ended,"
+        return f"request {self.request_id}: {how} after {self.attempts} attempts"
+
+
 Observation = (
     AttemptStarted
     | AttemptEnded
@@ -209,6 +240,7 @@ Observation = (
     | CircuitClosed
     | RowCapSuspected
     | WindowDone
+    | WindowDropped
 )
 
 

@@ -63,14 +63,12 @@ class Assignment:
         reservation: The memory that its response may take.
         queue: The profile that it belongs to.
         segment: Its place in the plan of that profile.
-        started: When the first worker took it, in seconds of the stream; `None` if none has.
     """
 
     task: Task
     reservation: Reservation
     queue: _ProfileQueue
     segment: Segment[Outcome]
-    started: float | None = None
 
     def can_split(self) -> bool:
         """Tell whether the window can be halved."""
@@ -240,9 +238,13 @@ class Scheduler:
         self._held_windows -= 1
         outcome.reservation.release()
 
-    def close(self) -> None:
-        """Give back the memory of all that is still held."""
+    def close(self) -> list[Task]:
+        """Give back the memory of all that is still held, and return the windows that wait for another pass."""
         self._stream_budget.close()
+        waiting = [assignment.task for assignment in (*self._priority_queue, *self._retry_queue)]
+        self._priority_queue.clear()
+        self._retry_queue.clear()
+        return waiting
 
     @property
     def _is_stalled(self) -> bool:

@@ -19,8 +19,9 @@ from profile_history._scheduling.scheduler import Assignment, Outcome, Scheduler
 from profile_history._sending.failure_policy import Decision, Step
 from profile_history._sending.fetcher import Fetcher, mark_as_end
 from profile_history._sending.memory_budget import MemoryExceeded
+from profile_history._sending.task import Task
 from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
-from profile_history.observing import WindowDone
+from profile_history.observing import WindowDone, WindowDropped
 from profile_history.profiles import Profile
 from profile_history.stats import Stats
 from profile_history.units import Unit
@@ -139,7 +140,8 @@ class WorkerPool:
         try:
             await _cancel_all(self._tasks)
         finally:
-            self.schedule.close()
+            for task in self.schedule.close():
+                self._note_dropped(task)
             # An asynchronous generator that nobody else holds is closed by this.
             self.wanted = ()
 
@@ -237,16 +239,20 @@ class WorkerPool:
 
     async def _fetch(self, assignment: Assignment) -> None:
         """Send a window, judge how that ended, decide what follows and do it, until the window is off this worker."""
-        if assignment.started is None:
-            assignment.started = self.stats.seconds
+        task = assignment.task
+        if task.started is None:
+            task.started = self.stats.seconds
             self.stats.requests += 1
         try:
             await self._send_until_settled(assignment)
         except MemoryExceeded:
             self.schedule.requeue_first(assignment)
         except HistoryError as error:
-            assignment.task.sign(error)
+            task.sign(error)
             self._note_done(assignment, error)
+            raise
+        except BaseException:
+            self._note_dropped(task)
             raise
 
     async def _send_until_settled(self, assignment: Assignment) -> None:
@@ -277,6 +283,7 @@ class WorkerPool:
                     return self.schedule.requeue_last(assignment)
                 case Step.SPLIT:
                     self.stats.windows_split += 1
+                    self._note_dropped(task, split=True)
                     return self.schedule.split(assignment)
                 case Step.GIVE_UP:
                     return self._give_up(assignment, sent.error, decision)
@@ -310,19 +317,24 @@ class WorkerPool:
         failed = isinstance(result, HistoryError)
         if not failed and not observer.enabled:
             return
-        assert assignment.started is not None
+        assert task.started is not None
         observer.emit(
             WindowDone(
                 task.profile,
                 task.window,
                 task.request_id,
                 attempts=task.log.attempts,
-                seconds=self.stats.seconds - assignment.started,
+                seconds=self.stats.seconds - task.started,
                 rows=0 if isinstance(result, HistoryError) else result.count,
                 bytes=0 if isinstance(result, HistoryError) else result.size,
                 error=result if isinstance(result, HistoryError) else None,
             )
         )
+
+    def _note_dropped(self, task: Task, *, split: bool = False) -> None:
+        observer = self.fetcher.observer
+        if observer.enabled:
+            observer.emit(WindowDropped(task.profile, task.window, task.request_id, task.log.attempts, split=split))
 
     def _wake_worker(self) -> None:
         # One at a time: it takes the window that there is, and wakes the next one if there are more. If all were woken,

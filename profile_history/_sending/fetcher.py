@@ -243,7 +243,7 @@ class Fetcher:
         stats.in_flight += 1
         if watched := observer.enabled:
             started = _now()
-            observer.emit(AttemptStarted(task.profile, task.window, task.request_id, log.attempts))
+            observer.emit(self._describe_start(task, stats))
         size, failure = 0, None
         try:
             reply = await self.transport.send(
@@ -266,6 +266,18 @@ class Fetcher:
                     AttemptEnded(task.profile, task.window, task.request_id, log.attempts, seconds, size, failure)
                 )
         return reply, rows
+
+    def _describe_start(self, task: Task, stats: Stats) -> AttemptStarted:
+        url = self.transport.url
+        return AttemptStarted(
+            task.profile,
+            task.window,
+            task.request_id,
+            task.log.attempts,
+            waited=0.0 if task.started is None else stats.seconds - task.started,
+            server_address=url.host or "",
+            server_port=url.port or 0,
+        )
 
     def _timeouts(self, log: AttemptLog) -> Timeouts:
         left = self.retrier.seconds_left(log)

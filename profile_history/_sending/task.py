@@ -26,6 +26,7 @@ class Task:
         window: Which days.
         request_id: The same for all its attempts.
         log: What was spent on it.
+        started: When the first worker took it, in seconds of the stream; `None` if none has.
         date: The `Date` header of its good response, or "".
     """
 
@@ -33,6 +34,7 @@ class Task:
     window: Window
     request_id: str
     log: AttemptLog = attrs.field(factory=AttemptLog)
+    started: float | None = None
     date: str = ""
 
     def sign(self, error: HistoryError) -> None:

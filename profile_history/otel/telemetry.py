@@ -12,6 +12,7 @@ from profile_history.observing import (
     CircuitOpened,
     Observation,
     WindowDone,
+    WindowDropped,
 )
 from profile_history.otel.metrics import Metrics
 from profile_history.otel.spans import WindowSpans
@@ -23,13 +24,15 @@ _SCOPE = "profile_history"
 class Telemetry:
     """A hook for `HistoryClient(on_event=...)` that tells OpenTelemetry; clients may share one.
 
-    A window that is fetched, or given up, becomes a span `profile_history.window` of kind CLIENT, from when it is taken
-    up, its wait for a turn to send included, to its last response. Its parent is the span that was current where the
-    stream was first read; it is made afterwards, so spans of single requests, as an instrumentation of aiohttp makes
-    them, are its siblings. A window that is cancelled or split in two has none.
+    Each window becomes a span `profile_history.window` of kind INTERNAL, from when it is taken up, its wait for a turn
+    to send included, to its last response. Its parent is the span that was current where the stream was first read. It
+    is current while its requests are sent, so the spans of single requests, as an instrumentation of aiohttp makes
+    them, are its children. Requests that only probe whether the server is back belong to no window.
 
-    Attributes `profile_history.window.*`: `request_id`, `attempts`, `rows`, `bytes`, and where they are known
-    `date_from` and `date_to`. Each failed attempt that was followed by another is an event `profile_history.retry` at
+    Attributes `profile_history.window.*`: `request_id`, `attempts`, `rows`, `bytes`, where they are known `date_from`
+    and `date_to`, and `dropped` where the window was "split" into shorter ones or "cancelled". As the semantic
+    conventions of OpenTelemetry name them: `server.address`, `server.port`, and `http.request.resend_count` where there
+    was more than one attempt. Each failed attempt that was followed by another is an event `profile_history.retry` at
     the time of the failure. A window that was given up has the status ERROR. What failed has `error.type`, and
     `http.response.status_code` where there was one.
 
@@ -78,12 +81,15 @@ class Telemetry:
         match observation:
             case AttemptStarted():
                 self._metrics.attempt_started(observation)
+                self._spans.attempt_started(observation)
             case AttemptEnded():
                 self._metrics.attempt_ended(observation)
                 self._spans.attempt_ended(observation)
             case WindowDone():
                 self._metrics.window_done(observation)
                 self._spans.window_done(observation)
+            case WindowDropped():
+                self._spans.window_dropped(observation)
             case CircuitOpened():
                 self._metrics.circuit_opened()
             case CircuitClosed():

@@ -47,7 +47,9 @@ async def test_an_ambiguous_response_is_retried_four_times_then_once_per_pass_an
     (failure,) = stream.failures
     assert isinstance(failure.error, (ResponseError, ApiError))
     assert failure.error.kind is Kind.AMBIGUOUS
-    assert (failure.error.attempts, server.asked.count(1)) == (6, 6)
+    # Two lengths might be equal, so they are looked at once more, free of charge.
+    attempts = 7 if name == "two lengths" else 6
+    assert (failure.error.attempts, server.asked.count(1)) == (attempts, attempts)
 
 
 @pytest.mark.parametrize("name", SUSPECTS)

@@ -9,8 +9,11 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 
+import aiohttp
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -30,9 +33,15 @@ from profile_history import (
     Window,
     errors,
 )
-from profile_history.observing import AttemptEnded, AttemptStarted, CircuitClosed, CircuitOpened, WindowDone
-from profile_history.otel import Telemetry
-from profile_history.otel.spans import MOST_FAILURES, MOST_WINDOWS
+from profile_history.observing import (
+    AttemptEnded,
+    AttemptStarted,
+    CircuitClosed,
+    CircuitOpened,
+    WindowDone,
+    WindowDropped,
+)
+from profile_history.otel import Telemetry, spans
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 
 SECOND = 1_000_000_000
@@ -42,6 +51,9 @@ ATTRIBUTES = {
     "profile_history.window.attempts",
     "profile_history.window.rows",
     "profile_history.window.bytes",
+    "http.request.resend_count",
+    "server.address",
+    "server.port",
     "profile_history.window.date_from",
     "profile_history.window.date_to",
     "profile_history.attempt.number",
@@ -121,8 +133,11 @@ async def test_each_window_is_a_span_that_says_what_it_took(server, swift, recor
         assert own(span, "attempts") == len(requests)
         assert own(span, "rows") == requests[-1].rows
         assert (own(span, "date_from"), own(span, "date_to")) == (requests[-1].date_from, requests[-1].date_to)
-        assert (span.kind, span.status.status_code) == (SpanKind.CLIENT, StatusCode.UNSET)
+        assert (span.kind, span.status.status_code) == (SpanKind.INTERNAL, StatusCode.UNSET)
         assert len(span.events) == len(requests) - 1
+        assert span.attributes.get("http.request.resend_count", 0) == len(requests) - 1
+        assert span.attributes["server.address"] == "127.0.0.1"
+        assert server.url.endswith(f":{span.attributes['server.port']}")
         assert "error.type" not in span.attributes
     assert sum(own(span, "bytes") for span in spans) == stream.stats.bytes
 
@@ -306,7 +321,7 @@ async def test_an_attempt_that_the_server_throttles_is_counted(server, swift, re
 
 
 async def test_nothing_is_on_its_way_after_a_cancellation(server, recording):
-    """While the server is silent there is; then it is abandoned, and leaves no span."""
+    """While the server is silent there is; then it is abandoned, and the spans say so."""
     server.behaviour = Behaviour(latency=60)
     async with server.client(on_event=recording.telemetry) as client:
         reading = asyncio.create_task(client.histories(server.profiles()).collect())
@@ -317,7 +332,7 @@ async def test_nothing_is_on_its_way_after_a_cancellation(server, recording):
             await reading
     assert recording.sum("active_attempts") == 0
     assert recording.sum("attempts", outcome="abandoned") == recording.sum("attempts") == 4
-    assert not recording.windows()
+    assert [own(span, "dropped") for span in recording.windows()] == ["cancelled"] * 4
 
 
 @pytest.mark.parametrize("fault", [Fault.ERROR_403, Fault.REDIRECT_307])
@@ -372,7 +387,7 @@ def test_nothing_exported_says_whose_history_it_is(auth):
 
     assert len(recording.windows()) == profiles
     assert {key for key, _ in pairs} == ATTRIBUTES
-    assert texts - {"2023-01-01", "2024-12-31", "ok", "failed"} <= set(dir(errors))
+    assert texts - {"2023-01-01", "2024-12-31", "ok", "failed", "127.0.0.1"} <= set(dir(errors))
     assert all(isinstance(value, str | int | float) for _, value in pairs)
     assert all(span.status.description is None for span in recording.windows())
     assert CANARY not in json.dumps([span.to_json() for span in recording.windows()])
@@ -403,32 +418,144 @@ def test_an_outage_is_seen_while_it_lasts():
     assert recording.sum("retries") == stats.retries
 
 
-def test_notes_of_windows_that_are_never_done_do_not_pile_up():
-    """Neither those of many windows nor those of one."""
-    recording, window, error = Recording(), Window(), ConnectionFailed("...")
-
-    def fail(request_id, attempt):
-        ended = AttemptEnded(Profile.xxh("0eb51aefd919f90a"), window, request_id, attempt, 0.1, 0, error)
-        recording.telemetry(ended)
+def test_spans_of_windows_of_which_nobody_tells_the_end_do_not_pile_up(recording, monkeypatch):
+    """As where an event loop is closed under them: the oldest are ended when there are too many."""
+    monkeypatch.setattr(spans, "MOST_WINDOWS", 5)
 
     async def tell():
-        for number in range(2 * MOST_WINDOWS):
-            fail(f"cancelled {number}", 1)
-        for attempt in range(1, 2 * MOST_FAILURES):
-            fail("persistent", attempt)
-        # That memory does not grow shows in no span.
-        notes = recording.telemetry._spans._failures
-        assert len(notes) == MOST_WINDOWS
-        assert len(notes["persistent"]) == MOST_FAILURES
-        recording.telemetry(
-            WindowDone(Profile.xxh("0eb51aefd919f90a"), window, "persistent", 2 * MOST_FAILURES, 0.0, 5, 50, None)
-        )
-        assert "persistent" not in notes
+        for number in range(8):
+            recording.telemetry(AttemptStarted(Profile.xxh("0eb51aefd919f90a"), Window(), f"id {number}", 1))
 
     asyncio.run(tell())
+    assert [own(span, "request_id") for span in recording.windows()] == ["id 0", "id 1", "id 2"]
+
+
+async def test_a_window_that_is_split_ends_its_span_and_its_halves_have_their_own(recording):
+    """Each says what became of it."""
+    faults = FaultPlan(rates={Fault.ERROR_504: 1.0}, streak=1)
+    async with (
+        HistoryServer(profiles=1, faults=faults) as server,
+        server.client(on_event=recording.telemetry) as client,
+    ):
+        stream = client.history(server.profile(0), "2024-01-01", "2024-01-08")
+        await stream.collect()
+    became = Counter(own(span, "dropped") for span in recording.windows())
+    assert became == {"split": stream.stats.windows_split, None: stream.stats.windows}
+    assert stream.stats.windows_split > 0
+
+
+def test_a_window_that_waits_for_another_pass_when_its_stream_ends_has_its_span_ended():
+    """Wherever it waits: in the queue, or for its turn."""
+    recording = Recording()
+
+    async def fetch():
+        faults = FaultPlan(rates={Fault.ERROR_500: 1.0}, streak=None, profiles=range(1, 40))
+        async with HistoryServer(profiles=40, faults=faults) as server, server.client(on_event=told) as client:
+            stream = client.histories(server.profiles(), on_error="collect")
+            reading = asyncio.create_task(stream.collect())
+            await asyncio.sleep(20)
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+            await stream.aclose()
+
+    begun, ended = set(), []
+
+    def told(observation):
+        recording.telemetry(observation)
+        if isinstance(observation, AttemptStarted) and not observation.request_id.startswith("probe-"):
+            begun.add(observation.request_id)
+        if isinstance(observation, WindowDone | WindowDropped):
+            ended.append(observation.request_id)
+
+    run_virtually(fetch())
+    finished = [own(span, "request_id") for span in recording.windows()]
+    assert begun <= set(finished)
+    assert len(finished) == len(set(finished)) == len(ended) > 1
+    assert "cancelled" in {own(span, "dropped") for span in recording.windows()}
+
+
+async def test_a_window_that_was_never_sent_has_a_span_too(recording):
+    """A server that is down for as long as anybody waits is an error of the window, without an attempt."""
+    window = Window()
+
+    async def tell():
+        error = ConnectionFailed("...")
+        recording.telemetry(WindowDone(Profile.xxh("0eb51aefd919f90a"), window, "an id", 0, 2.0, 0, 0, error))
+
+    await tell()
     (span,) = recording.windows()
-    assert len(span.events) == MOST_FAILURES
-    assert all(event.timestamp == span.start_time == span.end_time for event in span.events)
+    assert span.end_time - span.start_time == pytest.approx(2 * SECOND, abs=SECOND / 100)
+    assert (span.attributes["error.type"], own(span, "attempts")) == ("ConnectionFailed", 0)
+
+
+async def test_the_span_of_a_window_is_current_while_its_requests_are_sent(server, swift, recording):
+    """And only then: what instruments aiohttp finds it, also for a retry; the consumer and the hook do not."""
+    server.faults = FaultPlan(script=[Fault.ERROR_503, Fault.ERROR_500], profiles={1, 2})
+    seen = []
+
+    async def note(session, ctx, params):
+        seen.append((params.headers["X-Request-ID"], trace.get_current_span().get_span_context().span_id))
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_start.append(note)
+    async with (
+        aiohttp.ClientSession(trace_configs=[tracing]) as session,
+        server.client(retry=swift, session=session, on_event=recording.telemetry) as client,
+    ):
+        with recording.tracer.start_as_current_span("job") as job:
+            async for _ in client.histories(server.profiles()):
+                assert trace.get_current_span() is job
+    ids = {own(span, "request_id"): span.context.span_id for span in recording.windows()}
+    assert len(ids) == len(server.profiles())
+    assert len(seen) == len(server.log) > len(ids)
+    assert all(ids[request_id] == span for request_id, span in seen)
+
+
+@pytest.mark.slow
+def test_the_requests_that_are_instrumented_are_children_of_their_windows():
+    """By the instrumentation that OpenTelemetry has for aiohttp, in a client that made its session itself."""
+    pytest.importorskip("opentelemetry.instrumentation.aiohttp_client")
+    names = json.loads(run_apart(INSTRUMENTED))
+    assert set(names) == {"job", "profile_history.window", "POST"}
+    assert names["profile_history.window"] == ["job"] * 3
+    assert names["POST"] == ["profile_history.window"] * 6
+
+
+INSTRUMENTED = """
+import asyncio, json
+from opentelemetry import trace
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from profile_history import RetryPolicy
+from profile_history.otel import Telemetry
+from profile_history.testing import Fault, FaultPlan, HistoryServer
+
+exporter, traces = InMemorySpanExporter(), TracerProvider()
+traces.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(traces)
+AioHttpClientInstrumentor().instrument()
+
+async def fetch():
+    faults = FaultPlan(script=[Fault.ERROR_503])
+    retry = RetryPolicy(base=0.001, cap=0.002)
+    async with (
+        HistoryServer(profiles=3, faults=faults) as server,
+        server.client(on_event=Telemetry(), retry=retry) as client,
+    ):
+        with trace.get_tracer("test").start_as_current_span("job"):
+            await client.histories(server.profiles()).collect()
+
+asyncio.run(fetch())
+spans = exporter.get_finished_spans()
+names = {span.context.span_id: span.name for span in spans}
+parents = {}
+for span in spans:
+    parents.setdefault(span.name, []).append(names[span.parent.span_id] if span.parent else None)
+print(json.dumps(parents))
+"""
 
 
 async def test_without_an_sdk_the_histories_are_the_same(server, swift):

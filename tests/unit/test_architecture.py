@@ -255,6 +255,7 @@ def test_the_public_names_are_exactly_these():
         "UsageError",
         "Window",
         "WindowDone",
+        "WindowDropped",
         "WindowFailure",
         "WindowResult",
         "__version__",
