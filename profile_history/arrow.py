@@ -77,7 +77,7 @@ async def assemble_batches(
             except Exception as error:  # noqa: BLE001 (it is raised below)
                 failure = error
                 break
-            for steps in assembler.add(str(profile), columns):
+            for steps in assembler.add(profile.text, columns):
                 yield await runner.run(steps)
     for steps in assembler.flush():
         yield await runner.run(steps)

@@ -22,6 +22,7 @@ from profile_history._checks import check_choice, check_flag, check_number, expe
 from profile_history._config import ClientOptions
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._deprecated import warn_deprecated
+from profile_history._redaction import make_redactor
 from profile_history._scheduling.reader import Reader
 from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
 from profile_history._secrets import SecretText
@@ -76,6 +77,9 @@ class HistoryClient:
         ca: Certificates to trust besides the system's store, such as that of a private CA: the path of a PEM file, read
             once; else the file that `PROFILE_HISTORY_CA` names. Or an `ssl.SSLContext`, used as it is, which may hold
             a client certificate. Neither this nor `proxy` goes with `session`.
+        redact_profiles: Whether texts show a keyed hash instead of what identifies a profile: errors, logs, spans, and
+            `str` and `repr` of the profiles that are handed out, whose values stay. True takes a key that is random for
+            the process; pass 16 to 64 bytes as a key of your own to find the same hashes again in another one.
         on_event: A plain function that is told what the client does, such as `CircuitOpened` or `WindowDone` (the
             module `profile_history.observing` has them all). It is called on the event loop, so it must not
             block; what it raises is logged and does no harm.
@@ -114,6 +118,7 @@ class HistoryClient:
         allow_http: bool = False,
         proxy: str | None = None,
         ca: Path | str | ssl.SSLContext | None = None,
+        redact_profiles: bool | bytes = False,
         on_event: Callable[[Observation], object] | None = None,
     ) -> None:
         token = SecretText(token) if isinstance(token, str) else token
@@ -133,6 +138,7 @@ class HistoryClient:
             limits,
             check_choice("empty_data", empty_data, _config.EMPTY_DATA),
         )
+        self._redactor = make_redactor(redact_profiles)
         self._concurrency = expect("pacing", pacing, Pacing).concurrency
         if session is not None:
             expect("session", session, aiohttp.ClientSession)
@@ -394,13 +400,18 @@ class HistoryClient:
             The views of a stream of these units.
         """
         if probe is not None:
-            self._fetcher.suggest_probe(_check_unit(probe))
+            self._fetcher.suggest_probe(self._make_units(_check_unit)(probe))
         return self._reader_of(self._start(units, _check_unit, None), "collect", single=False, strict=False)
 
     @property
     def pacing_state(self) -> PacingState:
         """Return how this client sends just now: requests in flight, how many may be, and the next probe."""
         return self._shared.pacer.state
+
+    @property
+    def redacts_profiles(self) -> bool:
+        """Tell whether texts show a hash instead of what identifies a profile."""
+        return self._redactor is not None
 
     @property
     def pace(self) -> PacingState:
@@ -435,7 +446,7 @@ class HistoryClient:
         self._check_open()
         pool = make_pool(
             wanted,
-            make_unit,
+            self._make_units(make_unit),
             self._fetcher,
             self._options,
             self._shared,
@@ -446,8 +457,12 @@ class HistoryClient:
         self._shared.pools.add(pool)
         return pool
 
+    def _make_units(self, make_unit: Callable[[Any], Unit]) -> Callable[[Any], Unit]:
+        return make_unit if self._redactor is None else self._redactor.wrap(make_unit)
+
     def _reader_of(self, run: WorkerPool, on_error: OnError, *, single: bool, strict: bool) -> Reader[Event]:
-        return Reader(run, EVENTS, single, self._options.border, self._options.order, on_error, strict)
+        border, order = self._options.border, self._options.order
+        return Reader(run, EVENTS, single, border, order, on_error, strict, redacts=self.redacts_profiles)
 
     def _check_open(self) -> None:
         if self._closed:

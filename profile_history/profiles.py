@@ -79,10 +79,13 @@ class Profile:
     Attributes:
         matching: The mode.
         fields: The names and values that this mode puts into the request body.
+        alias: What `str` and `repr` show instead of the values, `None` if they show the values. Profiles that a client
+            with `redact_profiles` hands out have one; they equal those that were given to it.
     """
 
     matching: Matching
     fields: tuple[tuple[str, str | int], ...]
+    alias: str | None = attrs.field(default=None, eq=False)
 
     def __init__(self, matching: Matching, **fields: str | int) -> None:
         for name, value in fields.items():
@@ -97,6 +100,32 @@ class Profile:
         An `xxh` does not: it is the hash of an address, and the vendor's own sample of a response has rows of two.
         """
         return str(self.fields[0][1]) if self.matching is Matching.PROFILE_ID else None
+
+    @property
+    def text(self) -> str:
+        """Return the profile as one line that names its values, also where `str` does not.
+
+        Example:
+            >>> Profile.email("john@example.com").text
+            'email:john@example.com'
+        """
+        values = dict(self.fields)
+        words = (str(values.get(word, "")) for word in WORDS[self.matching])
+        return f"{self.matching}:{_SEPARATORS.get(self.matching, '').join(words)}"
+
+    def with_alias(self, alias: str | None) -> Profile:
+        """Return an equal profile with other texts.
+
+        Args:
+            alias: What `str` and `repr` show instead of the values; `None` to show the values.
+
+        Example:
+            >>> Profile.email("john@example.com").with_alias("a customer")
+            Profile.email('a customer')
+        """
+        profile = object.__new__(Profile)
+        profile.__attrs_init__(self.matching, self.fields, alias)
+        return profile
 
     @classmethod
     def xxh(cls, xxh: str) -> Profile:
@@ -291,11 +320,11 @@ class Profile:
         return fields if self.matching is Matching.XXH else {"matching": self.matching.value, **fields}
 
     def __str__(self) -> str:
-        values = dict(self.fields)
-        words = (str(values.get(word, "")) for word in WORDS[self.matching])
-        return f"{self.matching}:{_SEPARATORS.get(self.matching, '').join(words)}"
+        return self.text if self.alias is None else f"{self.matching}:{self.alias}"
 
     def __repr__(self) -> str:
+        if self.alias is not None:
+            return f"Profile.{self.matching}({self.alias!r})"
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.fields)
         return f"Profile.{self.matching}({arguments})"
 

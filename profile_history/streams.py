@@ -8,6 +8,7 @@ is collected and cleans up.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import AsyncGeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
@@ -214,7 +215,8 @@ class HistoryStream(Generic[T_co]):
         if self._reader.pool.over:
             raise UsageError("this stream was read to its end or closed; ask the client for a new one")
         self._claim()
-        return self._items
+        # What is raised then passes through `__anext__`, which clears frames.
+        return self if self._reader.redacts else self._items
 
     async def __anext__(self) -> T_co:
         self._claim()
@@ -223,6 +225,10 @@ class HistoryStream(Generic[T_co]):
         except StopAsyncIteration:
             if not self._reader.finished:
                 raise UsageError("this stream was closed before its end") from None
+            raise
+        except BaseException as error:
+            if self._reader.redacts:
+                traceback.clear_frames(error.__traceback__)
             raise
 
     async def aclose(self) -> None:

@@ -14,6 +14,7 @@ from profile_history._decoding.response_decoder import ResponseDecoder
 from profile_history._decoding.row_decoder import RowDecoder
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.responses import http_date
+from profile_history._redaction import redact_text
 from profile_history._scheduling.scheduler import Outcome
 from profile_history._scheduling.worker_pool import WorkerPool
 from profile_history.errors import HistoryError
@@ -41,6 +42,7 @@ class Reader(Generic[T]):
         unpack: Makes chunks of the rows of one response.
         failures: The windows given up so far.
         quarantined: The rows so far that cannot be read.
+        redacts: Whether the texts of profiles are redacted.
         finished: Whether everything was handed out.
     """
 
@@ -54,6 +56,7 @@ class Reader(Generic[T]):
     unpack: Callable[[ResponseDecoder[Any], Rows], Iterator[Any]] = ResponseDecoder.decode
     failures: list[WindowFailure] = attrs.field(factory=list)
     quarantined: list[QuarantinedRow] = attrs.field(factory=list)
+    redacts: bool = False
     finished: bool = False
 
     def with_decoder(
@@ -106,7 +109,7 @@ class Reader(Generic[T]):
         """Yield the rows of one window after another as lines of NDJSON; a window without rows yields nothing."""
         async with self.pool:
             async for outcome in _Outcomes(self):
-                profile = str(outcome.profile)
+                profile = outcome.profile.text
                 # With room from the first: to copy a long block in one go, as it grows or ends, would hold the loop.
                 block = BytesIO(bytes(_room_for(outcome.rows, profile)))
                 for chunk in self.decode(outcome):
@@ -143,7 +146,7 @@ class Reader(Generic[T]):
                         raise outcome.error
                     results = [await self._unit_result(outcome, window, served_at) for window in parts]
                 except Exception as failure:  # noqa: BLE001 (one window must not end a job of a million)
-                    error = failure if isinstance(failure, HistoryError) else _wrap_unexpected(failure)
+                    error = failure if isinstance(failure, HistoryError) else self._wrap_unexpected(failure)
                     self._sign(outcome, error)
                     results = [UnitResult(outcome.unit, outcome.window, [], error, outcome.task.log.attempts)]
                 yield results, 0 if outcome.rows is None else outcome.rows.size
@@ -212,7 +215,8 @@ class Reader(Generic[T]):
 
         def quarantine(row: QuarantineEntry) -> None:
             stats.quarantined += 1
-            self.quarantined.append(QuarantinedRow(outcome.profile, outcome.window, row.reason, row.raw))
+            reason = redact_text(row.reason, outcome.profile)
+            self.quarantined.append(QuarantinedRow(outcome.profile, outcome.window, reason, row.raw))
 
         window = outcome.window if self.border is Border.OVERLAP else Window()
         for chunk in self.unpack(self._response_decoder(outcome, window, quarantine), outcome.rows):
@@ -230,6 +234,11 @@ class Reader(Generic[T]):
         outcome.task.sign(error)
         error.forget_frames()
         self.pool.stats.windows_failed += 1
+
+    def _wrap_unexpected(self, error: Exception) -> HistoryError:
+        # Message and frames may hold what the rows do.
+        logger.error("a window cannot be read: %s", type(error).__name__, exc_info=None if self.redacts else error)
+        return HistoryError(f"the response cannot be read: {type(error).__name__}: {error}")
 
     def _response_decoder(
         self, outcome: Outcome, window: Window, quarantine: Callable[[QuarantineEntry], None]
@@ -261,11 +270,6 @@ class _Outcomes:
             self._reader.finished = True
             raise StopAsyncIteration
         return outcome
-
-
-def _wrap_unexpected(error: Exception) -> HistoryError:
-    logger.exception("a window cannot be read")
-    return HistoryError(f"the response cannot be read: {type(error).__name__}: {error}")
 
 
 def _room_for(rows: Rows | None, profile: str) -> int:

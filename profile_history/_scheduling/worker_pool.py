@@ -38,7 +38,8 @@ class WorkerPool:
     cancels and awaits all tasks.
     """
 
-    wanted: Profiles | Units
+    # Not shown where a crash report prints local variables.
+    wanted: Profiles | Units = attrs.field(repr=False)
     make_unit: Callable[[Any], Unit]
     schedule: Scheduler
     fetcher: Fetcher

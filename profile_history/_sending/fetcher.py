@@ -12,6 +12,7 @@ from profile_history._aio import CooperativeRunner
 from profile_history._protocol.envelope import Rows
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, verify_response
+from profile_history._redaction import redact_error
 from profile_history._secrets import SecretBytes, Token
 from profile_history._sending.failure_policy import AttemptLog, Decision, Signal, Step, decide
 from profile_history._sending.health_probe import HealthProbe
@@ -255,6 +256,7 @@ class Fetcher:
         except HistoryError as error:
             # Its frames hold the response, with whatever the server echoes, and hooks get to see it.
             error.forget_frames()
+            redact_error(error, task.profile)
             failure = error
             stats.throttled += isinstance(error, RateLimited)
             raise

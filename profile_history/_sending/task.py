@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
+from profile_history._redaction import redact_error
 from profile_history._secrets import SecretBytes
 from profile_history._sending.failure_policy import AttemptLog
 from profile_history.errors import HistoryError
@@ -39,6 +40,7 @@ class Task:
 
     def sign(self, error: HistoryError) -> None:
         """Write onto an error which window it belongs to, and what was spent on it, when it leaves for the user."""
+        redact_error(error, self.profile)
         error.profile = self.profile
         error.window = self.window
         error.attempts = self.log.attempts

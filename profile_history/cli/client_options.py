@@ -38,6 +38,8 @@ class ConnectionOptions:
         allow_http: Allow plain http to a host that is not this machine.
         proxy: The URL of an HTTP proxy, without a password: PROFILE_HISTORY_PROXY may hold one. "direct" is no proxy.
         ca: A PEM file of certificates to trust besides the system's, such as that of a private CA.
+        redact_profiles: Show a hash instead of what identifies a profile in all that goes to stderr; it is another one
+            with each run.
         empty_data: What a `data` of null means in a response without an error: a failure, or no events (empty).
     """
 
@@ -49,6 +51,7 @@ class ConnectionOptions:
     allow_http: Annotated[bool, Parameter(negative="")] = False
     proxy: str | None = None
     ca: Path | None = None
+    redact_profiles: Annotated[bool, Parameter(negative="")] = False
     empty_data: Literal["error", "empty"] = "error"
 
     def with_default_url(self, url: str, *, ledger_first: bool = False) -> Self:
@@ -143,6 +146,7 @@ def make_client(
         retry=retry,
         pacing=Pacing(concurrency=connection.concurrency),
         empty_data=connection.empty_data,
+        redact_profiles=connection.redact_profiles,
         allow_http=connection.allow_http,
         proxy=connection.proxy,
         ca=connection.ca,

@@ -54,7 +54,7 @@ def format_event(name: EventFormat, profile: Profile, event: Event) -> str:
 def _format_row(profile: Profile, event: Event) -> str:
     columns = (
         event.datetime.isoformat(sep=" "),
-        str(profile),
+        profile.text,
         event.action,
         event.message_id if event.message_id is not None else "",
         event.campaign_id if event.campaign_id is not None else "",
@@ -65,11 +65,11 @@ def _format_row(profile: Profile, event: Event) -> str:
 
 def _format_json(profile: Profile, event: Event) -> str:
     try:
-        return _encode({"profile": str(profile), "event": unstructure(event)}).decode() + "\n"
+        return _encode({"profile": profile.text, "event": unstructure(event)}).decode() + "\n"
     except (UnicodeEncodeError, RecursionError):
         pass
     try:
         # Lone surrogates have no UTF-8, but they have an escape; and this goes through deep values in fewer frames.
-        return json.dumps({"profile": str(profile), "event": unstructure(event)}, separators=(",", ":")) + "\n"
+        return json.dumps({"profile": profile.text, "event": unstructure(event)}, separators=(",", ":")) + "\n"
     except RecursionError:
         raise UnwritableEvent("its values are nested too deeply") from None

@@ -68,7 +68,7 @@ def export(
         sink = sink_of(into)
         report.sink = sink.url
         report.ledger = ledger if ledger is not None else place_ledger(into)
-        report.again = connection.to_words()
+        report.again, report.redacts = connection.to_words(), connection.redact_profiles
         report.min_events = run.min_events
         health = ServerHealth(connection.patience)
         who = source.make_source(profiles)

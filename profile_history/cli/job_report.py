@@ -11,6 +11,7 @@ from typing import Any, Self
 import attrs
 from rich.console import Console
 
+from profile_history._redaction import make_redactor, redact_text
 from profile_history.cli import exit_codes
 from profile_history.cli.error_messages import explain
 from profile_history.cli.job_paths import format_command
@@ -20,6 +21,8 @@ from profile_history.cli.progress import complain
 from profile_history.cli.signals import Stopped
 from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs import Failure, JobHeld, JobStatus, Progress, status_of
+from profile_history.jobs.advice import without_sample
+from profile_history.jobs.profile_text import profile_of
 from profile_history.jobs.reject_files import quarantine_beside, rejects_beside
 
 _LISTED_FOR_PEOPLE = 5
@@ -41,6 +44,7 @@ class JobReport:
         progress: How far the job came; `None` before it was begun.
         warnings: What a person should know of the run, a sentence each.
         min_events: How many events the run has to bring; `None` for any number.
+        redacts: Whether lines for people show a hash instead of what identifies a profile.
     """
 
     json: bool
@@ -51,6 +55,7 @@ class JobReport:
     progress: Progress | None = None
     warnings: Sequence[str] = ()
     min_events: int | None = None
+    redacts: bool = False
     _begun: float = attrs.field(factory=time.monotonic)
 
     def __enter__(self) -> Self:
@@ -98,7 +103,10 @@ class JobReport:
         lines = [verdict, *(f"warning: {warning}" for warning in self.warnings if warning not in verdict)]
         if error is None and self._shortage:
             lines.append(self._shortage)
-        lines += [f"failed: {describe_failure(failure)}" for failure in status.failures[:_LISTED_FOR_PEOPLE]]
+        lines += [
+            f"failed: {describe_failure(failure, redacts=self.redacts)}"
+            for failure in status.failures[:_LISTED_FOR_PEOPLE]
+        ]
         if (more := status.totals.failed - _LISTED_FOR_PEOPLE) > 0:
             lines.append(f"and {more:,} more failed: {format_command('status', self.ledger)}")
         if status.totals.failed and error is None:
@@ -112,7 +120,8 @@ class JobReport:
             took = f"done in {format_duration(time.monotonic() - self._begun)}"
             how = took if self.progress.requests else "nothing was left to fetch"
             if status.emptiness is not None:
-                return f"{how}, but {status.emptiness} ({describe_standing(status)})"
+                emptiness = without_sample(status.emptiness) if self.redacts else status.emptiness
+                return f"{how}, but {emptiness} ({describe_standing(status)})"
             return f"{how}: {describe_standing(status)}"
         ended = {exit_codes.INTERRUPTED: "interrupted", exit_codes.TERMINATED: "terminated"}.get(
             exit_codes.choose(error), "stopped early"
@@ -187,10 +196,19 @@ def describe_standing(status: JobStatus) -> str:
     return f"{format_count(totals.rows, 'event')}{place}; {units}{f': {listed}' if listed else ''}"
 
 
-def describe_failure(failure: Failure) -> str:
-    """Return a failed unit in one line; most reasons name profile and days themselves."""
-    where = f"{failure.profile}, {failure.window}"
-    return failure.reason if failure.profile in failure.reason else f"{failure.reason} [{where}]"
+def describe_failure(failure: Failure, *, redacts: bool = False) -> str:
+    """Return a failed unit in one line; most reasons name profile and days themselves.
+
+    Args:
+        failure: The unit, and why it failed.
+        redacts: Whether to show a hash instead of what identifies the profile.
+    """
+    profile, reason = failure.profile, failure.reason
+    redactor = make_redactor(redacts)
+    if redactor is not None:
+        redacted = redactor.redact(profile_of(profile))
+        profile, reason = str(redacted), redact_text(reason, redacted)
+    return reason if profile in reason else f"{reason} [{profile}, {failure.window}]"
 
 
 def list_left_out(ledger: Path, status: JobStatus) -> list[str]:

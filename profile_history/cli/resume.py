@@ -71,7 +71,7 @@ def _continue_job(
             whereabouts.check_pointed("retry-failed" if retry_failed else "resume")
         sink = None if into is None else sink_of(into)
         report.sink = plan.sink if sink is None else sink.url
-        report.again = connection.to_words()
+        report.again, report.redacts = connection.to_words(), connection.redact_profiles
         health = ServerHealth(connection.patience)
         client = make_client(
             connection.with_default_url(read_address(plan.terms), ledger_first=True),

@@ -16,6 +16,7 @@ from profile_history.jobs.statements import SELECT_TOO_EARLY
 from profile_history.profiles import Matching, Profile
 
 _HOUR = 60 * 60
+_SAMPLE = " for values like "
 
 
 def advice_on(ledger: Ledger, moment: tuple[dt.date, float] | None) -> list[str]:
@@ -68,7 +69,13 @@ def explain_emptiness(ledger: LedgerReader) -> str | None:
         (text,) = ledger.connection.execute("SELECT profile FROM profiles ORDER BY ordinal LIMIT 1").fetchone()
         mode, value = _as_asked(profile_of(as_type(text, str)))
     them = f"{totals.profiles - totals.failed:,} profiles" + (" that could be fetched" if totals.failed else "")
-    return f"not one of {them} has an event. Is --matching {mode} right for values like {value}?"
+    return f"not one of {them} has an event. Is --matching {mode} right{_SAMPLE}{value}?"
+
+
+def without_sample(sentence: str) -> str:
+    """Return a sentence of this module without the value of a profile that it may quote."""
+    said, found, _ = sentence.partition(_SAMPLE)
+    return f"{said}?" if found else sentence
 
 
 def _as_asked(profile: Profile) -> tuple[str, str]:

@@ -217,7 +217,7 @@ class UnitCollector:
         pending = self.pending
         pending.planned[unit.number] = unit
         if part.error is None and part.items:
-            text = str(part.unit.profile)
+            text = part.unit.profile.text
             raw, column_slices = (part.items, ()) if self.row_format == "raw" else ((), part.items)
             pending.rows.append(UnitRows(number, text, raw=raw, column_slices=column_slices))
         pending.quarantined += [QuarantineRecord(number, row.reason, row.raw) for row in part.quarantined]

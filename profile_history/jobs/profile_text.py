@@ -19,12 +19,12 @@ _decode = msgspec.json.Decoder().decode
 def text_of(profile: Profile) -> str:
     """Return the profile as one line of text, from which `profile_of` makes an equal one.
 
-    That is `str(profile)`, unless a custom field's value is a whole number: `str` does not tell 5 from "5", so such
+    That is `profile.text`, unless a custom field's value is a whole number: `str` does not tell 5 from "5", so such
     a profile is written as JSON in the API's words.
     """
     if profile.matching in CUSTOM and not isinstance(profile.fields[-1][1], str):
         return _encode(profile.body()).decode()
-    return str(profile)
+    return profile.text
 
 
 def profile_of(text: str) -> Profile:

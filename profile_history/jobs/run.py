@@ -19,7 +19,7 @@ from profile_history._decoding.raw_decoder import RAW
 from profile_history._scheduling.reader import Reader
 from profile_history.client import HistoryClient
 from profile_history.errors import HistoryError
-from profile_history.jobs.advice import advice_on
+from profile_history.jobs.advice import advice_on, without_sample
 from profile_history.jobs.batch_builder import PendingCommit, UnitCollector
 from profile_history.jobs.clock import JobClock
 from profile_history.jobs.flusher import Flusher
@@ -146,7 +146,8 @@ class JobRun:
                 raise
             self._phase = "finishing"
             await self._in_writer(self._session.finish)
-            self._warnings += await self._in_writer(advice_on, ledger, clock.moment())
+            advice = await self._in_writer(advice_on, ledger, clock.moment())
+            self._warnings += map(without_sample, advice) if self._task.client.redacts_profiles else advice
             self._phase = "complete"
         finally:
             self._last = self.progress

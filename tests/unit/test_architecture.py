@@ -22,6 +22,7 @@ FLOORS = (
     {"units"},
     {"results", "observing", "_token_file", "_certificates"},
     {"_route"},
+    {"results", "observing", "_token_file", "_redaction"},
     {"_protocol"},
     {"_config", "_decoding", "_sending"},
     {"_scheduling"},
