@@ -227,8 +227,7 @@ class WindowDropped:
     split: bool
 
     def __str__(self) -> str:
-        how = "split into shorter windows" if self.split else "dropped, since its stream has ended,"
-        return f"request {self.request_id}: {how} after {self.attempts} attempts"
+        return f"request {self.request_id}: {'split' if self.split else 'dropped'} after {self.attempts} attempts"
 
 
 Observation = (

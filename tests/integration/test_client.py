@@ -47,9 +47,11 @@ def test_the_signature_is_the_documented_one():
         "pacing": Pacing(),
         "timeouts": Timeouts(),
         "limits": Limits(),
+        "empty_data": "error",
         "allow_http": False,
         "proxy": None,
         "ca": None,
+        "redact_profiles": False,
         "on_event": None,
     }
     assert {name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY} == (

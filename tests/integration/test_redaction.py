@@ -53,6 +53,7 @@ PROFILES = [
     Profile.email_phone(ADDRESS, NUMBER),
     Profile.email_phone_sub(phone=NUMBER),
 ]
+SAMPLE = [JOHN, Profile.custom_sub("card", 10012002)]
 IDS = [profile.matching.value for profile in PROFILES]
 
 
@@ -137,7 +138,13 @@ def texts(spelling):
 
 
 @pytest.mark.parametrize("place", texts(""))
-@pytest.mark.parametrize("profile", PROFILES, ids=IDS)
+@pytest.mark.parametrize(
+    "profile",
+    [
+        pytest.param(profile, id=profile.matching.value, marks=() if profile in SAMPLE else pytest.mark.slow)
+        for profile in PROFILES
+    ],
+)
 def test_no_text_has_what_identifies_a_profile_wherever_a_server_repeats_it(profile, place, caplog):
     """Messages, arguments, notes, dictionaries, local variables, logs, and what hooks are told; raised or collected."""
     caplog.set_level(logging.DEBUG)

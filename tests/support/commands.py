@@ -43,6 +43,11 @@ OPTIONS = {
     "patience deadline allow-http proxy ca",
     "resume": "into min-events json url token-file auth concurrency patience allow-http proxy ca",
     "retry-failed": "into min-events json url token-file auth concurrency patience allow-http proxy ca",
+    "token-file auth window border order concurrency patience allow-http redact-profiles empty-data",
+    "patience deadline allow-http redact-profiles empty-data",
+    "resume": "into min-events json url token-file auth concurrency patience allow-http redact-profiles empty-data",
+    "retry-failed": "into min-events json url token-file auth concurrency patience allow-http redact-profiles "
+    "empty-data",
     "status": "json",
     "verify": "into json",
     "serve": "port profiles seed faults latency rows order date-to offset row-cap capacity limit gzip",

@@ -20,6 +20,7 @@ from profile_history.observing import (
     RowCapSuspected,
     Throttled,
     WindowDone,
+    WindowDropped,
 )
 
 PROFILE = Profile.email("canary@example.com")
@@ -66,6 +67,8 @@ LINES = [
         "WARNING",
         "request id-1: given up after 1 attempts: ApiError (HTTP 500, error 17)",
     ),
+    (WindowDropped(*REQUEST, attempts=2, split=True), "DEBUG", "request id-1: split after 2 attempts"),
+    (WindowDropped(*REQUEST, attempts=2, split=False), "DEBUG", "request id-1: dropped after 2 attempts"),
 ]
 OBSERVATIONS = [observation for observation, _, _ in LINES]
 
