@@ -149,10 +149,12 @@ _DECODERS: dict[str, Callable[[], ContentDecoder]] = {
     "x-gzip": lambda: _Zlib(_GZIP),
     "deflate": lambda: _Zlib(_ZLIB),
 }
-if compression_utils.HAS_BROTLI:
-    _DECODERS["br"] = lambda: _Wrapped(compression_utils.BrotliDecompressor())
-if compression_utils.HAS_ZSTD:
-    _DECODERS["zstd"] = lambda: _Wrapped(compression_utils.ZSTDDecompressor())
+# Those that aiohttp asks for where it finds the libraries.
+_OPTIONAL = {
+    "br": (compression_utils.HAS_BROTLI, lambda: _Wrapped(compression_utils.BrotliDecompressor())),
+    "zstd": (compression_utils.HAS_ZSTD, lambda: _Wrapped(compression_utils.ZSTDDecompressor())),
+}
+_DECODERS.update({coding: make for coding, (found, make) in _OPTIONAL.items() if found})
 
 
 def find_decoder(content_encoding: str) -> ContentDecoder | None:

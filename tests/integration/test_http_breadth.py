@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import importlib
 import importlib.util
 import json
 import zlib
@@ -16,7 +17,7 @@ from profile_history._sending.transport import Transport
 from profile_history.errors import TruncatedResponse
 
 BODY = b'{"data":[],"error":0,"error_text":"Successful operation"}'
-PACKED = gzip.compress(BODY)
+PACKED = gzip.compress(BODY, mtime=0)
 ONCE = RetryPolicy(attempts=1, passes=1)
 needs_brotli = pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")
 
@@ -92,6 +93,14 @@ async def test_gzip_members_one_after_the_other_are_one_body(between):
     assert await body_of(dribbled(http(members, "Content-Encoding: gzip"), 3)) == BODY
 
 
+async def test_empty_gzip_members_are_skipped_but_not_without_end():
+    """Each costs time and counts towards no limit of bytes."""
+    empty = gzip.compress(b"")
+    assert await body_of(http(empty * 1000 + PACKED + empty * 1000, "Content-Encoding: gzip")) == BODY
+    with pytest.raises(DecodeError, match="more than 1024 empty gzip members"):
+        await body_of(http(empty * 1100 + PACKED, "Content-Encoding: gzip"))
+
+
 async def test_deflate_is_taken_with_its_head_and_without():
     """Servers send both under that name."""
     bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -100,17 +109,27 @@ async def test_deflate_is_taken_with_its_head_and_without():
         assert await body_of(dribbled(http(body, "Content-Encoding: deflate"), 1)) == BODY
 
 
-async def test_a_body_longer_than_what_one_step_decodes_is_decoded_whole():
+def brotli(body):
+    return importlib.import_module("brotli").compress(body)
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), pytest.param("br", brotli, marks=needs_brotli)],
+)
+async def test_a_body_longer_than_what_one_step_decodes_is_decoded_whole(coding, pack):
     """Up to the limit, and not a byte beyond it."""
     body = b"[" + b" " * (3 * 2**20) + b"]"
-    response = http(gzip.compress(body), "Content-Encoding: gzip")
+    response = http(pack(body), f"Content-Encoding: {coding}")
     assert await body_of(response, limit=len(body)) == body
     with pytest.raises(ResponseTooLarge, match=f"longer than {len(body) - 1} bytes"):
         await body_of(response, limit=len(body) - 1)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", pytest.param("br", marks=needs_brotli)])
-@pytest.mark.parametrize("body", [BODY, b"<html>no</html>", PACKED[:-20] + b"damaged" + PACKED[-13:]])
+@pytest.mark.parametrize(
+    "body", [BODY, b"<html>no</html>", PACKED[:-20] + b"damaged" + PACKED[-13:]], ids=["JSON", "a page", "damaged"]
+)
 async def test_a_body_that_is_not_what_its_encoding_says_is_an_error_that_says_so(coding, body):
     """And no connection that was cut."""
     if coding == "gzip" and body.startswith(b"\x1f"):

@@ -430,6 +430,18 @@ def test_spans_of_windows_of_which_nobody_tells_the_end_do_not_pile_up(recording
     assert [own(span, "request_id") for span in recording.windows()] == ["id 0", "id 1", "id 2"]
 
 
+async def test_a_window_that_found_no_room_goes_on_in_the_same_span(recording):
+    """Its response was abandoned, and it was no failure."""
+    profile = Profile.xxh("0eb51aefd919f90a")
+    for number in (1, 2):
+        recording.telemetry(AttemptStarted(profile, Window(), "an id", number))
+        recording.telemetry(AttemptEnded(profile, Window(), "an id", number, 0.1, 0, None))
+    recording.telemetry(WindowDone(profile, Window(), "an id", 2, 1.0, 5, 50, None))
+    (span,) = recording.windows()
+    assert not span.events
+    assert span.attributes["http.request.resend_count"] == 1
+
+
 async def test_a_window_that_is_split_ends_its_span_and_its_halves_have_their_own(recording):
     """Each says what became of it."""
     faults = FaultPlan(rates={Fault.ERROR_504: 1.0}, streak=1)
