@@ -21,8 +21,12 @@ _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d\b")
 
 
 def is_about_length(error: Exception) -> bool:
-    """Tell whether a response was refused for the way in which it states its length."""
-    return isinstance(error, aiohttp.ClientResponseError) and "Content-Length" in error.message
+    """Tell whether a response was refused for the way in which it states its length, and not for chunks beside it."""
+    return (
+        isinstance(error, aiohttp.ClientResponseError)
+        and "Content-Length" in error.message
+        and "Transfer-Encoding" not in error.message
+    )
 
 
 def unify_lengths(head: bytes) -> bytes:

@@ -27,6 +27,8 @@ CUT = (Fault.RESET_IN_BODY, Fault.TRUNCATED_BODY, Fault.CONTENT_LENGTH_TOO_LONG,
 TWICE = () if LAX else (Fault.DUPLICATE_CONTENT_LENGTH,)
 FRAMING = (Fault.LENGTH_AND_CHUNKED, Fault.BAD_CHUNK_SIZE)
 NO_HTTP = (Fault.SSH_BANNER, Fault.TLS_BYTES)
+# The parser written in Python waits for the end of such lines, so that they come to a connection that is closed.
+REFUSED_AS_HTTP = (Fault.TOKEN_IN_HEADER,) if LAX else NO_HTTP
 LARGE_HEAD = (Fault.LONG_HEADER_LINE, Fault.MANY_HEADERS)
 SLOW = (Fault.SLOW_LORIS, Fault.ENDLESS_CONTINUE)
 

@@ -52,6 +52,7 @@ from support.matrix.network import (
     FRAMING,
     LARGE_HEAD,
     NO_HTTP,
+    REFUSED_AS_HTTP,
     SLOW,
     TWICE,
     cannot_connect,
@@ -121,7 +122,7 @@ ROWS = (
     row(12, "one byte now and then, endless 100 Continue", RETRIED,
         passes(*SLOW, check=times_out(TIMEOUTS.attempt + 1))),
     row(13, "20 kB header line, 500 headers, SSH banner, TLS bytes", RETRIED | WINDOW_FAILED | ACCEPTED,
-        passes(*NO_HTTP) | fails(*NO_HTTP, error=ResponseError, attempts=OFTEN) | accepts(*LARGE_HEAD)),
+        passes(*NO_HTTP) | fails(*REFUSED_AS_HTTP, error=ResponseError, attempts=OFTEN) | accepts(*LARGE_HEAD)),
     row(14, "no more files, ports or buffers on this machine", RETRIED,
         cannot_connect(*EXHAUSTED, words="files|port|memory")),
 
