@@ -77,7 +77,11 @@ class HistoryStream(Generic[T_co]):
             'telegram_bot_deliv'
         """
         async with self:
-            return [item async for item in self]
+            try:
+                return [item async for item in self]
+            except BaseException as error:
+                self._clear_frames(error)
+                raise
 
     def windows(self) -> HistoryStream[WindowResult]:
         """Return the same, one item per window with its outcome; read either this or the events.
@@ -227,8 +231,7 @@ class HistoryStream(Generic[T_co]):
                 raise UsageError("this stream was closed before its end") from None
             raise
         except BaseException as error:
-            if self._reader.redacts:
-                traceback.clear_frames(error.__traceback__)
+            self._clear_frames(error)
             raise
 
     async def aclose(self) -> None:
@@ -262,6 +265,11 @@ class HistoryStream(Generic[T_co]):
         raise UsageError('a stream is asynchronous; use "async with"')
 
     def __exit__(self, *_: object) -> None: ...
+
+    def _clear_frames(self, error: BaseException) -> None:
+        # Their local variables may be the last row, which crash reports would show.
+        if self._reader.redacts:
+            traceback.clear_frames(error.__traceback__)
 
     def _claim(self) -> None:
         self._reader.pool.check_loop()

@@ -196,8 +196,12 @@ async def test_no_frame_of_ours_has_rows_or_profiles_when_an_error_reaches_the_u
                     if getattr(item, "error", None):
                         raise item.error
             assert_redacted(shown(caught.value), JOHN)
+    for read in ("collect", "to_arrow"):
+        async with Script(good, rest=bad) as server, client_of(server, window=1, border="exact") as client:
+            stream = client.history(JOHN, *days) if single else client.histories([JOHN], *days)
             with pytest.raises(HistoryError) as caught:
-                await client.histories([JOHN], *days).collect()
+                await getattr(stream, read)()
+            assert stream.stats.events == 1
             assert_redacted(shown(caught.value), JOHN)
 
 
