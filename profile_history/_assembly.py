@@ -21,6 +21,7 @@ from profile_history._sending.fetcher import Fetcher
 from profile_history._sending.health_probe import HealthProbe
 from profile_history._sending.memory_budget import MemoryBudget, StreamBudget
 from profile_history._sending.pacer import Pacer
+from profile_history._sending.page_evidence import PageEvidence
 from profile_history._sending.request_ids import make_request_ids
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.retry_budget import RetryBudget
@@ -49,6 +50,7 @@ class SharedParts:
     memory: MemoryBudget = attrs.field(factory=MemoryBudget)
     row_cap_detector: RowCapDetector = attrs.field(factory=RowCapDetector)
     health_probe: HealthProbe = attrs.field(factory=HealthProbe)
+    page_evidence: PageEvidence = attrs.field(factory=PageEvidence)
     runner: CooperativeRunner = attrs.field(factory=CooperativeRunner)
     pools: weakref.WeakSet[WorkerPool] = attrs.field(factory=weakref.WeakSet)
     clients: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)
@@ -72,6 +74,7 @@ def make_fetcher(token: Token, auth: Literal["body", "header"], options: ClientO
         observer=shared.observer,
         row_cap_detector=shared.row_cap_detector,
         health_probe=shared.health_probe,
+        page_evidence=shared.page_evidence,
         runner=shared.runner,
         border=options.border,
         timeouts=options.timeouts,

@@ -13,6 +13,7 @@ HistoryError
 │   ├── TruncatedResponse       it stops before its end
 │   ├── DecodeError             it does not say what it must; `path` tells where
 │   ├── ResponseTooLarge        it is longer than the allowed number of bytes
+│   ├── UnexpectedPage          a page of a firewall, a proxy or another site; `server` and `title` tell whose
 │   └── UnexpectedRedirect      it points to another address
 ├── ApiError                    the API itself reports an error
 │   ├── AuthenticationError     the token is missing, wrong, or has no right to the database
@@ -91,6 +92,7 @@ class HistoryError(Exception):
         stale_connection: Whether the connection was at fault: one that was kept alive died before the response began,
             or the response states its length twice. The request is sent once more on another one, free of charge.
         hint: What to try, or `None` if nothing is known to help.
+        retry_after: How many seconds the server asks to wait, or `None` if it does not ask.
     """
 
     kind: Kind = Kind.UNKNOWN
@@ -98,6 +100,7 @@ class HistoryError(Exception):
     splittable: bool = False
     stale_connection: bool = False
     hint: str | None = None
+    retry_after: float | None = None
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -219,7 +222,13 @@ class AttemptTimeout(TransportError):
 
 
 class ConnectionFailed(TransportError):
-    """The server could not be reached, or closed the connection before it responded."""
+    """The server could not be reached, or closed the connection before it responded.
+
+    Attributes:
+        connected: Whether there was a connection, so that it may be this request that the server does not survive.
+    """
+
+    connected: bool = False
 
 
 class UntrustedServer(ConnectionFailed):
@@ -278,6 +287,37 @@ class ResponseTooLarge(ResponseError):
     splittable = True
 
 
+class UnexpectedPage(ResponseError):
+    """A page and not the API responded: that of a firewall, a proxy, a login, or another site.
+
+    It stands for every response without the API's envelope, whatever its format, whose status is not one of those that
+    are retried, such as 502 or 503; these are an `ApiError`.
+
+    Attributes:
+        http_status: The HTTP status of the page.
+        server: Its `Server` header, `None` if it has none.
+        title: Its title or, without one, how its text begins; `None` if it is empty.
+        retry_after: How many seconds it asks to wait, or `None` if it does not ask.
+    """
+
+    kind = Kind.UNKNOWN
+
+    def __init__(
+        self,
+        message: str = "",
+        http_status: int | None = None,
+        *,
+        server: str | None = None,
+        title: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.server = server
+        self.title = title
+        self.retry_after = retry_after
+
+
 class UnexpectedRedirect(ResponseError):
     """The server points to another address. Redirects are refused: the request carries the token.
 
@@ -294,7 +334,7 @@ class UnexpectedRedirect(ResponseError):
 
 
 class ApiError(HistoryError):
-    """The API reports an error.
+    """The API reports an error, or a gateway says in HTTP's own words that it will pass.
 
     Attributes:
         code: The `error` of the response, or `None` if the response has none.
@@ -330,7 +370,7 @@ class ApiError(HistoryError):
 
 
 class AuthenticationError(ApiError):
-    """The token is missing, wrong, revoked, or has no right to the database `list_id`."""
+    """The API itself says that the token is missing, wrong, revoked, or has no right to the database `list_id`."""
 
     fatal = True
 

@@ -14,7 +14,7 @@ import attrs
 
 from profile_history._checks import describe
 from profile_history._deprecated import deprecated_names
-from profile_history.errors import ApiError, ConfigurationError, HistoryError
+from profile_history.errors import ApiError, ConfigurationError, HistoryError, UnexpectedPage
 from profile_history.profiles import Profile
 from profile_history.windows import Window
 
@@ -284,4 +284,6 @@ class Observer:
 
 def _name_of(error: HistoryError) -> str:
     name = type(error).__name__
+    if isinstance(error, UnexpectedPage):
+        return f"{name} (HTTP {error.http_status})"
     return f"{name} (HTTP {error.http_status}, error {error.code})" if isinstance(error, ApiError) else name

@@ -38,6 +38,7 @@ class ErrorRule:
         hint: What to tell the user, in a few words.
         split: When the window is halved.
         overload: Whether servers with too much to do say this, so that many of them lower the concurrency.
+        server_wide: Whether it says that nobody is served, whatever is asked for.
     """
 
     number: int
@@ -47,6 +48,7 @@ class ErrorRule:
     hint: str
     split: Split = Split.NEVER
     overload: bool = False
+    server_wide: bool = False
 
     @property
     def retries(self) -> bool:
@@ -73,7 +75,7 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(429, Kind.THROTTLED, True, True, "there are too many requests"),
     ErrorRule(500, Kind.TRANSIENT, True, True, "the server failed"),
     ErrorRule(502, Kind.TRANSIENT, True, True, "the server behind the gateway failed"),
-    ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable", overload=True),
+    ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable", overload=True, server_wide=True),
     ErrorRule(
         504,
         Kind.TRANSIENT,
@@ -84,9 +86,11 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
         overload=True,
     ),
     ErrorRule(520, Kind.TRANSIENT, False, True, "the server gave the gateway an odd response"),
-    ErrorRule(521, Kind.TRANSIENT, False, True, "the server refused the gateway's connection"),
-    ErrorRule(522, Kind.TRANSIENT, False, True, "the gateway could not connect to the server in time"),
-    ErrorRule(523, Kind.TRANSIENT, False, True, "the gateway found no way to the server"),
+    ErrorRule(521, Kind.TRANSIENT, False, True, "the server refused the gateway's connection", server_wide=True),
+    ErrorRule(
+        522, Kind.TRANSIENT, False, True, "the gateway could not connect to the server in time", server_wide=True
+    ),
+    ErrorRule(523, Kind.TRANSIENT, False, True, "the gateway found no way to the server", server_wide=True),
     ErrorRule(
         524,
         Kind.TRANSIENT,
@@ -97,6 +101,43 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
         overload=True,
     ),
 )
+
+# How many profiles have to meet the same before it counts as the same for all, where a status may be about one of them.
+_DIFFERENT_PROFILES = 5
+
+
+@attrs.frozen
+class PageRule:
+    """The meaning of an HTTP status that comes as a page, without the API's envelope, and is not retried.
+
+    Attributes:
+        status: The HTTP status.
+        hint: What to tell the user, in a few words.
+        profiles: How many profiles have to meet such pages to end a stream to which nothing was ever responded well.
+    """
+
+    status: int
+    hint: str
+    profiles: int = _DIFFERENT_PROFILES
+
+
+# RFC 9110, RFC 6585, RFC 7725; what firewalls, proxies and networks say whoever is asked about, stops at once. Every
+# other page may be about its profile as well. A 413 is among these: the requests are short, so fewer days are no cure.
+PAGE_RULES: tuple[PageRule, ...] = (
+    PageRule(401, "something before the API wants a login of its own; ask who runs it", profiles=1),
+    PageRule(403, "a firewall or proxy before the API refuses this client; ask who runs it to let it in", profiles=1),
+    PageRule(404, "nothing is at this address; check the base URL"),
+    PageRule(405, "this address takes no POST; check the base URL"),
+    PageRule(407, "a proxy before the API wants a user name and a password"),
+    PageRule(410, "nothing is at this address any more; check the base URL"),
+    PageRule(413, "a proxy before the API takes only shorter requests than this, which is short; raise its limit"),
+    PageRule(451, "access is barred by law in this network; ask who runs it", profiles=1),
+    PageRule(501, "this address takes no POST; check the base URL"),
+    PageRule(511, "this network wants a login first; open any page in a browser", profiles=1),
+)
+
+_PAGE_RULES_BY_STATUS = {rule.status: rule for rule in PAGE_RULES}
+_PAGE_HINT = "check the base URL, and what stands before the API"
 
 RULES_BY_CODE = {rule.number: rule for rule in ERROR_RULES if rule.as_code}
 RULES_BY_STATUS = {rule.number: rule for rule in ERROR_RULES if rule.as_status}
@@ -111,6 +152,17 @@ def find_rules(code: int | None, status: int | None) -> tuple[ErrorRule, ...]:
     """
     rules = (RULES_BY_CODE.get(code) if code else None, RULES_BY_STATUS.get(status) if status else None)
     return tuple(rule for rule in rules if rule is not None)
+
+
+def find_page_rule(status: int | None) -> PageRule | None:
+    """Return what a status means that comes without the API's envelope; `None` if a repetition may cure it.
+
+    Args:
+        status: The HTTP status.
+    """
+    if status is None or not 400 <= status < 600 or any(rule.retries for rule in find_rules(None, status)):
+        return None
+    return _PAGE_RULES_BY_STATUS.get(status) or PageRule(status, _PAGE_HINT)
 
 
 def is_about_length(code: int | None, status: int | None, *, from_api: bool) -> bool:

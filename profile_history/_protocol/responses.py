@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
 import re
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import attrs
 
 from profile_history._protocol.envelope import BOM, Envelope, NullEnvelope, Rows, read_envelope
-from profile_history._protocol.error_rules import find_rules, is_about_length
+from profile_history._protocol.error_rules import find_page_rule, find_rules, is_about_length
 from profile_history._secrets import Token
 from profile_history._text import escape_surrogates
 from profile_history.errors import (
@@ -21,6 +22,7 @@ from profile_history.errors import (
     RateLimited,
     ResponseError,
     TruncatedResponse,
+    UnexpectedPage,
     UnexpectedRedirect,
 )
 
@@ -30,14 +32,24 @@ _SNIPPET_LIMIT = 120
 # Bytes of such a page that are looked at.
 _PAGE_LIMIT = 4096
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
-_SECONDS = re.compile(r"[0-9]{1,9}")
-# Beyond it a date is a mistake, and no wait that anybody means.
-_LONGEST_DATE = dt.timedelta(days=3650)
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+# Seconds; some thirty years, for whatever is longer.
+_LONGEST_WAIT = 1e9
+# Seconds; how far a date is believed that only the clock of this machine, which may be wrong, tells from now.
+_LONGEST_BY_OWN_CLOCK = 86400.0
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_HTTP_DATE = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (" + "|".join(_MONTHS) + r") (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
+_MONTH, _CLOCK = rf"(?P<month>{'|'.join(_MONTHS)})", r"(?P<clock>\d\d:\d\d:\d\d)"
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+# RFC 9110, 5.6.7: what is sent today, and two obsolete forms that have to be understood.
+_HTTP_DATES = (
+    re.compile(rf"{_DAY}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_CLOCK} GMT", re.ASCII),
+    re.compile(rf"{_DAY}[a-z]*day, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_CLOCK} GMT", re.ASCII),
+    re.compile(rf"{_DAY} {_MONTH} (?P<day>[ \d]\d) {_CLOCK} (?P<year>\d{{4}})", re.ASCII),
 )
+# POSIX: the first year that a year of two digits can mean.
+_FIRST_SHORT_YEAR = 1969
 
 
 @attrs.frozen
@@ -64,7 +76,9 @@ class Reply:
         return len(self.body) + sum(map(len, self.rest))
 
 
-def verify_response(reply: Reply, token: Token, *, null_means_empty: bool = False) -> Generator[None, None, Rows]:
+def verify_response(
+    reply: Reply, token: Token, clock: Callable[[], dt.datetime], *, null_means_empty: bool = False
+) -> Generator[None, None, Rows]:
     """Verify a whole response, in steps short enough for an event loop.
 
     Success is HTTP 2xx, a complete JSON object, `error` equal to 0 and `data` an array. Everything else raises.
@@ -72,6 +86,7 @@ def verify_response(reply: Reply, token: Token, *, null_means_empty: bool = Fals
     Args:
         reply: The response.
         token: The token, to keep it out of messages that quote the server.
+        clock: Says what time it is, aware, for a `Retry-After` that is a date where the response has no `Date`.
         null_means_empty: Whether a `data` of null counts as an empty array.
 
     Returns:
@@ -81,22 +96,24 @@ def verify_response(reply: Reply, token: Token, *, null_means_empty: bool = Fals
         ApiError: The API reports an error.
         ResponseError: The response is not one of the documented API.
     """
-    if reply.status in _REDIRECTS:
+    success = 200 <= reply.status < 300
+    if not success and reply.status in _REDIRECTS:
         location = _clean(reply.headers.get("location", ""), token, _TEXT_LIMIT)
         raise UnexpectedRedirect(
             f"HTTP {reply.status} points to {location or 'nowhere'}; redirects are refused, "
             "since the request carries the token. Pass the final address as base URL",
             location=location or None,
         )
-    success = 200 <= reply.status < 300
     try:
         envelope = yield from read_envelope(reply.body, reply.rest)
     except ResponseError as error:
         if success:
-            raise _not_ours(reply, token) or error from None
+            raise _not_ours(reply, token, clock) or error from None
+        if find_page_rule(reply.status):
+            raise _page_error(reply, token, clock) from None
         envelope = None
     if envelope is None or not success or envelope.error != 0:
-        raise api_error(reply, envelope, token)
+        raise api_error(reply, envelope, token, clock)
     if envelope.rows is None:
         if isinstance(envelope, NullEnvelope):
             if null_means_empty:
@@ -106,13 +123,14 @@ def verify_response(reply: Reply, token: Token, *, null_means_empty: bool = Fals
     return envelope.rows
 
 
-def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError:
+def api_error(reply: Reply, envelope: Envelope | None, token: Token, clock: Callable[[], dt.datetime]) -> ApiError:
     """Return the error that a response reports, by `ERROR_RULES`; the API's own code goes before the HTTP status.
 
     Args:
         reply: The response.
         envelope: Its envelope, or `None` if it has none that can be read.
         token: The token, to keep it out of the message.
+        clock: Says what time it is, aware.
     """
     code = envelope.error if envelope else None
     rule = next(iter(find_rules(code, reply.status)), None)
@@ -123,7 +141,8 @@ def api_error(reply: Reply, envelope: Envelope | None, token: Token) -> ApiError
         text = f"{rule.hint} ({text})" if text else rule.hint
     make = {Kind.AUTH: AuthenticationError, Kind.THROTTLED: RateLimited}.get(kind, ApiError)
     splittable = is_about_length(code, reply.status, from_api=envelope is not None)
-    return make(code, text, reply.status, kind=kind, retry_after=retry_after(reply.headers), splittable=splittable)
+    wait = retry_after(reply.headers, clock)
+    return make(code, text, reply.status, kind=kind, retry_after=wait, splittable=splittable)
 
 
 def _kind_of_unknown(status: int, envelope: Envelope | None) -> Kind:
@@ -132,29 +151,41 @@ def _kind_of_unknown(status: int, envelope: Envelope | None) -> Kind:
     return Kind.UNKNOWN if said or 400 <= status < 600 else Kind.AMBIGUOUS
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str], clock: Callable[[], dt.datetime]) -> float | None:
     """Return how many seconds `Retry-After` asks to wait (RFC 9110, 10.2.3), or `None` if it says nothing of the kind.
 
-    A date is measured against the response's own `Date`, so that a wrong clock on either side does not matter; without
-    one, or more than ten years ahead, it counts as not said.
+    A date is measured against the response's own `Date`, so that a wrong clock on either side does not matter. Without
+    one it is measured by the clock of this machine, and counts as a day ahead at most. Some servers send fractions of
+    seconds.
+
+    Args:
+        headers: The headers of the response, by their names in lower case.
+        clock: Says what time it is, aware.
     """
     text = headers.get("retry-after", "").strip(" \t")
     if _SECONDS.fullmatch(text):
-        return float(text)
-    then, now = http_date(text), http_date(headers.get("date", ""))
-    if then is None or now is None or then - now > _LONGEST_DATE:
+        return min(float(text), _LONGEST_WAIT)
+    if (then := http_date(text)) is None:
         return None
-    return max(0.0, (then - now).total_seconds())
+    now, longest = http_date(headers.get("date", "")), _LONGEST_WAIT
+    if now is None:
+        now, longest = clock(), _LONGEST_BY_OWN_CLOCK
+    return min(max(0.0, (then - now).total_seconds()), longest)
 
 
 def http_date(text: str) -> dt.datetime | None:
     """Return the moment that a header such as `Date` names (RFC 9110, 5.6.7), or `None` if the text names none."""
-    if not (parts := _HTTP_DATE.fullmatch(text)):
+    for form in _HTTP_DATES:
+        if parts := form.fullmatch(text):
+            break
+    else:
         return None
-    day, month, year, *clock = parts.groups()
-    hour, minute, second = map(int, clock)
+    year, month = int(parts["year"]), _MONTHS.index(parts["month"]) + 1
+    if len(parts["year"]) == 2:
+        year = _FIRST_SHORT_YEAR + (year - _FIRST_SHORT_YEAR) % 100
+    hour, minute, second = map(int, parts["clock"].split(":"))
     try:
-        return dt.datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=dt.UTC)
+        return dt.datetime(year, month, int(parts["day"]), hour, minute, second, tzinfo=dt.UTC)
     except ValueError:
         return None
 
@@ -165,14 +196,33 @@ def _refuse_null() -> DecodeError:
     return error
 
 
-def _not_ours(reply: Reply, token: Token) -> ResponseError | None:
+def _not_ours(reply: Reply, token: Token, clock: Callable[[], dt.datetime]) -> ResponseError | None:
     head = reply.body[:_PAGE_LIMIT].removeprefix(BOM).lstrip()
     if not head and reply.size <= _PAGE_LIMIT:
         return _suspect(TruncatedResponse(f"HTTP {reply.status} with an empty body is not the same as no events"))
     if not head.startswith(b"<"):
         return None
-    snippet = _clean(head.decode("utf-8", "replace"), token, _SNIPPET_LIMIT)
-    return ResponseError(f"HTTP {reply.status} with a page instead of the API's JSON: {snippet}")
+    error = _page_error(reply, token, clock)
+    error.kind = Kind.TRANSIENT
+    return error
+
+
+def _page_error(reply: Reply, token: Token, clock: Callable[[], dt.datetime]) -> UnexpectedPage:
+    text = reply.body[:_PAGE_LIMIT].decode("utf-8", "replace").removeprefix("\ufeff")
+    title = _TITLE.search(text)
+    shown = _clean(html.unescape(title[1]) if title else text, token, _SNIPPET_LIMIT)
+    server = _clean(reply.headers.get("server", ""), token, _SNIPPET_LIMIT)
+    whose = ", ".join([f'"{shown}"' if shown else "empty", f"Server: {server}" if server else "no Server header"])
+    rule = find_page_rule(reply.status)
+    error = UnexpectedPage(
+        f"a page and not the API responded with HTTP {reply.status} ({whose})",
+        reply.status,
+        server=server or None,
+        title=shown or None,
+        retry_after=retry_after(reply.headers, clock),
+    )
+    error.hint = rule.hint if rule else None
+    return error
 
 
 def _suspect(error: ResponseError) -> ResponseError:

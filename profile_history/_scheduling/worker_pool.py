@@ -275,12 +275,11 @@ class WorkerPool:
                         raise sent.error
                 case Step.RETRY:
                     fetcher.charge_wait(task, sent.error, decision)
-                    await self._sleep(assignment, decision.wait)
-                    since = clock()
+                    since = await self._sleep(assignment, decision.wait, since)
                 case Step.REQUEUE:
                     fetcher.charge_wait(task, sent.error, decision)
                     task.log.end_pass()
-                    await self._sleep(assignment, decision.wait)
+                    await self._sleep(assignment, decision.wait, since)
                     return self.schedule.requeue_last(assignment)
                 case Step.SPLIT:
                     self.stats.windows_split += 1
@@ -296,8 +295,19 @@ class WorkerPool:
         assignment.task.sign(failure)
         self._settle(assignment, failure, decision.refuting_days)
 
-    async def _sleep(self, assignment: Assignment, seconds: float) -> None:
-        """Wait before a retry, and lend the worker's place meanwhile."""
+    async def _sleep(self, assignment: Assignment, seconds: float, since: float) -> float:
+        """Wait before a retry, and lend the worker's place meanwhile.
+
+        Args:
+            assignment: The window.
+            seconds: How long, 0 for not at all.
+            since: When the window first asked for its last request.
+
+        Returns:
+            When it first asks for its next request, which is the same moment if it did not wait.
+        """
+        if not seconds:
+            return since
         self.schedule.suspend(assignment)
         self._working -= 1
         if self.schedule.wants_profiles:
@@ -308,6 +318,7 @@ class WorkerPool:
         finally:
             self._working += 1
             self.schedule.resume(assignment)
+        return asyncio.get_running_loop().time()
 
     def _settle(self, assignment: Assignment, result: Rows | HistoryError, refuting_days: int = 0) -> None:
         self.stats.profiles_done += self.schedule.complete(assignment, result, refuting_days)

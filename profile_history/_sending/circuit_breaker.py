@@ -6,6 +6,7 @@ few attempts. While the circuit is open no failure is charged to a window.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -37,11 +38,13 @@ class _Second:
 class CircuitBreaker:
     """A breaker that opens after ten failures in a row, or if half of at least twenty results in 30 s are failures.
 
-    Until the first success both rules ask for failures of three different windows: a profile that nobody can fetch is
-    no outage. Later the probes tell one from the other, since every other one repeats a request that has succeeded.
+    It opens as well if two failures in a row are as far apart as the patience of who meets them. Until the first
+    success all rules ask for failures of three different windows, unless they cannot lie in the window: a profile that
+    nobody can fetch is no outage. Later the probes tell one from the other, since every other one repeats a request
+    that has succeeded.
 
     The first probe is sent after 2 seconds, each further one after twice as long, up to 30 seconds, each wait times 2/3
-    to 1. The first success, of a probe or of a request sent before, closes it.
+    to 1. The first success closes it, of a probe or of a request sent before, but not before the first of the failures.
 
     Args:
         uniform: Draws evenly between two numbers.
@@ -54,16 +57,19 @@ class CircuitBreaker:
         self._seconds: deque[_Second] = deque()
         self._wait = FIRST_WAIT
         self.opened_at = 0.0
+        self.failing_since = float("-inf")
         self.open = False
         self.probing = False
         self.certain = False
         self.probe_at = 0.0
 
-    def succeeded(self, now: float) -> float | None:
+    def succeeded(self, now: float, seconds: float = 0.0) -> float | None:
         """Record a response that shows the server at work, which closes an open circuit.
 
         Args:
             now: Seconds, on any clock that only goes forward.
+            seconds: How long ago the request was sent, at least. One from before the failures began closes nothing: a
+                firewall refuses at once what the server behind it takes a while to respond to.
 
         Returns:
             How many seconds the circuit was open, if this closed it, else `None`.
@@ -73,17 +79,30 @@ class CircuitBreaker:
         if not self.open:
             self._this_second(now).results += 1
             return None
+        if now - seconds < self.failing_since:
+            return None
         self.open = False
         self._wait = FIRST_WAIT
         self._seconds.clear()
         return now - self.opened_at
 
-    def failed(self, request_id: str, now: float) -> str | None:
+    def failed(
+        self,
+        request_id: str,
+        now: float,
+        *,
+        patience: float = math.inf,
+        only_in_a_row: bool = False,
+        server_wide: bool = False,
+    ) -> str | None:
         """Record a failure, which may open the circuit.
 
         Args:
             request_id: Of the request, and so the same for all attempts at one window.
             now: Seconds, on any clock that only goes forward.
+            patience: Seconds after which two failures in a row are enough.
+            only_in_a_row: Whether it counts only if no success comes between, however many there are in a period.
+            server_wide: Whether it cannot lie in the window, so that one window is enough.
 
         Returns:
             What was seen, if this opened the circuit, else `None`.
@@ -92,12 +111,15 @@ class CircuitBreaker:
             return None
         second = self._this_second(now)
         second.results += 1
-        second.failures += 1
+        second.failures += not only_in_a_row
+        if not self._row:
+            self.failing_since = now
         self._row += 1
         for windows in (self._row_windows, second.windows):
             if len(windows) < DIFFERENT_WINDOWS:
                 windows.add(request_id)
-        reason = self._reason()
+        in_a_row = 2 if now - self.failing_since >= patience else IN_A_ROW
+        reason = self._reason(in_a_row, 1 if self.certain or server_wide else DIFFERENT_WINDOWS)
         if reason is not None:
             self.open = True
             self.opened_at = now
@@ -117,9 +139,8 @@ class CircuitBreaker:
         self.probe_at = now + self._wait * self._uniform(_LEAST_JITTER, 1.0)
         self._wait = min(LONGEST_WAIT, 2 * self._wait)
 
-    def _reason(self) -> str | None:
-        needed = 1 if self.certain else DIFFERENT_WINDOWS
-        if self._row >= IN_A_ROW and len(self._row_windows) >= needed:
+    def _reason(self, in_a_row: int, needed: int) -> str | None:
+        if self._row >= in_a_row and len(self._row_windows) >= needed:
             return f"{self._row} failures in a row"
         results = sum(second.results for second in self._seconds)
         failures = sum(second.failures for second in self._seconds)

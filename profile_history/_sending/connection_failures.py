@@ -70,7 +70,9 @@ def translate(error: Exception, url: yarl.URL, timeouts: Timeouts, route: Route,
         case aiohttp.ClientPayloadError():
             return TruncatedResponse(f"the connection to {where} ended in the middle of the response")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
-            return ConnectionFailed(f"{where} closed the connection before its response was complete ({kind})")
+            failure = ConnectionFailed(f"{where} closed the connection before its response was complete ({kind})")
+            failure.connected = True
+            return failure
         case aiohttp.ClientResponseError():
             no_http = ResponseError(f"{where} responded with something that is no proper HTTP ({kind})")
             no_http.kind = Kind.AMBIGUOUS

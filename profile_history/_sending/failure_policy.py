@@ -10,9 +10,18 @@ from enum import Enum, auto
 
 import attrs
 
-from profile_history._protocol.error_rules import RETRIED_KINDS, find_rules
+from profile_history._protocol.error_rules import RETRIED_KINDS, find_page_rule, find_rules
 from profile_history._sending.retry_budget import THROTTLED_COST, TRANSIENT_COST
-from profile_history.errors import ApiError, AttemptTimeout, HistoryError, Kind, ResponseError, ResponseTooLarge
+from profile_history.errors import (
+    ApiError,
+    AttemptTimeout,
+    ConnectionFailed,
+    HistoryError,
+    Kind,
+    ResponseError,
+    ResponseTooLarge,
+    UnexpectedPage,
+)
 from profile_history.options import RetryPolicy
 
 # One timeout may be an accident of the network.
@@ -36,6 +45,7 @@ class Signal(Enum):
         FAILED: It failed.
         OVERLOADED: It failed as servers do that have too much to do.
         THROTTLED: It says that there are too many requests.
+        PAGE: Something else responded in its place; ten in a row are an outage.
         NEUTRAL: Nothing, as when the request was cancelled, failed again while others succeed, or asked for too many
             days.
     """
@@ -45,6 +55,7 @@ class Signal(Enum):
     FAILED = auto()
     OVERLOADED = auto()
     THROTTLED = auto()
+    PAGE = auto()
     NEUTRAL = auto()
 
 
@@ -121,6 +132,7 @@ class AttemptLog:
         others_succeeded: Whether others succeeded between its last two failures.
         unproven_split: Whether the window was made by a split, and none so short has succeeded yet.
         split_helped: Whether a window of the profile has succeeded that was made by a split.
+        refused_profiles: For how many profiles a page responded, if nothing was ever responded to well, else 0.
     """
 
     attempts: int = 0
@@ -137,6 +149,7 @@ class AttemptLog:
     others_succeeded: bool = False
     unproven_split: bool = False
     split_helped: bool = False
+    refused_profiles: int = 0
 
     def record(
         self,
@@ -146,6 +159,7 @@ class AttemptLog:
         circuit_open: bool = False,
         successes: int = 0,
         recent_success: bool = False,
+        refused_profiles: int = 0,
     ) -> None:
         """Record a failure of the window.
 
@@ -155,15 +169,17 @@ class AttemptLog:
             circuit_open: Whether the server fails for everyone just now.
             successes: How many requests of the client have succeeded so far.
             recent_success: Whether one of them did a moment ago.
+            refused_profiles: For how many profiles a page responded, if none has succeeded, else 0.
         """
         if _is_free(failure, self):
             self.charged = False
             return
+        self.refused_profiles = refused_profiles
         self.others_succeeded = self.successes_seen is not None and self.successes_seen < successes
         if failure.kind is Kind.THROTTLED:
             self.others_succeeded = self.others_succeeded or recent_success
         self.successes_seen = successes
-        self.charged = failure.kind is not Kind.AUTH and not (circuit_open and _is_retried(failure))
+        self.charged = failure.kind is not Kind.AUTH and not (circuit_open and _is_held(failure))
         if self.charged:
             self.seconds += seconds
             self.in_pass += 1
@@ -202,8 +218,23 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
             return attrs.evolve(decision, step=Step.STOP, asks_too_long=True, hint=hint)
         decision = attrs.evolve(decision, pause=asked)
     if decision.step is Step.RETRY:
-        decision = attrs.evolve(decision, cost=_cost_of(failure))
+        return attrs.evolve(decision, cost=_cost_of(failure))
+    if decision.step is Step.STOP and attempts.refused_profiles > 1:
+        met = f"{attempts.refused_profiles} profiles have met a page, and nothing was ever responded to well"
+        return attrs.evolve(decision, hint=f"{met}; {failure.hint}")
     return decision
+
+
+def is_server_wide(failure: HistoryError) -> bool:
+    """Tell whether a failure cannot lie in the request, so that a single window that meets it tells of an outage."""
+    if isinstance(failure, ApiError):
+        return any(rule.server_wide for rule in find_rules(failure.code, failure.http_status))
+    return isinstance(failure, ConnectionFailed) and not failure.connected
+
+
+def is_refusing_page(failure: HistoryError) -> bool:
+    """Tell whether something else responded in place of the API, in a way that no repetition cures."""
+    return isinstance(failure, UnexpectedPage) and failure.kind not in RETRIED_KINDS
 
 
 def longest_pause(policy: RetryPolicy) -> float:
@@ -212,11 +243,13 @@ def longest_pause(policy: RetryPolicy) -> float:
 
 
 def _choose_step(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, can_split: bool) -> Step:
-    if not attempts.charged and _is_retried(failure):
+    if not attempts.charged and _is_held(failure):
         return Step.RESEND
     if failure.kind is Kind.AUTH:
         return Step.RENEW_TOKEN
     if failure.fatal and (failure.kind is not Kind.AMBIGUOUS or attempts.ambiguous >= UNKNOWN_HOST_ATTEMPTS):
+        return Step.STOP
+    if _is_same_for_all(failure, attempts):
         return Step.STOP
     if can_split and _is_too_long(failure, attempts):
         return Step.SPLIT
@@ -229,6 +262,11 @@ def _choose_step(failure: HistoryError, attempts: AttemptLog, policy: RetryPolic
         if attempts.passes:
             return Step.REQUEUE
     return Step.RETRY
+
+
+def _is_same_for_all(failure: HistoryError, attempts: AttemptLog) -> bool:
+    rule = find_page_rule(failure.http_status) if isinstance(failure, UnexpectedPage) else None
+    return rule is not None and is_refusing_page(failure) and attempts.refused_profiles >= rule.profiles
 
 
 def _cost_of(failure: HistoryError) -> int:
@@ -254,6 +292,8 @@ def _signal_alone(failure: HistoryError) -> Signal:
         return Signal.NEUTRAL
     if failure.kind is Kind.THROTTLED:
         return Signal.THROTTLED
+    if is_refusing_page(failure):
+        return Signal.PAGE
     if _is_overload(failure):
         return Signal.OVERLOADED
     if failure.kind in RETRIED_KINDS:
@@ -294,5 +334,10 @@ def _is_retried(failure: HistoryError) -> bool:
     return not failure.fatal and failure.kind in RETRIED_KINDS
 
 
+def _is_held(failure: HistoryError) -> bool:
+    # While the server fails for everyone, so does a page in its place.
+    return _is_retried(failure) or is_refusing_page(failure)
+
+
 def _asked_pause(failure: HistoryError) -> float | None:
-    return failure.retry_after if isinstance(failure, ApiError) and _is_retried(failure) else None
+    return failure.retry_after if _is_retried(failure) else None

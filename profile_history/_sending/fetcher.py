@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable
 from functools import partial
 
@@ -18,6 +19,7 @@ from profile_history._sending.failure_policy import AttemptLog, Decision, Signal
 from profile_history._sending.health_probe import HealthProbe
 from profile_history._sending.memory_budget import Reservation
 from profile_history._sending.pacer import Pacer, Permit
+from profile_history._sending.page_evidence import PageEvidence
 from profile_history._sending.request_ids import make_request_id
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.row_cap import RowCapDetector
@@ -91,6 +93,7 @@ class Fetcher:
     observer: Observer
     row_cap_detector: RowCapDetector
     health_probe: HealthProbe
+    page_evidence: PageEvidence
     runner: CooperativeRunner
     border: Border
     timeouts: Timeouts
@@ -165,13 +168,22 @@ class Fetcher:
             circuit_open=pacer.circuit_open,
             successes=pacer.successes,
             recent_success=pacer.has_recent_success(),
+            refused_profiles=self.page_evidence.observe(failure, task.profile, pacer.successes),
         )
         decision = self.retrier.decide(failure, log, can_split=can_split())
         log.free_retry_used = log.free_retry_used or decision.new_connection
+        was_open = pacer.circuit_open
         pacer.release(
-            sent.permit, decision.signal, request_id=task.request_id, failure=failure, retry_after=decision.pause
+            sent.permit,
+            decision.signal,
+            request_id=task.request_id,
+            failure=failure,
+            retry_after=decision.pause,
+            patience=self.retrier.policy.patience,
         )
-        return decision
+        # From now on the probes set the pace, and patience counts only where it is waited for them.
+        opened = pacer.circuit_open and not was_open
+        return attrs.evolve(decision, wait=0.0) if opened else decision
 
     def _accept(self, task: Task, sent: SentRequest, stats: Stats, can_split: Callable[[], bool]) -> Decision:
         rows = sent.complete_rows
@@ -251,7 +263,8 @@ class Fetcher:
                 body, task.request_id, self._timeouts(log), self.limits.body, grow=grow, fresh=fresh
             )
             arrived = reply.size
-            rows = await self.runner.run(verify_response(reply, self.token, null_means_empty=self.null_means_empty))
+            verifying = verify_response(reply, self.token, _wall_clock, null_means_empty=self.null_means_empty)
+            rows = await self.runner.run(verifying)
             size = arrived
         except HistoryError as error:
             # Its frames hold the response, with whatever the server echoes, and hooks get to see it.
@@ -298,6 +311,10 @@ def mark_as_end(failure: HistoryError, hint: str | None) -> HistoryError:
     failure.fatal = True
     failure.hint = hint or failure.hint
     return failure
+
+
+def _wall_clock() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def _now() -> float:

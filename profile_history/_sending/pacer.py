@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import attrs
 
 from profile_history._sending.circuit_breaker import CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
-from profile_history._sending.failure_policy import Signal
+from profile_history._sending.failure_policy import Signal, is_server_wide
 from profile_history.errors import HistoryError, ServerUnavailable
 from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
 from profile_history.options import Pacing
@@ -55,7 +56,6 @@ class _Waiter:
     permit: asyncio.Future[Permit]
     patience: float
     since: float
-    probes: int
     probes_first: bool
 
 
@@ -79,12 +79,13 @@ class Pacer:
         self._uniform = uniform
         self._next_start = float("-inf")
         self._paused_until = float("-inf")
-        self._patient_since = float("-inf")
-        self._extended = False
+        self._pause_at_opening = False
+        self._server_wide = False
         self._in_use = 0
         self._successes = 0
         self._probes = 0
         self._probes_at_opening = 0
+        self._probed_at = float("-inf")
         self._last_good = float("-inf")
         self._last_failure = ""
         self._waiters: deque[_Waiter] = deque()
@@ -126,8 +127,9 @@ class Pacer:
         """Wait until a request may be sent, in the order of the calls.
 
         Args:
-            patience: Seconds after the opening of the circuit, or the end of a pause, until which it waits. A caller
-                that comes later waits for the next probe.
+            patience: Seconds after the first of the failures that opened the circuit until which it waits, or until
+                the first probe if the server asked for a pause before. A caller that comes later waits for the next
+                probe.
             since: When the caller first asked, by the loop's clock, if it asks again for the same window; `None` for
                 now.
             probes_first: Whether to wait for the first probe after the opening in any case, since a request is known
@@ -146,7 +148,6 @@ class Pacer:
             asyncio.get_running_loop().create_future(),
             patience,
             now if since is None else since,
-            self._probes,
             probes_first,
         )
         self._waiters.append(waiter)
@@ -173,6 +174,7 @@ class Pacer:
         failure: HistoryError | None = None,
         first_byte: float = 0.0,
         retry_after: float | None = None,
+        patience: float = math.inf,
     ) -> None:
         """End a request, learn from how it ended, and let in those who may start now.
 
@@ -183,6 +185,7 @@ class Pacer:
             failure: Why it failed, or `None` if it did not.
             first_byte: Seconds from sending it to the first byte of the response.
             retry_after: Seconds for which the server asks the whole client to pause, or `None`.
+            patience: Seconds without a success after which failures in a row are an outage, however few they are.
         """
         now = _now()
         was_open = self._breaker.open
@@ -200,10 +203,15 @@ class Pacer:
         self._in_use -= 1
         if retry_after:
             self._pause(retry_after, now)
-        told = self._inform_breaker(signal, request_id, now)
+        told = (
+            self._record_response(now, first_byte)
+            if signal in (Signal.SUCCESS, Signal.RESPONSIVE)
+            else self._record_failure(signal, request_id, now, failure, patience)
+        )
         if permit.probe:
             self._breaker.probed()
             self._probes += 1
+            self._probed_at = now
         if self._waiters:
             self._let_in(now)
         if signal is Signal.THROTTLED:
@@ -214,26 +222,28 @@ class Pacer:
     def _pause(self, retry_after: float, now: float) -> None:
         pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
         self._paused_until = max(self._paused_until, now + pause)
-        # Patience begins anew with the first pause after the opening only: a server that repeats it would never be
-        # given up.
-        if self._breaker.open and not self._extended:
-            self._patient_since, self._extended = self._paused_until, True
 
-    def _inform_breaker(self, signal: Signal, request_id: str, now: float) -> CircuitOpened | CircuitClosed | None:
-        if signal in (Signal.SUCCESS, Signal.RESPONSIVE):
-            open_for = self._breaker.succeeded(now)
-            if open_for is None:
-                return None
-            self._concurrency.restart()
-            return CircuitClosed(open_for)
+    def _record_response(self, now: float, first_byte: float) -> CircuitClosed | None:
+        open_for = self._breaker.succeeded(now, first_byte)
+        if open_for is None:
+            return None
+        self._concurrency.restart()
+        return CircuitClosed(open_for)
+
+    def _record_failure(
+        self, signal: Signal, request_id: str, now: float, failure: HistoryError | None, patience: float
+    ) -> CircuitOpened | None:
         # A throttle is no outage as long as others succeed, or fewer requests can be tried.
         throttled = signal is Signal.THROTTLED and self._concurrency.at_minimum and not self.has_recent_success()
-        if not throttled and signal not in (Signal.FAILED, Signal.OVERLOADED):
+        page = signal is Signal.PAGE
+        if not throttled and not page and signal not in (Signal.FAILED, Signal.OVERLOADED):
             return None
-        reason = self._breaker.failed(request_id, now)
+        blameless = failure is not None and is_server_wide(failure)
+        reason = self._breaker.failed(request_id, now, patience=patience, only_in_a_row=page, server_wide=blameless)
         if reason is None:
             return None
-        self._patient_since, self._extended = max(now, self._paused_until), False
+        self._server_wide = blameless
+        self._pause_at_opening = self._paused_until > now and now - self._breaker.failing_since < patience
         self._probes_at_opening = self._probes
         return CircuitOpened(reason)
 
@@ -270,7 +280,7 @@ class Pacer:
             if not waiter.permit.done():
                 waiter.permit.set_exception(
                     ServerUnavailable(
-                        f"the server has failed for every request for {now - self._breaker.opened_at:.0f} s, and "
+                        f"the server has failed for every request for {now - self._breaker.failing_since:.0f} s, and "
                         f"RetryPolicy.patience is {waiter.patience:g} s. What was fetched is good; try again later. "
                         f"The last failure: {self._last_failure}"
                     )
@@ -278,10 +288,12 @@ class Pacer:
 
     def _end_of_patience(self, waiter: _Waiter) -> float:
         # One that comes too late waits for the next probe all the same, and gives up only when that has failed.
-        end = self._patient_since + waiter.patience
-        if waiter.since >= end:
-            return float("inf") if self._probes == waiter.probes else end
-        return float("inf") if waiter.probes_first and self._probes == self._probes_at_opening else end
+        end = self._breaker.failing_since + waiter.patience
+        if waiter.since >= max(end, self._breaker.opened_at):
+            return float("inf") if self._probed_at <= waiter.since else end
+        # What the server asked for before the opening is waited for, once: it may be back then.
+        waits_for_probe = self._pause_at_opening or (waiter.probes_first and not self._server_wide)
+        return float("inf") if waits_for_probe and self._probes == self._probes_at_opening else end
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter in self._waiters:

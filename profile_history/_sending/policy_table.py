@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from profile_history._protocol.error_rules import ERROR_RULES, is_about_length
+from profile_history._protocol.error_rules import ERROR_RULES, PAGE_RULES, is_about_length
 from profile_history._sending.failure_policy import AttemptLog, Step, decide
 from profile_history.errors import (
     ApiError,
@@ -15,9 +15,9 @@ from profile_history.errors import (
     HistoryError,
     Kind,
     ProxyFailed,
-    ResponseError,
     ResponseTooLarge,
     TruncatedResponse,
+    UnexpectedPage,
     UnexpectedRedirect,
     UntrustedServer,
 )
@@ -25,13 +25,14 @@ from profile_history.options import RetryPolicy
 
 _POLICY = RetryPolicy()
 _HEAD = (
-    "| failure | kind | attempts | then | a retry costs | halves the window | single days refute it | tells the pacer |"
+    "| failure | kind | attempts | then | before any success | a retry costs | halves the window | "
+    "single days refute it | tells the pacer |"
 )
 
 
 def policy_table() -> str:
     """Return what `decide` says to each failure, with the default `RetryPolicy`, as a table in Markdown."""
-    lines = [_HEAD, "|---|---|---|---|---|---|---|---|"]
+    lines = [_HEAD, "|---|---|---|---|---|---|---|---|---|"]
     lines += [_line(name, make) for name, make in _failures().items()]
     return "\n".join(lines) + "\n"
 
@@ -45,13 +46,16 @@ def _failures() -> dict[str, Callable[[], HistoryError]]:
         "a proxy that is dead, or fails": ProxyFailed,
         "a timeout": AttemptTimeout,
         "a response that was cut": TruncatedResponse,
-        "a page instead of JSON": ResponseError,
+        "a page with status 200": _maintenance_page,
         "an empty 200, no `data`, malformed JSON, no proper HTTP": DecodeError,
         "more bytes than `Limits.body`": ResponseTooLarge,
         "as many rows as `Limits.row_cap`": _capped_rows,
         "a redirect": UnexpectedRedirect,
         "a number that nobody knows": ApiError,
     }
+    known = ", ".join(str(rule.status) for rule in PAGE_RULES if rule.profiles == 1)
+    failures[f"a page with {known}"] = partial(UnexpectedPage, "", 403)
+    failures["a page with another status that is not retried, such as 404"] = partial(UnexpectedPage, "", 404)
     for rule in ERROR_RULES:
         failures[f"{rule.number}: {rule.hint}"] = partial(_api_error, rule.number, rule.kind)
     return failures
@@ -60,6 +64,12 @@ def _failures() -> dict[str, Callable[[], HistoryError]]:
 def _capped_rows() -> HistoryError:
     failure = TruncatedResponse()
     failure.kind, failure.splittable = Kind.CALLER, True
+    return failure
+
+
+def _maintenance_page() -> HistoryError:
+    failure = UnexpectedPage("", 200)
+    failure.kind = Kind.TRANSIENT
     return failure
 
 
@@ -107,9 +117,17 @@ def _line(name: str, make: Callable[[], HistoryError]) -> str:
                 signal += f"; {evidence.signal.name.lower()} when it halves again"
     cost = ", ".join(map(str, sorted(costs))) or "-"
     then = decision.step.name.lower().replace("_", " ")
-    return (
-        f"| {name} | {make().kind.value} | {sent} | {then} | {cost} | {splits or 'no'} | {refutes or '-'} | {signal} |"
-    )
+    kind, beginning = make().kind.value, _describe_beginning(make())
+    cells = (name, kind, str(sent), then, beginning, cost, splits or "no", refutes or "-", signal)
+    return f"| {' | '.join(cells)} |"
+
+
+def _describe_beginning(failure: HistoryError) -> str:
+    most = max(rule.profiles for rule in PAGE_RULES)
+    for profiles in range(1, most + 1) if isinstance(failure, UnexpectedPage) else ():
+        if decide(failure, AttemptLog(refused_profiles=profiles), _POLICY).step is Step.STOP:
+            return "stop" if profiles == 1 else f"stop at {profiles} profiles"
+    return "-"
 
 
 def _describe_refutation(failure: HistoryError, timeouts: int) -> str:

@@ -10,7 +10,7 @@ import tenacity
 
 from profile_history._sending.failure_policy import AttemptLog, Decision, Step, decide
 from profile_history._sending.retry_budget import RetryBudget
-from profile_history.errors import ApiError, HistoryError, Kind
+from profile_history.errors import HistoryError, Kind
 from profile_history.options import RetryPolicy
 
 # What the AWS SDKs do: a server that says "too many" is left alone for longer than one that stumbled.
@@ -95,7 +95,7 @@ class Retrier:
     def _own_share(self, failure: HistoryError, wait: float, log: AttemptLog) -> float:
         # A pause that the server asks for is all of the client's. While others succeed and this window is told to wait
         # again and again, that has to come to an end as well.
-        if not isinstance(failure, ApiError) or failure.retry_after is None:
+        if failure.retry_after is None:
             return wait
         return min(wait, self.policy.cap) if log.others_succeeded else 0.0
 
@@ -110,6 +110,6 @@ class Retrier:
         failure = call.outcome.exception()
         throttled = isinstance(failure, HistoryError) and failure.kind is Kind.THROTTLED
         drawn = self._uniform(0, (self._bound_of_throttles if throttled else self._bound)(call))
-        asked = failure.retry_after if isinstance(failure, ApiError) else None
+        asked = failure.retry_after if isinstance(failure, HistoryError) else None
         # Its jitter is in the pause of the whole client, which ends a little later.
         return drawn if asked is None else max(drawn, asked)

@@ -11,7 +11,7 @@ import attrs
 from opentelemetry import context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
-from profile_history.errors import ApiError, HistoryError
+from profile_history.errors import ApiError, HistoryError, UnexpectedPage
 from profile_history.observing import AttemptEnded, AttemptStarted, WindowDone, WindowDropped
 from profile_history.windows import Window
 
@@ -136,7 +136,7 @@ def _end(live: _LiveSpan, attempts: int) -> None:
 
 def _describe(error: HistoryError) -> dict[str, str | int]:
     described: dict[str, str | int] = {"error.type": type(error).__name__}
-    if isinstance(error, ApiError) and error.http_status is not None:
+    if isinstance(error, (ApiError, UnexpectedPage)) and error.http_status is not None:
         described["http.response.status_code"] = error.http_status
     return described
 

@@ -130,6 +130,8 @@ class _ResponseWriter:
         now = self._behaviour.clock().astimezone(dt.UTC)
         date = {"Date": format_datetime(now, usegmt=True)} if self._behaviour.date_header else {}
         fields = {**date, "Server": _SERVER, **response.headers}
+        if fields.get("Date") == "":
+            del fields["Date"]
         if response.content_type is not None and not self._has_no_body:
             fields["Content-Type"] = response.content_type
         fields["Connection"] = "keep-alive" if (self.keep if keep is None else keep) else "close"

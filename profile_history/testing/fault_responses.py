@@ -32,6 +32,14 @@ _PAGES = {
     Fault.ERROR_503: "Service unavailable",
     Fault.ERROR_504: "Gateway timeout",
 }
+# What nginx and others call the statuses that they respond with themselves.
+_REFUSALS = {
+    Fault.PAGE_401: "401 Authorization Required",
+    Fault.PAGE_403: "403 Forbidden",
+    Fault.PAGE_407: "407 Proxy Authentication Required",
+    Fault.PAGE_501: "501 Not Implemented",
+    Fault.PAGE_511: "511 Network Authentication Required",
+}
 _ENVELOPES = {
     Fault.ERROR_WITH_ROWS: b'{"data":[%b],"error":500,"error_text":"Internal error"}',
     Fault.ERROR_MISSING: b'{"data":[%b],"error_text":"Successful operation"}',
@@ -57,16 +65,17 @@ _GARBAGE = (
     "1e3",
     "12_0",
     "0x10",
-    "1.5",
+    "1,5",
     "٣",
     "5, 10",
-    "9" * 35,
+    "5.",
     "soon",
-    "Fri, 31 Dec 9999 23:59:59 GMT",
+    "Fri, 31 Dec 9999 23:59:60",
     "Sun, 06 Nov 2094 08:49:37",
     "2094-11-06T08:49:37Z",
 )
-_HUGE = ("3600", "86400", "999999999")
+_HUGE = ("3600", "86400", "999999999", "9" * 35)
+_DATE_FORMS = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y")
 _CODES = (400, 401, 402, 403, 408, 413, 429, 500, 502, 503, 504, 440, 1, -1, 10**12)
 _DEPTH = 100_000
 _DEEP = (b'{"data":[{"deep":%b%b}],"error":0}', b'{"data":[],"deep":%b%b,"error":0}', b"%b%b")
@@ -113,6 +122,8 @@ def _respond_with_fault(attempt: Attempt, fault: Fault, rows: list[bytes]) -> Ap
         return make_error(attempt.behaviour, int(fault.removeprefix("error_")), _API_ERRORS[fault])
     if fault in _PAGES:
         return make_page(int(fault.removeprefix("error_")), _PAGES[fault])
+    if fault in _REFUSALS:
+        return _make_refusal(int(fault.removeprefix("page_")), _REFUSALS[fault])
     if fault in _ENVELOPES:
         return ApiResponse(200, _ENVELOPES[fault] % b",".join(rows), len(rows))
     if fault in _WITHOUT_ROWS:
@@ -124,11 +135,23 @@ def _respond_with_fault(attempt: Attempt, fault: Fault, rows: list[bytes]) -> Ap
     return _RESPONSES[fault](attempt, fault, rows)
 
 
+def _make_refusal(status: int, title: str) -> ApiResponse:
+    page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
+    return ApiResponse(status, page.encode(), content_type="text/html", headers={"Server": "nginx/1.28.0"})
+
+
 def _make_throttle(attempt: Attempt, fault: Fault, _: list[bytes]) -> ApiResponse:
     response = make_error(attempt.behaviour, 429, "Too many requests")
     chance, seconds = attempt.chance(fault), attempt.settings(fault).retry_after
     if fault is Fault.THROTTLED_WITH_RETRY_AFTER:
         response.headers["Retry-After"] = str(seconds)
+    elif fault is Fault.RETRY_AFTER_FRACTION:
+        response.headers["Retry-After"] = f"{seconds}.5"
+    elif fault is Fault.RETRY_AFTER_BARE_DATE:
+        # A second more, for the fraction that the text has no room for.
+        then = attempt.behaviour.clock().astimezone(dt.UTC) + dt.timedelta(seconds=seconds + 1)
+        response.headers["Date"] = ""
+        response.headers["Retry-After"] = then.strftime(chance.one_of(_DATE_FORMS))
     elif fault is Fault.RETRY_AFTER_GARBAGE:
         response.headers["Retry-After"] = chance.one_of(_GARBAGE)
     elif fault is Fault.RETRY_AFTER_HUGE:
@@ -219,6 +242,8 @@ _RESPONSES: dict[Fault, Callable[[Attempt, Fault, list[bytes]], ApiResponse]] = 
     Fault.THROTTLED: _make_throttle,
     Fault.THROTTLED_WITH_RETRY_AFTER: _make_throttle,
     Fault.RETRY_AFTER_DATE: _make_throttle,
+    Fault.RETRY_AFTER_FRACTION: _make_throttle,
+    Fault.RETRY_AFTER_BARE_DATE: _make_throttle,
     Fault.RETRY_AFTER_GARBAGE: _make_throttle,
     Fault.RETRY_AFTER_HUGE: _make_throttle,
     Fault.ERROR_503_WITH_RETRY_AFTER: _make_unavailable,

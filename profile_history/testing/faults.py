@@ -128,8 +128,22 @@ class Fault(StrEnum, metaclass=_Renamed):
         Stage.RESPONSE,
         "429, with `Retry-After` as a date, `retry_after` seconds after a `Date` that is years off.",
     )
+    RETRY_AFTER_FRACTION = (
+        "retry_after_fraction",
+        Stage.RESPONSE,
+        "429, with `Retry-After` in seconds: `retry_after` and a half.",
+    )
+    RETRY_AFTER_BARE_DATE = (
+        "retry_after_bare_date",
+        Stage.RESPONSE,
+        "429, with `Retry-After` as a date, `retry_after` seconds ahead, in any of its three forms, and no `Date`.",
+    )
     RETRY_AFTER_GARBAGE = "retry_after_garbage", Stage.RESPONSE, "429, with a `Retry-After` that is no such value."
-    RETRY_AFTER_HUGE = "retry_after_huge", Stage.RESPONSE, "429, with a `Retry-After` of an hour, a day or decades."
+    RETRY_AFTER_HUGE = (
+        "retry_after_huge",
+        Stage.RESPONSE,
+        "429, with a `Retry-After` of an hour up to ages.",
+    )
     ERROR_400 = "error_400", Stage.RESPONSE, "400, as the API says it: the request is incorrect."
     ERROR_401 = "error_401", Stage.RESPONSE, "401, as the API says it: the token is gone."
     ERROR_402 = "error_402", Stage.RESPONSE, "402, as the API says it: the tariff's limit is reached."
@@ -150,6 +164,11 @@ class Fault(StrEnum, metaclass=_Renamed):
         "The same, with `Retry-After` in seconds.",
     )
     ERROR_504 = "error_504", Stage.RESPONSE, "HTTP 504 with a page: the gateway waited too long."
+    PAGE_401 = "page_401", Stage.RESPONSE, "HTTP 401 with a page of nginx: something before the API wants a login."
+    PAGE_403 = "page_403", Stage.RESPONSE, "HTTP 403 with a page of nginx: a firewall refuses the client."
+    PAGE_407 = "page_407", Stage.RESPONSE, "HTTP 407 with a page of nginx: a proxy wants a password."
+    PAGE_501 = "page_501", Stage.RESPONSE, "HTTP 501 with a page of nginx: the method is not known."
+    PAGE_511 = "page_511", Stage.RESPONSE, "HTTP 511 with a page of nginx: the network wants a login."
     GATEWAY_ERROR = "gateway_error", Stage.RESPONSE, "HTTP 520 to 524 with a page, as a content network says it."
     REDIRECT_301 = "redirect_301", Stage.RESPONSE, "HTTP 301 to another host: `location`."
     REDIRECT_302 = "redirect_302", Stage.RESPONSE, "HTTP 302 to another host."

@@ -121,8 +121,23 @@ def an_odd_date(seen):
     return throttled(seen) and then - now == dt.timedelta(seconds=3)
 
 
+def a_bare_date(seen):
+    assert "Date" not in seen.headers
+    text = seen.headers["Retry-After"]
+    then = dt.datetime(*parsedate_to_datetime(text).timetuple()[:6], tzinfo=dt.UTC)
+    return throttled(seen) and 2 <= (then - dt.datetime.now(dt.UTC)).total_seconds() <= 4
+
+
+def a_page_of_nginx(status):
+    return lambda seen: (
+        page_of(status)(seen)
+        and seen.headers["Server"].startswith("nginx/")
+        and f"<title>{status} ".encode() in seen.body
+    )
+
+
 def garbage(seen):
-    return throttled(seen) and not re.fullmatch("[0-9]{1,9}", seen.headers["Retry-After"], re.ASCII)
+    return throttled(seen) and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", seen.headers["Retry-After"], re.ASCII)
 
 
 def outside(seen):
@@ -262,6 +277,8 @@ CHECKS = {
     Fault.THROTTLED: lambda seen: throttled(seen) and "Retry-After" not in seen.headers,
     Fault.THROTTLED_WITH_RETRY_AFTER: lambda seen: throttled(seen) and seen.headers["Retry-After"] == "3",
     Fault.RETRY_AFTER_DATE: an_odd_date,
+    Fault.RETRY_AFTER_FRACTION: lambda seen: throttled(seen) and seen.headers["Retry-After"] == "3.5",
+    Fault.RETRY_AFTER_BARE_DATE: a_bare_date,
     Fault.RETRY_AFTER_GARBAGE: garbage,
     Fault.RETRY_AFTER_HUGE: lambda seen: throttled(seen) and int(seen.headers["Retry-After"]) >= 3600,
     **{getattr(Fault, f"ERROR_{code}"): api_says(code) for code in (400, 401, 402, 403, 500)},
@@ -269,6 +286,7 @@ CHECKS = {
         getattr(Fault, f"ERROR_{status}"): page_of(status)
         for status in (404, 405, 408, 409, 413, 422, 425, 502, 503, 504)
     },
+    **{getattr(Fault, f"PAGE_{status}"): a_page_of_nginx(status) for status in (401, 403, 407, 501, 511)},
     Fault.ERROR_503_WITH_RETRY_AFTER: lambda seen: page_of(503)(seen) and seen.headers["Retry-After"] == "3",
     Fault.GATEWAY_ERROR: lambda seen: seen.page and seen.status in range(520, 525),
     **{getattr(Fault, f"REDIRECT_{status}"): redirect(status) for status in (301, 302, 303, 307, 308)},

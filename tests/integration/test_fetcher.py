@@ -1,8 +1,11 @@
 """One window, fetched whole: what is sent again, and what that costs."""
 
+import asyncio
+
 import pytest
-from support.by_profile import GOOD, NO_RETRY, ONE, PROFILES, ByProfile, client_of, envelope, failing
+from support.by_profile import GOOD, NO_RETRY, ONE, PROFILES, ByProfile, client_of, envelope, failing, said
 from support.scripts import LAX, MALFORMED, Script, http, last
+from support.virtual_clock import run_virtually
 
 from profile_history import (
     ApiError,
@@ -12,6 +15,8 @@ from profile_history import (
     Limits,
     Pacing,
     ResponseError,
+    RetryPolicy,
+    ServerUnavailable,
     TruncatedResponse,
     UnexpectedRedirect,
 )
@@ -90,13 +95,26 @@ async def test_a_partial_content_with_a_whole_envelope_is_a_success():
         assert stream.stats.attempts == 2
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 521, 522, 523, 524, 408, 425])
+@pytest.mark.parametrize("status", [500, 502, 504, 520, 524, 408, 425])
 async def test_an_error_that_may_pass_is_tried_as_often_as_the_policy_says(status):
     """Those of content networks as well: four attempts a pass, three passes."""
     async with Script(rest=failing(status)) as server, client_of(server) as client:
         with pytest.raises(ApiError) as caught:
             await client.history(ONE).collect()
     assert (caught.value.attempts, caught.value.http_status) == (12, status)
+
+
+@pytest.mark.parametrize("status", [503, 521, 522, 523])
+def test_a_server_that_serves_nobody_is_waited_for_with_one_profile_as_with_many(status):
+    """What it says cannot lie in the request, so ten in a row are an outage."""
+
+    async def main():
+        async with Script(rest=failing(status)) as server, client_of(server, retry=RetryPolicy()) as client:
+            with pytest.raises(ServerUnavailable, match=f"HTTP {status}"):
+                await client.history(ONE).collect()
+            return asyncio.get_running_loop().time()
+
+    assert run_virtually(main()) == pytest.approx(RetryPolicy().patience, abs=0.1)
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 413, 422, 418, 599])
@@ -112,8 +130,8 @@ async def test_an_error_that_lies_in_the_request_or_that_nobody_knows_is_not_rep
 @pytest.mark.parametrize(
     ("turn", "error"),
     [
-        (failing(401), AuthenticationError),
-        (failing(403), AuthenticationError),
+        (said(401), AuthenticationError),
+        (said(403), AuthenticationError),
         (failing(307, "Location: http://elsewhere.invalid/"), UnexpectedRedirect),
     ],
     ids=["401", "403", "a redirect"],

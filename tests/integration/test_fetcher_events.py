@@ -88,7 +88,7 @@ async def test_the_log_tells_the_same_at_debug_and_only_what_matters_above(caplo
         assert expected in text
     assert [line for level, line in lines if level == "INFO"] == ["throttled: 1 requests at once from now on"] * 2
     (warning,) = [line for level, line in lines if level == "WARNING"]
-    assert "given up after 1 attempts: ApiError (HTTP 400, error None)" in warning
+    assert "given up after 1 attempts: UnexpectedPage (HTTP 400)" in warning
     assert "example.com" not in text
     assert "busy" not in text
 

@@ -4,7 +4,7 @@ import asyncio
 
 import attrs
 import pytest
-from support.by_profile import GOOD, ONE, PROFILES, QUICK, ByProfile, client_of, envelope, failing, now, those
+from support.by_profile import GOOD, ONE, PROFILES, QUICK, ByProfile, client_of, envelope, failing, now, said, those
 from support.scripts import Script, hang_up, http, last, silence
 from support.virtual_clock import run_virtually
 
@@ -296,7 +296,7 @@ def test_a_probe_that_is_answered_with_a_fact_opens_the_way_for_the_others():
         policy = RetryPolicy(attempts=50, patience=1000.0)
         outage = [failing(500)] * 10
         async with (
-            Script(*outage, failing(400), rest=GOOD) as server,
+            Script(*outage, said(400), rest=GOOD) as server,
             client_of(server, retry=policy, pacing=Pacing(concurrency=1), on_event=told.append) as client,
         ):
             stream = client.histories(PROFILES[:12], on_error="collect")

@@ -341,7 +341,7 @@ async def test_who_waited_since_before_patience_ended_does_not_wait_for_a_probe_
 @pytest.mark.parametrize("pacing", [{"adaptive": False}, {"concurrency": 1}])
 @virtual
 async def test_a_server_that_asks_for_a_minute_is_asked_again_after_it(pacing):
-    """Patience counts from the end of a pause that was asked for before the circuit opened, or in that moment."""
+    """A pause that was asked for before the circuit opened, or in that moment, is waited for once, beyond patience."""
     server = Server(**pacing)
     for _ in range(min(10, server.pacer.limit)):
         await server.start()
@@ -350,31 +350,31 @@ async def test_a_server_that_asks_for_a_minute_is_asked_again_after_it(pacing):
     if not server.pacer.circuit_open:
         await server.fail(9, Signal.THROTTLED, retry_after=60)
     ends = now() + 66
-    hanging, waiting = server.starting(2)
-    await hanging
+    probing, waiting = server.starting(2)
+    await probing
     assert now() == ends
+    server.end(Signal.THROTTLED, retry_after=60)
     with pytest.raises(ServerUnavailable):
         await waiting
-    assert now() == ends + PATIENCE
-    server.end()
+    assert now() == ends
     server.check_idle()
 
 
 @virtual
-async def test_a_pause_that_is_asked_for_during_an_outage_lengthens_patience_once():
+async def test_a_pause_that_is_asked_for_during_an_outage_does_not_lengthen_patience():
     """A server that answers each probe so would be waited for without end."""
     server = Server()
     await server.fail(10)
     await server.start()
     server.end(Signal.OVERLOADED, retry_after=50)
     waiting = server.starting(3)
-    for probe, moment in zip(waiting[:2], (2 + 55, 2 + 55 + 55), strict=True):
-        await probe
-        assert now() == moment
-        server.end(Signal.OVERLOADED, retry_after=50)
-    with pytest.raises(ServerUnavailable):
-        await waiting[2]
-    assert now() == 2 + 55 + PATIENCE
+    await waiting[0]
+    assert now() == 2 + 55
+    server.end(Signal.OVERLOADED, retry_after=50)
+    for late in waiting[1:]:
+        with pytest.raises(ServerUnavailable):
+            await late
+    assert now() == PATIENCE
 
 
 @virtual

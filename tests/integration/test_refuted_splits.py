@@ -10,13 +10,13 @@ from support.change_responses import change_responses
 from support.virtual_clock import run_virtually
 
 from profile_history import (
-    ApiError,
     Limits,
     Pacing,
     ResponseTooLarge,
     RetryPolicy,
     ServerUnavailable,
     TruncatedResponse,
+    UnexpectedPage,
 )
 from profile_history._sending.failure_policy import BAD_DAYS_AFTER_HELP, BAD_DAYS_MEASURED
 from profile_history.observing import CircuitOpened, WindowDone
@@ -187,12 +187,12 @@ def test_a_newest_day_that_is_too_large_does_not_cost_the_year():
     assert course.lost == []
 
 
-def test_a_413_that_a_proxy_says_to_every_request_is_one_failed_window_a_profile():
+def test_a_413_that_a_proxy_says_to_a_profile_is_one_failed_window():
     """Its page is about the request, which is always short, and not about the days."""
-    course = fetch_year(FaultPlan.always(Fault.ERROR_413), profiles=20)
-    assert course.windows == [f"{FIRST}..{LAST}"] * 20
+    course = fetch_year(FaultPlan.always(Fault.ERROR_413), profiles=4)
+    assert course.windows == [f"{FIRST}..{LAST}"] * 4
     assert set(course.requests.values()) == {1}
-    assert all(isinstance(failure.error, ApiError) for failure in course.failed)
+    assert all(isinstance(failure.error, UnexpectedPage) for failure in course.failed)
 
 
 def test_a_profile_that_always_fails_and_is_all_there_is_ends_as_an_outage():

@@ -1,6 +1,7 @@
 """The token stays where it belongs."""
 
 import asyncio
+import datetime as dt
 import logging
 import pickle
 import traceback
@@ -130,7 +131,7 @@ def test_what_a_server_sent_is_not_printed_with_the_values_that_hold_it():
     """It may echo the token, in a header as well as in the body."""
     body = b'{"data":[{"a":"%b"}],"error":0,"error_text":"%b"}' % (CANARY.encode(), CANARY.encode())
     reply = Reply(200, {"x-echo": CANARY}, body)
-    rows = read_to_the_end(verify_response(reply, Token("another")))
+    rows = read_to_the_end(verify_response(reply, Token("another"), dt.datetime.now))
     assert CANARY not in repr(reply) + repr(rows) + repr(Envelope(0, CANARY, rows))
 
 

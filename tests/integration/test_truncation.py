@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import gzip
 import importlib
 import importlib.util
@@ -100,7 +101,7 @@ async def asking(response):
                 reply = await transport.send(
                     SecretBytes(b"{}"), "an-id", Timeouts(read=5), 10**6, grow=lambda size: None, fresh=True
                 )
-                return await CooperativeRunner().run(verify_response(reply, TOKEN))
+                return await CooperativeRunner().run(verify_response(reply, TOKEN, dt.datetime.now))
             except HistoryError as error:
                 return error
 

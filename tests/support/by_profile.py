@@ -46,6 +46,11 @@ def failing(status, *headers, body=b"<html>busy</html>"):
     return http(body, *headers, status=status)
 
 
+def said(code):
+    """An error in the API's own words, with its HTTP status."""
+    return http(json.dumps({"error": code, "error_text": "so it is"}).encode(), status=code)
+
+
 def client_of(server, **options):
     settings = {"token": "token", "list_id": 20, "window": None, "retry": QUICK, "pacing": SINGLE, **options}
     return HistoryClient(f"http://127.0.0.1:{server.port}", **settings)

@@ -251,6 +251,7 @@ def test_the_public_names_are_exactly_these():
         "Timeouts",
         "TransportError",
         "TruncatedResponse",
+        "UnexpectedPage",
         "UnexpectedRedirect",
         "UntrustedServer",
         "UsageError",

@@ -302,3 +302,49 @@ class Outages(RuleBasedStateMachine):
 
 TestOutages = Outages.TestCase
 TestOutages.settings = settings(deadline=None, stateful_step_count=40)
+
+
+@pytest.mark.parametrize("failures", [9, 10])
+def test_ten_failures_of_one_window_that_cannot_lie_in_it_are_enough(failures):
+    """Where no connection can be made, it is not for the profile that is asked for."""
+    breaker = CircuitBreaker(highest)
+    for second in range(failures):
+        breaker.failed("a", float(second), server_wide=True)
+    assert breaker.open is (failures == 10)
+
+
+@pytest.mark.parametrize(("windows", "opens"), [("aa", False), ("abc", True)])
+@pytest.mark.parametrize("late", [1.9, 2.0])
+def test_failures_that_are_as_far_apart_as_patience_are_enough(windows, opens, late):
+    """Of three windows, unless they cannot lie in them; the first alone never is."""
+    breaker = CircuitBreaker(highest)
+    for window in windows[:-1]:
+        assert breaker.failed(window, 5.0, patience=2.0) is None
+    breaker.failed(windows[-1], 5.0 + late, patience=2.0)
+    assert breaker.open is (opens and late == 2.0)
+    assert breaker.failing_since == 5.0
+
+
+def test_what_counts_only_in_a_row_is_no_share_of_the_results():
+    """However many there are, if a success comes between."""
+    breaker = CircuitBreaker(highest)
+    breaker.certain = True
+    for second in range(50):
+        for _ in range(9):
+            assert breaker.failed("a", second / 10, only_in_a_row=True) is None
+        breaker.succeeded(second / 10)
+    for _ in range(10):
+        breaker.failed("a", 6.0, only_in_a_row=True)
+    assert breaker.open
+
+
+def test_a_success_of_a_request_from_before_the_failures_closes_nothing():
+    """A firewall refuses at once what the server behind it takes a while to respond to."""
+    breaker = CircuitBreaker(highest)
+    breaker.certain = True
+    for _ in range(10):
+        breaker.failed("a", 5.0)
+    assert breaker.succeeded(5.5, 0.6) is None
+    assert breaker.open
+    assert breaker.succeeded(5.5, 0.4) == 0.5
+    assert not breaker.open

@@ -40,6 +40,8 @@ def built(cls):
         error = cls("no action", "$.data[3].action")
     elif cls is errors.UnexpectedRedirect:
         error = cls("it redirects", "https://elsewhere.example")
+    elif cls is errors.UnexpectedPage:
+        error = cls("it went wrong", 403, server="edge/1.2", title="Who are you?", retry_after=1.5)
     else:
         error = cls("it went wrong")
     error.profile, error.window, error.attempts, error.request_id = PROFILE, WINDOW, 4, "ab12"
@@ -175,8 +177,9 @@ def test_the_pickled_attributes_are_the_documented_ones():
     answer = {"code", "text", "http_status", "retry_after", "kind", "splittable"}
     own = {
         errors.DecodeError: {"path"},
-        errors.UnexpectedRedirect: {"location"},
         errors.ProxyFailed: {"proxy", "status"},
+        errors.UnexpectedPage: {"http_status", "server", "title", "retry_after"},
+        errors.UnexpectedRedirect: {"location"},
         **dict.fromkeys(API_ERRORS, answer),
     }
     for cls in CLASSES:
@@ -275,6 +278,7 @@ def test_a_failure_that_is_kept_lets_go_of_its_frames():
         (errors.TruncatedResponse, Kind.TRANSIENT),
         (errors.DecodeError, Kind.AMBIGUOUS),
         (errors.ResponseTooLarge, Kind.CALLER),
+        (errors.UnexpectedPage, Kind.UNKNOWN),
         (errors.UnexpectedRedirect, Kind.CALLER),
         (errors.ServerUnavailable, Kind.TRANSIENT),
         (errors.DeadlineExceeded, Kind.CALLER),

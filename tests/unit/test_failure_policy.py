@@ -8,10 +8,12 @@ from profile_history import (
     AttemptTimeout,
     ConnectionFailed,
     DecodeError,
+    Profile,
     RateLimited,
     ResponseTooLarge,
     RetryPolicy,
     TruncatedResponse,
+    UnexpectedPage,
 )
 from profile_history._sending.failure_policy import (
     BAD_DAYS_AFTER_HELP,
@@ -20,7 +22,9 @@ from profile_history._sending.failure_policy import (
     Signal,
     Step,
     decide,
+    is_server_wide,
 )
+from profile_history._sending.page_evidence import PageEvidence
 from profile_history._sending.policy_table import policy_table
 from profile_history.errors import Kind
 
@@ -112,6 +116,67 @@ def test_the_whole_client_pauses_as_long_as_the_server_asks_or_stops(asked, step
     log.record(failure, seconds=0.0)
     decision = decide(failure, log, POLICY)
     assert (decision.step, decision.pause) == (step, pause)
+
+
+@pytest.mark.parametrize(("status", "profiles"), [(401, 1), (403, 1), (451, 1), (511, 1), (404, 5), (413, 5), (418, 5)])
+def test_a_page_ends_the_stream_when_enough_profiles_have_met_one_and_nothing_has_succeeded(status, profiles):
+    """Else its window fails at once; in both cases it counts only in a row with others."""
+    failure = UnexpectedPage("x", status)
+    for met, step in [(0, Step.GIVE_UP), (profiles - 1, Step.GIVE_UP), (profiles, Step.STOP)]:
+        log = AttemptLog()
+        log.record(failure, seconds=1.0, refused_profiles=met)
+        decision = decide(failure, log, POLICY)
+        assert (decision.step, decision.signal) == (step, Signal.PAGE)
+
+
+@pytest.mark.parametrize("met", [0, 5])
+def test_a_page_that_comes_during_an_outage_is_held_and_not_charged(met):
+    """Patience decides how long."""
+    failure, log = UnexpectedPage("x", 403), AttemptLog()
+    log.record(failure, seconds=1.0, circuit_open=True, refused_profiles=met)
+    assert (decide(failure, log, POLICY).step, log.failures, log.seconds) == (Step.RESEND, 0, 0.0)
+
+
+def lost():
+    """Return the failure of a connection that was lost."""
+    failure = ConnectionFailed("x")
+    failure.connected = True
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "server_wide"),
+    [
+        (ConnectionFailed("x"), True),
+        (lost(), False),
+        (ApiError(None, "", 503), True),
+        (ApiError(503, "", 200), True),
+        (ApiError(None, "", 522), True),
+        (ApiError(None, "", 500), False),
+        (ApiError(None, "", 502), False),
+        (ApiError(None, "", 504), False),
+        (AttemptTimeout("x"), False),
+        (TruncatedResponse("x"), False),
+        (UnexpectedPage("x", 403), False),
+    ],
+    ids=["no connection", "lost", "503", "error 503", "522", "500", "502", "504", "a timeout", "cut", "a page"],
+)
+def test_a_failure_that_cannot_lie_in_the_request_is_server_wide(failure, server_wide):
+    """So that one window is enough to tell an outage."""
+    assert is_server_wide(failure) is server_wide
+
+
+def test_page_evidence_counts_profiles_until_anything_succeeds():
+    """Each once, and only those that met a page that is not retried."""
+    evidence = PageEvidence()
+    page, maintenance = UnexpectedPage("x", 404), UnexpectedPage("x", 200)
+    maintenance.kind = Kind.TRANSIENT
+    profiles = [Profile.email(f"user{number}@example.com") for number in range(9)]
+    assert [evidence.observe(page, profiles[number], 0) for number in (0, 0, 1, 0, 2)] == [1, 1, 2, 2, 3]
+    assert evidence.observe(maintenance, profiles[3], 0) == 0
+    assert evidence.observe(ConnectionFailed("x"), profiles[3], 0) == 0
+    assert evidence.observe(page, profiles[3], 1) == 0
+    assert [evidence.observe(page, profile, 0) for profile in profiles[3:]] == [4, 5, 5, 5, 5, 5]
 
 
 def test_a_decision_changes_neither_the_failure_nor_the_log():

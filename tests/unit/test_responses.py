@@ -16,9 +16,10 @@ from profile_history import (
     RateLimited,
     ResponseError,
     TruncatedResponse,
+    UnexpectedPage,
     UnexpectedRedirect,
 )
-from profile_history._protocol.error_rules import ERROR_RULES, Split
+from profile_history._protocol.error_rules import ERROR_RULES, PAGE_RULES, RETRIED_KINDS, Split
 from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, retry_after, verify_response
 from profile_history._secrets import Token
@@ -30,6 +31,7 @@ TOKEN = Token(CANARY)
 ROW = {"action": "click", "datetime": "2017-04-05T07:48:44Z"}
 DAY = dt.date(2017, 1, 1)
 PAGE = "<html>busy</html>"
+CLOCK = dt.datetime(2026, 1, 1, 0, 0, 10, tzinfo=dt.UTC)
 
 
 def read(status, body, **headers):
@@ -38,7 +40,7 @@ def read(status, body, **headers):
     found = []
 
     def drive():
-        found.append((yield from verify_response(Reply(status, headers, text.encode()), TOKEN)))
+        found.append((yield from verify_response(Reply(status, headers, text.encode()), TOKEN, lambda: CLOCK)))
 
     for _ in drive():
         pass
@@ -131,11 +133,13 @@ def test_a_code_with_http_200_means_what_its_rule_says(number, kind, error, know
 @pytest.mark.parametrize(("number", "kind", "error", "known_as"), [*RULES, (599, Kind.UNKNOWN, ApiError, "status")])
 @pytest.mark.parametrize("body", [PAGE, "", "plain words"])
 def test_a_status_without_json_means_what_its_rule_says(number, kind, error, known_as, body):
-    """Where the body has no code, the HTTP status speaks."""
+    """Where the body has no code, the HTTP status speaks: it is a page of something else, or what is retried."""
     found = refusal(number, body)
+    if kind not in RETRIED_KINDS:
+        error, kind = UnexpectedPage, Kind.UNKNOWN
     assert type(found) is error
     assert found.kind is kind
-    assert (found.code, found.http_status) == (None, number)
+    assert found.http_status == number
     assert found.splittable == (number in {504, 524})
 
 
@@ -198,9 +202,9 @@ def test_a_whole_envelope_with_a_2xx_status_is_a_success(status, data):
         (200, " \r\n", TruncatedResponse, Kind.AMBIGUOUS, None),
         (206, json.dumps(envelope())[:-1], TruncatedResponse, Kind.TRANSIENT, None),
         (200, json.dumps(envelope())[:-1], TruncatedResponse, Kind.TRANSIENT, None),
-        (200, PAGE, ResponseError, Kind.TRANSIENT, None),
-        (200, "\n <?xml version='1.0'?>", ResponseError, Kind.TRANSIENT, None),
-        (200, "\ufeff" + PAGE, ResponseError, Kind.TRANSIENT, None),
+        (200, PAGE, UnexpectedPage, Kind.TRANSIENT, None),
+        (200, "\n <?xml version='1.0'?>", UnexpectedPage, Kind.TRANSIENT, None),
+        (200, "\ufeff" + PAGE, UnexpectedPage, Kind.TRANSIENT, None),
         (200, "null", DecodeError, Kind.AMBIGUOUS, "$"),
         (200, [ROW], DecodeError, Kind.AMBIGUOUS, "$"),
         (200, {"data": [ROW]}, DecodeError, Kind.AMBIGUOUS, "$.error"),
@@ -219,8 +223,9 @@ def test_a_whole_envelope_with_a_2xx_status_is_a_success(status, data):
         (999, envelope(), ApiError, Kind.AMBIGUOUS, None),
         (999, {"error": 0}, ApiError, Kind.AMBIGUOUS, None),
         (999, envelope(error=440), ApiError, Kind.UNKNOWN, None),
-        (418, "", ApiError, Kind.UNKNOWN, None),
-        (599, PAGE, ApiError, Kind.UNKNOWN, None),
+        (418, "", UnexpectedPage, Kind.UNKNOWN, None),
+        (418, envelope(), ApiError, Kind.UNKNOWN, None),
+        (599, PAGE, UnexpectedPage, Kind.UNKNOWN, None),
         (600, PAGE, ApiError, Kind.AMBIGUOUS, None),
     ],
 )
@@ -252,12 +257,19 @@ UGLY = f"\x1b[31mred\x1b[0m {CANARY}\x00\r\nnext\u2028line\x9b "
 
 @pytest.mark.parametrize(
     ("status", "body", "limit"),
-    [(200, envelope(error=440, error_text=UGLY + "x" * 9000), 500), (599, UGLY + "x" * 9000, 120)],
-    ids=["error_text", "page"],
+    [
+        (200, envelope(error=440, error_text=UGLY + "x" * 9000), 500),
+        (600, UGLY + "x" * 9000, 120),
+        (403, UGLY + "x" * 9000, 120),
+        (403, f"<title>{UGLY}{'x' * 200}</title>", 120),
+    ],
+    ids=["error_text", "status", "page", "title"],
 )
 def test_what_an_error_quotes_is_clean_and_short(status, body, limit):
     """The token is masked, escapes and control characters are gone, and the rest is cut."""
-    text = refusal(status, body).text
+    found = refusal(status, body)
+    text = found.title if status == 403 else found.text
+    assert text in str(found)
     start = "red  [token] next line xxx"
     assert " ".join(text.split()).startswith(" ".join(start.split()))
     assert text.isprintable()
@@ -276,7 +288,40 @@ def test_a_page_with_200_is_quoted_clean_and_short():
 def test_a_rule_explains_what_the_server_left_unsaid():
     """With an empty `error_text` the hint stands alone, and an unknown error without words has none."""
     assert refusal(200, envelope(error=402, error_text="")).text == "the tariff's limit is reached"
-    assert refusal(599, "").text == ""
+    assert refusal(600, "").text == ""
+
+
+@pytest.mark.parametrize(
+    "status", [400, 401, 402, 403, 404, 405, 407, 409, 410, 411, 413, 414, 415, 418, 422, 431, 451]
+)
+@pytest.mark.parametrize(
+    "text", ["<html><head><TITLE>\n Who &amp; what?\n</TITLE></head></html>", '{"message": "no"}', ""]
+)
+def test_a_refusal_without_the_envelope_of_the_api_says_whose_page_it_is(status, text):
+    """Its status, its `Server`, its title or how it begins, and a hint; a token in any of these is masked."""
+    found = refusal(status, text, server=f"edge/1.2 {CANARY}")
+    assert type(found) is UnexpectedPage
+    title = "Who & what?" if "TITLE" in text else text or None
+    assert (found.http_status, found.server, found.title) == (status, "edge/1.2 [token]", title)
+    assert str(found).startswith(f"a page and not the API responded with HTTP {status} (")
+    assert (title or "empty") in str(found)
+    assert "Server: edge/1.2 [token]" in str(found)
+    assert found.hint
+    assert (found.fatal, found.splittable, found.retry_after) == (False, False, None)
+
+
+def test_a_page_without_a_server_header_says_so():
+    """Nothing is made up."""
+    found = refusal(403, "<title></title>")
+    assert (found.server, found.title) == (None, None)
+    assert str(found).startswith("a page and not the API responded with HTTP 403 (empty, no Server header); a firewall")
+
+
+@pytest.mark.parametrize("rule", PAGE_RULES, ids=lambda rule: str(rule.status))
+def test_a_page_is_explained_by_its_rule(rule):
+    """Each rule is about a status that is not retried when a page says it."""
+    found = refusal(rule.status, PAGE)
+    assert (type(found), found.hint) == (UnexpectedPage, rule.hint)
 
 
 def test_an_error_carries_the_wait_the_server_asks_for():
@@ -284,10 +329,21 @@ def test_an_error_carries_the_wait_the_server_asks_for():
     assert refusal(429, "", **{"retry-after": "7"}).retry_after == 7.0
 
 
+@pytest.mark.parametrize("status", [200, 403, 413])
+def test_a_page_carries_the_wait_it_asks_for(status):
+    """It is obeyed where a page is retried."""
+    assert refusal(status, PAGE, **{"retry-after": "7.5"}).retry_after == 7.5
+
+
 NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
-SECONDS = [("0", 0.0), ("1", 1.0), ("007", 7.0), ("120", 120.0), (" 5\t", 5.0), ("999999999", 999999999.0)]
+AGES = "9" * 5000
+SECONDS = [
+    *[("0", 0.0), ("1", 1.0), ("007", 7.0), ("120", 120.0), (" 5\t", 5.0), ("999999999", 999999999.0)],
+    *[("1.5", 1.5), ("0.250", 0.25), ("00.0", 0.0), ("1000000000", 1e9), ("1767225630", 1e9), (AGES, 1e9)],
+    (f"{AGES}.{AGES}", 1e9),
+]
 NO_SECONDS = """
-|1000000000|99999999999999999999999999999999999|-1|-0|+5|1.5|.5|1e3|12_0|nan|inf|-inf|Infinity|٣|٣٠|５|²|\u00a05
+|-1|-0|-1.5|+5|.5|5.|1,5|1.2.3|1e3|12_0|nan|inf|-inf|Infinity|٣|٣٠|٣.٥|５|²|\u00a05
 5, 10|5 10|5;q=1|5s|0x10|1,000|five|null|true|[5]|2026-01-01T00:00:30Z|1767225630 GMT|GMT| GMT
 """
 DATES = [
@@ -298,11 +354,13 @@ DATES = [
     ("Fri, 02 Jan 2026 00:00:00 GMT", NOW, 86400.0),
     ("Mon, 01 Jan 2026 00:00:30 GMT", NOW, 30.0),
     ("Sun, 30 Dec 2035 00:00:00 GMT", NOW, 3650 * 86400.0),
-    ("Sun, 30 Dec 2035 00:00:01 GMT", NOW, None),
-    ("Fri, 31 Dec 9999 00:00:00 GMT", NOW, None),
-    ("Thu, 01 Jan 2026 00:00:30 GMT", "", None),
-    ("Thu, 01 Jan 2026 00:00:30 GMT", "yesterday", None),
-    ("Thu, 01 Jan 2026 00:00:30 GMT", "Thu, 01 Jan 2026 00:00:00", None),
+    ("Fri, 31 Dec 9999 00:00:00 GMT", NOW, 1e9),
+    ("Thu, 01 Jan 2026 00:00:30 GMT", "", 20.0),
+    ("Thu, 01 Jan 2026 00:00:30 GMT", "yesterday", 20.0),
+    ("Thu, 01 Jan 2026 00:00:30 GMT", "Thu, 01 Jan 2026 00:00:00", 20.0),
+    ("Thu, 01 Jan 2026 00:00:09 GMT", "", 0.0),
+    ("Fri, 02 Jan 2026 00:00:10 GMT", "", 86400.0),
+    ("Fri, 31 Dec 9999 00:00:00 GMT", "", 86400.0),
     ("Thu, 01 Jan 2026 00:00:30", NOW, None),
     ("Thu, 01 Jan 2026 00:00:30 +0000", NOW, None),
     ("Thu, 01 Jan 2026 00:00:30 MSK", NOW, None),
@@ -314,8 +372,13 @@ DATES = [
     ("Thu, 01 Jan 2026 00:00:61 GMT", NOW, None),
     ("Thu, 01 Jan 0000 00:00:30 GMT", NOW, None),
     ("Thu, 01 Jan 10000 00:00:30 GMT", NOW, None),
-    ("Thursday, 01-Jan-26 00:00:30 GMT", NOW, None),
-    ("Thu Jan  1 00:00:30 2026", NOW, None),
+    ("Thursday, 01-Jan-26 00:00:30 GMT", NOW, 30.0),
+    ("Thursday, 01-Jan-26 00:00:30 GMT", "Thursday, 01-Jan-26 00:00:00 GMT", 30.0),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", NOW, 0.0),
+    ("Thursday, 01-Jan-2026 00:00:30 GMT", NOW, None),
+    ("Thu Jan  1 00:00:30 2026", NOW, 30.0),
+    ("Thu Jan 15 00:00:00 2026", "Wed Jan 14 23:59:30 2026", 30.0),
+    ("Thu Jan  1 00:00:30 2026 GMT", NOW, None),
 ]
 
 
@@ -327,14 +390,17 @@ DATES = [
         *DATES,
     ],
 )
-def test_a_wait_is_whole_seconds_or_a_date_against_the_answers_own(value, date, seconds):
-    """Up to nine ASCII digits, or an HTTP date up to ten years after the response's `Date`; all else says nothing."""
-    assert retry_after({"retry-after": value, "date": date}) == seconds
+def test_a_wait_is_seconds_or_a_date_against_the_own_date_of_the_response(value, date, seconds):
+    """ASCII digits with a fraction or without, or an HTTP date in any of its three forms; all else says nothing.
+
+    Without a `Date` the clock of this machine counts, for a day at most.
+    """
+    assert retry_after({"retry-after": value, "date": date}, lambda: CLOCK) == seconds
 
 
 def test_no_header_asks_for_no_wait():
     """Without Retry-After there is nothing to read."""
-    assert retry_after({}) is None
+    assert retry_after({}, lambda: CLOCK) is None
 
 
 @given(
@@ -344,5 +410,5 @@ def test_no_header_asks_for_no_wait():
 )
 def test_no_header_can_break_the_wait(headers):
     """Whatever the headers hold, the result is `None` or a finite number of seconds that is not negative."""
-    seconds = retry_after(headers)
+    seconds = retry_after(headers, lambda: CLOCK)
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)

@@ -62,6 +62,7 @@ class Case:
         check: What else has to hold.
         matching: How profiles are named.
         strict: Whether a row that cannot be read fails its window.
+        collects: Whether a window that fails never ends the stream; else that is left to the seed.
         harmless: The faults of the plan that no request fails for.
         limit: Virtual seconds for the whole run.
     """
@@ -80,6 +81,7 @@ class Case:
     check: Callable[[Stage], None] = no_more
     matching: str | None = None
     strict: bool = False
+    collects: bool = False
     harmless: frozenset[Fault] = frozenset({Fault.SLOW_FIRST_BYTE})
     limit: float = 3000.0
 
@@ -149,11 +151,12 @@ class Stage:
 
     def histories(self, profiles: Any = None) -> Any:
         """Return a stream of all that is fetched."""
+        collects = self.case.collects or self.case.outcome is WINDOW_FAILED
         stream = self.client.histories(
             self.profiles if profiles is None else profiles,
             FROM,
             TO,
-            on_error="collect" if self.case.outcome is WINDOW_FAILED else self.dice.any(("raise", "collect")),
+            on_error="collect" if collects else self.dice.any(("raise", "collect")),
             strict=self.case.strict,
         )
         self.stats, self.failures, self.quarantined = stream.stats, stream.failures, stream.quarantined

@@ -11,7 +11,7 @@ from support.matrix.peers import Elsewhere, listening
 from support.matrix.scenarios import OneOf, way
 from support.outages import now
 
-from profile_history import RetryPolicy, UnexpectedRedirect
+from profile_history import RetryPolicy, UnexpectedPage, UnexpectedRedirect
 from profile_history.testing import Fault, FaultPlan
 
 DOWN = (Fault.ERROR_500, Fault.ERROR_502, Fault.ERROR_503, Fault.ERROR_504, Fault.ERROR_408, Fault.ERROR_425)
@@ -47,3 +47,20 @@ def server_points_elsewhere(dice: Dice) -> Case:
     return Case(
         outcome=STREAM_STOPPED, plan=FaultPlan.always(fault), error=UnexpectedRedirect, around=around, check=check
     )
+
+
+@way
+def page_for_everyone(dice: Dice) -> Case:
+    """From the first request on: a firewall stops the stream at once, a wrong address after five profiles."""
+    firewall = Fault.PAGE_401, Fault.PAGE_403, Fault.PAGE_511
+    address = Fault.PAGE_407, Fault.PAGE_501, Fault.ERROR_404, Fault.ERROR_405, Fault.ERROR_413
+    fault = dice.in_turn((*firewall, *address))
+
+    def check(stage: Stage) -> None:
+        assert "a page and not the API responded" in str(stage.error)
+        met = {entry.profile for entry in stage.server.log}
+        # Those that were in flight by then.
+        assert len(met) <= (1 if fault in firewall else 5) + 3
+        assert stage.error.hint
+
+    return Case(outcome=STREAM_STOPPED, plan=FaultPlan.always(fault), error=UnexpectedPage, check=check, collects=True)

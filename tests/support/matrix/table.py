@@ -27,7 +27,17 @@ from support.matrix.consumers import (
     source_has_a_bug,
     source_swallows_a_cancellation,
 )
-from support.matrix.http import ASKING, DOWN, EMPTY, ENDURING, HALF, REJECTED, server_points_elsewhere, waits_hours
+from support.matrix.http import (
+    ASKING,
+    DOWN,
+    EMPTY,
+    ENDURING,
+    HALF,
+    REJECTED,
+    page_for_everyone,
+    server_points_elsewhere,
+    waits_hours,
+)
 from support.matrix.lines import row
 from support.matrix.meaning import (
     CALLERS,
@@ -89,6 +99,7 @@ from profile_history import (
     ResponseError,
     ResponseTooLarge,
     TruncatedResponse,
+    UnexpectedPage,
 )
 from profile_history.testing import Fault
 
@@ -127,15 +138,17 @@ ROWS = (
         cannot_connect(*EXHAUSTED, words="files|port|memory")),
 
     row(15, "429 or 503 with Retry-After in seconds", PAUSED, pauses(*ASKING)),
-    row(16, "Retry-After as a date, clocks differ", PAUSED, pauses(Fault.RETRY_AFTER_DATE)),
+    row(16, "Retry-After as a date, clocks differ; with a fraction", PAUSED,
+        pauses(Fault.RETRY_AFTER_DATE, Fault.RETRY_AFTER_FRACTION)),
     row(17, "Retry-After that is no number and no date", RETRIED, passes(Fault.RETRY_AFTER_GARBAGE, hits=3)),
     row(18, "Retry-After of hours", STREAM_STOPPED | PAUSED,
         stops(Fault.RETRY_AFTER_HUGE, error=RateLimited)
         | pauses(Fault.RETRY_AFTER_HUGE, variant=0, options=ENDURING, check=waits_hours, limit=90_000)),
     row(19, "408, 425, 500, 502, 503, 504, 520 to 524", RETRIED, passes(*DOWN, Fault.GATEWAY_ERROR, hits=3)),
-    row(20, "400, 402, 404, 405, 413, 422", WINDOW_FAILED, fails(*REJECTED, error=ApiError, attempts=1)),
-    row(21, "401 or 403, in the middle as well", STREAM_STOPPED,
-        stops(Fault.ERROR_401, Fault.ERROR_403, error=AuthenticationError)),
+    row(20, "400, 402, 404, 405, 413, 422", WINDOW_FAILED,
+        fails(*REJECTED, error=(ApiError, UnexpectedPage), attempts=1)),
+    row(21, "401 or 403, in the middle as well; a page for everyone", STREAM_STOPPED,
+        stops(Fault.ERROR_401, Fault.ERROR_403, error=AuthenticationError) | page_for_everyone),
     row(22, "301, 302, 303, 307, 308", STREAM_STOPPED, server_points_elsewhere),
     row(23, "an HTML page with status 200", RETRIED | WINDOW_FAILED,
         passes(Fault.HTML_PAGE, hits=3) | fails(Fault.HTML_PAGE, error=ResponseError, attempts=ALL)),
@@ -143,7 +156,7 @@ ROWS = (
     row(25, "an empty 200, 204, 206, 304, 999", RETRIED | WINDOW_FAILED,
         passes(Fault.ODD_STATUS) | fails(Fault.ODD_STATUS, variant=HALF, error=TruncatedResponse, attempts=ALL)
         | fails(Fault.ODD_STATUS, variant=EMPTY, error=(ApiError, TruncatedResponse), attempts=OFTEN)),
-    row(26, "409", WINDOW_FAILED, fails(Fault.ERROR_409, error=ApiError, attempts=1)),
+    row(26, "409", WINDOW_FAILED, fails(Fault.ERROR_409, error=UnexpectedPage, attempts=1)),
 
     row(27, "a body that is too big, a gzip bomb", WINDOW_FAILED | RETRIED,
         fails(Fault.HUGE_BODY, Fault.GZIP_BOMB, error=ResponseTooLarge, **LONG) | halves(by_bytes)),
