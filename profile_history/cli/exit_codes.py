@@ -13,6 +13,7 @@ from profile_history.errors import (
     HistoryError,
     ProxyFailed,
     ServerUnavailable,
+    UnexpectedPage,
 )
 
 DONE = 0
@@ -31,8 +32,9 @@ MEANINGS = {
     USAGE: "wrong usage, or a job with another plan",
     INTERNAL: "an error of ours",
     OUTPUT_FAILED: "the output or the ledger cannot be written, or the profiles cannot be read",
-    TRY_LATER: "the server is down or asks for a long pause, or another process works on the job: try later",
-    NOT_AUTHORISED: "not authorised",
+    TRY_LATER: "the server is down, or a page responds in its place, or it asks for a long pause, or another process "
+    "works on the job: try later",
+    NOT_AUTHORISED: "not authorised, as the API itself says",
     INTERRUPTED: "interrupted",
     TERMINATED: "terminated",
 }
@@ -62,7 +64,7 @@ def choose(error: BaseException) -> int:
             return NOT_AUTHORISED
         case ServerUnavailable() | ProxyFailed():
             return TRY_LATER
-        case ApiError() if error.fatal:
+        case ApiError() | UnexpectedPage() if error.fatal:
             return TRY_LATER
         case HistoryError():
             return _choose_for_job(error)

@@ -15,6 +15,7 @@ from profile_history.cli.output import Output, open_output
 from profile_history.cli.progress import ServerHealth, complain, show_stream
 from profile_history.cli.signals import get_stop_signal
 from profile_history.client import HistoryClient
+from profile_history.errors import AuthenticationError
 from profile_history.events import Event
 from profile_history.profiles import Profile
 from profile_history.results import WindowResult
@@ -130,14 +131,16 @@ class FetchRun:
         output.write(text if self.tally.events > 1 else format_heading(self.format) + text)
 
     def _account(self, error: BaseException, output: Output) -> None:
-        if isinstance(error, BrokenPipeError):
+        refused = isinstance(error, AuthenticationError)
+        # The reader of our output has gone; or nothing was fetched, and the cause, which is printed next, is all.
+        if isinstance(error, BrokenPipeError) or (refused and not self.tally.complete and not self.tally.events):
             return
         ended = _ENDED_BY.get(get_stop_signal(), "stopped early")
         verb = "had arrived" if output.lossy else "are complete"
         complete = f"{self.tally.complete} of {self.profiles} profiles {verb}"
         again = (
             ""
-            if output.finished
+            if output.finished or refused
             else "; run the same command again, it starts anew; `profile-history export` goes on where it stood"
         )
         complain(self.screen, f"{ended}: {complete}, {self._whereabouts(output)}{again}")

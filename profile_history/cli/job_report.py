@@ -19,7 +19,7 @@ from profile_history.cli.job_progress import format_count, format_duration
 from profile_history.cli.output import check_stdout, print_json
 from profile_history.cli.progress import complain
 from profile_history.cli.signals import Stopped
-from profile_history.errors import ConfigurationError, HistoryError
+from profile_history.errors import AuthenticationError, ConfigurationError, HistoryError
 from profile_history.jobs import Failure, JobHeld, JobStatus, Progress, status_of
 from profile_history.jobs.advice import without_sample
 from profile_history.jobs.profile_text import profile_of
@@ -68,6 +68,9 @@ class JobReport:
     ) -> None:
         status = self._status()
         idle = isinstance(error, (ConfigurationError, JobHeld))
+        if isinstance(error, AuthenticationError) and self.progress is not None and not self.progress.settled_here:
+            # The cause, which is printed next, is all there is to say: to run it again would not help.
+            idle = True
         if self.progress is not None and status is not None and not idle:
             for line in self._list_lines(error, status):
                 complain(self.screen, line)

@@ -227,10 +227,27 @@ class TestFailures:
         monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "wrong")
         code, out, err = export("history.ndjson", "--json")
         assert (code, summary(out)["exit_code"], summary(out)["status"]) == (77, 77, "not_authorised")
-        assert "go on with: profile-history resume history.ndjson.ledger" in err
+        assert "403" in err.splitlines()[-1]
+        assert "go on with" not in err
+        assert "stopped early" not in err
         monkeypatch.setenv("PROFILE_HISTORY_TOKEN", TOKEN)
         assert run("resume", "history.ndjson.ledger")[0] == 0
         assert stored("history.ndjson") == truth(server)
+
+    def test_a_token_that_is_revoked_later_ends_it_with_77_and_says_how_to_go_on(self, server, export):
+        """What is there stays."""
+        server.faults = FaultPlan.always(Fault.ERROR_403, profiles=[15])
+        code, _, err = export("history.ndjson", "--concurrency", "1")
+        assert code == 77
+        assert "go on with: profile-history resume history.ndjson.ledger" in err
+
+    def test_the_page_of_a_firewall_ends_it_with_75(self, server, export):
+        """It is not the API that refuses the token."""
+        server.faults = FaultPlan.always(Fault.PAGE_403)
+        code, out, err = export("history.ndjson", "--json")
+        assert (code, summary(out)["exit_code"], summary(out)["status"]) == (75, 75, "try_later")
+        assert "a page and not the API responded with HTTP 403" in err
+        assert summary(out)["units"]["pending"] == 20
 
     def test_a_server_that_is_down_ends_it_with_75(self, server, export, run):
         """After the patience that was asked for; `resume` finds the server that --url names."""

@@ -317,7 +317,35 @@ class TestExitCodes:
         monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "wrong")
         code, _, err = run("fetch", "--matching", "email", EMAILS[0])
         assert (code, len(server.log)) == (77, 1)
-        assert "403" in err
+        complaint = [line for line in err.splitlines() if "profiles" not in line or "403" in line]
+        assert "403" in complaint[0]
+        for advice in ("again", "stopped early", "export"):
+            assert advice not in err
+
+    def test_a_token_that_is_revoked_later_is_77_and_says_what_is_complete(self, server, run):
+        """But not to run the same command again."""
+        server.faults = FaultPlan.always(Fault.ERROR_403, profiles=[4])
+        code, _, err = run("fetch", "--matching", "email", "--concurrency", "1", *EMAILS)
+        assert code == 77
+        assert "stopped early: 3 of 5 profiles are complete" in err
+        assert "again" not in err
+
+    @pytest.mark.parametrize("fault", [Fault.PAGE_401, Fault.PAGE_403, Fault.ERROR_404])
+    def test_a_page_in_place_of_the_api_is_75_and_not_about_the_token(self, server, run, fault):
+        """It says whose page it is, and what to check."""
+        server.faults = FaultPlan.always(fault)
+        code, out, err = run("fetch", "--matching", "email", *EMAILS)
+        assert (code, out) == (75, "")
+        assert f"a page and not the API responded with HTTP {fault[-3:]}" in err
+        assert "the token is" not in err
+        assert ("check the base URL" in err) is (fault is Fault.ERROR_404)
+
+    def test_a_dead_port_is_75(self, server, run):
+        """With one profile as with many, and as soon as patience ends."""
+        words = ["fetch", "--matching", "email", "--url", "http://127.0.0.1:9", "--patience", "0.3", EMAILS[0]]
+        code, out, err = run(*words)
+        assert (code, out) == (75, "")
+        assert "no connection to 127.0.0.1:9" in err
 
     @pytest.mark.slow
     def test_an_interrupt_is_130_and_says_what_is_complete(self, server):
