@@ -238,6 +238,9 @@ class Pacer:
         page = signal is Signal.PAGE
         if not throttled and not page and signal not in (Signal.FAILED, Signal.OVERLOADED):
             return None
+        if throttled:
+            # A server that asks for pauses is at work, however long they come to be.
+            patience = math.inf
         blameless = failure is not None and is_server_wide(failure)
         reason = self._breaker.failed(request_id, now, patience=patience, only_in_a_row=page, server_wide=blameless)
         if reason is None:

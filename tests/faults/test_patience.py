@@ -71,6 +71,21 @@ def test_patience_is_kept_where_the_server_asks_to_wait_with_every_failure(patie
     assert patience <= took <= patience + 1.1 * asked + 4 * LATENCY
 
 
+def test_pauses_of_a_server_that_throttles_may_be_longer_than_patience_together():
+    """It is at work; only failures that are as far apart as patience are an outage."""
+
+    async def run():
+        random.seed(3)
+        plan = FaultPlan(script=[Fault.THROTTLED_WITH_RETRY_AFTER] * 3, retry_after=40)
+        async with WatchedServer(3, faults=plan) as server, server.client(retry=RetryPolicy(patience=60)) as client:
+            stream = client.histories(server.profiles(), FROM, TO)
+            await stream.collect()
+            return stream.stats.windows, now()
+
+    windows, took = run_virtually(run())
+    assert (windows, took > 80) == (3, True)
+
+
 def test_a_single_profile_that_may_be_the_cause_itself_fails_as_its_window():
     """A 500 may be about what was asked for, so one profile alone is no outage."""
     stream, error, took = wait_for(Fault.ERROR_500, profiles=1, patience=60.0)

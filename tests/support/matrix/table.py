@@ -137,7 +137,7 @@ ROWS = (
     row(14, "no more files, ports or buffers on this machine", RETRIED,
         cannot_connect(*EXHAUSTED, words="files|port|memory")),
 
-    row(15, "429 or 503 with Retry-After in seconds", PAUSED, pauses(*ASKING)),
+    row(15, "429 or 503 with Retry-After in seconds", PAUSED, pauses(*ASKING, options=ENDURING)),
     row(16, "Retry-After as a date, clocks differ; with a fraction", PAUSED,
         pauses(Fault.RETRY_AFTER_DATE, Fault.RETRY_AFTER_FRACTION)),
     row(17, "Retry-After that is no number and no date", RETRIED, passes(Fault.RETRY_AFTER_GARBAGE, hits=3)),
