@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import attrs
+import yarl
 from cyclopts import Group, Parameter
 
 from profile_history import _config
-from profile_history._protocol.requests import PATH
 from profile_history.cli.signals import stopper
 from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
@@ -64,6 +64,20 @@ class ConnectionOptions:
         given = self.url if ledger_first else self.url or os.environ.get(_config.URL)
         return attrs.evolve(self, url=given or url)
 
+    def overrules_environment(self) -> bool:
+        """Return whether the environment names another address than these options, or none that is fit to be used."""
+        if not os.environ.get(_config.URL):
+            return False
+        try:
+            ours, theirs = (
+                yarl.URL(_config.resolve_endpoint(url, _config.Environment(), allow_http=True))
+                for url in (self.url, None)
+            )
+        except ConfigurationError:
+            return True
+        # Compared as a client keeps them: hosts in lower case.
+        return ours != theirs
+
     def to_words(self) -> str:
         """Return the words that have to be typed again to reach the server the same way, with a blank before them."""
         usual = ConnectionOptions()
@@ -110,11 +124,6 @@ class RequestOptions:
             border=self.border or planned.border,
             order=self.order or planned.order,
         )
-
-
-def read_address(terms: Mapping[str, Any]) -> str:
-    """Return scheme and host that the plan of a job names."""
-    return str(terms["url"]).removesuffix(PATH)
 
 
 def make_client(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import Parameter
 
-from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client, read_address
+from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client
 from profile_history.cli.job_options import ReportOptions, RestartOptions, SourceOptions, UpdateOptions
 from profile_history.cli.job_paths import make_ledger_directory, place_ledger
 from profile_history.cli.progress import ServerHealth
@@ -184,7 +184,7 @@ def _start(
     plan = status_of(ledger, failures=0).plan
     assert plan is not None
     asked.check_start(plan)
-    connection, request = connection.with_default_url(read_address(plan.terms)), request.with_defaults(plan.terms)
+    connection, request = connection.with_default_url(plan.url), request.with_defaults(plan.terms)
     client = make_client(connection, request, health.observe)
     # A job may reach into the future, where a clock was wrong or its first --to lay there.
     until = asked.date_to or max(dt.date.today(), plan.date_to)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client, read_address
+from profile_history.cli.client_options import ConnectionOptions, RequestOptions, make_client
 from profile_history.cli.job_options import Job, MovedOutput, ReportOptions
 from profile_history.cli.job_paths import find_ledger
-from profile_history.cli.progress import ServerHealth
+from profile_history.cli.progress import ServerHealth, complain
 from profile_history.cli.signals import stopper
 from profile_history.errors import ConfigurationError
 
@@ -20,7 +20,8 @@ def resume(
 ) -> int:
     """Go on with a job where it stood, whatever ended it.
 
-    Profiles, days, and how to ask stand in its ledger.
+    Profiles, days, how to ask and which server stand in its ledger; --url names another one, PROFILE_HISTORY_URL does
+    not.
 
     Args:
         job: Its ledger or output.
@@ -40,6 +41,9 @@ def retry_failed(
     connection: ConnectionOptions = ConnectionOptions(),
 ) -> int:
     """Go on with a job, and ask once more for what failed.
+
+    Profiles, days, how to ask and which server stand in its ledger; --url names another one, PROFILE_HISTORY_URL does
+    not.
 
     Args:
         job: Its ledger or output.
@@ -73,9 +77,12 @@ def _continue_job(
         report.sink = plan.sink if sink is None else sink.url
         report.again, report.redacts = connection.to_words(), connection.redact_profiles
         health = ServerHealth(connection.patience)
-        client = make_client(
-            connection.with_default_url(read_address(plan.terms), ledger_first=True),
-            RequestOptions.from_terms(plan.terms),
-            health.observe,
-        )
+        reached = connection.with_default_url(plan.url, ledger_first=True)
+        client = make_client(reached, RequestOptions.from_terms(plan.terms), health.observe)
+        if connection.url is None and reached.overrules_environment():
+            complain(
+                report.screen,
+                f"this job goes on at {plan.url}, as its ledger says, although PROFILE_HISTORY_URL names another "
+                "address; pass --url to change that",
+            )
         return run_job(HistoryJob(client, None, sink, ledger=ledger), client, report, health, retry_failed=retry_failed)

@@ -143,6 +143,7 @@ def _to_json(ledger: Path, status: JobStatus) -> dict[str, Any]:
             "sink": plan.sink,
             **plan.terms,
         },
+        "earlier_urls": list(status.earlier_urls),
         **summarize(status),
     }
 
@@ -162,6 +163,8 @@ def _list_lines(ledger: Path, status: JobStatus) -> list[str]:
         ("server", f"{terms['url']}, {asked}"),
         ("output", describe_standing(status)),
     ]
+    if status.earlier_urls:
+        rows.insert(-1, ("earlier", f"runs asked {' and '.join(status.earlier_urls)}"))
     rows += [("moved", str(status.whereabouts))] if _is_moved(status) else []
     rows += [("columns", _OLDER_COLUMNS)] if status.has_older_columns else []
     lines = [f"{name:<9} {value}" for name, value in rows]

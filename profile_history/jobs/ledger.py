@@ -22,7 +22,7 @@ from profile_history.jobs import statements
 from profile_history.jobs.column_types import guard_reading
 from profile_history.jobs.ledger_reader import LedgerReader
 from profile_history.jobs.ledger_values import INTERRUPTED
-from profile_history.jobs.plan import Plan, fingerprint, storable_path
+from profile_history.jobs.plan import Plan, address_of, fingerprint, storable_path
 from profile_history.jobs.records import LedgerWrite, Totals, bounds_of, to_number
 from profile_history.jobs.schema import LedgerError, PlanningStopped, connect, ledger_error, name_of
 from profile_history.jobs.upgrade import upgrade
@@ -143,6 +143,21 @@ class Ledger(LedgerReader):
             self.put_plan(connection, plan)
             if parameters is not None:
                 self.store(connection, {"sink_parameters": json.dumps(dict(parameters))})
+
+    def record_endpoint(self, endpoint: str) -> None:
+        """Record that the job asks another address from now on.
+
+        The one before is kept among the earlier ones, unless nothing has been fetched from it.
+
+        Args:
+            endpoint: Where requests go to, as in the terms of the plan.
+        """
+        plan = self.plan
+        with self.transaction() as connection:
+            self.put_plan(connection, attrs.evolve(plan, terms={**plan.terms, "url": endpoint}))
+            if not self.untouched:
+                asked = [url for url in self.earlier_urls if url not in {plan.url, address_of(endpoint)}]
+                self.store(connection, {"earlier_urls": json.dumps([*asked, plan.url])})
 
     def record_doubt(self, day: dt.date) -> None:
         """Record that units which reach a day may have been taken as final too early.

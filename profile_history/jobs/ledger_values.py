@@ -106,6 +106,11 @@ class LedgerValues:
         return self._get_json("sink_parameters", dict[str, str], None)
 
     @property
+    def earlier_urls(self) -> list[str]:
+        """Return the addresses that earlier runs have asked, and the last one has not, in the order of last use."""
+        return self._get_json("earlier_urls", list[str], [])
+
+    @property
     def original(self) -> dict[str, str]:
         """Return the last day and the fingerprint of the profiles with which the job was begun, if they are known."""
         return self._get_json("original", dict[str, str], {})

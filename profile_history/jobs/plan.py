@@ -14,6 +14,7 @@ import attrs
 import msgspec
 from msgspec import Meta
 
+from profile_history._protocol.requests import PATH
 from profile_history._text import escape_surrogates
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.whereabouts import locate_sink, relativize_sink
@@ -58,6 +59,11 @@ class Plan:
     date_to: dt.date
     terms: Mapping[str, Any]
     sink: str
+
+    @property
+    def url(self) -> str:
+        """Return the address of the platform, as a client takes it."""
+        return address_of(self.terms["url"])
 
     def to_json(self, home: Path) -> str:
         """Return the plan as it stands in the ledger: a sink inside the ledger's directory is kept relative to it.
@@ -127,6 +133,15 @@ class Plan:
             "date_to": self.date_to.isoformat(),
             **{name: value for name, value in self.terms.items() if name not in _FREE},
         }
+
+
+def address_of(endpoint: str) -> str:
+    """Return scheme and host of the platform, as a client takes them.
+
+    Args:
+        endpoint: Where requests go to, as in the terms of a plan.
+    """
+    return endpoint.removesuffix(PATH)
 
 
 def other_plan_error(differences: list[str]) -> ConfigurationError:

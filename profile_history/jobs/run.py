@@ -192,6 +192,7 @@ class JobRun:
         if not session.ledger.totals.pending:
             return
         self._phase = "fetching"
+        await self._in_writer(session.compare_server, task.client.fingerprint["url"])
         order = Order(task.client.fingerprint["order"])
         collector = UnitCollector(session.ledger.next_number, clock, order, session.sink.row_format)
 

@@ -17,9 +17,9 @@ from profile_history.jobs.batch_builder import PendingCommit, place_rows, quaran
 from profile_history.jobs.draft import Draft, no_ledger_error
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import JobLock
-from profile_history.jobs.plan import Plan, other_plan_error
+from profile_history.jobs.plan import Plan, address_of, other_plan_error
 from profile_history.jobs.planner import compare_plans, digest_of, extend_job, retry_failed
-from profile_history.jobs.records import LedgerWrite
+from profile_history.jobs.records import LedgerWrite, Status
 from profile_history.jobs.reject_files import write_lists
 from profile_history.jobs.restart import delete_ledger, discard_job
 from profile_history.jobs.sink_parameters import parameters_of, recall_parameters
@@ -50,6 +50,7 @@ class JobSession:
     _ledger: Ledger | None = None
     _sink: Sink | None = None
     _sink_lock: FileLock | None = None
+    _endpoint: str | None = None
 
     def __attrs_post_init__(self) -> None:
         self._draft = Draft(self.path, self.stop)
@@ -167,6 +168,29 @@ class JobSession:
             "plan: it is replaced"
         )
 
+    def compare_server(self, endpoint: str) -> None:
+        """Compare where requests go to with what the ledger says, and warn if earlier runs have asked another address.
+
+        A host may have another name by now, so the job goes on. The ledger takes the address in with the first unit
+        from there: one that brings nothing, such as a mistyped one, is not kept, unless nothing has been fetched
+        before either.
+
+        Args:
+            endpoint: Where requests go to, as in the terms of a plan.
+        """
+        ledger = self.ledger
+        kept, here = ledger.plan, address_of(endpoint)
+        if endpoint in {kept.terms["url"], self._endpoint}:
+            return
+        if ledger.untouched:
+            ledger.record_endpoint(endpoint)
+            return
+        self._endpoint = endpoint
+        self.warnings.append(
+            f"earlier runs of this job asked {kept.url}, and this one asks {here}: unless both lead to the same "
+            f"platform, the output mixes two; pass {kept.url} to go on there"
+        )
+
     def retry_failed(self) -> int:
         """Make failed units pending again, and return how many there were."""
         return retry_failed(self.ledger)
@@ -195,6 +219,9 @@ class JobSession:
             SinkError: The sink cannot be written. The units stay pending.
         """
         known = self.ledger.last_batch
+        if self._endpoint is not None and any(record.status != Status.FAILED for record in pending.records):
+            self.ledger.record_endpoint(self._endpoint)
+            self._endpoint = None
         try:
             self._commit(pending)
         except HistoryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class JobStatus:
         output: Where the rows are now, which for a single file has another name until nothing is left to fetch; None
             while there is no file.
         has_older_columns: Whether its files go on with the columns of an earlier version.
+        earlier_urls: Addresses that earlier runs have asked, and the last one has not, in the order of last use.
     """
 
     plan: Plan | None
@@ -64,6 +66,7 @@ class JobStatus:
     untouched: bool = False
     output: str | None = None
     has_older_columns: bool = False
+    earlier_urls: Sequence[str] = ()
 
 
 def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
@@ -105,6 +108,7 @@ def status_of(ledger: Path | str, *, failures: int = 10) -> JobStatus:
             opened.untouched,
             _output(opened),
             opened.has_files_of_1 and has_columns(plan.sink),
+            opened.earlier_urls,
         )
 
 
