@@ -111,19 +111,42 @@ class Throttled:
     """The server said that there are too many requests.
 
     Attributes:
-        retry_after: Seconds for which it asks to be left alone, so that the whole client pauses, or `None` if it asks
-            for no pause.
+        retry_after: Seconds for which it asks to be left alone, or `None` if it asks for no pause.
         concurrency: How many requests may be in flight from now on.
+        rate: How many may start per second by what was learned of the server; `None` while no such rate holds it.
+        paused: Whether the whole client pauses for these seconds, since no request has succeeded meanwhile.
     """
 
     level: ClassVar[int] = logging.INFO
 
     retry_after: float | None
     concurrency: int
+    rate: float | None = None
+    paused: bool = True
 
     def __str__(self) -> str:
-        pause = f", pausing for {self.retry_after:g} s" if self.retry_after else ""
-        return f"throttled: {self.concurrency} requests at once from now on{pause}"
+        rate = f", {self.rate:.3g} per second" if self.rate else ""
+        pause = f", pausing for {self.retry_after:g} s" if self.retry_after and self.paused else ""
+        return f"throttled: {self.concurrency} requests at once{rate} from now on{pause}"
+
+
+@attrs.frozen
+class RateLearned:
+    """The rate at which the server lets requests in was found, or has changed by more than a tenth.
+
+    Attributes:
+        rate: Requests per second at which the client is held from now on; `None` if no rate of the server holds it any
+            more.
+    """
+
+    level: ClassVar[int] = logging.INFO
+
+    rate: float | None
+
+    def __str__(self) -> str:
+        if self.rate is None:
+            return "no longer held at a rate by the server"
+        return f"held at {self.rate:.3g} requests/s by the server"
 
 
 @attrs.frozen
@@ -235,6 +258,7 @@ Observation = (
     | AttemptEnded
     | RetryPlanned
     | Throttled
+    | RateLearned
     | CircuitOpened
     | CircuitClosed
     | RowCapSuspected

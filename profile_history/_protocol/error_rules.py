@@ -39,6 +39,7 @@ class ErrorRule:
         split: When the window is halved.
         overload: Whether servers with too much to do say this, so that many of them lower the concurrency.
         server_wide: Whether it says that nobody is served, whatever is asked for.
+        refusal: Whether it says "not now": the server has no room for one more request, or for any.
     """
 
     number: int
@@ -49,6 +50,7 @@ class ErrorRule:
     split: Split = Split.NEVER
     overload: bool = False
     server_wide: bool = False
+    refusal: bool = False
 
     @property
     def retries(self) -> bool:
@@ -72,10 +74,10 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(413, Kind.CALLER, True, True, "too much was asked for at once; ask for fewer days", split=Split.API),
     ErrorRule(422, Kind.CALLER, False, True, "the request is incorrect"),
     ErrorRule(425, Kind.TRANSIENT, False, True, "the server refused an early request"),
-    ErrorRule(429, Kind.THROTTLED, True, True, "there are too many requests"),
+    ErrorRule(429, Kind.THROTTLED, True, True, "there are too many requests", refusal=True),
     ErrorRule(500, Kind.TRANSIENT, True, True, "the server failed"),
     ErrorRule(502, Kind.TRANSIENT, True, True, "the server behind the gateway failed"),
-    ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable", overload=True, server_wide=True),
+    ErrorRule(503, Kind.TRANSIENT, True, True, "the server is unavailable", refusal=True, server_wide=True),
     ErrorRule(
         504,
         Kind.TRANSIENT,

@@ -19,6 +19,8 @@ RESULTS = 20
 SHARE = 0.5
 PERIOD = 30.0
 DIFFERENT_WINDOWS = 3
+# Seconds; refusals are an outage only if nothing succeeded for so long.
+SILENCE = 2.0
 # Seconds between probes; the jitter keeps many clients from asking a server that has just come back all at once.
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 30.0
@@ -53,6 +55,7 @@ class CircuitBreaker:
     def __init__(self, uniform: Callable[[float, float], float]) -> None:
         self._uniform = uniform
         self._row = 0
+        self._refusals = 0
         self._row_windows: set[str] = set()
         self._seconds: deque[_Second] = deque()
         self._wait = FIRST_WAIT
@@ -74,8 +77,9 @@ class CircuitBreaker:
         Returns:
             How many seconds the circuit was open, if this closed it, else `None`.
         """
-        self._row = 0
-        self._row_windows.clear()
+        if self._row:
+            self._row = self._refusals = 0
+            self._row_windows.clear()
         if not self.open:
             self._this_second(now).results += 1
             return None
@@ -94,6 +98,7 @@ class CircuitBreaker:
         patience: float = math.inf,
         only_in_a_row: bool = False,
         server_wide: bool = False,
+        refusal: bool = False,
     ) -> str | None:
         """Record a failure, which may open the circuit.
 
@@ -103,6 +108,7 @@ class CircuitBreaker:
             patience: Seconds after which two failures in a row are enough.
             only_in_a_row: Whether it counts only if no success comes between, however many there are in a period.
             server_wide: Whether it cannot lie in the window, so that one window is enough.
+            refusal: Whether it says "not now": it counts only in a row, and only after two seconds without a success.
 
         Returns:
             What was seen, if this opened the circuit, else `None`.
@@ -111,15 +117,19 @@ class CircuitBreaker:
             return None
         second = self._this_second(now)
         second.results += 1
-        second.failures += not only_in_a_row
+        second.failures += not (only_in_a_row or refusal)
         if not self._row:
             self.failing_since = now
         self._row += 1
+        self._refusals += refusal
         for windows in (self._row_windows, second.windows):
             if len(windows) < DIFFERENT_WINDOWS:
                 windows.add(request_id)
         in_a_row = 2 if now - self.failing_since >= patience else IN_A_ROW
-        reason = self._reason(in_a_row, 1 if self.certain or server_wide else DIFFERENT_WINDOWS)
+        silent = not self.certain or now - self.failing_since >= SILENCE
+        count = self._row if silent else self._row - self._refusals
+        needed = 1 if self.certain or server_wide else DIFFERENT_WINDOWS
+        reason = self._reason(needed, enough=count >= in_a_row)
         if reason is not None:
             self.open = True
             self.opened_at = now
@@ -139,8 +149,8 @@ class CircuitBreaker:
         self.probe_at = now + self._wait * self._uniform(_LEAST_JITTER, 1.0)
         self._wait = min(LONGEST_WAIT, 2 * self._wait)
 
-    def _reason(self, in_a_row: int, needed: int) -> str | None:
-        if self._row >= in_a_row and len(self._row_windows) >= needed:
+    def _reason(self, needed: int, *, enough: bool) -> str | None:
+        if enough and len(self._row_windows) >= needed:
             return f"{self._row} failures in a row"
         results = sum(second.results for second in self._seconds)
         failures = sum(second.failures for second in self._seconds)

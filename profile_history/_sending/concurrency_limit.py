@@ -44,6 +44,8 @@ class ConcurrencyLimit:
         self._last_good: int | None = None
         self._held = 0
         self._trying = False
+        self._lifted = False
+        self._doubted = False
         self._epoch = 0
         self._overloads: deque[bool] = deque(maxlen=_RESULTS_WATCHED)
         self._latency = LatencyGradient()
@@ -54,14 +56,40 @@ class ConcurrencyLimit:
         return int(self._limit)
 
     @property
-    def at_minimum(self) -> bool:
-        """Tell whether a refusal can lower it no further."""
-        return not self._adaptive or self._limit < 2
+    def epoch(self) -> int:
+        """Return how often the server refused too much; a request remembers the number at which it was sent."""
+        return self._epoch
 
     @property
-    def epoch(self) -> int:
-        """Return how often it was lowered; a permit remembers the number at which its request was sent."""
-        return self._epoch
+    def borne(self) -> bool:
+        """Tell whether no more is asked for than was borne before."""
+        return self._last_good is not None and not self._trying
+
+    @property
+    def trying(self) -> bool:
+        """Tell whether it tries more than was borne before."""
+        return self._trying
+
+    @property
+    def rested_responses(self) -> int:
+        """Return for how many responses it has rested."""
+        return self._held
+
+    @property
+    def held_at(self) -> int | None:
+        """Return the number at which the server holds it; `None` if it does not, or something else holds instead."""
+        held = self._last_good is not None and not self._lifted and self._last_good < self._most
+        return self.limit if held else None
+
+    @property
+    def responses_begin_late(self) -> bool:
+        """Tell whether responses begin clearly later than they used to, as where a server queues."""
+        return self._latency.increasing
+
+    @property
+    def round_trip(self) -> float:
+        """Return the seconds to the first byte, on average over the last responses; 0 before the first."""
+        return self._latency.mean
 
     def succeeded(self, in_use: int, first_byte: float) -> None:
         """Record a success, and grow if it proves that the server bears more.
@@ -83,10 +111,15 @@ class ConcurrencyLimit:
         # Requests sent before the last cut meet a server that was still asked for too much.
         if not self._adaptive or epoch != self._epoch:
             return
-        trusted = self._last_good == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
+        held = self._last_good == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
+        trusted = held and not self._doubted
         if not trusted:
             self._last_good = max(1, self.limit - 1)
         self._lower(max(1.0, self._limit * _CUT))
+
+    def doubt(self) -> None:
+        """Record what may have been a refusal: what is borne now is not trusted so much any more."""
+        self._doubted = True
 
     def on_overload(self, epoch: int) -> None:
         """Record a failure that may come from too much work, a 503 or a timeout, or from anything else.
@@ -100,6 +133,26 @@ class ConcurrencyLimit:
         if sum(self._overloads) > _OVERLOADS_TOLERATED:
             self._lower(max(1.0, self._limit * _CUT))
 
+    def begin_epoch(self) -> None:
+        """Record that the server refused too much, and that something else is lowered for it."""
+        self._epoch += 1
+
+    def lift(self) -> None:
+        """Allow the most, since something else holds the requests back."""
+        self._lifted = True
+        self._limit = float(self._most)
+        self._held, self._trying = 0, False
+
+    def settle(self, limit: int | None) -> None:
+        """Hold again, and rest there.
+
+        Args:
+            limit: What was borne; `None` for the most.
+        """
+        self._lifted = False
+        self._last_good = self._most if limit is None else limit
+        self._lower(float(self._last_good))
+
     def restart(self) -> None:
         """Begin again at one after an outage: what the server bore before may be too much now."""
         if self._adaptive:
@@ -110,12 +163,12 @@ class ConcurrencyLimit:
     def _lower(self, limit: float) -> None:
         self._limit = limit
         self._held = 0
-        self._trying = False
+        self._trying = self._doubted = False
         self._epoch += 1
         self._overloads.clear()
 
     def _grown(self) -> float:
-        if self._last_good is None:
+        if self._last_good is None or self._lifted:
             return self._limit + 1
         if self._limit < self._last_good:
             return min(self._last_good, self._limit + 1)
@@ -141,6 +194,11 @@ class LatencyGradient:
     def __init__(self) -> None:
         self._mean: float | None = None
         self._base = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Return the mean of the last delays, in seconds; 0 before the first."""
+        return self._mean or 0.0
 
     @property
     def increasing(self) -> bool:

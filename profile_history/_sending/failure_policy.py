@@ -30,6 +30,13 @@ TIMEOUTS_AS_EVIDENCE = 2
 LONGEST_RETRY_AFTER = 120.0
 # A name that was never found is looked up once more, in case the name service had a hiccup.
 UNKNOWN_HOST_ATTEMPTS = 2
+# More of one window, while others are served, are about that window and no longer about how much is asked for. Nobody
+# says 429 of a window, but a 503 may come from what serves only this one.
+THROTTLES_ABOUT_LOAD = 4
+REFUSALS_ABOUT_LOAD = 1
+# A 503 may be about the window all the same. Where half of all requests are refused, so many come in a row, and then
+# the default policy's twelve that count, once in ten million windows.
+UNCHARGED_REFUSALS = 12
 # One more than a single bad day spoils: each request asks for three days besides its own (`Border.OVERLAP`).
 BAD_DAYS_AFTER_HELP = 5
 # At a request each, these cost as much as one day that is retried by the default policy.
@@ -44,6 +51,7 @@ class Signal(Enum):
         RESPONSIVE: It works, and reports an error that lies in the request.
         FAILED: It failed.
         OVERLOADED: It failed as servers do that have too much to do.
+        BUSY: It says that it has no room just now, or that it is down: 503.
         THROTTLED: It says that there are too many requests.
         PAGE: Something else responded in its place; ten in a row are an outage.
         NEUTRAL: Nothing, as when the request was cancelled, failed again while others succeed, or asked for too many
@@ -54,6 +62,7 @@ class Signal(Enum):
     RESPONSIVE = auto()
     FAILED = auto()
     OVERLOADED = auto()
+    BUSY = auto()
     THROTTLED = auto()
     PAGE = auto()
     NEUTRAL = auto()
@@ -122,6 +131,7 @@ class AttemptLog:
         failures: Of these, those that failed and count.
         in_pass: Failures of the pass that goes on, also those that do not count.
         passes: Passes that have ended.
+        refusals: Failures that did not count, since the server only said "not now" while it served others.
         timeouts: Failures that are timeouts.
         ambiguous: Failures that may be a fact as well as a hiccup.
         seconds: Of attempts that are charged, and of the waits after them.
@@ -129,7 +139,7 @@ class AttemptLog:
         free_retry_used: Whether the one free retry on a new connection was used.
         charged: Whether the last failure is charged to the window.
         successes_seen: How many requests of the client had succeeded when the window last failed.
-        others_succeeded: Whether others succeeded between its last two failures.
+        others_succeeded: Whether others succeeded between its last two failures, or a moment ago if it was refused.
         unproven_split: Whether the window was made by a split, and none so short has succeeded yet.
         split_helped: Whether a window of the profile has succeeded that was made by a split.
         refused_profiles: For how many profiles a page responded, if nothing was ever responded to well, else 0.
@@ -139,6 +149,7 @@ class AttemptLog:
     failures: int = 0
     in_pass: int = 0
     passes: int = 0
+    refusals: int = 0
     timeouts: int = 0
     ambiguous: int = 0
     seconds: float = 0.0
@@ -176,15 +187,20 @@ class AttemptLog:
             return
         self.refused_profiles = refused_profiles
         self.others_succeeded = self.successes_seen is not None and self.successes_seen < successes
-        if failure.kind is Kind.THROTTLED:
+        refused = is_refusal(failure)
+        if refused:
             self.others_succeeded = self.others_succeeded or recent_success
         self.successes_seen = successes
         self.charged = failure.kind is not Kind.AUTH and not (circuit_open and _is_held(failure))
         if self.charged:
             self.seconds += seconds
             self.in_pass += 1
-            # While others succeed, a throttle only means "not now"; the window's seconds bound it.
-            self.failures += not (failure.kind is Kind.THROTTLED and self.others_succeeded)
+            # While others succeed, a refusal only means "not now"; the window's seconds bound it.
+            only_later = refused and self.others_succeeded
+            if failure.kind is not Kind.THROTTLED and self.refusals >= UNCHARGED_REFUSALS:
+                only_later = False
+            self.refusals += only_later
+            self.failures += not only_later
             self.ambiguous += failure.kind is Kind.AMBIGUOUS
             self.timeouts += isinstance(failure, AttemptTimeout)
 
@@ -216,7 +232,8 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
         if asked > longest_pause(policy):
             hint = f"the server asks to wait for {asked:g} s; do so, or raise RetryPolicy.patience"
             return attrs.evolve(decision, step=Step.STOP, asks_too_long=True, hint=hint)
-        decision = attrs.evolve(decision, pause=asked)
+        if not _is_own_refusal(failure, attempts):
+            decision = attrs.evolve(decision, pause=asked)
     if decision.step is Step.RETRY:
         return attrs.evolve(decision, cost=_cost_of(failure))
     if decision.step is Step.STOP and attempts.refused_profiles > 1:
@@ -235,6 +252,13 @@ def is_server_wide(failure: HistoryError) -> bool:
 def is_refusing_page(failure: HistoryError) -> bool:
     """Tell whether something else responded in place of the API, in a way that no repetition cures."""
     return isinstance(failure, UnexpectedPage) and failure.kind not in RETRIED_KINDS
+
+
+def is_refusal(failure: HistoryError) -> bool:
+    """Tell whether the server says "not now", which is about how much is asked for and not about the window."""
+    if failure.kind is Kind.THROTTLED:
+        return True
+    return isinstance(failure, ApiError) and any(rule.refusal for rule in find_rules(failure.code, failure.http_status))
 
 
 def longest_pause(policy: RetryPolicy) -> float:
@@ -273,10 +297,12 @@ def _cost_of(failure: HistoryError) -> int:
     if failure.fatal:
         # The budget guards a server that is down, and an unknown host has none.
         return 0
-    return THROTTLED_COST if failure.kind is Kind.THROTTLED else TRANSIENT_COST
+    return THROTTLED_COST if is_refusal(failure) else TRANSIENT_COST
 
 
 def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) -> Signal:
+    if _is_own_refusal(failure, attempts):
+        return Signal.NEUTRAL
     signal = _signal_alone(failure)
     if signal not in (Signal.FAILED, Signal.OVERLOADED):
         return signal
@@ -284,6 +310,11 @@ def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) 
     # one window count again for each of its halvings; if it is an outage all the same, others fail as well.
     again = attempts.unproven_split and can_split and failure.splittable
     return Signal.NEUTRAL if attempts.others_succeeded or again else signal
+
+
+def _is_own_refusal(failure: HistoryError, attempts: AttemptLog) -> bool:
+    about_load = THROTTLES_ABOUT_LOAD if failure.kind is Kind.THROTTLED else REFUSALS_ABOUT_LOAD
+    return attempts.others_succeeded and attempts.refusals > about_load and is_refusal(failure)
 
 
 def _signal_alone(failure: HistoryError) -> Signal:
@@ -294,6 +325,8 @@ def _signal_alone(failure: HistoryError) -> Signal:
         return Signal.THROTTLED
     if is_refusing_page(failure):
         return Signal.PAGE
+    if is_refusal(failure):
+        return Signal.BUSY
     if _is_overload(failure):
         return Signal.OVERLOADED
     if failure.kind in RETRIED_KINDS:

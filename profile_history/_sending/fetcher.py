@@ -178,6 +178,7 @@ class Fetcher:
             decision.signal,
             request_id=task.request_id,
             failure=failure,
+            seconds=sent.seconds,
             retry_after=decision.pause,
             patience=self.retrier.policy.patience,
         )

@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import attrs
 
-from profile_history._sending.circuit_breaker import CircuitBreaker
+from profile_history._sending.circuit_breaker import SILENCE, CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history._sending.failure_policy import Signal, is_server_wide
+from profile_history._sending.learned_rate import LearnedRate, Ticket
 from profile_history.errors import HistoryError, ServerUnavailable
-from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
+from profile_history.observing import CircuitClosed, CircuitOpened, Observer, RateLearned, Throttled
 from profile_history.options import Pacing
 
 # The share of `Retry-After` that is added at random: clients that were throttled together shall not return together.
@@ -23,16 +24,24 @@ _PAUSE_JITTER = 0.1
 _GAP_MARGIN = 1 + 1e-9
 # Seconds; the resolution of uvloop's timers.
 _TICK = 0.001
-# Seconds; a throttle counts as an outage only if no request has succeeded for so long.
-_SILENCE = 2.0
+_REFUSALS = (Signal.THROTTLED, Signal.BUSY)
 
 
 @attrs.frozen
 class Permit:
-    """The right to send one request, which ends with `Pacer.release`."""
+    """The right to send one request, which ends with `Pacer.release`.
 
-    epoch: int
-    probe: bool
+    Attributes:
+        probe: Whether it is the probe of a server that is down.
+        ticket: The circumstances in which it is sent; `None` before the first refusal.
+    """
+
+    probe: bool = False
+    ticket: Ticket | None = None
+
+
+# All that are the same are this one: making one for each request would be the dearest part of letting it in.
+_PLAIN = Permit()
 
 
 @attrs.frozen
@@ -44,11 +53,16 @@ class PacingState:
         limit: How many may be in flight.
         next_probe: Seconds until the next probe of a server that is down, 0 while a probe is in flight; `None` while
             the server is up.
+        rate: How many may start per second by what was learned of the server; `None` while no such rate holds it.
+        reason: What the server holds the client at, as "held at 29 requests/s by the server"; "" if it holds it at
+            nothing, or less than the client's own settings.
     """
 
     in_flight: int
     limit: int
     next_probe: float | None
+    rate: float | None = None
+    reason: str = ""
 
 
 @attrs.define(eq=False)
@@ -73,6 +87,9 @@ class Pacer:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._concurrency = ConcurrencyLimit(pacing.concurrency, adaptive=pacing.adaptive)
+        most = pacing.requests_per_second or float("inf")
+        self._learned = LearnedRate(self._concurrency, uniform, most=most)
+        self._adaptive = pacing.adaptive
         self._breaker = CircuitBreaker(uniform)
         self._gap = _GAP_MARGIN / pacing.requests_per_second if pacing.requests_per_second else 0.0
         self._observer = observer or Observer()
@@ -99,7 +116,7 @@ class Pacer:
     @property
     def limit(self) -> int:
         """Return how many requests may be in flight."""
-        return self._concurrency.limit
+        return 1 if self._learned.row.careful else self._concurrency.limit
 
     @property
     def successes(self) -> int:
@@ -108,7 +125,7 @@ class Pacer:
 
     def has_recent_success(self) -> bool:
         """Tell whether any request has succeeded within the last two seconds."""
-        return _now() - self._last_good < _SILENCE
+        return _now() - self._last_good < SILENCE
 
     @property
     def circuit_open(self) -> bool:
@@ -119,7 +136,7 @@ class Pacer:
     def state(self) -> PacingState:
         """Return how requests are sent just now; needs a running event loop, whose clock it reads."""
         if not self._breaker.open:
-            return PacingState(self._in_use, self.limit, None)
+            return PacingState(self._in_use, self.limit, None, self._learned.rate, self._learned.reason)
         wait = 0.0 if self._breaker.probing else max(0.0, self._earliest() - _now())
         return PacingState(self._in_use, 1, wait)
 
@@ -173,6 +190,7 @@ class Pacer:
         request_id: str = "",
         failure: HistoryError | None = None,
         first_byte: float = 0.0,
+        seconds: float = 0.0,
         retry_after: float | None = None,
         patience: float = math.inf,
     ) -> None:
@@ -184,25 +202,25 @@ class Pacer:
             request_id: Its id, which tells its window from others.
             failure: Why it failed, or `None` if it did not.
             first_byte: Seconds from sending it to the first byte of the response.
-            retry_after: Seconds for which the server asks the whole client to pause, or `None`.
+            seconds: How long it took, if it failed.
+            retry_after: Seconds for which the server asks to be left alone, or `None`.
             patience: Seconds without a success after which failures in a row are an outage, however few they are.
         """
         now = _now()
-        was_open = self._breaker.open
+        learned = self._learned
         if failure is not None:
             self._last_failure = failure.summary()
         if signal is Signal.SUCCESS:
             self._successes += 1
             self._last_good = now
             self._breaker.certain = True
-            self._concurrency.succeeded(self._in_use, first_byte)
-        elif signal is Signal.THROTTLED and not was_open:
-            self._concurrency.on_throttle(permit.epoch)
-        elif signal is Signal.OVERLOADED and not was_open:
-            self._concurrency.on_overload(permit.epoch)
+            if learned.active:
+                learned.succeed(now, permit.ticket, self._in_use, first_byte)
+            else:
+                self._concurrency.succeeded(self._in_use, first_byte)
+        else:
+            self._learn(permit, signal, now, seconds, retry_after)
         self._in_use -= 1
-        if retry_after:
-            self._pause(retry_after, now)
         told = (
             self._record_response(now, first_byte)
             if signal in (Signal.SUCCESS, Signal.RESPONSIVE)
@@ -215,9 +233,31 @@ class Pacer:
         if self._waiters:
             self._let_in(now)
         if signal is Signal.THROTTLED:
-            self._observer.emit(Throttled(retry_after, self._concurrency.limit))
+            paused = bool(retry_after) and self._earliest() >= now + (retry_after or 0.0)
+            self._observer.emit(Throttled(retry_after, self.limit, learned.rate, paused))
+        if learned.has_news:
+            learned.has_news = False
+            self._observer.emit(RateLearned(learned.told))
         if told is not None:
             self._observer.emit(told)
+
+    def _learn(self, permit: Permit, signal: Signal, now: float, seconds: float, retry_after: float | None) -> None:
+        learned, learns = self._learned, self._adaptive and not self._breaker.open
+        if learns and signal in _REFUSALS:
+            if not learned.active:
+                learned.begin(self._in_use)
+            learned.refuse(
+                now,
+                permit.ticket,
+                certain=signal is Signal.THROTTLED,
+                served=self._last_good > now - seconds,
+                retry_after=retry_after,
+            )
+            return
+        if learns and signal is Signal.OVERLOADED:
+            self._concurrency.on_overload(permit.ticket.epoch if permit.ticket else 0)
+        if retry_after:
+            self._pause(retry_after, now)
 
     def _pause(self, retry_after: float, now: float) -> None:
         pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
@@ -227,26 +267,31 @@ class Pacer:
         open_for = self._breaker.succeeded(now, first_byte)
         if open_for is None:
             return None
-        self._concurrency.restart()
+        self._learned.restart()
         return CircuitClosed(open_for)
 
     def _record_failure(
         self, signal: Signal, request_id: str, now: float, failure: HistoryError | None, patience: float
     ) -> CircuitOpened | None:
-        # A throttle is no outage as long as others succeed, or fewer requests can be tried.
-        throttled = signal is Signal.THROTTLED and self._concurrency.at_minimum and not self.has_recent_success()
-        page = signal is Signal.PAGE
-        if not throttled and not page and signal not in (Signal.FAILED, Signal.OVERLOADED):
+        if signal is Signal.NEUTRAL:
             return None
-        if throttled:
+        if signal is Signal.THROTTLED:
             # A server that asks for pauses is at work, however long they come to be.
             patience = math.inf
         blameless = failure is not None and is_server_wide(failure)
-        reason = self._breaker.failed(request_id, now, patience=patience, only_in_a_row=page, server_wide=blameless)
+        reason = self._breaker.failed(
+            request_id,
+            now,
+            patience=patience,
+            only_in_a_row=signal is Signal.PAGE,
+            server_wide=blameless,
+            refusal=signal in _REFUSALS,
+        )
         if reason is None:
             return None
         self._server_wide = blameless
-        self._pause_at_opening = self._paused_until > now and now - self._breaker.failing_since < patience
+        paused_until = max(self._paused_until, self._learned.row.asked_until)
+        self._pause_at_opening = paused_until > now and now - self._breaker.failing_since < patience
         self._probes_at_opening = self._probes
         return CircuitOpened(reason)
 
@@ -254,19 +299,23 @@ class Pacer:
         return self._has_place() and self._earliest() <= now
 
     def _has_place(self) -> bool:
-        return not self._breaker.probing if self._breaker.open else self._in_use < self._concurrency.limit
+        return not self._breaker.probing if self._breaker.open else self._in_use < self.limit
 
     def _earliest(self) -> float:
         earliest = max(self._paused_until, self._next_start)
-        return max(earliest, self._breaker.probe_at) if self._breaker.open else earliest
+        if self._breaker.open:
+            return max(earliest, self._learned.row.asked_until, self._breaker.probe_at)
+        return max(earliest, self._learned.earliest) if self._learned.active else earliest
 
     def _admitted(self, now: float) -> Permit:
         self._in_use += 1
         if self._gap:
             self._next_start = now + self._gap
+        ticket = self._learned.send(now, self._in_use) if self._learned.active else None
         if self._breaker.open:
             self._breaker.probe(now)
-        return Permit(self._concurrency.epoch, self._breaker.open)
+            return Permit(probe=True, ticket=ticket)
+        return Permit(ticket=ticket) if ticket else _PLAIN
 
     def _let_in(self, now: float, least: float = 0.0) -> None:
         while self._waiters and self._may_start(now):

@@ -142,11 +142,28 @@ def asked_to_wait(seconds, patience=60.0, profiles=200, **pacing):
     return run_virtually(run())
 
 
-@pytest.mark.parametrize("adaptive", [True, False])
-@pytest.mark.parametrize(("seconds", "patience"), [(30, 60.0), (120, 60.0), (400, 900.0), (600, 900.0)])
-def test_a_retry_after_pauses_the_whole_client_for_so_long_and_costs_no_window(seconds, patience, adaptive):
+WAITS = pytest.mark.parametrize(("seconds", "patience"), [(30, 60.0), (120, 60.0), (400, 900.0), (600, 900.0)])
+
+
+@WAITS
+def test_the_window_of_a_retry_after_waits_so_long_while_the_others_go_on(seconds, patience):
+    """Others are answered, so the server means that one, and no stream stands still."""
+    server, outcomes, wanted, moment = asked_to_wait(seconds, patience)
+    again = [entry for entry in server.log if entry.profile == 60][-1]
+    waited = server.arrivals[-1] - moment
+    print(f"Retry-After: {seconds}: sent again after {waited:.2f} s")
+    assert server.log[-1] is again
+    assert seconds <= waited <= 1.1 * seconds
+    assert [len(outcome) for outcome in outcomes] == wanted
+    assert len(server.arrivals) == 201
+    assert server.arrivals[-2] < moment + 10
+
+
+@pytest.mark.parametrize("pacing", [{"adaptive": False}, {"concurrency": 1}])
+@WAITS
+def test_a_retry_after_pauses_the_whole_client_where_nobody_else_is_answered(seconds, patience, pacing):
     """Nothing of any stream is sent for the seconds asked for, and work goes on within a tenth more."""
-    server, outcomes, wanted, moment = asked_to_wait(seconds, patience, adaptive=adaptive)
+    server, outcomes, wanted, moment = asked_to_wait(seconds, patience, **pacing)
     later = [when - moment for when in server.arrivals if when > moment]
     print(f"Retry-After: {seconds}: {len(later)} requests after it, the first {later[0]:.2f} s later")
     assert len(later) > 50
@@ -212,7 +229,7 @@ def with_dead(dead, profiles=200, fault=Fault.ERROR_500, **options) -> tuple[Fet
 def test_dead_profiles_among_others_fail_alone_and_delay_nobody(fault):
     """32 dead ones among 200 cost the others at most 10 % or a second, and are the only failures."""
     _, last, without = with_dead(range(3, 163, 5), fault=fault)
-    assert last <= max(1.1 * without, without + 1)
+    assert last <= max(1.1 * without, without + 1) + 1e-9
 
 
 @pytest.mark.parametrize("dead", [range(1), range(2), range(197, 200), range(199, 200)])

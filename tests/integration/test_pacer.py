@@ -177,7 +177,7 @@ async def test_a_throttle_is_told_of_with_what_it_changes():
     server.end(Signal.THROTTLED)
     await server.start()
     server.end(Signal.THROTTLED, retry_after=3)
-    assert server.told == [Throttled(None, 2), Throttled(3, 1)]
+    assert server.told == [Throttled(None, 2, paused=False), Throttled(3, 1)]
 
 
 @pytest.mark.parametrize("rate", [0.2, 1, 2.5, 7, 10, 100])

@@ -179,20 +179,24 @@ async def test_a_request_that_says_nothing_neither_opens_nor_closes_the_gate():
     assert now() == 6
 
 
+@pytest.mark.parametrize("signal", [Signal.THROTTLED, Signal.BUSY])
 @virtual
-async def test_throttles_are_an_outage_only_when_fewer_requests_cannot_be_tried():
-    """At the bottom of the ceiling, and with nobody answered for two seconds; before that they make it lower."""
-    server = Server(concurrency=64)
-    await server.grow(64)
-    throttles = 0
-    await asyncio.sleep(2)
-    while not server.pacer.circuit_open:
+async def test_refusals_are_an_outage_only_when_nobody_was_answered_for_two_seconds(signal):
+    """However many there are in a row, and however fast they come; a good response begins the count anew."""
+    server = Server(concurrency=16, adaptive=False)
+    await server.start()
+    server.end()
+    for number in range(100):
         await server.start()
-        server.end(Signal.THROTTLED, request_id="abc"[throttles % 3])
-        throttles += 1
-        assert server.pacer.limit == 1 or not server.pacer.circuit_open
-    # 64 becomes 44, 31, 21, 15, 10, 7, 5, 3, 2 and 1, and the tenth there opens it.
-    assert throttles == 10 + 9
+        server.end(signal, request_id="abc"[number % 3])
+    await asyncio.sleep(1.9)
+    await server.start()
+    server.end()
+    await server.fail(10, signal)
+    assert not server.pacer.circuit_open
+    await asyncio.sleep(2)
+    await server.fail(1, signal)
+    assert server.told[-1 if signal is Signal.BUSY else -2 :][-1] == CircuitOpened("11 failures in a row")
 
 
 @virtual
@@ -384,7 +388,7 @@ async def test_patience_is_not_used_up_where_the_gate_is_closed():
     await server.start()
     waiting = server.starting(1, patience=1)
     await asyncio.sleep(1000)
-    server.end(retry_after=100)
+    server.end(Signal.FAILED, retry_after=100)
     await waiting[0]
     assert now() == 1110
 

@@ -141,7 +141,7 @@ async def test_a_timer_that_rings_early_is_wound_up_a_few_times_and_not_for_ever
         await server.fail(10)
         due = 2.0
     elif obstacle == "pause":
-        server.end(retry_after=10)
+        server.end(Signal.FAILED, retry_after=10)
         due = 11.0
     if obstacle == "patience":
         await server.start()

@@ -185,6 +185,7 @@ async def fetched(
     until: float | None = None,
     slow: float = 0.0,
     deadline: float | None = None,
+    hear: Callable[[object], object] = lambda _: None,
     **options: Any,
 ) -> Fetched:
     """Read the histories of all profiles of a server, or of those given, with on_error="collect".
@@ -195,6 +196,7 @@ async def fetched(
         until: The time at which the reading is ended, None to go on to the end.
         slow: Seconds that the reader spends on each window.
         deadline: That of the stream.
+        hear: Is told of all that the client tells as well.
         options: Those of the client.
     """
     began, notes = now(), _Notes()
@@ -202,7 +204,7 @@ async def fetched(
         chosen = server.profiles() if profiles is None else profiles
         stream = client.histories(chosen, FROM, TO, on_error="collect", deadline=deadline)
         result = Fetched(stream.stats, stream.failures)
-        notes.hear = lambda note: result.hear(note, client.pacing_state.limit)
+        notes.hear = lambda note: (result.hear(note, client.pacing_state.limit), hear(note))
         try:
             async with asyncio.timeout_at(until), stream.windows() as windows:
                 async for window in windows:

@@ -239,6 +239,7 @@ def test_the_public_names_are_exactly_these():
         "Profile",
         "ProxyFailed",
         "QuarantinedRow",
+        "RateLearned",
         "RateLimited",
         "ResponseError",
         "ResponseTooLarge",

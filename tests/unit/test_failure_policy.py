@@ -18,6 +18,7 @@ from profile_history import (
 from profile_history._sending.failure_policy import (
     BAD_DAYS_AFTER_HELP,
     BAD_DAYS_MEASURED,
+    UNCHARGED_REFUSALS,
     AttemptLog,
     Signal,
     Step,
@@ -46,6 +47,47 @@ def test_a_window_that_fails_while_others_succeed_says_nothing_about_the_server(
     assert decide(failure, log, POLICY).signal is Signal.NEUTRAL
     log.record(failure, seconds=1.0, successes=4)
     assert decide(failure, log, POLICY).signal is not Signal.NEUTRAL
+
+
+def refusal(status, **more):
+    """Return what a server means by "not now"."""
+    make, kind = (RateLimited, Kind.THROTTLED) if status == 429 else (ApiError, Kind.TRANSIENT)
+    return make(None, "", status, kind=kind, **more)
+
+
+@pytest.mark.parametrize(("status", "uncharged"), [(429, 50), (503, UNCHARGED_REFUSALS)])
+def test_a_refusal_while_others_succeed_is_not_charged_and_a_503_only_so_often(status, uncharged):
+    """It may be about the window all the same; nobody says 429 of a window."""
+    log = AttemptLog(successes_seen=0)
+    for number in range(50):
+        log.record(refusal(status), seconds=0.0, successes=number + 1)
+    assert (log.refusals, log.failures) == (uncharged, 50 - uncharged)
+    assert decide(refusal(status), log, POLICY).step is (Step.RETRY if status == 429 else Step.GIVE_UP)
+
+
+@pytest.mark.parametrize(("status", "signal", "count"), [(429, Signal.THROTTLED, 4), (503, Signal.BUSY, 1)])
+def test_a_refusal_says_that_less_is_to_be_asked_for_until_a_window_has_had_too_many(status, signal, count):
+    """A window that is refused again and again while others are served is the only one that is meant."""
+    log, signals, pauses = AttemptLog(successes_seen=0), [], []
+    for number in range(6):
+        failure = refusal(status)
+        failure.retry_after = 5.0
+        log.record(failure, seconds=0.0, successes=number + 1)
+        decision = decide(failure, log, POLICY)
+        signals.append(decision.signal)
+        pauses.append(decision.pause)
+    assert signals == [signal] * count + [Signal.NEUTRAL] * (6 - count)
+    assert pauses == [5.0] * count + [None] * (6 - count)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_where_nobody_is_served_is_charged_and_counts(status):
+    """However many there are."""
+    log = AttemptLog()
+    for _ in range(12):
+        log.record(refusal(status), seconds=0.0)
+        assert decide(refusal(status), log, POLICY).signal is not Signal.NEUTRAL
+    assert decide(refusal(status), log, POLICY).step is Step.GIVE_UP
 
 
 @pytest.mark.parametrize(

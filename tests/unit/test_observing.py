@@ -16,6 +16,7 @@ from profile_history.observing import (
     CircuitOpened,
     Observation,
     Observer,
+    RateLearned,
     RetryPlanned,
     RowCapSuspected,
     Throttled,
@@ -41,6 +42,9 @@ LINES = [
     (RetryPlanned(*REQUEST, 2, 1.5, LOST), "DEBUG", "request id-1 attempt 2: again in 1.50 s"),
     (Throttled(None, 11), "INFO", "throttled: 11 requests at once from now on"),
     (Throttled(2.5, 1), "INFO", "throttled: 1 requests at once from now on, pausing for 2.5 s"),
+    (Throttled(2.5, 16, 29.1, paused=False), "INFO", "throttled: 16 requests at once, 29.1 per second from now on"),
+    (RateLearned(29.1), "INFO", "held at 29.1 requests/s by the server"),
+    (RateLearned(None), "INFO", "no longer held at a rate by the server"),
     (
         CircuitOpened("10 failures in a row"),
         "WARNING",

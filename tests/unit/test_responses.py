@@ -165,7 +165,8 @@ def test_hint_split_and_overload_of_a_rule_agree(number):
     """Who is told to ask for fewer days gets a window halved; a gateway that waited in vain has too much to do."""
     (rule,) = [rule for rule in ERROR_RULES if rule.number == number]
     assert ("fewer days" in rule.hint) is (rule.split is not Split.NEVER)
-    assert rule.overload is (number == 503 or "took too" in rule.hint)
+    assert rule.overload is ("took too" in rule.hint)
+    assert rule.refusal is (number in (429, 503))
     assert rule.retries is (rule.kind in (Kind.TRANSIENT, Kind.THROTTLED))
 
 
