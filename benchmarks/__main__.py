@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import instructions, machine, publishing
+from benchmarks import instructions, machine, pacing, publishing
 from benchmarks.options import Options
 from benchmarks.report import Finding, Report, text
 
@@ -30,6 +30,8 @@ def main() -> int:
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             print(f"failed: {type(error).__name__}: {error}")
             return 1
+    if arguments.figure == "pacing":
+        return pacing.run(seed=arguments.seed, verbose=arguments.verbose)
     options = Options(arguments.repeats, arguments.work, arguments.loop, arguments.profiles, _enough(arguments.figure))
     print(machine.description())
     if options.trial:
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         figure.add_argument("--out", type=Path, default=_RESULTS if name == "all" else None, help="where to save")
         figure.add_argument("--readme", action="store_true", help="put what was saved into the README")
     _add_instructions(figures)
+    _add_pacing(figures)
     return parser
 
 
@@ -89,6 +92,12 @@ def _add_instructions(figures: Any) -> None:
     what = figure.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="fail where there are more than in the reference")
     what.add_argument("--update", action="store_true", help="make what is counted the reference")
+
+
+def _add_pacing(figures: Any) -> None:
+    figure = figures.add_parser("pacing", help=pacing.METHOD, description=pacing.METHOD)
+    figure.add_argument("--seed", type=int, default=1, help="draws jitter and the seconds of work (1)")
+    figure.add_argument("--verbose", action="store_true", help="print each case that misses its aim")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,6 @@ pytestmark = pytest.mark.proxies
 SHORT, LONG = 30.0, 100.0
 
 
-def wanted(name, reason):
-    """A case that the client does not reach yet."""
-    return pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=reason))
-
-
 def check_share(limited, reading, end):
     """From the time for finding the rate on, nearly all that is permitted is used, and hardly anything is refused."""
     rate, refused = reading.rate(FINDING, end), reading.refused(FINDING, end)
@@ -30,10 +25,10 @@ def check_share(limited, reading, end):
 @pytest.mark.parametrize(
     "name",
     [
-        wanted("sliding-429", "wanted: the rate of a window that counts refused requests is learnt and held"),
-        wanted("limit_req-429", "wanted: the rate is learnt and held"),
-        wanted("limit_req-503", "wanted: a 503 says not now, and the rate is learnt and held"),
-        wanted("limit_req-retry-after", "wanted: only the refused window waits, the others go on at the learnt rate"),
+        "sliding-429",
+        "limit_req-429",
+        "limit_req-503",
+        "limit_req-retry-after",
     ],
 )
 async def test_a_limit_on_the_rate_is_found_within_twenty_seconds_and_held(name, seconds):
@@ -48,7 +43,7 @@ async def test_a_limit_on_the_rate_is_found_within_twenty_seconds_and_held(name,
 @pytest.mark.parametrize(
     "name",
     [
-        wanted("limit_conn-503", "wanted: a 503 counts for the concurrency as a 429 does, and is no outage"),
+        "limit_conn-503",
         "limit_conn-429",
     ],
 )
