@@ -34,6 +34,7 @@ class ConnectionOptions:
             read it if it is yours.
         auth: Where the token goes.
         concurrency: The most requests in flight at once.
+        rate: The most requests that start in any one second; no limit by default.
         patience: Seconds to wait for a server that fails for every request, or that asks to be left alone.
         allow_http: Allow plain http to a host that is not this machine.
         proxy: The URL of an HTTP proxy, without a password: PROFILE_HISTORY_PROXY may hold one. "direct" is no proxy.
@@ -47,6 +48,7 @@ class ConnectionOptions:
     token_file: Path | None = None
     auth: Literal["body", "header"] = "body"
     concurrency: int = 16
+    rate: float | None = None
     patience: float = 900.0
     allow_http: Annotated[bool, Parameter(negative="")] = False
     proxy: str | None = None
@@ -153,7 +155,7 @@ def make_client(
         border=request.border or "overlap",
         order=request.order or "newest",
         retry=retry,
-        pacing=Pacing(concurrency=connection.concurrency),
+        pacing=Pacing(concurrency=connection.concurrency, requests_per_second=connection.rate),
         empty_data=connection.empty_data,
         redact_profiles=connection.redact_profiles,
         allow_http=connection.allow_http,

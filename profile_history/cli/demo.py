@@ -87,7 +87,7 @@ async def _fetch(
     async with (
         server.client(window=_DAYS_A_WINDOW, timeouts=Timeouts(read=_READ_TIMEOUT), on_event=health.observe) as client,
         client.histories(server.profiles(), first, last, on_error="collect") as stream,
-        show_stream(stream.stats, server.histories.profiles, screen, health),
+        show_stream(stream.stats, server.histories.profiles, screen, health, lambda: client.pacing_state.reason),
     ):
         try:
             async for profile, event in stream:

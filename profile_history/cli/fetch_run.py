@@ -99,7 +99,13 @@ class FetchRun:
             async with (
                 self.client,
                 self.stream,
-                show_stream(self.stream.stats, self.profiles, self.screen, self.health),
+                show_stream(
+                    self.stream.stats,
+                    self.profiles,
+                    self.screen,
+                    self.health,
+                    lambda: self.client.pacing_state.reason,
+                ),
             ):
                 with output:
                     async for result in self.stream:

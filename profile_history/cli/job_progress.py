@@ -55,6 +55,8 @@ def format_progress(progress: Progress) -> str:
     if progress.throttled:
         parts.append(f"{progress.throttled / max(1, progress.requests):.1%} throttled")
     parts.append(f"{progress.in_flight} of {progress.limit} in flight")
+    if progress.held:
+        parts.append(progress.held)
     if progress.empty:
         parts.append(f"{progress.empty:,} empty")
     return " · ".join(parts)

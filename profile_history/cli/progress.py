@@ -61,7 +61,7 @@ class ServerHealth:
                 self._down_since, self._reason = self._clock(), escape(reason)
             case CircuitClosed():
                 self._down_since = None
-            case Throttled(retry_after=float() | int() as seconds):
+            case Throttled(retry_after=float() | int() as seconds, paused=True):
                 self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ def complain(console: Console, text: str) -> None:
 
 @contextlib.asynccontextmanager
 async def show_stream(
-    stats: Stats, profiles: int | None, console: Console, health: ServerHealth
+    stats: Stats, profiles: int | None, console: Console, health: ServerHealth, held: Callable[[], str]
 ) -> AsyncIterator[None]:
     """Show a stream's numbers, and why nothing moves, until the block ends.
 
@@ -125,10 +125,11 @@ async def show_stream(
         profiles: How many profiles there are, `None` if nobody knows.
         console: Where.
         health: Knows why nothing moves.
+        held: Tells what the server holds the client at, or "".
     """
 
     def line() -> str:
-        return " · ".join(filter(None, (str(health), format_stats(stats, profiles))))
+        return " · ".join(filter(None, (str(health), format_stats(stats, profiles), held())))
 
     async with display(ProgressView(line, lambda: stats.profiles_done, lambda: profiles), console):
         yield

@@ -38,6 +38,7 @@ class Progress:
         limit: How many the client allows to be in flight just now.
         next_probe: Seconds until the next probe of a server that is down, 0 while one is in flight; `None` while it is
             up.
+        held: What the server holds the client at, as "held at 29 requests/s by the server", or "".
         seconds: For how long this run has fetched.
     """
 
@@ -60,6 +61,7 @@ class Progress:
     in_flight: int = 0
     limit: int = 0
     next_probe: float | None = None
+    held: str = ""
     seconds: float = 0.0
 
     @property
@@ -101,5 +103,6 @@ def progress_of(
         in_flight=sum(stream.in_flight for stream in stats),
         limit=pace.limit,
         next_probe=pace.next_probe,
+        held=pace.reason,
         seconds=sum(stream.seconds for stream in stats),
     )

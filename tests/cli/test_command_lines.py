@@ -97,6 +97,7 @@ def command_lines(seed, server):
     likely = {
         "--url": (server.url, server.url + "/", "http://", "https://", "ftp://127.0.0.1", "127.0.0.1", "http://[", "x"),
         "--concurrency": ("1", "2", "0", "-1", "nan", "16"),
+        "--rate": ("50", "1000", "0", "-1", "nan"),
         "--port": ("0", "1", "65536", "-1"),
         "--patience": ("0", "0.1", "-1", "nan", "1"),
         "--deadline": ("0", "0.1", "-1", "nan", "inf", "1e400", "5"),
@@ -114,7 +115,7 @@ def command_lines(seed, server):
     def value(option):
         pools = (likely.get(option, WORDS), NUMBERS, DAYS, WORDS, PATHS)
         # What would make a demo or an outage long has the likely values only.
-        bounded = option in {"--url", "--patience", "--profiles", "--latency", "--port", "--deadline"}
+        bounded = option in {"--url", "--patience", "--profiles", "--latency", "--port", "--deadline", "--rate"}
         return chance.choice(pools[0] if bounded else chance.choices(pools, (8, 1, 1, 1, 1))[0])
 
     def option():

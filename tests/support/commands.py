@@ -38,12 +38,12 @@ OPTIONS = {
     "demo": "profiles seed faults",
     "export": "from to into matching column format query delimiter ledger since-last refetch-from lookback min-events "
     "restart yes json url list-id "
-    "token-file auth window border order concurrency patience allow-http proxy ca redact-profiles empty-data",
+    "token-file auth window border order concurrency rate patience allow-http proxy ca redact-profiles empty-data",
     "fetch": "matching from to format output overwrite url list-id token-file auth window border order concurrency "
-    "patience deadline allow-http proxy ca redact-profiles empty-data",
-    "resume": "into min-events json url token-file auth concurrency patience allow-http proxy ca "
+    "rate patience deadline allow-http proxy ca redact-profiles empty-data",
+    "resume": "into min-events json url token-file auth concurrency rate patience allow-http proxy ca "
     "redact-profiles empty-data",
-    "retry-failed": "into min-events json url token-file auth concurrency patience allow-http proxy ca "
+    "retry-failed": "into min-events json url token-file auth concurrency rate patience allow-http proxy ca "
     "redact-profiles empty-data",
     "status": "json",
     "verify": "into json",
