@@ -154,8 +154,11 @@ class TestResume:
 
     def test_the_options_are_those_that_were_given(self, server, export):
         """A token file and an unusual place of the token have to be typed again."""
-        _, _, err = export("history.ndjson", "--token-file", token_file("wrong"), "--auth=header", "--allow-http")
-        assert "resume history.ndjson.ledger --token-file token --auth header --allow-http" in err
+        server.faults = FaultPlan.always(Fault.ERROR_503)
+        options = ("--token-file", token_file(server.token), "--auth=header", "--allow-http", "--patience=0.1")
+        code, _, err = export("history.ndjson", *options)
+        assert code == 75
+        assert "resume history.ndjson.ledger --token-file token --auth header --patience 0.1 --allow-http" in err
 
 
 def token_file(token):
