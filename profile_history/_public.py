@@ -26,6 +26,7 @@ from profile_history.errors import (
     UsageError,
 )
 from profile_history.events import Event
+from profile_history.matching import Matching
 from profile_history.observing import (
     AttemptEnded,
     AttemptStarted,
@@ -40,7 +41,7 @@ from profile_history.observing import (
     WindowDropped,
 )
 from profile_history.options import Limits, Pacing, RetryPolicy, Timeouts
-from profile_history.profiles import Matching, Profile
+from profile_history.profiles import Profile
 from profile_history.results import QuarantinedRow, WindowFailure, WindowResult
 from profile_history.stats import Stats
 from profile_history.streams import HistoryStream

@@ -2,70 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
-
 import attrs
 
 from profile_history._checks import MOST, describe
-from profile_history._profile_fields import (
-    check_email,
-    check_id,
-    check_name,
-    check_phone,
-    check_text,
-    check_xxh,
-    strip_marks,
-)
+from profile_history._profile_fields import check_email, check_id, check_name, check_phone, check_text, check_xxh
 from profile_history.errors import ConfigurationError
+from profile_history.matching import Matching, join_values, parse_matching, split_value
 
-
-class Matching(StrEnum):
-    """The way in which the API finds the profile; `xxh` is the mode that sends no `matching`."""
-
-    XXH = "xxh"
-    EMAIL = "email"
-    EMAIL_PROFILE = "email_profile"
-    EMAIL_SUB = "email_sub"
-    PHONE = "phone"
-    PHONE_SUB = "phone_sub"
-    PROFILE_ID = "profile_id"
-    PUSH_SUB = "push_sub"
-    CUSTOM = "custom"
-    CUSTOM_SUB = "custom_sub"
-    EMAIL_PHONE = "email_phone"
-    EMAIL_PHONE_SUB = "email_phone_sub"
-
-
-WORDS: Mapping[Matching, tuple[str, ...]] = {
-    Matching.XXH: ("xxh",),
-    Matching.EMAIL: ("email",),
-    Matching.EMAIL_PROFILE: ("email",),
-    Matching.EMAIL_SUB: ("email",),
-    Matching.PHONE: ("phone",),
-    Matching.PHONE_SUB: ("phone",),
-    Matching.PROFILE_ID: ("profile_id",),
-    Matching.PUSH_SUB: ("provider", "subscription_id"),
-    Matching.CUSTOM: ("field_name", "field_value"),
-    Matching.CUSTOM_SUB: ("field_name", "field_value"),
-    Matching.EMAIL_PHONE: ("email", "phone"),
-    Matching.EMAIL_PHONE_SUB: ("email", "phone"),
-}
-"""The words of the request body that name a profile in each mode; they are the arguments of the mode's constructor."""
-
-EITHER = (Matching.EMAIL_PHONE, Matching.EMAIL_PHONE_SUB)
-"""The modes that do with one of their words."""
-
-CUSTOM = (Matching.CUSTOM, Matching.CUSTOM_SUB)
-"""The modes whose values may be anything."""
-
-_SEPARATORS: Mapping[Matching, str] = {
-    Matching.PUSH_SUB: ":",
-    Matching.CUSTOM: "=",
-    Matching.CUSTOM_SUB: "=",
-    Matching.EMAIL_PHONE: ",",
-    Matching.EMAIL_PHONE_SUB: ",",
-}
+__all__ = ["Matching", "Profile"]
 
 
 @attrs.frozen(init=False, repr=False)
@@ -109,9 +53,7 @@ class Profile:
             >>> Profile.email("john@example.com").text
             'email:john@example.com'
         """
-        values = dict(self.fields)
-        words = (str(values.get(word, "")) for word in WORDS[self.matching])
-        return f"{self.matching}:{_SEPARATORS.get(self.matching, '').join(words)}"
+        return f"{self.matching}:{join_values(self.matching, dict(self.fields))}"
 
     def with_alias(self, alias: str | None) -> Profile:
         """Return an equal profile with other texts.
@@ -327,43 +269,3 @@ class Profile:
             return f"Profile.{self.matching}({self.alias!r})"
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.fields)
         return f"Profile.{self.matching}({arguments})"
-
-
-def parse_matching(text: Matching | str) -> Matching:
-    """Return the mode of this name.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    try:
-        return Matching(text)
-    except ValueError:
-        known = ", ".join(Matching)
-        raise ConfigurationError(f"no matching mode {text!r}; there are {known}") from None
-
-
-def split_value(matching: Matching, text: str) -> dict[str, str]:
-    """Split one text into the words of its mode, as `str(profile)` has joined them; nothing is checked or cleaned.
-
-    Args:
-        matching: The mode.
-        text: The value, as `Profile.parse` takes it.
-
-    Returns:
-        The values by their `WORDS`; an address or a number that may be left out, and is, is not among them.
-
-    Raises:
-        ConfigurationError: It is no text, or the separator of its words is missing.
-    """
-    if not isinstance(text, str):
-        raise ConfigurationError(f"{matching} is a text, not {text!r}")
-    separator = _SEPARATORS.get(matching)
-    if separator is None:
-        return {WORDS[matching][0]: text}
-    # A number holds no comma, and an address in quotes may.
-    left, found, right = text.rpartition(separator) if matching in EITHER else text.partition(separator)
-    if not found:
-        form = separator.join(WORDS[matching]).upper()
-        raise ConfigurationError(f"{matching} takes {form}, not {text!r}")
-    words = dict(zip(WORDS[matching], (left, right), strict=True))
-    return {word: value for word, value in words.items() if matching not in EITHER or strip_marks(value)}

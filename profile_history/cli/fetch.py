@@ -15,7 +15,8 @@ from profile_history.cli.event_loop import run
 from profile_history.cli.fetch_run import FetchRun, FetchTally
 from profile_history.cli.progress import ServerHealth
 from profile_history.errors import ConfigurationError
-from profile_history.profiles import Matching, Profile
+from profile_history.matching import Matching
+from profile_history.profiles import Profile
 from profile_history.windows import Order, parse_window
 
 

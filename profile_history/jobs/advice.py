@@ -13,7 +13,8 @@ from profile_history.jobs.plan import Plan
 from profile_history.jobs.profile_text import profile_of
 from profile_history.jobs.records import to_day, to_number
 from profile_history.jobs.statements import SELECT_TOO_EARLY
-from profile_history.profiles import Matching, Profile
+from profile_history.matching import Matching
+from profile_history.profiles import Profile
 
 _HOUR = 60 * 60
 _SAMPLE = " for values like "

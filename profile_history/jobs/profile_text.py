@@ -10,7 +10,8 @@ import msgspec
 from profile_history._profile_fields import strip_marks, unquote
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.profile_cells import clean_text, plain_value
-from profile_history.profiles import CUSTOM, EITHER, WORDS, Matching, Profile, parse_matching, split_value
+from profile_history.matching import CUSTOM, EITHER, WORDS, Matching, parse_matching, split_value
+from profile_history.profiles import Profile
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

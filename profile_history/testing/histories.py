@@ -18,7 +18,8 @@ import msgspec
 from profile_history.actions import Action
 from profile_history.errors import ConfigurationError
 from profile_history.events import Event
-from profile_history.profiles import Matching, Profile
+from profile_history.matching import Matching
+from profile_history.profiles import Profile
 
 Shape = Literal["seed", "newer"]
 

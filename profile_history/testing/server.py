@@ -15,7 +15,8 @@ from profile_history._protocol.requests import PATH
 from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
 from profile_history.events import Event
-from profile_history.profiles import Matching, Profile
+from profile_history.matching import Matching
+from profile_history.profiles import Profile
 from profile_history.testing.api import ApiResponse, Behaviour, list_known_rows, make_error, respond
 from profile_history.testing.attempt import Attempt
 from profile_history.testing.delivery import CUTS, deliver

@@ -21,7 +21,7 @@ from support.commands import (  # noqa: F401 (fixtures)
 )
 
 from profile_history import Profile
-from profile_history.profiles import Matching
+from profile_history.matching import Matching
 from profile_history.testing import Behaviour, Fault, FaultPlan
 
 

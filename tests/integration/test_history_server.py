@@ -17,7 +17,7 @@ import pytest
 from support.history_servers import DELAY, DELAY_SEEN, TOKEN, ask, page, server  # noqa: F401 (fixtures)
 
 from profile_history import Profile
-from profile_history.profiles import Matching
+from profile_history.matching import Matching
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer, LoggedRequest, Unfolding
 from profile_history.testing.histories import to_events
 

@@ -18,6 +18,7 @@ FLOORS = (
     {"version", "_text", "errors", "actions", "stats"},
     {"_checks", "_aio", "_extras"},
     {"_profile_fields"},
+    {"matching"},
     {"profiles", "options", "windows", "events", "_secrets"},
     {"units"},
     {"results", "observing", "_token_file", "_certificates"},
@@ -32,7 +33,18 @@ FLOORS = (
     {"_public", "reading"},
 )
 WINGS = {"sinks": set(), "jobs": {"sinks"}, "otel": set(), "testing": set(), "cli": {"jobs", "sinks", "testing"}}
-PURE = ("errors", "actions", "_profile_fields", "profiles", "windows", "units", "results", "_protocol", "_decoding")
+PURE = (
+    "errors",
+    "actions",
+    "_profile_fields",
+    "matching",
+    "profiles",
+    "windows",
+    "units",
+    "results",
+    "_protocol",
+    "_decoding",
+)
 
 
 def imports(path):

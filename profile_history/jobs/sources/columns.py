@@ -11,7 +11,8 @@ import attrs
 from profile_history._profile_fields import check_name, strip_marks
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.profile_text import as_text, build_profile, read_value
-from profile_history.profiles import CUSTOM, WORDS, Matching, Profile, parse_matching
+from profile_history.matching import CUSTOM, WORDS, Matching, parse_matching
+from profile_history.profiles import Profile
 
 # Such as 66f66973096b3b454bbbccec or 1024, and no word.
 _ID = re.compile(r"[0-9]+|(?=[0-9a-f-]*[0-9])[0-9a-f-]{12,}", re.IGNORECASE)

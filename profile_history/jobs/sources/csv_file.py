@@ -13,7 +13,8 @@ from profile_history.jobs.sources.base import Line, format_url, parse_line, reje
 from profile_history.jobs.sources.columns import Cells, Mode, cells_of, mode_or_none
 from profile_history.jobs.sources.csv_rows import CsvRowError, CsvRows, delimiter_or_none, foreign_marks
 from profile_history.jobs.sources.files import Place, number_lines, place_of
-from profile_history.profiles import CUSTOM, EITHER, Matching, Profile
+from profile_history.matching import CUSTOM, EITHER, Matching
+from profile_history.profiles import Profile
 
 _NO_UTF8 = "the line is no UTF-8"
 _CUT_BY = "the file is cut by {!r}; if that is wrong, pass --delimiter"

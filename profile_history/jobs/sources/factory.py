@@ -13,7 +13,7 @@ from profile_history.jobs.sources.files import File, Place, Stream
 from profile_history.jobs.sources.lines import NdjsonSource, TextSource
 from profile_history.jobs.sources.parquet import ParquetSource
 from profile_history.jobs.sources.sql import DuckdbSource, PostgresSource
-from profile_history.profiles import Matching
+from profile_history.matching import Matching
 from profile_history.sinks.postgres_address import hide_secrets, is_server
 from profile_history.sinks.schemes import check_path
 
