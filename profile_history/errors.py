@@ -24,37 +24,11 @@ HistoryError
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import pickle
-from enum import Enum, StrEnum
-from typing import Any, Protocol, cast
+from enum import StrEnum
+from typing import Any, cast
 
 from profile_history._deprecated import warn_deprecated
-
-
-class FailedProfile(Protocol):
-    """The part of a `Profile` that errors tell; the class raises errors itself and so stands above this module."""
-
-    @property
-    def matching(self) -> str:
-        """Return the matching mode."""
-
-    @property
-    def fields(self) -> tuple[tuple[str, str | int], ...]:
-        """Return the names and values that the matching mode puts into the request body."""
-
-
-class FailedWindow(Protocol):
-    """The part of a `Window` that errors tell; the class raises errors itself and so stands above this module."""
-
-    @property
-    def date_from(self) -> dt.date | None:
-        """Return the first day, inclusive; `None` for an open start."""
-
-    @property
-    def date_to(self) -> dt.date | None:
-        """Return the last day, inclusive; `None` for an open end."""
+from profile_history._error_context import FailedProfile, FailedWindow, as_json_value, can_pickle
 
 
 class Kind(StrEnum):
@@ -138,14 +112,15 @@ class HistoryError(Exception):
         } | vars(self)
         if self.window is not None:
             fields["window"] = {end: getattr(self.window, end) for end in ("date_from", "date_to")}
-        if self.__cause__ is not None:
-            fields["cause"] = self.__cause__
-        return {"type": type(self).__name__, "message": self.summary(), **_plain(fields)}
+        cause = self.__cause__
+        if cause is not None:
+            fields["cause"] = cause.to_dict() if isinstance(cause, HistoryError) else cause
+        return {"type": type(self).__name__, "message": self.summary(), **as_json_value(fields)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Python leaves the cause behind. One that cannot travel stays, so that the error itself can.
         make, arguments, *state = cast("tuple[Any, ...]", super().__reduce__())
-        if self.__cause__ is not None and _travels(self.__cause__):
+        if self.__cause__ is not None and can_pickle(self.__cause__):
             state = [{**(state[0] if state else {}), "__cause__": self.__cause__}]
         return make, arguments, *state
 
@@ -163,33 +138,6 @@ class HistoryError(Exception):
     def summary(self) -> str:
         """Return what went wrong, without the profile and the window that it happened to."""
         return str(self.args[0]) or type(self).__name__
-
-
-def _plain(value: object) -> Any:
-    match value:
-        case Enum():
-            return value.value
-        case float() if not math.isfinite(value):
-            return str(value)
-        case None | bool() | int() | float() | str():
-            return value
-        case HistoryError():
-            return value.to_dict()
-        case BaseException():
-            return {"type": type(value).__name__, "message": str(value)}
-        case dict():
-            return {str(name): _plain(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-    return str(value)
-
-
-def _travels(cause: BaseException) -> bool:
-    try:
-        pickle.dumps(cause)
-    except Exception:  # noqa: BLE001 (whatever it holds, it is not ours)
-        return False
-    return True
 
 
 class ConfigurationError(HistoryError, ValueError):

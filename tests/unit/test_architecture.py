@@ -14,7 +14,7 @@ PACKAGE = Path(profile_history.__file__).parent
 
 # From the ground up; each imports only from those below it, and from itself.
 FLOORS = (
-    {"_deprecated"},
+    {"_deprecated", "_error_context"},
     {"version", "_text", "errors", "actions", "stats"},
     {"_checks", "_aio", "_extras"},
     {"_profile_fields"},
@@ -33,18 +33,8 @@ FLOORS = (
     {"_public", "reading"},
 )
 WINGS = {"sinks": set(), "jobs": {"sinks"}, "otel": set(), "testing": set(), "cli": {"jobs", "sinks", "testing"}}
-PURE = (
-    "errors",
-    "actions",
-    "_profile_fields",
-    "matching",
-    "profiles",
-    "windows",
-    "units",
-    "results",
-    "_protocol",
-    "_decoding",
-)
+PURE = {"_error_context", "errors", "actions", "_profile_fields", "matching", "profiles", "windows", "units", "results"}
+PURE |= {"_protocol", "_decoding"}
 
 
 def imports(path):
