@@ -18,7 +18,8 @@ import attrs
 from benchmarks.simulated import SimulatedServer, VirtualLoop
 from profile_history import Pacing, RetryPolicy
 from profile_history._sending.failure_policy import AttemptLog, Decision, Signal, decide
-from profile_history._sending.pacer import Pacer, PacingState
+from profile_history._sending.pacer import Pacer
+from profile_history._sending.pacing_state import PacingState
 from profile_history.errors import ApiError, Kind, RateLimited
 from profile_history.testing import (
     ConcurrencyLimiter,

@@ -26,7 +26,8 @@ from profile_history._redaction import make_redactor
 from profile_history._scheduling.reader import Reader
 from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
 from profile_history._secrets import SecretText
-from profile_history._sending.pacer import Pacer, PacingState
+from profile_history._sending.pacer import Pacer
+from profile_history._sending.pacing_state import PacingState
 from profile_history._sending.transport import Transport
 from profile_history.errors import ConfigurationError, UsageError
 from profile_history.events import Event

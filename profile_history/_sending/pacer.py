@@ -14,7 +14,9 @@ from profile_history._sending.circuit_breaker import SILENCE, CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history._sending.failure_policy import Signal, is_server_wide
 from profile_history._sending.learned_rate import LearnedRate, Ticket
-from profile_history.errors import HistoryError, ServerUnavailable
+from profile_history._sending.outage_patience import OutagePatience
+from profile_history._sending.pacing_state import PacingState
+from profile_history.errors import HistoryError
 from profile_history.observing import CircuitClosed, CircuitOpened, Observer, RateLearned, Throttled
 from profile_history.options import Pacing
 
@@ -44,27 +46,6 @@ class Permit:
 _PLAIN = Permit()
 
 
-@attrs.frozen
-class PacingState:
-    """The pace at which a client sends just now.
-
-    Attributes:
-        in_flight: How many requests are in flight.
-        limit: How many may be in flight.
-        next_probe: Seconds until the next probe of a server that is down, 0 while a probe is in flight; `None` while
-            the server is up.
-        rate: How many may start per second by what was learned of the server; `None` while no such rate holds it.
-        reason: What the server holds the client at, as "held at 29 requests/s by the server"; "" if it holds it at
-            nothing, or less than the client's own settings.
-    """
-
-    in_flight: int
-    limit: int
-    next_probe: float | None
-    rate: float | None = None
-    reason: str = ""
-
-
 @attrs.define(eq=False)
 class _Waiter:
     permit: asyncio.Future[Permit]
@@ -91,18 +72,14 @@ class Pacer:
         self._learned = LearnedRate(self._concurrency, uniform, most=most)
         self._adaptive = pacing.adaptive
         self._breaker = CircuitBreaker(uniform)
+        self._patience = OutagePatience(self._breaker)
         self._gap = _GAP_MARGIN / pacing.requests_per_second if pacing.requests_per_second else 0.0
         self._observer = observer or Observer()
         self._uniform = uniform
         self._next_start = float("-inf")
         self._paused_until = float("-inf")
-        self._pause_at_opening = False
-        self._server_wide = False
         self._in_use = 0
         self._successes = 0
-        self._probes = 0
-        self._probes_at_opening = 0
-        self._probed_at = float("-inf")
         self._last_good = float("-inf")
         self._last_failure = ""
         self._waiters: deque[_Waiter] = deque()
@@ -228,8 +205,7 @@ class Pacer:
         )
         if permit.probe:
             self._breaker.probed()
-            self._probes += 1
-            self._probed_at = now
+            self._patience.record_probe(now)
         if self._waiters:
             self._let_in(now)
         if signal is Signal.THROTTLED:
@@ -289,10 +265,10 @@ class Pacer:
         )
         if reason is None:
             return None
-        self._server_wide = blameless
-        paused_until = max(self._paused_until, self._learned.row.asked_until)
-        self._pause_at_opening = paused_until > now and now - self._breaker.failing_since < patience
-        self._probes_at_opening = self._probes
+        paused = max(self._paused_until, self._learned.row.asked_until) > now
+        self._patience.begin(
+            pause_asked_for=paused and now - self._breaker.failing_since < patience, server_wide=blameless
+        )
         return CircuitOpened(reason)
 
     def _may_start(self, now: float) -> bool:
@@ -330,22 +306,10 @@ class Pacer:
         for waiter in [waiter for waiter in self._waiters if self._end_of_patience(waiter) <= now]:
             self._waiters.remove(waiter)
             if not waiter.permit.done():
-                waiter.permit.set_exception(
-                    ServerUnavailable(
-                        f"the server has failed for every request for {now - self._breaker.failing_since:.0f} s, and "
-                        f"RetryPolicy.patience is {waiter.patience:g} s. What was fetched is good; try again later. "
-                        f"The last failure: {self._last_failure}"
-                    )
-                )
+                waiter.permit.set_exception(self._patience.error(now, waiter.patience, self._last_failure))
 
     def _end_of_patience(self, waiter: _Waiter) -> float:
-        # One that comes too late waits for the next probe all the same, and gives up only when that has failed.
-        end = self._breaker.failing_since + waiter.patience
-        if waiter.since >= max(end, self._breaker.opened_at):
-            return float("inf") if self._probed_at <= waiter.since else end
-        # What the server asked for before the opening is waited for, once: it may be back then.
-        waits_for_probe = self._pause_at_opening or (waiter.probes_first and not self._server_wide)
-        return float("inf") if waits_for_probe and self._probes == self._probes_at_opening else end
+        return self._patience.end(waiter.patience, waiter.since, probes_first=waiter.probes_first)
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter in self._waiters:

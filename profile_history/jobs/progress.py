@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from profile_history._sending.pacer import PacingState
+from profile_history._sending.pacing_state import PacingState
 from profile_history.jobs.records import Totals
 from profile_history.stats import Stats
 
