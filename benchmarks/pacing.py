@@ -17,7 +17,8 @@ import attrs
 
 from benchmarks.simulated import SimulatedServer, VirtualLoop
 from profile_history import Pacing, RetryPolicy
-from profile_history._sending.failure_policy import AttemptLog, Decision, Signal, decide
+from profile_history._sending.failure_policy import AttemptLog, Decision, decide
+from profile_history._sending.failure_signals import Signal
 from profile_history._sending.pacer import Pacer
 from profile_history._sending.pacing_state import PacingState
 from profile_history.errors import ApiError, Kind, RateLimited

@@ -10,15 +10,14 @@ from enum import Enum, auto
 
 import attrs
 
-from profile_history._protocol.error_rules import RETRIED_KINDS, find_page_rule, find_rules
+from profile_history._protocol.error_rules import RETRIED_KINDS, find_page_rule
+from profile_history._sending.failure_signals import Signal, is_refusal, is_refusing_page, is_retried, signal_of
 from profile_history._sending.retry_budget import THROTTLED_COST, TRANSIENT_COST
 from profile_history.errors import (
     ApiError,
     AttemptTimeout,
-    ConnectionFailed,
     HistoryError,
     Kind,
-    ResponseError,
     ResponseTooLarge,
     UnexpectedPage,
 )
@@ -41,31 +40,6 @@ UNCHARGED_REFUSALS = 12
 BAD_DAYS_AFTER_HELP = 5
 # At a request each, these cost as much as one day that is retried by the default policy.
 BAD_DAYS_MEASURED = 12
-
-
-class Signal(Enum):
-    """The news that the end of a request brings about the server, for the circuit breaker and the concurrency limit.
-
-    Attributes:
-        SUCCESS: It works.
-        RESPONSIVE: It works, and reports an error that lies in the request.
-        FAILED: It failed.
-        OVERLOADED: It failed as servers do that have too much to do.
-        BUSY: It says that it has no room just now, or that it is down: 503.
-        THROTTLED: It says that there are too many requests.
-        PAGE: Something else responded in its place; ten in a row are an outage.
-        NEUTRAL: Nothing, as when the request was cancelled, failed again while others succeed, or asked for too many
-            days.
-    """
-
-    SUCCESS = auto()
-    RESPONSIVE = auto()
-    FAILED = auto()
-    OVERLOADED = auto()
-    BUSY = auto()
-    THROTTLED = auto()
-    PAGE = auto()
-    NEUTRAL = auto()
 
 
 class Step(Enum):
@@ -242,25 +216,6 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
     return decision
 
 
-def is_server_wide(failure: HistoryError) -> bool:
-    """Tell whether a failure cannot lie in the request, so that a single window that meets it tells of an outage."""
-    if isinstance(failure, ApiError):
-        return any(rule.server_wide for rule in find_rules(failure.code, failure.http_status))
-    return isinstance(failure, ConnectionFailed) and not failure.connected
-
-
-def is_refusing_page(failure: HistoryError) -> bool:
-    """Tell whether something else responded in place of the API, in a way that no repetition cures."""
-    return isinstance(failure, UnexpectedPage) and failure.kind not in RETRIED_KINDS
-
-
-def is_refusal(failure: HistoryError) -> bool:
-    """Tell whether the server says "not now", which is about how much is asked for and not about the window."""
-    if failure.kind is Kind.THROTTLED:
-        return True
-    return isinstance(failure, ApiError) and any(rule.refusal for rule in find_rules(failure.code, failure.http_status))
-
-
 def longest_pause(policy: RetryPolicy) -> float:
     """Return the seconds of the longest `Retry-After` that is waited for."""
     return max(LONGEST_RETRY_AFTER, policy.patience)
@@ -303,7 +258,7 @@ def _cost_of(failure: HistoryError) -> int:
 def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) -> Signal:
     if _is_own_refusal(failure, attempts):
         return Signal.NEUTRAL
-    signal = _signal_alone(failure)
+    signal = signal_of(failure)
     if signal not in (Signal.FAILED, Signal.OVERLOADED):
         return signal
     # The server served others since this window last failed: the fault lies with the window, and is no outage. Nor does
@@ -315,29 +270,6 @@ def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) 
 def _is_own_refusal(failure: HistoryError, attempts: AttemptLog) -> bool:
     about_load = THROTTLES_ABOUT_LOAD if failure.kind is Kind.THROTTLED else REFUSALS_ABOUT_LOAD
     return attempts.others_succeeded and attempts.refusals > about_load and is_refusal(failure)
-
-
-def _signal_alone(failure: HistoryError) -> Signal:
-    responded = isinstance(failure, (ApiError, ResponseError))
-    if failure.fatal and not responded:
-        return Signal.NEUTRAL
-    if failure.kind is Kind.THROTTLED:
-        return Signal.THROTTLED
-    if is_refusing_page(failure):
-        return Signal.PAGE
-    if is_refusal(failure):
-        return Signal.BUSY
-    if _is_overload(failure):
-        return Signal.OVERLOADED
-    if failure.kind in RETRIED_KINDS:
-        return Signal.FAILED
-    return Signal.RESPONSIVE if responded else Signal.NEUTRAL
-
-
-def _is_overload(failure: HistoryError) -> bool:
-    if isinstance(failure, ApiError):
-        return any(rule.overload for rule in find_rules(failure.code, failure.http_status))
-    return isinstance(failure, AttemptTimeout)
 
 
 def _is_too_long(failure: HistoryError, attempts: AttemptLog) -> bool:
@@ -363,14 +295,10 @@ def _is_free(failure: HistoryError, attempts: AttemptLog) -> bool:
     return failure.stale_connection and not attempts.free_retry_used
 
 
-def _is_retried(failure: HistoryError) -> bool:
-    return not failure.fatal and failure.kind in RETRIED_KINDS
-
-
 def _is_held(failure: HistoryError) -> bool:
     # While the server fails for everyone, so does a page in its place.
-    return _is_retried(failure) or is_refusing_page(failure)
+    return is_retried(failure) or is_refusing_page(failure)
 
 
 def _asked_pause(failure: HistoryError) -> float | None:
-    return failure.retry_after if _is_retried(failure) else None
+    return failure.retry_after if is_retried(failure) else None

@@ -15,7 +15,8 @@ from profile_history._protocol.requests import Requests
 from profile_history._protocol.responses import Reply, verify_response
 from profile_history._redaction import redact_error
 from profile_history._secrets import SecretBytes, Token
-from profile_history._sending.failure_policy import AttemptLog, Decision, Signal, Step, decide
+from profile_history._sending.failure_policy import AttemptLog, Decision, Step, decide
+from profile_history._sending.failure_signals import Signal
 from profile_history._sending.health_probe import HealthProbe
 from profile_history._sending.memory_budget import Reservation
 from profile_history._sending.pacer import Pacer, Permit

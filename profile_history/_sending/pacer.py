@@ -12,7 +12,7 @@ import attrs
 
 from profile_history._sending.circuit_breaker import SILENCE, CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
-from profile_history._sending.failure_policy import Signal, is_server_wide
+from profile_history._sending.failure_signals import Signal, is_server_wide
 from profile_history._sending.learned_rate import LearnedRate, Ticket
 from profile_history._sending.outage_patience import OutagePatience
 from profile_history._sending.pacing_state import PacingState

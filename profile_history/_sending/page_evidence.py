@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from profile_history._protocol.error_rules import PAGE_RULES
-from profile_history._sending.failure_policy import is_refusing_page
+from profile_history._sending.failure_signals import is_refusing_page
 from profile_history.errors import HistoryError
 from profile_history.profiles import Profile
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from support.paced_requests import Server, late_timers, most_in_a_second, now, settle, virtual
 
-from profile_history._sending.failure_policy import Signal
+from profile_history._sending.failure_signals import Signal
 from profile_history.observing import Throttled
 
 

@@ -6,7 +6,7 @@ import pytest
 from support.paced_requests import PATIENCE, Server, cancel, now, settle, virtual
 
 from profile_history import ConnectionFailed, ServerUnavailable
-from profile_history._sending.failure_policy import Signal
+from profile_history._sending.failure_signals import Signal
 from profile_history._sending.pacing_state import PacingState
 from profile_history.observing import CircuitClosed, CircuitOpened
 

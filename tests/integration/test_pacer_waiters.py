@@ -11,7 +11,7 @@ from support.paced_requests import PATIENCE, Server, cancel, late_timers, most_i
 from support.virtual_clock import run_virtually
 
 from profile_history import Pacing, ServerUnavailable
-from profile_history._sending.failure_policy import Signal
+from profile_history._sending.failure_signals import Signal
 from profile_history._sending.pacer import Pacer
 from profile_history.observing import CircuitClosed, CircuitOpened, Observer, Throttled
 

@@ -7,7 +7,7 @@ import pytest
 from support.virtual_clock import run_virtually
 
 from profile_history import Pacing
-from profile_history._sending.failure_policy import Signal
+from profile_history._sending.failure_signals import Signal
 from profile_history._sending.pacer import Pacer
 from profile_history.observing import Observer
 

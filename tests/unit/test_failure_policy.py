@@ -20,11 +20,10 @@ from profile_history._sending.failure_policy import (
     BAD_DAYS_MEASURED,
     UNCHARGED_REFUSALS,
     AttemptLog,
-    Signal,
     Step,
     decide,
-    is_server_wide,
 )
+from profile_history._sending.failure_signals import Signal, is_server_wide
 from profile_history._sending.page_evidence import PageEvidence
 from profile_history._sending.policy_table import policy_table
 from profile_history.errors import Kind

@@ -18,7 +18,8 @@ from profile_history import (
     UntrustedServer,
 )
 from profile_history._protocol.error_rules import is_about_length
-from profile_history._sending.failure_policy import AttemptLog, Signal, Step, longest_pause
+from profile_history._sending.failure_policy import AttemptLog, Step, longest_pause
+from profile_history._sending.failure_signals import Signal
 from profile_history._sending.retrier import Retrier
 from profile_history._sending.retry_budget import RetryBudget
 from profile_history.errors import AuthenticationError, Kind, ServerUnavailable, UsageError
