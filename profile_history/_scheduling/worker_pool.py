@@ -14,14 +14,10 @@ from typing import Any, Self
 import attrs
 
 from profile_history import _aio
-from profile_history._protocol.envelope import Rows
 from profile_history._scheduling.scheduler import Assignment, Outcome, Scheduler
-from profile_history._sending.failure_policy import Decision, Step
-from profile_history._sending.fetcher import Fetcher, mark_as_end
-from profile_history._sending.memory_budget import MemoryExceeded
-from profile_history._sending.task import Task
+from profile_history._scheduling.window_runner import WindowRunner
+from profile_history._sending.fetcher import Fetcher
 from profile_history.errors import DeadlineExceeded, HistoryError, UsageError
-from profile_history.observing import WindowDone, WindowDropped
 from profile_history.profiles import Profile
 from profile_history.stats import Stats
 from profile_history.units import Unit
@@ -46,6 +42,7 @@ class WorkerPool:
     workers: int
     deadline: float | None
     stats: Stats = attrs.field(factory=Stats)
+    _runner: WindowRunner = attrs.field(init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _idle: deque[asyncio.Future[None]] = attrs.field(factory=deque, init=False)
     _feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
@@ -58,6 +55,9 @@ class WorkerPool:
     _ends_at: float | None = attrs.field(default=None, init=False)
     _begun: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._runner = WindowRunner(self.schedule, self.fetcher, self.stats)
 
     @property
     def over(self) -> bool:
@@ -135,14 +135,14 @@ class WorkerPool:
         """
         self.check_loop()
         self.check_task()
-        self._closed = True
+        self._closed = self._runner.stopped = True
         self.stats.stop()
         _release(self._consumer)
         try:
             await _cancel_all(self._tasks)
         finally:
             for task in self.schedule.close():
-                self._note_dropped(task)
+                self._runner.note_dropped(task)
             # An asynchronous generator that nobody else holds is closed by this.
             self.wanted = ()
 
@@ -230,7 +230,7 @@ class WorkerPool:
                 self._waking = False
                 continue
             self._wake_worker()
-            await self._fetch(assignment)
+            await self._runner.run(assignment, self._sleep)
             _release(self._consumer)
             if self.schedule.wants_profiles:
                 _release(self._feeder)
@@ -238,74 +238,8 @@ class WorkerPool:
         self._working -= 1
         self._wake_worker()
 
-    async def _fetch(self, assignment: Assignment) -> None:
-        """Send a window, judge how that ended, decide what follows and do it, until the window is off this worker."""
-        task = assignment.task
-        if task.started is None:
-            task.started = self.stats.seconds
-            self.stats.requests += 1
-        try:
-            await self._send_until_settled(assignment)
-        except MemoryExceeded:
-            self.schedule.requeue_first(assignment)
-        except HistoryError as error:
-            task.sign(error)
-            self._note_done(assignment, error)
-            raise
-        except BaseException:
-            self._note_dropped(task)
-            raise
-
-    async def _send_until_settled(self, assignment: Assignment) -> None:
-        """Send, judge, decide, act: all that can happen to a window between two of its requests stands here."""
-        fetcher, task = self.fetcher, assignment.task
-        clock = asyncio.get_running_loop().time
-        since, new_connection = clock(), False
-        while True:
-            permit = await fetcher.admit(self.stats, since)
-            sent = await fetcher.send(task, permit, self.stats, assignment.reservation, new_connection=new_connection)
-            decision = fetcher.judge(task, sent, self.stats, assignment.can_split)
-            new_connection = decision.new_connection
-            # A cancellation can be lost in a timeout of aiohttp's own; what is closed sends no more.
-            match Step.STOP if self._closed else decision.step:
-                case Step.DONE:
-                    return self._settle(assignment, sent.complete_rows)
-                case Step.RENEW_TOKEN:
-                    if not await fetcher.has_newer_token(sent):
-                        raise sent.error
-                case Step.RETRY:
-                    fetcher.charge_wait(task, sent.error, decision)
-                    since = await self._sleep(assignment, decision.wait, since)
-                case Step.REQUEUE:
-                    fetcher.charge_wait(task, sent.error, decision)
-                    task.log.end_pass()
-                    await self._sleep(assignment, decision.wait, since)
-                    return self.schedule.requeue_last(assignment)
-                case Step.SPLIT:
-                    self.stats.windows_split += 1
-                    self._note_dropped(task, split=True)
-                    return self.schedule.split(assignment)
-                case Step.GIVE_UP:
-                    return self._give_up(assignment, sent.error, decision)
-                case Step.STOP:
-                    raise mark_as_end(sent.error, decision.hint)
-
-    def _give_up(self, assignment: Assignment, failure: HistoryError, decision: Decision) -> None:
-        failure.hint = decision.hint or failure.hint or (assignment.hint if decision.is_too_long else None)
-        assignment.task.sign(failure)
-        self._settle(assignment, failure, decision.refuting_days)
-
     async def _sleep(self, assignment: Assignment, seconds: float, since: float) -> float:
-        """Wait before a retry, and lend the worker's place meanwhile.
-
-        Args:
-            assignment: The window.
-            seconds: How long, 0 for not at all.
-            since: When the window first asked for its last request.
-
-        Returns:
-            When it first asks for its next request, which is the same moment if it did not wait.
-        """
+        """Wait before a retry, and lend the worker's place meanwhile; see `window_runner.Sleep`."""
         if not seconds:
             return since
         self.schedule.suspend(assignment)
@@ -319,34 +253,6 @@ class WorkerPool:
             self._working += 1
             self.schedule.resume(assignment)
         return asyncio.get_running_loop().time()
-
-    def _settle(self, assignment: Assignment, result: Rows | HistoryError, refuting_days: int = 0) -> None:
-        self.stats.profiles_done += self.schedule.complete(assignment, result, refuting_days)
-        self._note_done(assignment, result)
-
-    def _note_done(self, assignment: Assignment, result: Rows | HistoryError) -> None:
-        observer, task = self.fetcher.observer, assignment.task
-        failed = isinstance(result, HistoryError)
-        if not failed and not observer.enabled:
-            return
-        assert task.started is not None
-        observer.emit(
-            WindowDone(
-                task.profile,
-                task.window,
-                task.request_id,
-                attempts=task.log.attempts,
-                seconds=self.stats.seconds - task.started,
-                rows=0 if isinstance(result, HistoryError) else result.count,
-                bytes=0 if isinstance(result, HistoryError) else result.size,
-                error=result if isinstance(result, HistoryError) else None,
-            )
-        )
-
-    def _note_dropped(self, task: Task, *, split: bool = False) -> None:
-        observer = self.fetcher.observer
-        if observer.enabled:
-            observer.emit(WindowDropped(task.profile, task.window, task.request_id, task.log.attempts, split=split))
 
     def _wake_worker(self) -> None:
         # One at a time: it takes the window that there is, and wakes the next one if there are more. If all were woken,
