@@ -28,7 +28,7 @@ Sleep: TypeAlias = Callable[[Assignment, float, float], Awaitable[float]]
 
 @attrs.define(eq=False)
 class WindowRunner:
-    """What workers do with the windows of one stream.
+    """The work on single windows of one stream, which all its workers share.
 
     Attributes:
         schedule: Where the windows come from, and where they go.

@@ -6,30 +6,28 @@ Everything here blocks; a job calls it from one thread.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import threading
 from pathlib import Path
 
 import attrs
 
-from profile_history.errors import ConfigurationError, HistoryError
-from profile_history.jobs.batch_builder import PendingCommit, place_rows, quarantine_refused
+from profile_history.errors import ConfigurationError
+from profile_history.jobs.batch_builder import PendingCommit
+from profile_history.jobs.commit import commit_units, finish_sink, publish
 from profile_history.jobs.draft import Draft, no_ledger_error
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import JobLock
 from profile_history.jobs.plan import Plan, address_of, other_plan_error
 from profile_history.jobs.planner import compare_plans, digest_of, extend_job, retry_failed
-from profile_history.jobs.records import LedgerWrite, Status
+from profile_history.jobs.records import Status
 from profile_history.jobs.reject_files import write_lists
 from profile_history.jobs.restart import delete_ledger, discard_job
 from profile_history.jobs.sink_parameters import parameters_of, recall_parameters
 from profile_history.jobs.sources import Source
 from profile_history.jobs.whereabouts import check_fits, find_misplaced, is_same_place, ledger_file
-from profile_history.sinks.base import Sink, checksums_of
+from profile_history.sinks.base import Sink
 from profile_history.sinks.lock import FileLock, lock_sink
 from profile_history.sinks.urls import sink_of
-
-_log = logging.getLogger("profile_history")
 
 
 @attrs.define(eq=False)
@@ -206,10 +204,7 @@ class JobSession:
         extend_job(self.ledger, date_to, source, self.stop, refetch_from=refetch_from)
 
     def commit(self, pending: PendingCommit) -> None:
-        """Bring settled units into the sink, and then into the ledger.
-
-        What nobody expects, such as a value that a library stumbles over, costs the profile it belongs to and not the
-        job: its units fail with the reason.
+        """Bring settled units into the sink, and then into the ledger; see `commit_units`.
 
         Args:
             pending: The units.
@@ -218,61 +213,10 @@ class JobSession:
             LedgerError: The ledger cannot be written.
             SinkError: The sink cannot be written. The units stay pending.
         """
-        known = self.ledger.last_batch
         if self._endpoint is not None and any(record.status != Status.FAILED for record in pending.records):
             self.ledger.record_endpoint(self._endpoint)
             self._endpoint = None
-        try:
-            self._commit(pending)
-        except HistoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 (whatever a library raises)
-            _log.exception("units cannot be stored")
-            self._agree()
-            if self.ledger.last_batch > known:
-                # The sink has them, and the ledger has now as well.
-                return
-            parts = pending.split()
-            if len(parts) > 1:
-                for part in parts:
-                    self.commit(part)
-                return
-            self._commit(pending.failed(f"it cannot be stored: {type(error).__name__}: {error}"))
-
-    def _agree(self) -> None:
-        """Open the sink anew, so that it holds what the ledger knows and nothing else."""
-        self.sink.close()
-        last = self.sink.open(self.ledger, new=False)
-        if self.sink.transactional:
-            self.ledger.recover(last)
-
-    def _commit(self, pending: PendingCommit) -> None:
-        ledger, sink = self.ledger, self.sink
-        batch = pending.batch(ledger.last_batch + 1)
-        refused = sink.check(batch) if batch else []
-        if batch and refused:
-            batch = batch.without(refused)
-            batch = batch if batch.units or batch.replaced else None
-        checksums = checksums_of(sink, batch) if batch else {}
-        write = LedgerWrite(
-            batch.number if batch else None,
-            place_rows(pending.records, batch, checksums),
-            list(pending.rests.items()),
-            pending.replaced,
-            pending.quarantined + quarantine_refused(refused),
-        )
-        if batch is None:
-            ledger.apply(write)
-            return
-        # The sink goes first, so that the ledger never counts what is not there. A crash before `apply` leaves rows
-        # that the ledger does not know: files are cut back to their parts when the sink is opened again, and a
-        # database, which has committed them, says by its last batch that the intent has become true.
-        if sink.transactional:
-            ledger.record_intent(write)
-        receipt = sink.write(batch)
-        ledger.apply(write, receipt, keep_tombstones=sink.compacts_on_finish)
-        # Only now: until the ledger knows the new files, the old ones are what it can go back to.
-        sink.drop(receipt)
+        commit_units(self.ledger, self.sink, pending)
 
     def finish(self) -> None:
         """Give the sink its final form if nothing is pending, and write the lists.
@@ -282,11 +226,7 @@ class JobSession:
             SinkError: The sink cannot be written.
         """
         if not self.ledger.totals.pending:
-            receipt = self.sink.finish()
-            if receipt is not None:
-                # Written down first: a crash while files get their final names is made good by the next opening.
-                self.ledger.intend_to_publish(receipt)
-                self._publish()
+            finish_sink(self.ledger, self.sink)
         self.write_lists()
 
     def write_lists(self) -> None:
@@ -319,7 +259,7 @@ class JobSession:
         if elsewhere:
             self._check_content(sink, ledger)
         if ledger.publishing is not None:
-            self._publish()
+            publish(ledger, sink)
         nothing_there = elsewhere and not sink.transactional and next(ledger.parts(), None) is None
         # A job that has stored nothing yet must not clear away what another has begun at its place since.
         passed_on = lock is not None and not ledger.last_batch and lock.belongs_to_another()
@@ -340,13 +280,6 @@ class JobSession:
             raise ConfigurationError(
                 f"{sink.url} is not what the job of {self.path} has filled: {fault}; bring that back, or name it"
             )
-
-    def _publish(self) -> None:
-        receipt = self.ledger.publishing
-        assert receipt is not None
-        self.sink.publish(receipt)
-        self.ledger.record_published(receipt)
-        self.sink.drop(receipt)
 
     def _forget(self) -> None:
         self.ledger.close()
