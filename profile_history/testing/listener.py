@@ -42,7 +42,7 @@ class Listener:
         self._runner = web.ServerRunner(self._connections, shutdown_timeout=_GRACE)
         try:
             await self._runner.setup()
-            await self._listen(socket.create_server((_HOST, self.port)))
+            await self._listen(self._runner, socket.create_server((_HOST, self.port)))
         except BaseException:
             await self.stop()
             raise
@@ -66,7 +66,7 @@ class Listener:
         if self._site is not None:
             return
         reserved, self._reserved = self._reserved, None
-        await self._listen(reserved or socket.create_server((_HOST, self.port)))
+        await self._listen(self._runner, reserved or socket.create_server((_HOST, self.port)))
         self._connections.refused = False
 
     async def stop(self) -> None:
@@ -85,11 +85,9 @@ class Listener:
                 transport.abort()
             await asyncio.sleep(0)
 
-    async def _listen(self, listening: socket.socket) -> None:
+    async def _listen(self, runner: web.ServerRunner, listening: socket.socket) -> None:
         """Accept connections on a socket that is bound."""
-        if self._runner is None:
-            raise RuntimeError("the server does not run")
-        self._socket, self._site = listening, web.SockSite(self._runner, listening)
+        self._socket, self._site = listening, web.SockSite(runner, listening)
         await self._site.start()
 
     async def _stop_listening(self) -> None:

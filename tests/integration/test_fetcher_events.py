@@ -1,5 +1,6 @@
 """What the hook and the log are told of attempts, waits and outages."""
 
+import asyncio
 import logging
 
 import pytest
@@ -17,6 +18,7 @@ from profile_history import (
     RetryPolicy,
     Throttled,
     WindowDone,
+    WindowDropped,
 )
 
 # ---- What is told ----------------------------------------------------------------------------------------------------
@@ -42,6 +44,38 @@ async def test_the_hook_is_told_of_every_attempt_and_every_wait():
     assert (done.attempts, done.rows, done.bytes, done.error) == (3, 1, len(envelope(1)), None)
     assert done.seconds >= sum(event.seconds for event in those(told, AttemptEnded))
     assert those(told, Throttled)[0].retry_after == 0
+
+
+def test_a_window_that_waits_for_another_pass_is_told_as_dropped_when_its_stream_is_closed():
+    """As is one that is in flight then; one that nobody has begun is not."""
+    told, silent = [], asyncio.Event()
+
+    async def say_nothing(reader, writer):
+        silent.set()
+        await asyncio.Event().wait()
+
+    async def main():
+        two_passes = RetryPolicy(attempts=1, passes=2, base=1.0, cap=1.0)
+        async with (
+            ByProfile({0: [failing(500)]}, rest=say_nothing) as server,
+            client_of(server, retry=two_passes, on_event=told.append) as client,
+            client.histories(PROFILES) as stream,
+        ):
+            reading = asyncio.create_task(stream.collect())
+            await silent.wait()
+            await asyncio.sleep(10)
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    run_virtually(main())
+    assert [event.profile for event in those(told, RetryPlanned)] == PROFILES[:1]
+    dropped = those(told, WindowDropped)
+    assert {(event.profile, event.attempts) for event in dropped} == {
+        (PROFILES[0], 1),
+        (PROFILES[1], 1),
+        (PROFILES[2], 0),
+    }
+    assert not any(event.split for event in dropped)
 
 
 async def test_a_hook_that_raises_costs_no_event_and_is_complained_of_once(caplog):

@@ -23,7 +23,7 @@ def tasks():
 
 
 def ours():
-    return [task for task in tasks() if "profile_history/running" in str(task.get_coro().cr_code.co_filename)]
+    return [task for task in tasks() if "profile_history/_scheduling" in task.get_coro().cr_code.co_filename]
 
 
 async def test_a_break_in_an_async_with_leaves_no_task(server):
@@ -31,6 +31,7 @@ async def test_a_break_in_an_async_with_leaves_no_task(server):
     async with server.client() as client:
         async with client.histories(server.profiles()) as stream:
             async for _ in stream:
+                assert ours() != []
                 break
         assert ours() == []
 
