@@ -1,25 +1,30 @@
 """Decompress the body of a response as its `Content-Encoding` says, in steps of bounded length. No I/O.
 
-aiohttp's own decompression fails for zero padding behind gzip, does not know `x-gzip`, and cannot tell a body that is
-cut from one that is not compressed at all.
+aiohttp's own decompression fails for zero padding behind gzip, does not know `x-gzip`, cannot tell a body that is cut
+from one that is not compressed at all, and holds the event loop with members that are empty.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import compression_utils
 
 from profile_history.errors import DecodeError, ResponseError, TruncatedResponse
 
-# Bytes that a step takes in: a spent gzip member gives back what is left of them as a copy.
+# Bytes that a step takes in: a spent member gives back what is left of them as a copy.
 _INPUT = 8 * 1024
 # Bytes that a step yields at most, so that a bomb costs no more than that beyond the limit of a body.
 _OUTPUT = 256 * 1024
 # As many as aiohttp allows: each one costs some microseconds and yields nothing that a limit would count.
 _MOST_EMPTY_MEMBERS = 1024
+# Bytes as a power of two, which a frame may ask to keep: RFC 9659 allows no more under this content coding.
+_ZSTD_WINDOW_LOG = 23
 _GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 # What the body of an API or of a page begins with, where an unknown coding is only a wrong label.
 _TEXT_BEGINS_WITH = (b"{", b"[", b"<", b" ", b"\t", b"\r", b"\n", b"\xef\xbb\xbf")
@@ -35,26 +40,57 @@ class ContentDecoder(Protocol):
         """Check that the body has come to its end."""
 
 
-class _Zlib:
-    """A decoder of gzip members one after another, or of deflate.
+class _Members(ABC):
+    """A decoder of members that follow one another, each with an end of its own.
+
+    Args:
+        make: Makes the decompressor of one member.
+        kind: What the members are, for messages.
+    """
+
+    def __init__(self, make: Callable[[], Any], kind: str) -> None:
+        self._make = make
+        self._kind = kind
+        self._member = make()
+        self._begun = False
+        self._empty_members = 0
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        self._begun = self._begun or bool(data)
+        for start in range(0, len(data), _INPUT):
+            yield from self._decode_some(data[start : start + _INPUT])
+
+    @abstractmethod
+    def _decode_some(self, data: bytes) -> Iterator[bytes]:
+        """Yield what some bytes decode to, and pause at least once."""
+
+    def _begin_member(self) -> None:
+        self._empty_members += 1
+        if self._empty_members > _MOST_EMPTY_MEMBERS:
+            raise DecodeError(f"more than {_MOST_EMPTY_MEMBERS} empty {self._kind} follow one another")
+        self._member = self._make()
+
+    def finish(self) -> None:
+        if self._begun and not self._member.eof:
+            raise TruncatedResponse("the compressed body stops before its end")
+
+
+class _Zlib(_Members):
+    """A decoder of gzip, or of deflate.
 
     Args:
         wbits: The format, as zlib knows it.
     """
 
     def __init__(self, wbits: int) -> None:
-        self._wbits = wbits
-        self._member = zlib.decompressobj(wbits)
-        self._begun = False
-        self._empty_members = 0
+        super().__init__(lambda: zlib.decompressobj(wbits), "gzip members")
+        self._may_lack_head = wbits == _ZLIB
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         # Servers that mean deflate without the head that RFC 9110, 8.4.1.2 asks for: its first byte tells (RFC 1950).
-        if data and not self._begun and self._wbits == _ZLIB and data[0] & 0x0F != zlib.DEFLATED:
+        if data and not self._begun and self._may_lack_head and data[0] & 0x0F != zlib.DEFLATED:
             self._member = zlib.decompressobj(_RAW_DEFLATE)
-        self._begun = self._begun or bool(data)
-        for start in range(0, len(data), _INPUT):
-            yield from self._decode_some(data[start : start + _INPUT])
+        return super().decode(data)
 
     def _decode_some(self, data: bytes) -> Iterator[bytes]:
         more = True
@@ -73,26 +109,39 @@ class _Zlib:
             more = bool(data) or len(text) == _OUTPUT
         yield b""
 
-    def _begin_member(self) -> None:
-        self._empty_members += 1
-        if self._empty_members > _MOST_EMPTY_MEMBERS:
-            raise DecodeError(f"more than {_MOST_EMPTY_MEMBERS} empty gzip members follow one another")
-        self._member = zlib.decompressobj(self._wbits)
 
-    def finish(self) -> None:
-        if self._begun and not self._member.eof:
-            raise TruncatedResponse("the compressed body stops before its end")
+class _ZstdFrames(_Members):
+    """A decoder of zstd frames, RFC 8878.
 
-
-class _Wrapped:
-    """A decoder by what aiohttp wraps: of an end that is missing it says nothing, the JSON does.
-
-    Args:
-        decompressor: What decompresses.
+    aiohttp's own says nothing of an end that is missing, and takes all frames of a step in one go: each costs as much
+    as a page of text, so that empty ones would hold the event loop for tens of milliseconds.
     """
 
-    def __init__(self, decompressor: compression_utils.DecompressionBaseHandler) -> None:
-        self._decompressor = decompressor
+    def __init__(self) -> None:
+        # The home of what aiohttp decompresses with, where it finds it.
+        library = importlib.import_module("backports.zstd" if sys.version_info < (3, 14) else "compression.zstd")
+        options = {library.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+        super().__init__(lambda: library.ZstdDecompressor(options=options), "zstd frames")
+
+    def _decode_some(self, data: bytes) -> Iterator[bytes]:
+        more = True
+        while more:
+            if self._member.eof:
+                self._begin_member()
+            text = self._member.decompress(data, _OUTPUT)
+            if text:
+                self._empty_members = 0
+            yield text
+            data = self._member.unused_data
+            # It keeps what it was given beyond the length of a step.
+            more = bool(data) if self._member.eof else not self._member.needs_input
+
+
+class _Brotli:
+    """A decoder of brotli: of an end that is missing it says nothing, the JSON does."""
+
+    def __init__(self) -> None:
+        self._decompressor = compression_utils.BrotliDecompressor()
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         for start in range(0, len(data), _INPUT):
@@ -150,9 +199,9 @@ _DECODERS: dict[str, Callable[[], ContentDecoder]] = {
     "deflate": lambda: _Zlib(_ZLIB),
 }
 # Those that aiohttp asks for where it finds the libraries.
-_OPTIONAL = {
-    "br": (compression_utils.HAS_BROTLI, lambda: _Wrapped(compression_utils.BrotliDecompressor())),
-    "zstd": (compression_utils.HAS_ZSTD, lambda: _Wrapped(compression_utils.ZSTDDecompressor())),
+_OPTIONAL: dict[str, tuple[bool, Callable[[], ContentDecoder]]] = {
+    "br": (compression_utils.HAS_BROTLI, _Brotli),
+    "zstd": (compression_utils.HAS_ZSTD, _ZstdFrames),
 }
 _DECODERS.update({coding: make for coding, (found, make) in _OPTIONAL.items() if found})
 

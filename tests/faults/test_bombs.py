@@ -4,7 +4,6 @@ import asyncio
 import functools
 import gc
 import importlib
-import importlib.util
 import json
 import sys
 import time
@@ -12,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from support.codings import ZSTANDARD, ZSTD, needs_brotli, needs_zstd, pack
 from support.paths import SUPPORT
 from support.raw_server import head, raw_server
 from support.virtual_clock import run_virtually
@@ -22,9 +22,9 @@ from profile_history._sending.memory_budget import MemoryBudget
 MIB = 2**20
 GIB = 2**30
 SMALL = b'{"data":[],"error":0,"error_text":"Successful operation"}'
-# Bytes; a brotli stream may ask for a window of 16 MiB, whatever the cap.
+# Bytes; a brotli stream may ask for a window of 16 MiB, whatever the cap, and a zstd frame for one of 8.
 BROTLI_WINDOW = 24 * MIB
-needs_brotli = pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")
+ZSTD_WINDOW = 12 * MIB
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its memory the Linux way")
 
 
@@ -63,6 +63,15 @@ def one_brotli():
     return b"".join(packer.process(blank) for _ in range(GIB // MIB)) + packer.process(SMALL) + packer.finish()
 
 
+@functools.cache
+def one_zstd():
+    """The same in a frame of zstd, with the largest window that HTTP allows: some 40 kB."""
+    library = importlib.import_module(ZSTD)
+    packer = library.ZstdCompressor(options={library.CompressionParameter.window_log: 23})
+    blank = b" " * MIB
+    return b"".join(packer.compress(blank) for _ in range(GIB // MIB)) + packer.compress(SMALL) + packer.flush()
+
+
 async def bombed(encoding, bomb, cap):
     """What became of a process of its own that asked for the bomb."""
 
@@ -91,6 +100,7 @@ async def bombed(encoding, bomb, cap):
         pytest.param("gzip", one_member, 0, id="gzip"),
         pytest.param("gzip", many_members, 0, id="gzip members"),
         pytest.param("br", one_brotli, BROTLI_WINDOW, id="br", marks=needs_brotli),
+        pytest.param("zstd", one_zstd, ZSTD_WINDOW, id="zstd", marks=needs_zstd),
     ],
 )
 async def test_a_bomb_of_a_gibibyte_costs_less_than_a_second_and_twice_the_cap(encoding, make, extra, cap, capsys):
@@ -110,9 +120,10 @@ async def test_a_bomb_of_a_gibibyte_costs_less_than_a_second_and_twice_the_cap(e
 
 
 @needs_proc
-async def test_a_hundred_thousand_empty_gzip_members_are_no_burden():
-    """They are 2 MB that unpack to nothing; a history they are not."""
-    result = await bombed("gzip", member(b"") * 100_000, 64 * MIB)
+@pytest.mark.parametrize("encoding", ["gzip", ZSTANDARD])
+async def test_a_hundred_thousand_empty_members_are_no_burden(encoding):
+    """They are 1 or 2 MB that unpack to nothing; a history they are not."""
+    result = await bombed(encoding, pack(encoding, b"") * 100_000, 64 * MIB)
 
     assert result["error"] == "DecodeError"
     assert result["seconds"] < 3

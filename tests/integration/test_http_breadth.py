@@ -1,17 +1,19 @@
 """What servers and proxies say in other words than most, and what is accepted of it; with either parser of aiohttp."""
 
 import asyncio
+import contextlib
 import gzip
 import importlib
-import importlib.util
 import json
 import zlib
 
 import aiohttp
 import pytest
+from support.codings import BROTLI, ZSTANDARD, ZSTD, needs_zstd, pack
 from support.scripts import LAX, LIMIT, Script, attempt, http, last, raw_server, saying, send
 
 from profile_history import DecodeError, HistoryClient, Profile, ResponseError, ResponseTooLarge, RetryPolicy
+from profile_history._sending.content_decoder import find_decoder
 from profile_history._sending.repeated_length import unify_lengths
 from profile_history._sending.transport import Transport
 from profile_history.errors import TruncatedResponse
@@ -19,7 +21,6 @@ from profile_history.errors import TruncatedResponse
 BODY = b'{"data":[],"error":0,"error_text":"Successful operation"}'
 PACKED = gzip.compress(BODY, mtime=0)
 ONCE = RetryPolicy(attempts=1, passes=1)
-needs_brotli = pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")
 
 
 def in_chunks(body, *headers, size=7):
@@ -109,24 +110,53 @@ async def test_deflate_is_taken_with_its_head_and_without():
         assert await body_of(dribbled(http(body, "Content-Encoding: deflate"), 1)) == BODY
 
 
-def brotli(body):
-    return importlib.import_module("brotli").compress(body)
+@pytest.fixture
+def zstd():
+    """The library that aiohttp decompresses zstd with."""
+    return importlib.import_module(ZSTD)
 
 
-@pytest.mark.parametrize(
-    ("coding", "pack"),
-    [("gzip", gzip.compress), ("deflate", zlib.compress), pytest.param("br", brotli, marks=needs_brotli)],
-)
-async def test_a_body_longer_than_what_one_step_decodes_is_decoded_whole(coding, pack):
+@needs_zstd
+async def test_zstd_frames_one_after_the_other_are_one_body(zstd):
+    """RFC 8878, 3.1; frames to be skipped hold nothing of it."""
+    skipped = b"\x50\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"abc"
+    frames = skipped.join(map(zstd.compress, pieces(BODY, 9)))
+    assert await body_of(http(frames, "Content-Encoding: zstd")) == BODY
+    assert await body_of(dribbled(http(frames + skipped, "Content-Encoding: zstd"), 3)) == BODY
+
+
+@needs_zstd
+async def test_empty_zstd_frames_are_skipped_but_not_without_end(zstd):
+    """Each costs as much time as a page of text, and yields nothing that a limit would count."""
+    empty, packed = zstd.compress(b""), zstd.compress(BODY)
+    assert await body_of(http(empty * 1000 + packed + empty * 1000, "Content-Encoding: zstd")) == BODY
+    # Between any two of them others can work.
+    assert len(list(find_decoder("zstd").decode(empty * 1000))) >= 1000
+    with pytest.raises(DecodeError, match="more than 1024 empty zstd frames"):
+        await body_of(http(empty * 1100 + packed, "Content-Encoding: zstd"))
+
+
+@needs_zstd
+async def test_a_zstd_frame_that_wants_a_larger_window_than_http_allows_is_refused(zstd):
+    """RFC 9659: 8 MiB. What it would have kept in memory is counted by no limit."""
+    for log, refused in ((23, False), (24, True)):
+        packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: log})
+        response = http(packer.compress(BODY) + packer.flush(), "Content-Encoding: zstd")
+        with pytest.raises(DecodeError, match="not zstd") if refused else contextlib.nullcontext():
+            assert await body_of(response) == BODY
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", BROTLI, ZSTANDARD])
+async def test_a_body_longer_than_what_one_step_decodes_is_decoded_whole(coding):
     """Up to the limit, and not a byte beyond it."""
     body = b"[" + b" " * (3 * 2**20) + b"]"
-    response = http(pack(body), f"Content-Encoding: {coding}")
+    response = http(pack(coding, body), f"Content-Encoding: {coding}")
     assert await body_of(response, limit=len(body)) == body
     with pytest.raises(ResponseTooLarge, match=f"longer than {len(body) - 1} bytes"):
         await body_of(response, limit=len(body) - 1)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", pytest.param("br", marks=needs_brotli)])
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", BROTLI, ZSTANDARD])
 @pytest.mark.parametrize(
     "body", [BODY, b"<html>no</html>", PACKED[:-20] + b"damaged" + PACKED[-13:]], ids=["JSON", "a page", "damaged"]
 )
@@ -144,16 +174,18 @@ async def test_what_follows_gzip_and_is_no_padding_is_an_error():
         await body_of(http(PACKED + b"\0\0more", "Content-Encoding: gzip"))
 
 
-@pytest.mark.parametrize("size", [1, 10, 20, len(PACKED) - 8, len(PACKED) - 1])
-async def test_gzip_that_is_cut_is_a_truncated_response(size):
+@pytest.mark.parametrize("coding", ["gzip", "deflate", ZSTANDARD])
+async def test_a_compressed_body_that_is_cut_is_a_truncated_response(coding):
     """In perfect framing, where nothing else gives it away."""
-    with pytest.raises(TruncatedResponse, match="the compressed body stops before its end"):
-        await body_of(http(PACKED[:size], "Content-Encoding: gzip"))
+    packed = pack(coding, BODY)
+    for size in (1, 10, 20, len(packed) - 8, len(packed) - 1):
+        with pytest.raises(TruncatedResponse, match="the compressed body stops before its end"):
+            await body_of(http(packed[:size], f"Content-Encoding: {coding}"))
 
 
 async def test_an_empty_body_is_empty_in_any_encoding():
     """It is for the protocol to refuse."""
-    for coding in ("gzip", "deflate", "br", "identity", "compress"):
+    for coding in ("gzip", "deflate", "br", "zstd", "identity", "compress"):
         assert await body_of(http(b"", f"Content-Encoding: {coding}")) == b""
 
 

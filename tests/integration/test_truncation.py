@@ -3,16 +3,13 @@
 import asyncio
 import contextlib
 import datetime as dt
-import gzip
-import importlib
-import importlib.util
 import json
-import zlib
 from collections import Counter, deque
 
 import msgspec
 import pytest
 import yarl
+from support.codings import BROTLI, ZSTANDARD, needs_brotli, needs_zstd, pack
 from support.raw_server import head, raw_server
 
 from profile_history import HistoryError, Timeouts
@@ -25,7 +22,6 @@ from profile_history._sending.transport import Transport
 from profile_history.errors import Kind
 
 TOKEN = Token("a-token")
-needs_brotli = pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")
 
 
 def row(number):
@@ -39,17 +35,6 @@ BODY = msgspec.json.encode({"data": ROWS, "error": 0, "error_text": "Successful 
 UNUSUAL = b'\n{ "error_text" : "]}",\n"data" : [ %b ] ,\r\n "more": {"data": []}, "error":0 }' % b" , ".join(
     map(msgspec.json.encode, ROWS[:2])
 )
-
-
-def packed(encoding, body):
-    match encoding:
-        case "gzip":
-            return gzip.compress(body, mtime=0)
-        case "deflate":
-            return zlib.compress(body)
-        case "br":
-            return importlib.import_module("brotli").compress(body)
-    return body
 
 
 def with_length(body, *lines):
@@ -69,13 +54,13 @@ def to_the_close(body, *lines):
 
 def cut_on_the_wire(encoding, frame, body):
     """Return the whole HTTP response up to each of its bytes; the last is the whole."""
-    whole = framed(encoding, frame, packed(encoding, body))
+    whole = framed(encoding, frame, pack(encoding, body))
     return [whole[:size] for size in range(len(whole) + 1)]
 
 
 def cut_inside(encoding, frame, body):
     """Return the compressed body up to each of its bytes, in framing that says that this is all of it."""
-    whole = packed(encoding, body)
+    whole = pack(encoding, body)
     return [framed(encoding, frame, whole[:size]) for size in range(len(whole) + 1)]
 
 
@@ -126,12 +111,14 @@ async def asking(response):
         pytest.param("deflate", cut_inside, id="deflate, cut inside", marks=pytest.mark.slow),
         pytest.param("br", cut_on_the_wire, id="br", marks=needs_brotli),
         pytest.param("br", cut_inside, id="br, cut inside", marks=needs_brotli),
+        pytest.param("zstd", cut_on_the_wire, id="zstd", marks=needs_zstd),
+        pytest.param("zstd", cut_inside, id="zstd, cut inside", marks=needs_zstd),
     ],
 )
 async def test_an_answer_cut_at_any_byte_is_no_success(encoding, cut, frame, body, capsys):
     """The connection is closed after each of its bytes in turn; only with the last is it accepted.
 
-    Each failure is one that is tried again. A gzip stream is not whole before the last byte of its checksum.
+    Each failure is one that is tried again. Neither gzip nor zstd is whole before its last byte.
     """
     responses = deque(cut(encoding, frame, body))
     last = len(responses) - 1
@@ -159,12 +146,12 @@ async def test_an_answer_cut_at_any_byte_is_no_success(encoding, cut, frame, bod
 
 @pytest.mark.parametrize("body", [BODY, UNUSUAL], ids=["as documented", "unusual"])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 50])
-@pytest.mark.parametrize("encoding", ["", "gzip", pytest.param("br", marks=needs_brotli)])
+@pytest.mark.parametrize("encoding", ["", "gzip", BROTLI, ZSTANDARD])
 async def test_the_same_answer_in_small_pieces_is_accepted(encoding, size, body):
     """However its bytes are spread over segments and chunks."""
 
     async def response(request, writer):
-        whole = framed(encoding, in_chunks, packed(encoding, body))
+        whole = framed(encoding, in_chunks, pack(encoding, body))
         for place in range(0, len(whole), size):
             writer.write(whole[place : place + size])
             await asyncio.sleep(0)
