@@ -31,7 +31,13 @@ def main() -> int:
             print(f"failed: {type(error).__name__}: {error}")
             return 1
     if arguments.figure == "pacing":
-        return pacing.run(seed=arguments.seed, verbose=arguments.verbose)
+        return pacing.run(
+            seed=arguments.seed,
+            verbose=arguments.verbose,
+            processes=arguments.processes,
+            rates=arguments.rates,
+            latencies=arguments.latencies and [milliseconds / 1000 for milliseconds in arguments.latencies],
+        )
     options = Options(arguments.repeats, arguments.work, arguments.loop, arguments.profiles, _enough(arguments.figure))
     print(machine.description())
     if options.trial:
@@ -98,6 +104,9 @@ def _add_pacing(figures: Any) -> None:
     figure = figures.add_parser("pacing", help=pacing.METHOD, description=pacing.METHOD)
     figure.add_argument("--seed", type=int, default=1, help="draws jitter and the seconds of work (1)")
     figure.add_argument("--verbose", action="store_true", help="print each case that misses its aim")
+    figure.add_argument("--processes", type=int, help="cases that are played at once (one on each processor)")
+    figure.add_argument("--rates", type=int, nargs="+", help="only these requests per second (12 75 120, and others)")
+    figure.add_argument("--latencies", type=float, nargs="+", help="only these milliseconds (35 200, and others)")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
-from benchmarks.simulated import SimulatedServer, VirtualLoop
+from benchmarks.simulated import SimulatedServer, VirtualLoop, mean_round_trip
 from profile_history import Pacing, RetryPolicy
 from profile_history._sending.failure_policy import AttemptLog, Decision, decide
 from profile_history._sending.failure_signals import Signal
@@ -38,6 +38,8 @@ _MOST_IN_FLIGHT = 32
 _START, _END = 20.0, 100.0
 _LONG_START, _LONG_END = 60.0, 300.0
 _LONG_RESPONSE = 0.5
+_NEIGHBOURING_RATES = (12, 75, 120)
+_NEIGHBOURING_LATENCIES = (0.035, 0.2)
 _STATUSES: tuple[Literal[429, 503], ...] = (429, 503)
 
 
@@ -245,14 +247,21 @@ def cases_tuned_on() -> Iterator[Case]:
     for fault in (500, 503):
         group, settings = f"5 % of {fault} besides", {"faults": 0.05, "fault": fault}
         yield _case(group, TokenBucket(50, burst=5), 50, 0.05, **settings)
-        yield _case(group, ConcurrencyLimiter(8), 8 / 0.05, 0.05, **settings)
-        yield attrs.evolve(_case(group, None, 16 / 0.05, 0.05, **settings), concurrency=16)
+        yield _case(group, ConcurrencyLimiter(8), 8 / mean_round_trip(0.05), 0.05, **settings)
+        yield attrs.evolve(_case(group, None, 16 / mean_round_trip(0.05), 0.05, **settings), concurrency=16)
 
 
-def neighbours() -> Iterator[Case]:
-    """Yield cases by which nothing was chosen."""
+def neighbours(
+    rates: Iterable[int] = _NEIGHBOURING_RATES, latencies: Iterable[float] = _NEIGHBOURING_LATENCIES
+) -> Iterator[Case]:
+    """Yield cases by which nothing was chosen.
+
+    Args:
+        rates: Requests per second.
+        latencies: Seconds.
+    """
     yield from _cases(
-        limits=(2, 6, 12), rates=(12, 75, 120), windows=(12, 75, 120), bursts=(1, 10), latencies=(0.035, 0.2)
+        limits=(2, 6, 12), rates=tuple(rates), windows=tuple(rates), bursts=(1, 10), latencies=tuple(latencies)
     )
 
 
@@ -267,7 +276,8 @@ def _cases(
         # So many in a second that it would take minutes to simulate them are left out.
         if limit / latency <= 600:
             group = f"concurrency, {status}{_long(latency)}"
-            yield _case(group, ConcurrencyLimiter(limit, status=status), limit / latency, latency)
+            limiter = ConcurrencyLimiter(limit, status=status)
+            yield _case(group, limiter, limit / mean_round_trip(latency), latency)
     for burst, rate, latency in product(bursts, rates, latencies):
         for status in _STATUSES:
             group = f"bucket, burst {burst}, {status}{_long(latency)}"
@@ -277,32 +287,40 @@ def _cases(
         sliding = SlidingWindow(most, count_refused=True)
         yield _case(f"sliding window of 1 s{_long(latency)}", sliding, most, latency)
         yield _case(f"fixed window of 1 s{_long(latency)}", FixedWindow(most), most, latency)
-    for most, latency in product((60, 600, 3000), latencies[1::2]):
+    for most, latency in product((60, 600, 3000), latencies[1::2] or latencies):
         yield _case(f"fixed window of 60 s{_long(latency)}", FixedWindow(most, seconds=60.0), most / 60, latency)
 
 
 def _case(group: str, limiter: Limiter | None, permitted: float, latency: float, **settings: Any) -> Case:
     name = f"{limiter}, {1000 * latency:g} ms"
-    return Case(group, name, limiter, min(permitted, _MOST_IN_FLIGHT / latency), latency, settings=settings)
+    permitted = min(permitted, _MOST_IN_FLIGHT / mean_round_trip(latency))
+    return Case(group, name, limiter, permitted, latency, settings=settings)
 
 
 def _long(latency: float) -> str:
     return ", 500 ms" if latency >= _LONG_RESPONSE else ""
 
 
-def run(*, seed: int, verbose: bool) -> int:
-    """Play all cases, and print the table.
+def run(
+    *, seed: int, verbose: bool, processes: int | None, rates: Iterable[int] | None, latencies: Iterable[float] | None
+) -> int:
+    """Play all cases, or those of other rates and latencies, and print the table.
 
     Args:
         seed: Of the servers.
         verbose: Whether to print each case that misses its aim.
+        processes: How many cases are played at once; `None` for one on each processor.
+        rates: Requests per second, `None` for those of the neighbours.
+        latencies: Seconds that a response takes, `None` for those of the neighbours.
 
     Returns:
         The exit code.
     """
-    for title, cases in (("the cases that it was made with", cases_tuned_on()), ("neighbours", neighbours())):
-        listed = list(cases)
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
+    played = {"neighbours": list(neighbours(rates or _NEIGHBOURING_RATES, latencies or _NEIGHBOURING_LATENCIES))}
+    if rates is None and latencies is None:
+        played["the cases that it was made with"] = list(cases_tuned_on())
+    for title, listed in played.items():
+        with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
             outcomes = list(pool.map(play_case, listed, [seed] * len(listed)))
         print(f"## {title}, seed {seed}\n\n{table(outcomes)}\n")
         for outcome in outcomes if verbose else ():

@@ -109,6 +109,11 @@ class SimulatedServer:
         return self.latency * _WAY + self._random.expovariate(1 / _JITTER)
 
 
+def mean_round_trip(latency: float) -> float:
+    """Return the seconds from sending a request to its response, where that takes so many without jitter."""
+    return latency + 2 * _JITTER
+
+
 def _respond(response: asyncio.Future[int], status: int) -> None:
     if not response.done():
         response.set_result(status)
