@@ -19,8 +19,10 @@ RESULTS = 20
 SHARE = 0.5
 PERIOD = 30.0
 DIFFERENT_WINDOWS = 3
-# Seconds; refusals are an outage only if nothing succeeded for so long.
+# Seconds; refusals are an outage only if nothing succeeded for so long. Quotas are often those of a minute: one that is
+# used up refuses everything until its end, and the longest pause between two refusals comes on top.
 SILENCE = 2.0
+QUOTA_SILENCE = 90.0
 # Seconds between probes; the jitter keeps many clients from asking a server that has just come back all at once.
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 30.0
@@ -98,7 +100,7 @@ class CircuitBreaker:
         patience: float = math.inf,
         only_in_a_row: bool = False,
         server_wide: bool = False,
-        refusal: bool = False,
+        silence: float = 0.0,
     ) -> str | None:
         """Record a failure, which may open the circuit.
 
@@ -108,7 +110,7 @@ class CircuitBreaker:
             patience: Seconds after which two failures in a row are enough.
             only_in_a_row: Whether it counts only if no success comes between, however many there are in a period.
             server_wide: Whether it cannot lie in the window, so that one window is enough.
-            refusal: Whether it says "not now": it counts only in a row, and only after two seconds without a success.
+            silence: Seconds without a success from which it counts, and only in a row, if it says "not now"; else 0.
 
         Returns:
             What was seen, if this opened the circuit, else `None`.
@@ -117,16 +119,16 @@ class CircuitBreaker:
             return None
         second = self._this_second(now)
         second.results += 1
-        second.failures += not (only_in_a_row or refusal)
+        second.failures += not (only_in_a_row or silence)
         if not self._row:
             self.failing_since = now
         self._row += 1
-        self._refusals += refusal
+        self._refusals += silence > 0
         for windows in (self._row_windows, second.windows):
             if len(windows) < DIFFERENT_WINDOWS:
                 windows.add(request_id)
         in_a_row = 2 if now - self.failing_since >= patience else IN_A_ROW
-        silent = not self.certain or now - self.failing_since >= SILENCE
+        silent = not self.certain or now - self.failing_since >= (silence or SILENCE)
         count = self._row if silent else self._row - self._refusals
         needed = 1 if self.certain or server_wide else DIFFERENT_WINDOWS
         reason = self._reason(needed, enough=count >= in_a_row)

@@ -1,4 +1,4 @@
-"""What the end of a request says about the server: does it work, is it down, has it too much to do? No I/O."""
+"""The news that the end of a request brings about the server: it works, is down, has too much to do. No I/O."""
 
 from __future__ import annotations
 

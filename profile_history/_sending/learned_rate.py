@@ -11,13 +11,12 @@ import attrs
 from profile_history._sending.accepted_requests import AcceptedRequests
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history._sending.pace_trials import PaceTrials
+from profile_history._sending.rate_estimate import MARGIN, RateEstimate
 from profile_history._sending.refusal_evidence import RefusalEvidence
 from profile_history._sending.refusal_row import RefusalRow
 
 # Figures without a source were found by `python -m benchmarks pacing`.
 
-# The room that is left for the jitter of timers and of the network.
-_MARGIN = 0.97
 # Seconds in which a growing rate reaches e times where it began: 4 % more after one, five times as much after six.
 # Where a response takes long, so many round trips.
 _GROWTH_SECONDS = 5.0
@@ -34,6 +33,8 @@ _CUT, _NEXT_CUT = 0.9, 0.7
 _ALONE, _ALONE_RESULTS = 2, 32
 # Seconds of a pause that the server asks for which count for the rate: it may ask for far more than it needs.
 _COUNTED_PAUSE = 2.0
+# Seconds between two refusals in a row from which on it is no window of a second that is used up, but one of a minute.
+_LONG_ROW_PAUSE = 5.0
 _LEAST_RATE = 0.1
 _RATE_AFTER_PAUSE = 1.0
 # A change that is worth telling.
@@ -96,8 +97,7 @@ class LearnedRate:
         self._cost = 0
         self._after_pause = 0.0
         self._soon = 0
-        self._boldness = 0.5
-        self._was_bold = False
+        self._estimate = RateEstimate()
         self._unused_since: float | None = None
         self._trials = PaceTrials()
         self.row = RefusalRow(uniform)
@@ -231,11 +231,14 @@ class LearnedRate:
         if (self.rate is None or ticket.bound) and sum(self._alone) >= _ALONE:
             self._switch_on(now, ticket)
         if self.rate is not None or self.row.careful:
-            self.row.pause(now, self._concurrency.round_trip if self.rate is None else min(1.0, 1 / self.rate))
+            least = self._concurrency.round_trip if self.rate is None else min(1.0, 1 / self.rate)
+            if self.row.pause(now, least) > _LONG_ROW_PAUSE:
+                self._estimate.lower()
 
     def restart(self) -> None:
         """Begin again after an outage, with one request at once; the rate is what it was."""
         self.row.length = 0
+        self._estimate.restart()
         self._accepted.forget()
         self._trials.interrupt_rest()
         self._concurrency.restart()
@@ -260,22 +263,17 @@ class LearnedRate:
             self._switch_off(limit)
             return
         growing = self._age is not None
-        if self._was_bold and not growing:
-            self._boldness, self._was_bold = self._boldness / 2, False
+        if not growing:
+            self._estimate.fail()
         if apart and low is not None:
             self._soon = 0
             if not certain:
                 low /= 1 - self._evidence.noise
-            rate = self._estimate(min(low, self.rate), recently, growing=growing)
-            self._set(rate, now, growing=rate < 0.8 * self._base)
+            low = min(low, self.rate)
+            rate = self._estimate.between(low, recently) if growing else self._estimate.proven(low)
+            self._set(rate, now, growing=not self._estimate.is_timid and rate < 0.8 * self._base)
         else:
             self._set(self._cut(self.rate, low), now, growing=True)
-
-    def _estimate(self, low: float, high: float, *, growing: bool) -> float:
-        if not growing:
-            return _MARGIN * low
-        self._was_bold = True
-        return _MARGIN * (low + self._boldness * max(0.0, high - low))
 
     def _cut(self, refused: float, low: float | None) -> float:
         cut = refused * (_NEXT_CUT if self._soon else _CUT)
@@ -283,7 +281,7 @@ class LearnedRate:
         if low is None:
             return cut
         # What was let in for long is the floor, and what is far above it was found by nothing but growing.
-        return _MARGIN * low if refused > 1.5 * low else max(cut, 0.95 * min(low, refused))
+        return MARGIN * low if refused > 1.5 * low else max(cut, 0.95 * min(low, refused))
 
     def _grow(self, rate: float, now: float, elapsed: float, ticket: Ticket) -> None:
         trial = self._trials.current
@@ -307,12 +305,11 @@ class LearnedRate:
         elif self._rested >= self._rest_responses and now - self._rest_since >= self._rest_seconds:
             self._age, self._base, self._cost = 0.0, rate, 0
             self._after_pause = 0.0
-            if self._was_bold:
-                self._boldness, self._was_bold = min(1.0, self._boldness + 0.25), False
+            self._estimate.hold()
 
     @property
     def _rest_seconds(self) -> float:
-        self._after_pause = max(self._after_pause, _REST_PER_PAUSE * self.row.take_longest())
+        self._after_pause = max(self._after_pause, _REST_PER_PAUSE * self._estimate.sureness * self.row.take_longest())
         return max(_REST_SECONDS, _REST_ROUNDS * self._concurrency.round_trip, self._after_pause)
 
     @property
@@ -340,7 +337,7 @@ class LearnedRate:
             return
         self._trials.forget()
         self._alone.clear()
-        self._set(_MARGIN * low, now, growing=True)
+        self._set(MARGIN * low, now, growing=True)
 
     def _switch_off(self, limit: int | None) -> None:
         self.rate = self._age = None

@@ -1,4 +1,4 @@
-"""Until when those who wait for a server that is down have patience. No I/O, no clock."""
+"""The end of patience of those who wait for a server that is down. No I/O, no clock."""
 
 from __future__ import annotations
 

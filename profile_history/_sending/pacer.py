@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import attrs
 
-from profile_history._sending.circuit_breaker import SILENCE, CircuitBreaker
+from profile_history._sending.circuit_breaker import QUOTA_SILENCE, SILENCE, CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history._sending.failure_signals import Signal, is_server_wide
 from profile_history._sending.learned_rate import LearnedRate, Ticket
@@ -251,9 +251,11 @@ class Pacer:
     ) -> CircuitOpened | None:
         if signal is Signal.NEUTRAL:
             return None
+        silence = SILENCE if signal in _REFUSALS else 0.0
         if signal is Signal.THROTTLED:
             # A server that asks for pauses is at work, however long they come to be.
             patience = math.inf
+            silence = QUOTA_SILENCE if self._adaptive else SILENCE
         blameless = failure is not None and is_server_wide(failure)
         reason = self._breaker.failed(
             request_id,
@@ -261,7 +263,7 @@ class Pacer:
             patience=patience,
             only_in_a_row=signal is Signal.PAGE,
             server_wide=blameless,
-            refusal=signal in _REFUSALS,
+            silence=silence,
         )
         if reason is None:
             return None

@@ -62,18 +62,22 @@ class RefusalRow:
         slept, self._asked_since = now - self._asked_since, None
         return slept
 
-    def pause(self, now: float, least: float) -> None:
+    def pause(self, now: float, least: float) -> float:
         """Hold all requests, for twice as long with each refusal of the row, if the server has not said for how long.
 
         Args:
             now: Seconds, on any clock that only goes forward.
             least: Seconds between two requests.
+
+        Returns:
+            The seconds, 0 if the server has said for how long.
         """
         if self.asked_until > now:
-            return
+            return 0.0
         doubled: float = max(least, _LEAST_PAUSE) * 2.0 ** min(self.length, 20)
         pause = min(_LONGEST_PAUSE, doubled) * self._uniform(1.0, 1.0 + _JITTER)
         self._paused_until = max(self._paused_until, now + pause)
+        return pause
 
     def lift(self) -> None:
         """Record a good response, which ends a pause that the server asked for."""

@@ -160,6 +160,23 @@ def test_a_server_that_answers_503_to_what_is_too_much_costs_hardly_a_request_mo
     assert requests <= 1.05 * profiles + 20
 
 
+@pytest.mark.parametrize(("most", "profiles"), [(60, 150), pytest.param(600, 1500, marks=slow)])
+def test_a_quota_of_a_minute_is_waited_for_and_no_window_lost(most, profiles):
+    """It refuses everything for most of a minute, which is no outage."""
+
+    async def main():
+        limiter = FixedWindow(most, seconds=60.0)
+        async with WatchedServer(profiles, faults=limited(limiter), latency=0.05) as server:
+            result = await fetched(server, pacing=Pacing(concurrency=16))
+            assert_whole(server, result)
+            return result, len(server.arrivals)
+
+    result, requests = run_virtually(main())
+    assert not result.opened
+    assert result.seconds <= 180
+    assert requests <= profiles + 50
+
+
 @slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_stream_before_a_limited_rate_uses_it_and_loses_no_window(status):

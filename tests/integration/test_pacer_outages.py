@@ -199,6 +199,26 @@ async def test_refusals_are_an_outage_only_when_nobody_was_answered_for_two_seco
     assert server.told[-1 if signal is Signal.BUSY else -2 :][-1] == CircuitOpened("11 failures in a row")
 
 
+@pytest.mark.parametrize(("silence", "opens"), [(80.0, False), (91.0, True)])
+@virtual
+async def test_throttles_of_a_client_that_adapts_are_an_outage_only_after_more_than_a_minute(silence, opens):
+    """A quota of a minute that is used up refuses everything until its end."""
+    server = Server(concurrency=16)
+    await server.start()
+    server.end()
+    burst = server.starting(4)
+    await settle()
+    for _ in burst:
+        server.end(Signal.THROTTLED, request_id="a")
+    began = now()
+    while now() < began + silence - 16:
+        await server.fail(1, Signal.THROTTLED)
+    assert not server.pacer.circuit_open
+    await asyncio.sleep(began + silence - now())
+    await server.fail(1, Signal.THROTTLED)
+    assert server.pacer.circuit_open is opens
+
+
 @virtual
 async def test_throttles_of_a_client_that_does_not_adapt_are_an_outage():
     """It cannot try fewer."""
