@@ -28,6 +28,7 @@ from profile_history._sending.retry_budget import RetryBudget
 from profile_history._sending.row_cap import RowCapDetector
 from profile_history._sending.transport import Transport
 from profile_history.observing import Observer
+from profile_history.options import Pacing
 from profile_history.units import Unit
 from profile_history.windows import Window
 
@@ -46,6 +47,7 @@ class SharedParts:
     transport: Transport
     pacer: Pacer
     observer: Observer
+    concurrency: int
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     memory: MemoryBudget = attrs.field(factory=MemoryBudget)
     row_cap_detector: RowCapDetector = attrs.field(factory=RowCapDetector)
@@ -53,7 +55,18 @@ class SharedParts:
     page_evidence: PageEvidence = attrs.field(factory=PageEvidence)
     runner: CooperativeRunner = attrs.field(factory=CooperativeRunner)
     pools: weakref.WeakSet[WorkerPool] = attrs.field(factory=weakref.WeakSet)
-    clients: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)
+    cores: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet)
+
+
+def make_shared_parts(transport: Transport, pacing: Pacing, observer: Observer) -> SharedParts:
+    """Return what a client shares with the copies that will be made of it.
+
+    Args:
+        transport: Sends.
+        pacing: How many requests are in flight at once.
+        observer: Is told what the client does.
+    """
+    return SharedParts(transport, Pacer(pacing, observer=observer), observer, pacing.concurrency)
 
 
 def make_fetcher(token: Token, auth: Literal["body", "header"], options: ClientOptions, shared: SharedParts) -> Fetcher:
@@ -100,7 +113,6 @@ def make_pool(
     options: ClientOptions,
     shared: SharedParts,
     *,
-    concurrency: int,
     deadline: float | None,
 ) -> WorkerPool:
     """Return the worker pool of one stream.
@@ -111,9 +123,9 @@ def make_pool(
         fetcher: Fetches single windows.
         options: How the client asks.
         shared: What it shares with its copies.
-        concurrency: The largest number of requests in flight.
         deadline: Seconds from the first step after which the stream ends; `None` for no limit.
     """
+    concurrency = shared.concurrency
     scheduler = Scheduler(
         make_plan=make_planner(options),
         make_request_id=partial(next, make_request_ids()),

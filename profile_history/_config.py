@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from profile_history._certificates import read_certificates
-from profile_history._checks import MOST, check_flag, describe, expect
+from profile_history._checks import MOST, check_choice, check_flag, describe, expect
 from profile_history._protocol.requests import PATH
 from profile_history._route import DIRECT, Route, parse_proxy
 from profile_history._secrets import SecretText, Token
@@ -32,8 +32,6 @@ CA = "PROFILE_HISTORY_CA"
 # What curl and others read, and what a variable of this kind may be called; ours have names of their own, so that a
 # proxy for something else never gets to see the token.
 _PROXIES_OF_OTHERS = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
-
-EMPTY_DATA = ("error", "empty")
 
 _EXAMPLE = "https://ru.altkraft.com"
 
@@ -145,6 +143,15 @@ def resolve_list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
         if text is None:
             raise ConfigurationError(f"the list_id is missing; pass list_id=, or set {LIST_ID}")
         value = int(text) if re.fullmatch(r"[0-9]{1,18}", text.strip()) else text
+    return check_list_id(value)
+
+
+def check_list_id(value: Any) -> int:
+    """Return the number of a database.
+
+    Raises:
+        ConfigurationError: It is no whole number above 0.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < MOST:
         raise ConfigurationError(f"list_id is a whole number above 0, such as 20, not {describe(value)}")
     return value
@@ -209,18 +216,33 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _check_border(value: str) -> Border:
+    border: Border = check_choice("border", value, Border)
+    return border
+
+
+def _check_order(value: str) -> Order:
+    order: Order = check_choice("order", value, Order)
+    return order
+
+
+def _check_empty_data(value: str) -> Literal["error", "empty"]:
+    meaning: Literal["error", "empty"] = check_choice("empty_data", value, ("error", "empty"))
+    return meaning
+
+
 @attrs.frozen
 class ClientOptions:
     """The checked options of a client."""
 
-    list_id: int
+    list_id: int = attrs.field(converter=check_list_id)
     window: WindowRule = attrs.field(converter=parse_window_rule)
-    border: Border
-    order: Order
+    border: Border = attrs.field(converter=_check_border)
+    order: Order = attrs.field(converter=_check_order)
     retry: RetryPolicy = attrs.field()
     timeouts: Timeouts = attrs.field()
     limits: Limits = attrs.field()
-    empty_data: Literal["error", "empty"]
+    empty_data: Literal["error", "empty"] = attrs.field(converter=_check_empty_data)
 
     @retry.validator
     @timeouts.validator

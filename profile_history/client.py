@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
 import ssl
 import warnings
-import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
 
 import aiohttp
-import attrs
 import yarl
 
 from profile_history import _config
-from profile_history._assembly import SharedParts, make_fetcher, make_planner, make_pool
-from profile_history._checks import check_choice, check_flag, check_number, expect
+from profile_history._assembly import make_shared_parts
+from profile_history._checks import check_choice, expect
+from profile_history._client_core import ClientCore
 from profile_history._config import ClientOptions
-from profile_history._decoding.event_decoder import EVENTS
 from profile_history._deprecated import warn_deprecated
 from profile_history._redaction import make_redactor
 from profile_history._scheduling.reader import Reader
-from profile_history._scheduling.worker_pool import Profiles, Units, WorkerPool
+from profile_history._scheduling.worker_pool import Profiles, Units
 from profile_history._secrets import SecretText
-from profile_history._sending.pacer import Pacer
 from profile_history._sending.pacing_state import PacingState
 from profile_history._sending.transport import Transport
 from profile_history.errors import ConfigurationError, UsageError
@@ -37,9 +32,7 @@ from profile_history.profiles import Profile
 from profile_history.results import OnError
 from profile_history.streams import HistoryStream
 from profile_history.units import Unit
-from profile_history.windows import Border, Order, parse_window
-
-Day = dt.date | str
+from profile_history.windows import Day, parse_window
 
 
 class HistoryClient:
@@ -95,10 +88,6 @@ class HistoryClient:
         13
     """
 
-    # What `__del__` looks at, also where `__init__` was not reached or did not end.
-    _closed = True
-    _copy = False
-
     def __init__(
         self,
         base_url: str | None = None,
@@ -126,37 +115,22 @@ class HistoryClient:
         base_url = SecretText(base_url) if isinstance(base_url, str) else base_url
         proxy = SecretText(proxy) if isinstance(proxy, str) else proxy
         environment = _config.Environment()
-        self._token = _config.resolve_token(token, token_file, environment)
+        known_token = _config.resolve_token(token, token_file, environment)
         url = _config.resolve_endpoint(base_url, environment, allow_http=allow_http)
-        self._auth = check_choice("auth", auth, ("body", "header"))
-        self._options = ClientOptions(
-            _config.resolve_list_id(list_id, environment),
-            window,
-            check_choice("border", border, Border),
-            check_choice("order", order, Order),
-            retry,
-            timeouts,
-            limits,
-            check_choice("empty_data", empty_data, _config.EMPTY_DATA),
-        )
-        self._redactor = make_redactor(redact_profiles)
-        self._concurrency = expect("pacing", pacing, Pacing).concurrency
+        check_choice("auth", auth, ("body", "header"))
+        database = _config.resolve_list_id(list_id, environment)
+        options = ClientOptions(database, window, border, order, retry, timeouts, limits, empty_data)
+        redactor = make_redactor(redact_profiles)
+        expect("pacing", pacing, Pacing)
         if session is not None:
             expect("session", session, aiohttp.ClientSession)
         own = session is None
         route = _config.resolve_route(proxy, ca, environment, url=url, allow_http=allow_http, own_session=own)
         if route.proxy is not None and route.proxy.authorization is not None:
-            self._token.redact_also(SecretText(route.proxy.authorization.removeprefix("Basic ")))
-        observer = Observer(on_event)
-        self._shared = SharedParts(
-            Transport(yarl.URL(url), self._token if auth == "header" else None, session, route),
-            Pacer(pacing, observer=observer),
-            observer,
-        )
-        self._pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
-        self._fetcher = make_fetcher(self._token, self._auth, self._options, self._shared)
-        self._shared.clients.add(self)
-        self._closed = False
+            known_token.redact_also(SecretText(route.proxy.authorization.removeprefix("Basic ")))
+        transport = Transport(yarl.URL(url), known_token if auth == "header" else None, session, route)
+        shared = make_shared_parts(transport, pacing, Observer(on_event))
+        self._core = ClientCore(known_token, auth, options, shared, redactor)
 
     def with_options(
         self,
@@ -194,25 +168,20 @@ class HistoryClient:
             >>> client.with_options(order="oldest", window=31)
             HistoryClient('http://127.0.0.1:...', list_id=20, window=31, border='overlap', order='oldest')
         """
-        changes: dict[str, Any] = {
-            "list_id": None if list_id is None else _config.resolve_list_id(list_id, {}),
-            "border": None if border is None else check_choice("border", border, Border),
-            "order": None if order is None else check_choice("order", order, Order),
+        given: dict[str, Any] = {
+            "list_id": list_id,
+            "border": border,
+            "order": order,
             "retry": retry,
             "timeouts": timeouts,
             "limits": limits,
-            "empty_data": None if empty_data is None else check_choice("empty_data", empty_data, _config.EMPTY_DATA),
+            "empty_data": empty_data,
         }
-        changes = {name: value for name, value in changes.items() if value is not None}
+        changes = {name: value for name, value in given.items() if value is not None}
         if not (isinstance(window, str) and window == "unchanged"):
             changes["window"] = window
         copy = object.__new__(HistoryClient)
-        copy.__dict__.update(self.__dict__)
-        copy._copy = True
-        copy._options = attrs.evolve(self._options, **changes)
-        copy._pools = weakref.WeakSet()
-        copy._fetcher = make_fetcher(copy._token, copy._auth, copy._options, copy._shared)
-        self._shared.clients.add(copy)
+        copy._core = self._core.copy(changes)
         return copy
 
     def history(
@@ -249,15 +218,9 @@ class HistoryClient:
             2024-11-21 telegram_bot_send
             2024-11-14 form_load
         """
-        reader = self._reader(
-            (expect("profile", profile, Profile),),
-            date_from,
-            date_to,
-            on_error,
-            single=True,
-            strict=strict,
-            deadline=deadline,
-        )
+        one = (expect("profile", profile, Profile),)
+        days = parse_window(date_from, date_to)
+        reader = self._open_core.read_profiles(one, days, on_error, single=True, strict=strict, deadline=deadline)
         return HistoryStream(reader, reader.rows())
 
     def histories(
@@ -297,8 +260,22 @@ class HistoryClient:
         """
         if isinstance(profiles, (str, bytes, Profile)) or not isinstance(profiles, (Iterable, AsyncIterable)):
             raise ConfigurationError(f"profiles is an iterable of Profile values, not {type(profiles).__name__}")
-        reader = self._reader(profiles, date_from, date_to, on_error, single=False, strict=strict, deadline=deadline)
+        days = parse_window(date_from, date_to)
+        reader = self._open_core.read_profiles(profiles, days, on_error, single=False, strict=strict, deadline=deadline)
         return HistoryStream(reader, reader.pairs())
+
+    def read_units(self, units: Units, probe: Unit | None = None) -> Reader[Event]:
+        """Return what a job reads from: units of its own choice instead of one range for all profiles.
+
+        Args:
+            units: An iterable or asynchronous iterable, read only as fast as they are fetched.
+            probe: A unit that was fetched before. It is asked for if all of `units` fail, to tell a server that is
+                down from units that nobody can fetch; `None` if none is known.
+
+        Returns:
+            The views of a stream of these units.
+        """
+        return self._open_core.read_units(units, probe)
 
     async def aclose(self) -> None:
         """End all streams, and close the session if it was made here; safe to call twice.
@@ -312,22 +289,10 @@ class HistoryClient:
             Traceback (most recent call last):
             UsageError: this client is closed; make a new one
         """
-        if not self._shared.transport.closed:
-            self._shared.transport.check_loop()
-        self._closed = True
-        self._shared.clients.discard(self)
-        runs = list(self._pools if self._copy else self._shared.pools)
-        for run in runs:
-            run.check_task()
-        try:
-            await asyncio.gather(*(run.stop() for run in runs))
-        finally:
-            if not self._copy or not self._shared.clients:
-                await self._shared.transport.aclose()
+        await self._core.aclose()
 
     async def __aenter__(self) -> Self:
-        self._check_open()
-        self._shared.transport.enter()
+        self._open_core.shared.transport.enter()
         return self
 
     async def __aexit__(
@@ -350,69 +315,27 @@ class HistoryClient:
         )
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_fetcher"):
+        if not hasattr(self, "_core"):
             return "HistoryClient(...)"
-        url, options = self._shared.transport.url, self._options
+        url, options = self._core.shared.transport.url, self._core.options
         return (
             f"HistoryClient({str(url.origin())!r}, list_id={options.list_id}, window={options.window!r}, "
             f"border={options.border.value!r}, order={options.order.value!r})"
         )
 
     def __del__(self) -> None:
-        if not self._closed and not self._copy and self._shared.transport.unclosed:
+        if hasattr(self, "_core") and self._core.unclosed:
             warnings.warn(f"{self!r} was not closed; use async with, or await aclose()", ResourceWarning, stacklevel=1)
-
-    def _reader(
-        self,
-        profiles: Profiles,
-        date_from: Day | None,
-        date_to: Day | None,
-        on_error: OnError,
-        *,
-        single: bool,
-        strict: bool,
-        deadline: float | None,
-    ) -> Reader[Event]:
-        self._check_open()
-        check_choice("on_error", on_error, ("raise", "collect"))
-        check_flag("strict", strict)
-        check_number("deadline", deadline, "seconds", optional=True)
-        asked = parse_window(date_from, date_to)
-        make_planner(self._options)(asked)
-
-        def make_unit(profile: object) -> Unit:
-            if not isinstance(profile, Profile):
-                raise ConfigurationError(
-                    f"profiles are Profile values, such as Profile.email(...), not {type(profile).__name__}"
-                )
-            return Unit(profile, asked)
-
-        return self._reader_of(self._start(profiles, make_unit, deadline), on_error, single=single, strict=strict)
-
-    def read_units(self, units: Units, probe: Unit | None = None) -> Reader[Event]:
-        """Return what a job reads from: units of its own choice instead of one range for all profiles.
-
-        Args:
-            units: An iterable or asynchronous iterable, read only as fast as they are fetched.
-            probe: A unit that was fetched before. It is asked for if all of `units` fail, to tell a server that is
-                down from units that nobody can fetch; `None` if none is known.
-
-        Returns:
-            The views of a stream of these units.
-        """
-        if probe is not None:
-            self._fetcher.suggest_probe(self._make_units(_check_unit)(probe))
-        return self._reader_of(self._start(units, _check_unit, None), "collect", single=False, strict=False)
 
     @property
     def pacing_state(self) -> PacingState:
         """Return how this client sends just now: requests in flight, how many may be, and the next probe."""
-        return self._shared.pacer.state
+        return self._core.shared.pacer.state
 
     @property
     def redacts_profiles(self) -> bool:
         """Tell whether texts show a hash instead of what identifies a profile."""
-        return self._redactor is not None
+        return self._core.redactor is not None
 
     @property
     def pace(self) -> PacingState:
@@ -423,9 +346,9 @@ class HistoryClient:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """Return how this client asks: what a job writes into its plan, and what must be the same when it goes on."""
-        options = self._options
+        options = self._core.options
         return {
-            "url": str(self._shared.transport.url),
+            "url": str(self._core.shared.transport.url),
             "list_id": options.list_id,
             "window": options.window,
             "border": options.border.value,
@@ -443,34 +366,10 @@ class HistoryClient:
         warn_deprecated("HistoryClient.reader", "HistoryClient.read_units")
         return self.read_units(units)
 
-    def _start(self, wanted: Profiles | Units, make_unit: Callable[[Any], Unit], deadline: float | None) -> WorkerPool:
-        self._check_open()
-        pool = make_pool(
-            wanted,
-            self._make_units(make_unit),
-            self._fetcher,
-            self._options,
-            self._shared,
-            concurrency=self._concurrency,
-            deadline=deadline,
-        )
-        self._pools.add(pool)
-        self._shared.pools.add(pool)
-        return pool
-
-    def _make_units(self, make_unit: Callable[[Any], Unit]) -> Callable[[Any], Unit]:
-        return make_unit if self._redactor is None else self._redactor.wrap(make_unit)
-
-    def _reader_of(self, run: WorkerPool, on_error: OnError, *, single: bool, strict: bool) -> Reader[Event]:
-        border, order = self._options.border, self._options.order
-        return Reader(run, EVENTS, single, border, order, on_error, strict, redacts=self.redacts_profiles)
-
-    def _check_open(self) -> None:
-        if self._closed:
+    @property
+    def _open_core(self) -> ClientCore:
+        # Where `__init__` did not come to its end, there is none.
+        core: ClientCore | None = getattr(self, "_core", None)
+        if core is None or core.closed:
             raise UsageError("this client is closed; make a new one")
-
-
-def _check_unit(unit: object) -> Unit:
-    if not isinstance(unit, Unit):
-        raise ConfigurationError(f"units are Unit values, not {type(unit).__name__}")
-    return unit
+        return core

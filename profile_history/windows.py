@@ -7,12 +7,16 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import TypeAlias
 
 import attrs
 
 from profile_history._checks import describe
 from profile_history._deprecated import warn_deprecated
 from profile_history.errors import ConfigurationError
+
+Day: TypeAlias = dt.date | str
+"""A day as callers pass it: a date, or "YYYY-MM-DD"."""
 
 _DAY = dt.timedelta(days=1)
 _DAY_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

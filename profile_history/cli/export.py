@@ -18,11 +18,12 @@ from profile_history.cli.signals import stopper
 from profile_history.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from profile_history.client import Day, HistoryClient
+    from profile_history.client import HistoryClient
     from profile_history.jobs import HistoryJob
     from profile_history.jobs.plan import Plan
     from profile_history.jobs.sources import Source
     from profile_history.sinks.base import Sink
+    from profile_history.windows import Day
 
 
 def export(

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from profile_history._aio import in_thread, require_loop, wait_through_cancel
 from profile_history._checks import check_flag, check_number, check_whole_number, describe
-from profile_history.client import Day, HistoryClient
+from profile_history.client import HistoryClient
 from profile_history.errors import ConfigurationError
 from profile_history.jobs.clock import LONGEST_LOOKBACK
 from profile_history.jobs.plan import Plan
@@ -29,7 +29,7 @@ from profile_history.sinks.old_names import with_current_names
 from profile_history.sinks.postgres_address import hide_secrets
 from profile_history.sinks.urls import sink_of
 from profile_history.stats import Stats
-from profile_history.windows import parse_day, parse_window
+from profile_history.windows import Day, parse_day, parse_window
 
 _UNITS_A_PAGE = 2000
 _PROGRESS_INTERVAL = 0.5

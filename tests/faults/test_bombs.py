@@ -306,7 +306,7 @@ async def at_once(answers, apart):
         ) as client,
     ):
         # The peak between two events is seen by no hook.
-        memory = client._shared.memory
+        memory = client._core.shared.memory
         memory.__class__ = Watched
         received = {}
         stream = client.histories([Profile.email(f"{number}@example.com") for number in range(answers)])

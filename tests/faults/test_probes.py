@@ -54,7 +54,7 @@ def after_an_outage(then, *, patience=60.0, profiles=300, **pacing):
 def canary_of(server, client):
     """The number of the profile whose request is used to probe."""
     # Which profile is asked for is chosen inside.
-    task, _ = client._shared.health_probe._known
+    task, _ = client._core.shared.health_probe._known
     return server.histories.find(task.profile.body())
 
 
@@ -84,7 +84,7 @@ def test_what_stops_a_stream_stops_it_with_the_first_probe_or_two(fault, expecte
 
     def then(_, client):
         # Whose turn it is would be a matter of chance.
-        client._shared.health_probe._turn = turn
+        client._core.shared.health_probe._turn = turn
         return FaultPlan.always(fault)
 
     _, error, seconds, _ = after_an_outage(then, patience=900)

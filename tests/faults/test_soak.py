@@ -50,7 +50,7 @@ class Gauge:
 
     def __init__(self, began, requests, client):
         # The connections that aiohttp keeps are counted nowhere else.
-        connections = sum(map(len, client._shared.transport._session.connector._conns.values()))
+        connections = sum(map(len, client._core.shared.transport._session.connector._conns.values()))
         for _ in range(3):
             gc.collect()
         self.requests = requests
@@ -81,7 +81,7 @@ async def soak(requests):
             await compare(stream, truths, PROFILES // 2 if turn % 10 == 9 else None, done)
             done += Counter(requests=stream.stats.attempts, retries=stream.stats.retries)
             # Bytes that are counted for ever would show after days only.
-            assert client._shared.memory.used == client._shared.pacer.in_use == 0
+            assert client._core.shared.memory.used == client._core.shared.pacer.in_use == 0
             del stream
             if done["requests"] >= requests * (WARM_UP + (1 - WARM_UP) * len(gauges) / MEASUREMENTS):
                 # What was cut is closed at both ends a little later.

@@ -125,7 +125,7 @@ async def test_random_cancellations_leave_everything_as_it_was(swift, cancels, c
             cancelled += sum(isinstance(result, asyncio.CancelledError) for result in results)
             finished += sum(result is None for result in results)
         # The connections that aiohttp keeps are counted nowhere else.
-        shared = client._shared
+        shared = client._core.shared
         connector = shared.transport._session.connector
         await until(lambda: len(asyncio.all_tasks()) <= tasks, "tasks are left")
         assert left_of(client) == NOTHING

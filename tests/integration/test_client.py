@@ -141,14 +141,14 @@ async def test_a_copy_has_its_own_options_and_shares_the_connection_and_the_paci
         oldest = await copy.history(server.profile(1)).collect()
         assert oldest == sorted(newest, key=lambda event: event.datetime)
         # That the parts are the same is what is promised; options are not shown.
-        assert copy._shared is ours._shared
+        assert copy._core.shared is ours._core.shared
         await copy.aclose()
         with pytest.raises(UsageError, match="this client is closed"):
             copy.history(server.profile(1))
         assert await ours.history(server.profile(1)).collect() == newest
         assert ours.with_options() is not ours
-        assert ours.with_options(limits=Limits(body=5))._options.limits.body == 5
-        assert ours.with_options(list_id=7)._options.list_id == 7
+        assert ours.with_options(limits=Limits(body=5))._core.options.limits.body == 5
+        assert ours.with_options(list_id=7)._core.options.list_id == 7
 
 
 def test_a_copy_refuses_what_the_client_refuses():
@@ -187,7 +187,7 @@ async def test_a_copy_that_is_the_last_one_left_closes_the_session(server):
         gc.collect()
         assert await copy.history(server.profile(1)).collect()
         # That the session is closed is seen on itself.
-        session = copy._shared.transport._session
+        session = copy._core.shared.transport._session
     assert session.closed
 
 
@@ -244,7 +244,7 @@ async def test_a_client_that_was_not_closed_warns_and_does_nothing_else(server):
     ours = server.client()
     await ours.history(server.profile(1)).collect()
     # That the session is closed is seen on itself.
-    session = ours._shared.transport._session
+    session = ours._core.shared.transport._session
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         del ours

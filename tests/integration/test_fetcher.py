@@ -190,7 +190,7 @@ async def test_an_answer_that_finds_no_room_is_asked_for_again_and_charged_to_no
         stream = client.histories(PROFILES[:12])
         assert len(await stream.collect()) == 24_000
         # Bytes that are counted for ever would show after days only.
-        assert client._shared.memory.used == 0
+        assert client._core.shared.memory.used == 0
     assert not stream.failures
 
 
@@ -201,7 +201,7 @@ async def test_an_answer_that_was_cut_and_comes_again_takes_the_room_of_one():
     def hook(event):
         if isinstance(event, AttemptEnded):
             # How much room a response takes is told nobody.
-            held.append(client._shared.memory.used)
+            held.append(client._core.shared.memory.used)
 
     whole = http(envelope(2000))
     async with Script(last(whole[:-1]), rest=whole) as server, client_of(server, on_event=hook) as client:

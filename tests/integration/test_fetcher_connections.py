@@ -82,7 +82,7 @@ async def test_a_server_that_closes_every_kept_connection_looks_healthy():
         stream = client.histories(PROFILES)
         assert len(await stream.collect()) == 40
         # A budget shows only when it is used up.
-        assert client._shared.budget.tokens == 100
+        assert client._core.shared.budget.tokens == 100
         assert client.pacing_state.limit == 4
     assert len(those(told, AttemptEnded)) > 50
     assert not those(told, (RetryPlanned, CircuitOpened, Throttled))
@@ -273,7 +273,7 @@ async def test_a_host_that_answered_before_is_looked_up_as_often_as_the_policy_s
         async with client:
             await client.history(ONE).collect()
             # Stands for the time after which a name is looked up again.
-            client._shared.transport.enter().connector.clear_dns_cache()
+            client._core.shared.transport.enter().connector.clear_dns_cache()
             stream = client.history(ONE)
             assert len(await stream.collect()) == 1
     assert stream.stats.attempts == 5
@@ -303,7 +303,7 @@ async def test_a_lack_of_files_passes_with_a_retry():
 
     async with Script(rest=GOOD) as server, client_of(server, on_event=hook) as client:
         # The session is there before the files run out, so that the connection fails and not the session.
-        client._shared.transport.enter()
+        client._core.shared.transport.enter()
         with no_more_files() as close:
             files.append(close)
             assert len(await client.history(ONE).collect()) == 1

@@ -151,6 +151,6 @@ async def test_nothing_is_made_to_be_told_where_nobody_listens(caplog):
     caplog.set_level(logging.WARNING, "profile_history")
     async with Script(failing(500), rest=GOOD) as server, client_of(server) as client:
         # That nothing is made cannot be seen by one who is told.
-        assert not client._shared.observer.enabled
+        assert not client._core.shared.observer.enabled
         assert len(await client.history(ONE).collect()) == 1
     assert not [record for record in caplog.records if record.name == "profile_history"]

@@ -69,7 +69,7 @@ def test_a_wait_that_the_windows_time_does_not_hold_is_not_begun():
             client_of(server, retry=RetryPolicy(base=90, cap=90), timeouts=Timeouts(window=80)) as client,
         ):
             # The longest wait, instead of one by chance.
-            client._fetcher.retrier._uniform = lambda least, most: most
+            client._core.fetcher.retrier._uniform = lambda least, most: most
             with pytest.raises(ApiError, match=r"the 80 s of Timeouts\.window are used up") as caught:
                 await client.history(ONE).collect()
             return caught.value.attempts, now()

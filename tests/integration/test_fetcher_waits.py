@@ -243,7 +243,7 @@ def test_an_answer_that_was_refused_is_asked_for_by_no_probe():
         ):
             await client.histories(PROFILES[:2], on_error="collect").collect()
             # What a probe would ask for, without an outage.
-            probe = client._fetcher.health_probe
+            probe = client._core.fetcher.health_probe
             before = [probe.request() for _ in range(2)]
             await client.history(PROFILES[2]).collect()
             return before, [probe.request() for _ in range(2)]

@@ -72,7 +72,7 @@ async def test_a_client_and_its_parts_do_not_print_the_password(caplog, authorit
         try:
             async with client:
                 await client.history(server.profile(1)).collect()
-                transport = client._shared.transport
+                transport = client._core.shared.transport
                 connector = transport.enter().connector
                 assert found(printed(*parts(client), *parts(client.with_options(window=7)))) == []
                 assert found(printed(connector, *vars(connector).values())) == []

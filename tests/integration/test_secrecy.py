@@ -167,7 +167,7 @@ async def test_a_client_cannot_be_pickled_and_none_of_its_parts_takes_the_token_
         copy = client.with_options(list_id=20, window=7)
         assert CANARY not in printed(*parts(client), *parts(copy))
         # The parts themselves must not take the token along either.
-        for one in (client, copy, client._fetcher, client._fetcher.token):
+        for one in (client, copy, client._core.fetcher, client._core.fetcher.token):
             with pytest.raises(TypeError):
                 pickle.dumps(one)
     assert CANARY not in printed(*parts(client))

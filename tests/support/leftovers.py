@@ -143,7 +143,7 @@ NOTHING = {"places": 0, "waiters": 0, "timer": None, "bytes": 0, "connections": 
 def left_of(client):
     """What the streams of a client have in use."""
     # What must not be left is shown to nobody.
-    shared = client._shared
+    shared = client._core.shared
     sessions = (shared.transport._session, shared.transport._fresh)
     connectors = [session.connector for session in sessions if session is not None and not session.closed]
     return {

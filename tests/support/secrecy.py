@@ -79,13 +79,14 @@ def logged(caplog):
 
 def parts(client):
     """A client, what it is made of, and a task of its."""
-    shared, fetcher = client._shared, client._fetcher
-    values = [value for owner in (shared, fetcher) for value in attrs.asdict(owner, recurse=False).values()]
+    core = client._core
+    owners = (core, core.shared, core.fetcher)
+    values = [value for owner in owners for value in attrs.asdict(owner, recurse=False).values()]
     return [
         client,
         *vars(client).values(),
         Task(ONE, Window(), "id"),
-        *(v for v in values if v is not fetcher.requests),
+        *(v for v in values if v is not core.fetcher.requests),
     ]
 
 

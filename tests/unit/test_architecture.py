@@ -28,7 +28,7 @@ FLOORS = (
     {"_config", "_decoding", "_sending"},
     {"_scheduling"},
     {"_assembly", "arrow"},
-    {"streams"},
+    {"streams", "_client_core"},
     {"client"},
     {"_public", "reading"},
 )

@@ -136,7 +136,7 @@ def test_a_client_of_a_loop_that_has_ended_says_so(history_server):
     runner = asyncio.Runner()
     runner.run(use())
     # What the loop has left open is closed here by hand.
-    session = client._shared.transport._session
+    session = client._core.shared.transport._session
     # What a closed loop leaves open is no news here.
     runner.run(session.close())
     runner.close()

@@ -191,7 +191,7 @@ class Stage:
 
     def _hear(self, note: Any) -> None:
         self.notes.append((now(), note))
-        shared = self.client._shared
+        shared = self.client._core.shared
         self.tokens.append(shared.budget.tokens)
         self.memory.append(shared.memory.used)
         if isinstance(note, AttemptEnded):

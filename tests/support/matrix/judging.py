@@ -95,7 +95,7 @@ class Judge:
     def _judge_retried(self) -> None:
         self._whole()
         ended, split = len(self.ended), self.stage.stats.windows_split
-        capped = split if self.stage.client._fetcher.limits.row_cap else 0
+        capped = split if self.stage.client._core.fetcher.limits.row_cap else 0
         assert self.failed or split
         assert ended == self.windows + capped + len(self.failed)
         if self.case.plan == NO_FAULTS:
