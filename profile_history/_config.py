@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import attrs
@@ -33,26 +32,35 @@ CA = "PROFILE_HISTORY_CA"
 # proxy for something else never gets to see the token.
 _PROXIES_OF_OTHERS = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
 
+# An address may hold a password by mistake.
+_SECRETS = frozenset({TOKEN, PROXY, URL})
+
 _EXAMPLE = "https://ru.altkraft.com"
 
 
-class Environment(Mapping[str, str]):
-    """The process' environment. It holds the token, so what prints local variables sees nothing of it."""
+class Variables(Protocol):
+    """The part of a mapping from names to texts that is asked of an environment."""
 
-    def __getitem__(self, name: str) -> str:
-        return os.environ[name]
+    def get(self, name: str, /) -> str | None:
+        """Return the value of a variable, `None` if it is not set."""
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(os.environ)
 
-    def __len__(self) -> int:
-        return len(os.environ)
+class Environment:
+    """The process' environment, which holds the token.
+
+    It is no mapping: crash reporters such as Sentry's print mappings among the local variables item by item.
+    """
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value of a variable, `None` if it is not set."""
+        value = os.environ.get(name)
+        return SecretText(value) if value is not None and name in _SECRETS else value
 
     def __repr__(self) -> str:
         return "<environment>"
 
 
-def resolve_endpoint(base_url: str | None, environ: Mapping[str, str], *, allow_http: bool) -> str:
+def resolve_endpoint(base_url: str | None, environ: Variables, *, allow_http: bool) -> str:
     """Return the address that requests go to.
 
     Args:
@@ -97,7 +105,7 @@ def _objection(text: str, *, allow_http: bool) -> str | None:
     return None
 
 
-def resolve_token(explicit: str | None, file: Path | str | None, environ: Mapping[str, str]) -> Token:
+def resolve_token(explicit: str | None, file: Path | str | None, environ: Variables) -> Token:
     """Return the token: from an argument, `PROFILE_HISTORY_TOKEN`, or the file that `..._TOKEN_FILE` names.
 
     Args:
@@ -114,10 +122,10 @@ def resolve_token(explicit: str | None, file: Path | str | None, environ: Mappin
         return FileToken(_path("token_file", file))
     if explicit is not None:
         return Token(explicit)
-    if TOKEN in environ:
-        return Token(SecretText(environ[TOKEN]))
-    if TOKEN_FILE in environ:
-        return FileToken(_path(TOKEN_FILE, environ[TOKEN_FILE]))
+    if (token := environ.get(TOKEN)) is not None:
+        return Token(SecretText(token))
+    if (named := environ.get(TOKEN_FILE)) is not None:
+        return FileToken(_path(TOKEN_FILE, named))
     raise ConfigurationError(f"the token is missing; pass token= or token_file=, or set {TOKEN} or {TOKEN_FILE}")
 
 
@@ -127,7 +135,7 @@ def _path(name: str, value: object) -> Path:
     return Path(value)
 
 
-def resolve_list_id(explicit: int | None, environ: Mapping[str, str]) -> int:
+def resolve_list_id(explicit: int | None, environ: Variables) -> int:
     """Return the number of the database.
 
     Args:
@@ -160,7 +168,7 @@ def check_list_id(value: Any) -> int:
 def resolve_route(
     proxy: str | None,
     ca: object,
-    environ: Mapping[str, str],
+    environ: Variables,
     *,
     url: str,
     allow_http: bool,
@@ -191,13 +199,13 @@ def resolve_route(
     address = None
     if proxy is not None:
         address = parse_proxy("proxy", proxy)
-    elif environ.get(PROXY):
-        address = parse_proxy(PROXY, SecretText(environ[PROXY]))
+    elif named := environ.get(PROXY):
+        address = parse_proxy(PROXY, SecretText(named))
     certificates = None
     if ca is not None:
         certificates = read_certificates("ca", ca)
-    elif environ.get(CA):
-        certificates = read_certificates(CA, environ[CA])
+    elif named := environ.get(CA):
+        certificates = read_certificates(CA, named)
     if address is not None and url.startswith("http:") and not allow_http and not _is_loopback(address.host):
         raise ConfigurationError(
             f"http would send the token to the proxy {address} in the clear; use https, or pass allow_http=True if "

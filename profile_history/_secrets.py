@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, SupportsIndex
+from typing import Any, NoReturn, SupportsIndex
 
 from profile_history.errors import ConfigurationError
 
@@ -70,9 +70,12 @@ def fits_a_header(token: str) -> bool:
 
 
 class SecretText(str):
-    """The token as text: what prints local variables, as crash reporters do, does not see it."""
+    """The token as text: what prints local variables, as crash reporters do, does not see it, nor its beginning."""
 
     __slots__ = ()
+
+    def __getitem__(self, key: SupportsIndex | slice, /) -> SecretText:
+        return SecretText(super().__getitem__(key))
 
     def __repr__(self) -> str:
         return "<secret text>"
@@ -82,7 +85,11 @@ class SecretText(str):
 
 
 class SecretBytes(bytes):
-    """Bytes that hold the token; they print as their length."""
+    """Bytes that hold the token; they print as their length, and so does what is cut off them, as rich does."""
+
+    def __getitem__(self, key: SupportsIndex | slice, /) -> Any:
+        part = super().__getitem__(key)
+        return SecretBytes(part) if isinstance(part, bytes) else part
 
     def __repr__(self) -> str:
         return f"<{len(self)} secret bytes>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 
 from profile_history._checks import MOST, describe
@@ -269,3 +271,8 @@ class Profile:
             return f"Profile.{self.matching}({self.alias!r})"
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.fields)
         return f"Profile.{self.matching}({arguments})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        # What rich prints, and structlog with it: else they would go through the attributes, values and all.
+        yield "matching", self.matching.value
+        yield from self.fields if self.alias is None else (("alias", self.alias),)

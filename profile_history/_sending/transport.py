@@ -8,6 +8,7 @@ from typing import cast
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractStreamWriter
 
 from profile_history._aio import require_loop
 from profile_history._protocol.responses import Reply
@@ -24,6 +25,19 @@ from profile_history.options import Timeouts
 # security policy exceed.
 MOST_HEADER_BYTES = 64 * 1024
 MOST_HEADER_LINES = 1024
+
+
+class SecretPayload(aiohttp.BytesPayload):
+    """A body that is sent as it is; aiohttp would send a copy, which prints what it holds."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002
+        """Send all of it. aiohttp calls this.
+
+        Args:
+            writer: Where to.
+            content_length: Its length, as the header says.
+        """
+        await writer.write(self._value)
 
 
 class Transport:
@@ -146,7 +160,7 @@ class Transport:
         try:
             async with session.post(
                 self._url,
-                data=aiohttp.BytesPayload(body),
+                data=SecretPayload(body),
                 headers=self._headers(request_id),
                 allow_redirects=False,
                 raise_for_status=self._raise_for_status,

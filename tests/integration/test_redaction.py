@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 from support.scripts import Script, http
 from support.secrecy import QUICK, Listener, logged, shown
 from support.virtual_clock import run_virtually
@@ -29,6 +30,7 @@ from profile_history import (
 from profile_history._decoding.event_decoder import EVENTS
 from profile_history._redaction import Redactor, make_redactor, redact_error, redact_text
 from profile_history.errors import Kind
+from profile_history.observing import AttemptStarted
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 from profile_history.units import Unit
 from profile_history.windows import Window
@@ -99,6 +101,15 @@ def test_a_redacted_profile_is_the_same_profile_with_another_text(profile):
         assert str(twin) == f"{profile.matching}:{redacted.alias}"
         assert len(twin.alias) == 13
         assert repr(twin.with_alias(None)) == repr(profile)
+
+
+def test_what_prints_attributes_instead_of_the_text_prints_the_hash_as_well():
+    """Rich does so, and structlog's tracebacks with it, also for what holds a profile."""
+    redacted = Redactor(KEY).redact(JOHN)
+    for value in (redacted, [Unit(redacted, Window())], {redacted: AttemptStarted(redacted, Window(), "an id", 1)}):
+        assert_redacted(pretty_repr(value), JOHN)
+        assert HASH in pretty_repr(value)
+    assert ADDRESS in pretty_repr(JOHN)
 
 
 def test_hashes_are_those_of_the_key():

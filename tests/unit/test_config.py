@@ -1,9 +1,9 @@
 """Address, token and database come from an argument or the environment, and the token stays secret."""
 
 import copy
-import os
 import pickle
 import traceback
+from collections.abc import Container, Iterable
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profile_history import ConfigurationError, _config
 from profile_history._protocol.requests import PATH
-from profile_history._secrets import SecretBytes, Token
+from profile_history._secrets import SecretBytes, SecretText, Token
 
 SECRET = "hunter2-hunter2"
 EXAMPLE = "https://ru.altkraft.com"
@@ -250,10 +250,20 @@ def test_secret_bytes_are_bytes_that_do_not_show_themselves():
         assert SECRET not in shown
 
 
-def test_the_environment_is_read_as_a_mapping_and_shows_nothing(monkeypatch):
-    """It holds the token."""
+def test_what_is_cut_off_a_secret_is_one_as_well():
+    """Reporters cut long values before they print them, as rich and structlog do."""
+    for part in (SecretText(SECRET)[:7], SecretText(SECRET)[0], SecretBytes(SECRET.encode())[:7]):
+        assert "hunter" not in repr(part)
+    assert SecretText(SECRET)[:7] == "hunter2"
+    assert SecretBytes(SECRET.encode())[0] == ord("h")
+
+
+def test_the_environment_shows_nothing_to_what_prints_local_variables(monkeypatch):
+    """Crash reporters go through mappings item by item, so it is none; what it gives away prints as a secret."""
     monkeypatch.setenv("PROFILE_HISTORY_TOKEN", "canary")
+    monkeypatch.delenv("PROFILE_HISTORY_LIST_ID", raising=False)
     environment = _config.Environment()
-    assert (environment["PROFILE_HISTORY_TOKEN"], "PROFILE_HISTORY_TOKEN" in list(environment)) == ("canary", True)
-    assert len(environment) == len(os.environ)
-    assert "canary" not in repr(environment)
+    token = environment.get("PROFILE_HISTORY_TOKEN")
+    assert (token, environment.get("PROFILE_HISTORY_LIST_ID")) == ("canary", None)
+    assert not isinstance(environment, (Iterable, Container))
+    assert "canary" not in repr(environment) + repr(token)
