@@ -92,9 +92,11 @@ def _objection(text: str, *, allow_http: bool) -> str | None:
         return f'the base URL cannot be read; pass one such as "{_EXAMPLE}"'
     if "@" in parts.netloc:
         return "the base URL holds a user name or password; pass the token as token="
+    if NOT_IN_A_URL.search(text):
+        return f'the base URL holds a blank, a line end or a backslash; pass one such as "{_EXAMPLE}"'
     if parts.scheme not in ("http", "https") and text.startswith(f"{parts.scheme}://"):
         return f'the base URL begins with https://, not {parts.scheme}://; pass one such as "{_EXAMPLE}"'
-    if parts.scheme not in ("http", "https") or not host or NOT_IN_A_URL.search(text):
+    if parts.scheme not in ("http", "https") or not host:
         return f'the base URL is no scheme and host; pass one such as "{_EXAMPLE}"'
     if parts.query or parts.fragment or "?" in text or "#" in text:
         return f'the base URL holds a query or fragment; pass scheme and host, as in "{_EXAMPLE}"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -16,6 +17,7 @@ DIRECT = "direct"
 """The word for no proxy, where the environment names one."""
 
 _EXAMPLE = "http://proxy.example:3128"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -84,6 +86,11 @@ def parse_proxy(name: str, value: object) -> ProxyAddress | None:
 
 def _parse(text: SecretText) -> ProxyAddress | str:
     """Return the address, or what is wrong with the text."""
+    if NOT_IN_A_URL.search(text):
+        return (
+            "holds a blank, a line end, a control character or a backslash; leave it out, or write it as %XX if it "
+            "belongs to a user name or a password"
+        )
     try:
         parts = urlsplit(str(text))
         host, port = parts.hostname, parts.port
@@ -95,18 +102,20 @@ def _parse(text: SecretText) -> ProxyAddress | str:
         )
     if parts.scheme.startswith("socks"):
         return f'names a SOCKS proxy, which is not supported; pass an HTTP proxy, such as "{_EXAMPLE}"'
-    if parts.scheme not in _PORTS or not host or not parts.netloc or NOT_IN_A_URL.search(text):
+    if parts.scheme not in _PORTS or not host or not parts.netloc:
         return f'is no URL of an HTTP proxy; pass scheme, host and port, such as "{_EXAMPLE}"'
     if parts.path not in ("", "/") or "?" in text or "#" in text:
         return f'holds more than scheme, host and port; pass them alone, as in "{_EXAMPLE}"'
     if port == 0:
         return f'holds the port 0, where nothing listens; pass a URL such as "{_EXAMPLE}"'
     authorization = None
-    if "@" in parts.netloc:
+    if parts.username or parts.password:
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        # RFC 7617, section 2: the first colon ends the user name.
+        # RFC 7617, section 2: the first colon ends the user name, and neither has control characters.
         if ":" in user:
             return "holds a user name with a colon, which HTTP cannot send; use another one"
+        if _CONTROL.search(user + password):
+            return "holds a control character, such as %0A, in its user name or password; leave it out"
         # Bytes of the environment that are no UTF-8 go out as they are (PEP 383).
         pair = base64.b64encode(f"{user}:{password}".encode("utf-8", "surrogateescape")).decode()
         authorization = SecretText(f"Basic {pair}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 
@@ -28,6 +29,10 @@ _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", sock
 _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 # Of those that proxies ask for (RFC 9110, 11.1; RFC 4559), so that no text of a proxy has to be repeated.
 _OTHER_SCHEMES = ("NTLM", "Negotiate", "Digest")
+# RFC 9110, 11.6.1: the names of schemes are words that no "=" follows, outside quotes, as in
+# `Digest realm="of Basic users", NTLM`.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)(?![\w-]|\s*=)")
 _OUT_OF_RESOURCES = {
     errno.EMFILE: "this process may open no more files; raise its limit (ulimit -n)",
     errno.ENFILE: "this machine may open no more files",
@@ -55,8 +60,9 @@ def translate(error: Exception, url: yarl.URL, timeouts: Timeouts, route: Route,
             failure.kind, failure.fatal = Kind.CALLER, True
             return failure
         case aiohttp.ConnectionTimeoutError():
-            late = ConnectionFailed(f"no connection to {where} within {timeouts.connect:g} s")
-            return _mention_variable(late, route)
+            late = f"no connection to {where} within {timeouts.connect:g} s"
+            # It may be the server that is silent, but whoever waits for it is the proxy.
+            return ProxyFailed(late, proxy.url) if proxy else _mention_variable(ConnectionFailed(late), route)
         case TimeoutError():
             return AttemptTimeout(
                 f"{where} did not respond in time: {timeouts.read:g} s of silence or {timeouts.attempt:g} s in all"
@@ -118,10 +124,11 @@ def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, url: yarl.URL, proxy:
 
 def _unknown_scheme(error: aiohttp.ClientHttpProxyError) -> str | None:
     headers = () if error.headers is None else error.headers.items()
-    challenges = " ".join(value for name, value in headers if name.lower() == "proxy-authenticate").lower()
-    if "basic" in challenges:
+    asked = ", ".join(value for name, value in headers if name.lower() == "proxy-authenticate")
+    schemes = {scheme.lower() for scheme in _SCHEME.findall(_QUOTED.sub("", asked))}
+    if not schemes or "basic" in schemes:
         return None
-    return next((scheme for scheme in _OTHER_SCHEMES if scheme.lower() in challenges), None)
+    return next((scheme for scheme in _OTHER_SCHEMES if scheme.lower() in schemes), "another scheme")
 
 
 def _no_tunnel(error: Exception, url: yarl.URL, proxy: ProxyAddress) -> ProxyFailed:
@@ -147,8 +154,9 @@ def _not_connected(
     else:
         proxy = None
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "").rstrip(".") or kind
         return UntrustedServer(
-            f"the TLS certificate of {where} was refused ({kind}); check the address, and pass its CA as ca= if that "
+            f"the TLS certificate of {where} was refused ({reason}); check the address, and pass its CA as ca= if that "
             "is a private one"
         )
     cause = error.os_error
@@ -162,7 +170,8 @@ def _not_connected(
             f"the host {host}{' of the proxy' if proxy else ''} was not found ({cause.strerror}); check the address"
         )
     else:
-        message = f"no connection to {where}: {cause.strerror or kind}"
+        cut = "it was closed while TLS was agreed on" if isinstance(cause, ConnectionResetError) else kind
+        message = f"no connection to {where}: {cause.strerror or cut}"
     return _mention_variable(ConnectionFailed(message), route) if proxy is None else ProxyFailed(message, proxy.url)
 
 

@@ -186,7 +186,7 @@ class Pacer:
         now = _now()
         learned = self._learned
         if failure is not None:
-            self._last_failure = failure.summary()
+            self._last_failure = failure.summary() + (f"; {failure.hint}" if failure.hint else "")
         if signal is Signal.SUCCESS:
             self._successes += 1
             self._last_good = now

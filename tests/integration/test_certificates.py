@@ -1,11 +1,13 @@
 """Which certificates a client trusts: the system's, those of a file, or what a TLS context of the caller says."""
 
 import asyncio
+import datetime as dt
 import ssl
 import threading
 
 import pytest
 import trustme
+from support.matrix.peers import listening
 from support.tls import authority, behind_tls  # noqa: F401 (a fixture)
 
 from profile_history import ConnectionFailed, HistoryClient, Profile, RetryPolicy, UntrustedServer
@@ -65,6 +67,43 @@ async def test_the_name_is_checked_with_a_private_ca_as_well(authority):
         with pytest.raises(UntrustedServer):
             await client.history(ONE).collect()
     assert list(server.log) == []
+
+
+async def test_the_reason_why_a_certificate_is_refused_is_told(authority, tmp_path):
+    """Each asks for another step: an authority to trust, another address, a new certificate."""
+    elsewhere, expired = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
+    authority.ca.issue_cert("elsewhere.example").configure_cert(elsewhere)
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    authority.ca.issue_cert("127.0.0.1", not_before=past, not_after=past).configure_cert(expired)
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    for context, ca, reason in (
+        (authority.server_context(), tmp_path / "other.pem", "unable to get local issuer certificate"),
+        (elsewhere, authority.file, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        (expired, authority.file, "certificate has expired"),
+    ):
+        async with (
+            HistoryServer() as server,
+            behind_tls(server, context) as url,
+            client_of(server, url, ca=ca) as client,
+        ):
+            with pytest.raises(UntrustedServer) as caught:
+                await client.history(ONE).collect()
+            assert f"was refused ({reason}); " in str(caught.value)
+
+
+async def test_a_connection_that_is_closed_in_the_middle_of_tls_says_so():
+    """The library's error has no text of its own then."""
+
+    async def close(reader, writer):
+        await reader.read(1)
+        writer.close()
+
+    async with (
+        listening(close) as port,
+        HistoryClient(f"https://127.0.0.1:{port}", token="a-token", list_id=20, retry=ONCE) as client,
+    ):
+        with pytest.raises(ConnectionFailed, match="it was closed while TLS was agreed on"):
+            await client.history(ONE).collect()
 
 
 async def test_the_systems_store_stays_trusted_beside_a_file(secure, authority, monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import aiohttp
+import attrs
 import pytest
 from support.connect_proxy import BASIC, Proxy
 from support.matrix.peers import listening
@@ -17,6 +18,7 @@ from profile_history import (
     Profile,
     ProxyFailed,
     RetryPolicy,
+    ServerUnavailable,
     Timeouts,
     UntrustedServer,
 )
@@ -168,15 +170,25 @@ class TestRefusals:
         assert caught.value.attempts == 1
 
     @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-    async def test_a_scheme_that_is_not_known_is_named(self, authority, tls):
+    @pytest.mark.parametrize(
+        ("challenges", "words"),
+        [
+            (["NTLM"], "it asks for NTLM, and Basic is the only scheme"),
+            (["Negotiate abc==", "NTLM"], "it asks for NTLM, and"),
+            (['Digest realm="of, Basic users", qop="auth"'], "it asks for Digest, and"),
+            (['Bearer realm="x"'], "it asks for another scheme, and"),
+            (['NTLM, Basic realm="x"'], "it did not accept the user name"),
+            (["Negotiate", 'BASIC realm="\\"NTLM", charset="UTF-8"'], "it did not accept the user name"),
+        ],
+    )
+    async def test_a_scheme_that_is_not_known_is_named(self, authority, tls, challenges, words):
         """As proxies of companies ask for; where Basic is offered besides, the password is to blame."""
-        page = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\nProxy-Authenticate: NTLM\r\n"
-        turns = [page + b"\r\n", page.replace(b"NTLM", b'NTLM, Basic realm="x"') + b"\r\n"]
+        lines = "".join(f"Proxy-Authenticate: {challenge}\r\n" for challenge in challenges)
+        page = f"HTTP/1.1 407 No\r\nContent-Length: 0\r\n{lines}\r\n".encode()
         url = "https://history.example" if tls else "http://127.0.0.1:9"
-        async with Proxy(*turns) as proxy, client_of(url, proxy, authority) as client:
-            for words in ("it asks for NTLM, and Basic is the only scheme", "it did not accept the user name"):
-                with pytest.raises(ProxyFailed, match=words):
-                    await client.history(ONE).collect()
+        async with Proxy(rest=page) as proxy, client_of(url, proxy, authority) as client:
+            with pytest.raises(ProxyFailed, match=words):
+                await client.history(ONE).collect()
 
     @pytest.mark.parametrize("status", [302, 400, 403, 404, 405, 501])
     async def test_a_refused_tunnel_stops_a_stream_in_which_nothing_worked(self, authority, status):
@@ -244,8 +256,10 @@ class TestRefusals:
             Proxy(rest=silence) as proxy,
             client_of("https://history.example", proxy, authority, **options) as client,
         ):
-            with pytest.raises(ConnectionFailed, match=r"history\.example:443 through the proxy 127.* within 0\.2 s"):
+            within = r"history\.example:443 through the proxy 127.* within 0\.2 s"
+            with pytest.raises(ProxyFailed, match=within) as caught:
                 await client.history(ONE).collect()
+        assert (caught.value.proxy, caught.value.status, caught.value.fatal) == (proxy.url, None, False)
 
     async def test_a_dead_proxy_is_named_and_tried_again(self, authority):
         """As a dead server is."""
@@ -297,6 +311,20 @@ async def test_the_embedded_server_is_reached_straight_unless_a_proxy_is_passed(
         async with server.client(proxy=proxy.url) as client:
             assert await client.history(server.profile(1)).collect()
         assert proxy.heads
+
+
+async def test_an_outage_names_the_variable_that_changes_nothing_as_well(monkeypatch, swift):
+    """Whoever has set only that meets no server at all, and waits for it until patience is used up."""
+    async with Script(rest=silence) as script:
+        pass
+    monkeypatch.setenv("HTTPS_PROXY", "http://robot:canary@proxy.example:3128")
+    retry = attrs.evolve(swift, patience=0.1)
+    async with HistoryClient(f"http://127.0.0.1:{script.port}", token=TOKEN, list_id=20, retry=retry) as client:
+        with pytest.raises(
+            ServerUnavailable, match=r"HTTPS_PROXY is set and changes nothing here; .* proxy="
+        ) as caught:
+            await client.history(ONE).collect()
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("dead", [True, False], ids=["refused", "silent"])

@@ -55,14 +55,20 @@ def test_a_proxy_is_told_by_scheme_host_and_port(text, url):
     assert "password" not in repr(proxy) + str(proxy)
 
 
-@given(st.text(min_size=1).filter(lambda text: ":" not in text), st.text())
+SENDABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[*map(chr, range(32)), "\x7f"]))
+
+
+@given(SENDABLE.filter(lambda text: text and ":" not in text), SENDABLE)
 def test_any_user_name_and_password_can_be_written(user, password):
-    """As percent-encoded UTF-8; only a colon in a user name cannot be sent (RFC 7617)."""
-    try:
-        url = f"http://{quote(user, safe='')}:{quote(password, safe='')}@proxy.example:3128"
-    except UnicodeEncodeError:
-        return
+    """As percent-encoded UTF-8; only control characters, and a colon in a user name, cannot be sent (RFC 7617)."""
+    url = f"http://{quote(user, safe='')}:{quote(password, safe='')}@proxy.example:3128"
     assert credentials(parse_proxy("proxy", url)) == f"{user}:{password}"
+
+
+@pytest.mark.parametrize("userinfo", ["", ":"])
+def test_a_user_without_name_and_password_is_none(userinfo):
+    """Templates make such addresses of empty variables, and an empty pair would be refused as a wrong one."""
+    assert parse_proxy("proxy", f"http://{userinfo}@proxy.example").authorization is None
 
 
 def test_a_password_of_the_environment_that_is_no_utf_8_is_sent_as_it_is():
@@ -95,8 +101,10 @@ def test_a_socks_proxy_is_refused_by_name(scheme):
         ("http://", "is no URL of an HTTP proxy"),
         ("http://:3128", "is no URL of an HTTP proxy"),
         ("http:proxy.example", "is no URL of an HTTP proxy"),
-        ("http://proxy example", "is no URL of an HTTP proxy"),
-        ("http://proxy.example\n", "is no URL of an HTTP proxy"),
+        ("http://proxy example", "holds a blank, a line end, a control character or a backslash"),
+        ("http://proxy.example\n", "holds a blank, a line end, a control character or a backslash"),
+        ("http://domain\\user:password@proxy.example", "or a backslash; leave it out, or write it as %XX"),
+        ("http://user:password%0A@proxy.example", "holds a control character, such as %0A"),
         ("http://proxy.example:99999", "cannot be read"),
         ("http://proxy.example:x", "cannot be read"),
         ("http://[::1", "cannot be read"),
