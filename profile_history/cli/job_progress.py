@@ -37,7 +37,7 @@ def make_job_view(progress: Callable[[], Progress], health: ServerHealth, consol
 
 
 def format_progress(progress: Progress) -> str:
-    """Return how far a job has come, in one line; a narrow terminal cuts its end off."""
+    """Return how far a job has come, in one line, what matters most first."""
     if progress.phase == "planning":
         return f"planning: {format_count(progress.lines, 'line')} of profiles read" if progress.lines else "planning"
     settled = progress.units - progress.pending
@@ -46,6 +46,8 @@ def format_progress(progress: Progress) -> str:
         parts.append(f"{progress.failed:,} failed")
     if progress.phase == "fetching" and progress.eta is not None and progress.pending:
         parts.append(f"ETA {format_duration(progress.eta)}")
+    if progress.phase == "fetching" and progress.held:
+        parts.append(progress.held)
     parts.append(format_count(progress.events, "event"))
     if progress.phase != "fetching":
         return " · ".join([progress.phase, *parts])
@@ -55,8 +57,6 @@ def format_progress(progress: Progress) -> str:
     if progress.throttled:
         parts.append(f"{progress.throttled / max(1, progress.requests):.1%} throttled")
     parts.append(f"{progress.in_flight} of {progress.limit} in flight")
-    if progress.held:
-        parts.append(progress.held)
     if progress.empty:
         parts.append(f"{progress.empty:,} empty")
     return " · ".join(parts)

@@ -1,4 +1,4 @@
-"""The display of progress: a live line on a terminal, a plain line now and then elsewhere."""
+"""The display of progress: live on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from profile_history.cli.event_text import escape
 from profile_history.observing import CircuitClosed, CircuitOpened, Throttled
@@ -19,6 +20,8 @@ from profile_history.stats import Stats
 
 _LIVE_INTERVAL = 0.1
 _PLAIN_INTERVAL = 5.0
+# Columns of the terminal. Beside the bar a line of 80 leaves 53 for words, which take two or three rows then.
+_BAR, _ROOM_FOR_BAR = 24, 72
 
 
 @attrs.frozen
@@ -154,10 +157,12 @@ async def display(view: ProgressView, console: Console) -> AsyncIterator[None]:
 
 
 async def _live(view: ProgressView, console: Console) -> None:
+    bar = [BarColumn(bar_width=_BAR)] if console.width >= _ROOM_FOR_BAR else []
     progress = Progress(
         SpinnerColumn(),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
+        *bar,
+        # By default the line would be cut off, and with it why nothing moves faster.
+        TextColumn("{task.description}", markup=False, table_column=Column()),
         console=console,
         auto_refresh=False,
         transient=not view.lasting,

@@ -1,5 +1,7 @@
 """The command `export`: what it prints, where, and the codes it exits with. Real processes, real signals."""
 
+import asyncio
+import io
 import json
 import os
 import re
@@ -27,7 +29,7 @@ from support.exports import (  # noqa: F401 (fixtures)
 
 from profile_history.cli import exit_codes
 from profile_history.cli.job_progress import format_duration, format_progress, make_job_view
-from profile_history.cli.progress import ServerHealth
+from profile_history.cli.progress import ServerHealth, display
 from profile_history.errors import HistoryError
 from profile_history.jobs import JobHeld, LedgerError, Progress, SourceError, verify
 from profile_history.jobs.planner import PlanningStopped
@@ -390,6 +392,21 @@ class TestDisplay:
             "12 of 16 in flight"
         )
         assert format_progress(Progress("finishing", done=1, events=1)) == "finishing · 1/1 units · 1 event"
+
+    @pytest.mark.parametrize("width", [40, 80, 120])
+    async def test_no_width_of_a_terminal_cuts_anything_off(self, width):
+        """At 80 columns, the usual width, the bar leaves room for some words in a row, and the others follow below."""
+        from rich.console import Console
+
+        more = {"events_here": 4000, "requests": 200, "throttled": 3, "in_flight": 12, "limit": 16, "seconds": 10.0}
+        held = "held at 29 requests/s by the server"
+        now = Progress("fetching", pending=900, done=95, empty=5, events=5000, settled_here=50, held=held, **more)
+        console = Console(force_terminal=True, width=width, file=io.StringIO())
+        async with display(make_job_view(lambda: now, ServerHealth(900.0), console), console):
+            await asyncio.sleep(0)
+        shown = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[━╸╺\u2800-\u28ff]", " ", console.file.getvalue()).split())
+        assert "100/1,000 units · ETA 0:03:00 · held at 29 requests/s by the server · 5,000 events" in shown
+        assert "12 of 16 in flight · 5 empty" in shown
 
     def test_times_are_written_as_people_do(self):
         """Short ones in seconds, long ones like a clock."""
