@@ -49,13 +49,21 @@ def parse_limiter(text: str) -> Limiter:
             raise ConfigurationError(
                 f"--limit {kind}:{number} may be followed by {', '.join(names)}, not by {option!r}"
             )
+        if names[name] in settings:
+            raise ConfigurationError(f"--limit {text} gives {name} twice; leave out one of them")
         settings[names[name]] = _parse_value(value) if equals else True
-    made: Limiter = limiter(_parse_value(number), **settings)
+    try:
+        made: Limiter = limiter(_parse_value(number), **settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--limit {text}: {error.summary()}") from None
     return made
 
 
 def _parse_value(text: str) -> int | float | str:
     """Return a number, or the text if it is none, which the limiter refuses by name."""
+    if not text.isascii() or "_" in text:
+        # Python would take them for digits and for what stands between digits.
+        return text
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import attrs
 
-from profile_history._checks import expect
+from profile_history._checks import describe, expect
 from profile_history.errors import ConfigurationError
 from profile_history.testing.faults import Fault, sort_by_stage
 from profile_history.testing.limiters import Limiter
@@ -49,6 +49,8 @@ def _to_script(entries: Iterable[Fault | Iterable[Fault] | None]) -> tuple[Draw,
 
 
 def _to_limiters(limiters: Iterable[Limiter]) -> tuple[Limiter, ...]:
+    if not isinstance(limiters, Iterable):
+        raise ConfigurationError(f"FaultPlan(limiters=...) is a list of limiters, not {describe(limiters)}")
     return tuple(limiters)
 
 

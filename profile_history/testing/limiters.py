@@ -6,6 +6,7 @@ import abc
 import math
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Literal
 
 import attrs
@@ -87,7 +88,7 @@ class Limiter(abc.ABC):
 
     @status.validator
     def _check_status(self, attribute: attrs.Attribute[Any], status: object) -> None:
-        if status not in (429, 503):
+        if not isinstance(status, int) or status not in (429, 503):
             raise ConfigurationError(f"{_name(self, attribute)} is 429 or 503, not {describe(status)}")
 
     @retry_after.validator
@@ -107,7 +108,10 @@ class Limiter(abc.ABC):
         """
         if self.retry_after is None:
             return None
-        return str(max(1, math.ceil(wait))) if self.retry_after == "exact" else f"{self.retry_after:g}"
+        if self.retry_after == "exact":
+            return str(max(1, math.ceil(wait)))
+        # Digits only: 1e+06 is no number of seconds to any client.
+        return f"{Decimal(repr(self.retry_after)):f}".removesuffix(".0")
 
 
 @attrs.frozen

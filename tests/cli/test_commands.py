@@ -165,7 +165,12 @@ class TestServe:
             ("bucket:50", "not 'bucket:50'"),
             ("token-bucket:50,burts=5", "may be followed by status, retry-after, envelope, burst, not by 'burts=5'"),
             ("token-bucket:50,rate=5", "not by 'rate=5'"),
-            ("token-bucket:fifty", "TokenBucket(rate=...) takes a positive number of requests per second, not 'fifty'"),
+            ("token-bucket:50,burst=5,burst=6", "--limit token-bucket:50,burst=5,burst=6 gives burst twice"),
+            ("concurrency:1_0", "not '1_0'"),
+            (
+                "token-bucket:fifty",
+                "--limit token-bucket:fifty: TokenBucket(rate=...) takes a positive number of requests per ",
+            ),
             ("fixed-window:600,seconds=", "FixedWindow(seconds=...) takes a positive number of seconds, not ''"),
         ],
     )
