@@ -117,6 +117,8 @@ class AttemptLog:
         unproven_split: Whether the window was made by a split, and none so short has succeeded yet.
         split_helped: Whether a window of the profile has succeeded that was made by a split.
         refused_profiles: For how many profiles a page responded, if nothing was ever responded to well, else 0.
+        refuting_days: How many single days in a row have to fail as this one did, at any of its attempts, to refute
+            that fewer days help; 0 if none of its failures says anything about that.
     """
 
     attempts: int = 0
@@ -135,6 +137,7 @@ class AttemptLog:
     unproven_split: bool = False
     split_helped: bool = False
     refused_profiles: int = 0
+    refuting_days: int = 0
 
     def record(
         self,
@@ -177,6 +180,8 @@ class AttemptLog:
             self.failures += not only_later
             self.ambiguous += failure.kind is Kind.AMBIGUOUS
             self.timeouts += isinstance(failure, AttemptTimeout)
+            # What fails for good may fail in other ways in between, and last: a gateway says 502 beside 504.
+            self.refuting_days = _count_refuting_days(failure, self) or self.refuting_days
 
     def end_pass(self) -> None:
         """Record that the window goes to the back of the queue."""
@@ -196,11 +201,12 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
     if _is_free(failure, attempts):
         return Decision(Step.RESEND, Signal.NEUTRAL, new_connection=True)
     step = _choose_step(failure, attempts, policy, can_split=can_split)
+    is_too_long = _is_too_long(failure, attempts)
     decision = Decision(
         step,
         _signal_of(failure, attempts, can_split=can_split),
-        is_too_long=_is_too_long(failure, attempts),
-        refuting_days=_count_refuting_days(failure, attempts),
+        is_too_long=is_too_long,
+        refuting_days=_count_refuting_days(failure, attempts) if is_too_long else attempts.refuting_days,
     )
     if (asked := _asked_pause(failure)) is not None:
         if asked > longest_pause(policy):

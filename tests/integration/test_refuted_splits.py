@@ -134,6 +134,21 @@ def test_a_profile_that_always_fails_costs_few_requests_and_fails_as_a_day_and_t
     assert course.lost == []
 
 
+@pytest.mark.parametrize("other", [Fault.ERROR_502, Fault.ERROR_503, Fault.RESET_BEFORE_RESPONSE])
+def test_a_profile_that_fails_in_several_ways_in_turn_costs_as_few(other):
+    """A gateway that says 504 of it at first may say something else at the last attempt of each day."""
+
+    class Plan(FaultPlan):
+        def draw(self, profile, window, attempt):
+            first = attempt % RetryPolicy().attempts == 0
+            return None if profile != BAD else Fault.ERROR_504 if first else other
+
+    course = fetch_year(Plan())
+    assert course.windows == ["2023-12-31..2023-12-31", "2023-01-01..2023-12-30"]
+    assert course.requests[BAD] <= 45
+    assert course.lost == []
+
+
 def test_a_profile_whose_every_response_is_too_large_costs_few_requests():
     """It may be the days, of which some are tried, before the rest fails as one window."""
     course = fetch_year(spoiling(Fault.HUGE_BODY, bomb=SMALL.body + 1), profiles=BAD + 1, limits=SMALL)
