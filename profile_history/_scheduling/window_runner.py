@@ -104,13 +104,14 @@ class WindowRunner:
                     await sleep(assignment, decision.wait, since)
                     return self.schedule.requeue_last(assignment)
                 case Step.SPLIT:
+                    await sleep(assignment, decision.wait, since)
                     self.stats.windows_split += 1
                     self.note_dropped(task, split=True)
                     return self.schedule.split(assignment)
                 case Step.GIVE_UP:
                     return self._give_up(assignment, sent.error, decision)
                 case Step.STOP:
-                    raise mark_as_end(sent.error, decision.hint)
+                    raise mark_as_end(sent.error, decision.hint, asks_too_long=decision.asks_too_long)
 
     def _give_up(self, assignment: Assignment, failure: HistoryError, decision: Decision) -> None:
         failure.hint = decision.hint or failure.hint or (assignment.hint if decision.is_too_long else None)

@@ -75,7 +75,7 @@ class Decision:
         signal: What the failure says about the server.
         cost: Tokens of the retry budget that a retry takes.
         pause: Seconds for which the whole client pauses, `None` if it does not.
-        wait: Seconds before the window is sent again.
+        wait: Seconds before the window, or what it is split into, is sent again.
         new_connection: Whether it is sent on a connection that was not used before.
         is_too_long: Whether the failure is evidence that the window has too many days.
         refuting_days: How many single days in a row have to fail like this to refute that fewer days help; 0 if that
@@ -208,11 +208,13 @@ def decide(failure: HistoryError, attempts: AttemptLog, policy: RetryPolicy, *, 
         is_too_long=is_too_long,
         refuting_days=_count_refuting_days(failure, attempts) if is_too_long else attempts.refuting_days,
     )
-    if (asked := _asked_pause(failure)) is not None:
+    if (asked := _asked_pause(failure, step)) is not None:
         if asked > longest_pause(policy):
-            hint = f"the server asks to wait for {asked:g} s; do so, or raise RetryPolicy.patience"
+            hint = f"the server asks to wait for {asked:g} s; do so, or raise RetryPolicy.patience (--patience)"
             return attrs.evolve(decision, step=Step.STOP, asks_too_long=True, hint=hint)
-        if not _is_own_refusal(failure, attempts):
+        if step is Step.SPLIT:
+            decision = attrs.evolve(decision, wait=asked)
+        if not _is_about_window(failure, attempts):
             decision = attrs.evolve(decision, pause=asked)
     if decision.step is Step.RETRY:
         return attrs.evolve(decision, cost=_cost_of(failure))
@@ -273,6 +275,10 @@ def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) 
     return Signal.NEUTRAL if attempts.others_succeeded or again else signal
 
 
+def _is_about_window(failure: HistoryError, attempts: AttemptLog) -> bool:
+    return _is_own_refusal(failure, attempts) if is_refusal(failure) else attempts.others_succeeded
+
+
 def _is_own_refusal(failure: HistoryError, attempts: AttemptLog) -> bool:
     about_load = THROTTLES_ABOUT_LOAD if failure.kind is Kind.THROTTLED else REFUSALS_ABOUT_LOAD
     return attempts.others_succeeded and attempts.refusals > about_load and is_refusal(failure)
@@ -306,5 +312,5 @@ def _is_held(failure: HistoryError) -> bool:
     return is_retried(failure) or is_refusing_page(failure)
 
 
-def _asked_pause(failure: HistoryError) -> float | None:
-    return failure.retry_after if is_retried(failure) else None
+def _asked_pause(failure: HistoryError, step: Step) -> float | None:
+    return failure.retry_after if is_retried(failure) or step is Step.SPLIT else None

@@ -77,7 +77,7 @@ class Pacer:
         self._observer = observer or Observer()
         self._uniform = uniform
         self._next_start = float("-inf")
-        self._paused_until = float("-inf")
+        self._paused_until = self._held_until = float("-inf")
         self._in_use = 0
         self._successes = 0
         self._last_good = float("-inf")
@@ -190,7 +190,7 @@ class Pacer:
         if signal is Signal.SUCCESS:
             self._successes += 1
             self._last_good = now
-            self._breaker.certain = True
+            self._paused_until = self._held_until
             if learned.active:
                 learned.succeed(now, permit.ticket, self._in_use, first_byte)
             else:
@@ -219,6 +219,7 @@ class Pacer:
 
     def _learn(self, permit: Permit, signal: Signal, now: float, seconds: float, retry_after: float | None) -> None:
         learned, learns = self._learned, self._adaptive and not self._breaker.open
+        served = self._last_good > now - seconds
         if learns and signal in _REFUSALS:
             if not learned.active:
                 learned.begin(self._in_use)
@@ -226,18 +227,22 @@ class Pacer:
                 now,
                 permit.ticket,
                 certain=signal is Signal.THROTTLED,
-                served=self._last_good > now - seconds,
+                served=served,
                 retry_after=retry_after,
             )
             return
         if learns and signal is Signal.OVERLOADED:
             self._concurrency.on_overload(permit.ticket.epoch if permit.ticket else 0)
-        if retry_after:
+        # Whoever is served meanwhile shows that the others need not wait.
+        if retry_after and not (served and self._adaptive):
             self._pause(retry_after, now)
 
     def _pause(self, retry_after: float, now: float) -> None:
         pause = retry_after + self._uniform(0, _PAUSE_JITTER * retry_after)
         self._paused_until = max(self._paused_until, now + pause)
+        if not self._adaptive:
+            # Else the next good response ends it.
+            self._held_until = self._paused_until
 
     def _record_response(self, now: float, first_byte: float) -> CircuitClosed | None:
         open_for = self._breaker.succeeded(now, first_byte)
@@ -251,6 +256,7 @@ class Pacer:
     ) -> CircuitOpened | None:
         if signal is Signal.NEUTRAL:
             return None
+        self._breaker.certain = self._successes > 0
         silence = SILENCE if signal in _REFUSALS else 0.0
         if signal is Signal.THROTTLED:
             # A server that asks for pauses is at work, however long they come to be.
