@@ -22,6 +22,8 @@ _OUTLINE_LIMIT = 1024 * 1024
 _HEAD_LIMIT = 64 * 1024
 _CANDIDATES = 64
 BOM = b"\xef\xbb\xbf"
+# RFC 1952, 2.3.1: how gzip begins, with the only method that there is.
+_GZIP = b"\x1f\x8b\x08"
 
 _DOCUMENTED_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"data"[ \t\r\n]*:[ \t\r\n]*\[')
 _DOCUMENTED_RESPONSE = re.compile(
@@ -75,6 +77,11 @@ class Envelope:
 @attrs.frozen
 class NullEnvelope(Envelope):
     """The members of a response whose `data` is null."""
+
+
+@attrs.frozen
+class BareEnvelope(Envelope):
+    """The members of a response that has only the `error` of an envelope, as other programs' JSON may have as well."""
 
 
 def read_envelope(body: bytes, rest: deque[bytes] | None = None) -> Generator[None, None, Envelope]:
@@ -153,6 +160,8 @@ def _read_documented(body: bytes) -> Envelope | None:
 def _check_opening(body: bytes) -> None:
     if _OPENING.match(body, 0, _HEAD_LIMIT) is None:
         blank = len(body) <= _HEAD_LIMIT and not body.strip()
+        if body.startswith(_GZIP):
+            raise DecodeError("the body is compressed with gzip, and its Content-Encoding does not say so")
         raise TruncatedResponse("the response is empty") if blank else DecodeError("the response is no JSON object")
 
 
@@ -234,5 +243,9 @@ def _build_envelope(outline: dict[str, Any], rows: Rows | None) -> Envelope:
     if "error" not in outline or not isinstance(code, int) or isinstance(code, bool):
         raise DecodeError("`error` is no whole number, so nothing says whether the request succeeded", path="$.error")
     text = outline.get("error_text")
-    make = NullEnvelope if rows is None and outline.get("data", ...) is None else Envelope
+    make = Envelope
+    if "data" not in outline and "error_text" not in outline:
+        make = BareEnvelope
+    elif rows is None and outline.get("data", ...) is None:
+        make = NullEnvelope
     return make(code, text if isinstance(text, str) else "", rows)

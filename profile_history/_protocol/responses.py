@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 import html
 import re
@@ -10,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 
 import attrs
 
-from profile_history._protocol.envelope import BOM, Envelope, NullEnvelope, Rows, read_envelope
+from profile_history._protocol.envelope import BOM, BareEnvelope, Envelope, NullEnvelope, Rows, read_envelope
 from profile_history._protocol.error_rules import find_page_rule, find_rules, is_about_length
 from profile_history._secrets import Token
 from profile_history._text import escape_surrogates
@@ -31,8 +32,18 @@ _TEXT_LIMIT = 500
 _SNIPPET_LIMIT = 120
 # Bytes of such a page that are looked at.
 _PAGE_LIMIT = 4096
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+# What steers a terminal, is not seen, or reorders what is shown beside it.
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+"
+)
+_TITLE = re.compile(r"<title[^>]*>\s*([^<\s][^<]*)", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_TAG = re.compile(r"<[a-zA-Z/!][^>]*(?:>|\Z)")
+# The encodings of pages that are still met beside UTF-8, as a header or the page itself names them.
+_CHARSET = re.compile(
+    r"charset=[\"' ]*(iso-8859-\d+|windows-\d+|koi8-[ru]|gbk|gb2312|gb18030|big5|shift_jis|euc-jp|euc-kr)\b",
+    re.IGNORECASE,
+)
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 # Seconds; some thirty years, for whatever is longer.
@@ -76,6 +87,31 @@ class Reply:
         return len(self.body) + sum(map(len, self.rest))
 
 
+@attrs.frozen
+class UnreadReply(Reply):
+    """One HTTP response whose body could not be read, though its status says what became of the request.
+
+    Attributes:
+        problem: Why its body could not be read.
+    """
+
+    problem: str = ""
+
+
+def is_clear_without_body(status: int, failure: ResponseError) -> bool:
+    """Tell whether a status says what became of a request although the body of the response could not be read.
+
+    A body that was cut may be the API's own word on a request that it refuses, so that is asked for again.
+
+    Args:
+        status: The HTTP status.
+        failure: Why the body could not be read.
+    """
+    if 200 <= status < 300:
+        return False
+    return not isinstance(failure, TruncatedResponse) or find_page_rule(status) is None
+
+
 def verify_response(
     reply: Reply, token: Token, clock: Callable[[], dt.datetime], *, null_means_empty: bool = False
 ) -> Generator[None, None, Rows]:
@@ -108,11 +144,15 @@ def verify_response(
         envelope = yield from read_envelope(reply.body, reply.rest)
     except ResponseError as error:
         if success:
-            raise _not_ours(reply, token, clock) or error from None
+            failure = _not_ours(reply, token, clock) or error
+            failure.retry_after = retry_after(reply.headers, clock)
+            raise failure from None
         if find_page_rule(reply.status):
             raise _page_error(reply, token, clock) from None
         envelope = None
     if envelope is None or not success or envelope.error != 0:
+        if isinstance(envelope, BareEnvelope) and find_page_rule(reply.status):
+            raise _page_error(reply, token, clock)
         raise api_error(reply, envelope, token, clock)
     if envelope.rows is None:
         if isinstance(envelope, NullEnvelope):
@@ -135,8 +175,7 @@ def api_error(reply: Reply, envelope: Envelope | None, token: Token, clock: Call
     code = envelope.error if envelope else None
     rule = next(iter(find_rules(code, reply.status)), None)
     kind = rule.kind if rule else _kind_of_unknown(reply.status, envelope)
-    said = envelope.error_text if envelope else reply.body[:_PAGE_LIMIT].decode("utf-8", "replace")
-    text = _clean(said, token, _TEXT_LIMIT if envelope else _SNIPPET_LIMIT)
+    text = _clean(envelope.error_text, token, _TEXT_LIMIT) if envelope else _quote_page(reply, token)
     if rule:
         text = f"{rule.hint} ({text})" if text else rule.hint
     make = {Kind.AUTH: AuthenticationError, Kind.THROTTLED: RateLimited}.get(kind, ApiError)
@@ -162,7 +201,13 @@ def retry_after(headers: Mapping[str, str], clock: Callable[[], dt.datetime]) ->
         headers: The headers of the response, by their names in lower case.
         clock: Says what time it is, aware.
     """
-    text = headers.get("retry-after", "").strip(" \t")
+    # Of several lines, as when a proxy adds its own, the longest is kept.
+    stated = [value for name, value in headers.items() if name.lower() == "retry-after"]
+    waits = [wait for value in stated if (wait := _read_wait(value.strip(" \t"), headers, clock)) is not None]
+    return max(waits, default=None)
+
+
+def _read_wait(text: str, headers: Mapping[str, str], clock: Callable[[], dt.datetime]) -> float | None:
     if _SECONDS.fullmatch(text):
         return min(float(text), _LONGEST_WAIT)
     if (then := http_date(text)) is None:
@@ -208,21 +253,44 @@ def _not_ours(reply: Reply, token: Token, clock: Callable[[], dt.datetime]) -> R
 
 
 def _page_error(reply: Reply, token: Token, clock: Callable[[], dt.datetime]) -> UnexpectedPage:
-    text = reply.body[:_PAGE_LIMIT].decode("utf-8", "replace").removeprefix("\ufeff")
-    title = _TITLE.search(text)
-    shown = _clean(html.unescape(title[1]) if title else text, token, _SNIPPET_LIMIT)
+    problem = reply.problem if isinstance(reply, UnreadReply) else None
+    title = _quote_page(reply, token) if problem is None else ""
     server = _clean(reply.headers.get("server", ""), token, _SNIPPET_LIMIT)
-    whose = ", ".join([f'"{shown}"' if shown else "empty", f"Server: {server}" if server else "no Server header"])
+    whose = [problem or (f'"{title}"' if title else "empty"), f"Server: {server}" if server else "no Server header"]
     rule = find_page_rule(reply.status)
     error = UnexpectedPage(
-        f"a page and not the API responded with HTTP {reply.status} ({whose})",
+        f"a page and not the API responded with HTTP {reply.status} ({', '.join(whose)})",
         reply.status,
         server=server or None,
-        title=shown or None,
+        title=title or None,
         retry_after=retry_after(reply.headers, clock),
     )
     error.hint = rule.hint if rule else None
     return error
+
+
+def _quote_page(reply: Reply, token: Token) -> str:
+    """Return the title of a page or, if it has none, how its text begins."""
+    if isinstance(reply, UnreadReply):
+        return reply.problem
+    text = _decode_page(reply.body[:_PAGE_LIMIT], reply.headers.get("content-type", ""))
+    if title := _TITLE.search(_COMMENT.sub("", text)):
+        text = html.unescape(title[1])
+    elif not _TAG.sub("", text).strip():
+        text = ""
+    return _clean(" ".join(text.split()), token, _SNIPPET_LIMIT)
+
+
+def _decode_page(page: bytes, content_type: str) -> str:
+    charset = "utf-8-sig"
+    if page.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        charset = "utf-16"
+    elif named := _CHARSET.search(content_type) or _CHARSET.search(page.decode("latin-1")):
+        charset = named[1]
+    try:
+        return page.decode(charset, "replace")
+    except LookupError:
+        return page.decode("utf-8", "replace")
 
 
 def _suspect(error: ResponseError) -> ResponseError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -11,20 +12,20 @@ import yarl
 from aiohttp.abc import AbstractStreamWriter
 
 from profile_history._aio import require_loop
-from profile_history._protocol.responses import Reply
+from profile_history._protocol.responses import Reply, UnreadReply, is_clear_without_body, retry_after
 from profile_history._route import Route
 from profile_history._secrets import SecretBytes, SecretText, Token
 from profile_history._sending.connection_failures import final_kind, is_hang_up, translate
 from profile_history._sending.connector import FIXED_HEADERS, Connector, Wire, make_session, refuse_407, wire
 from profile_history._sending.repeated_length import is_about_length
 from profile_history._sending.response_body import read_body
-from profile_history.errors import HistoryError, ResponseError, UsageError
+from profile_history.errors import HistoryError, ResponseError, TruncatedResponse, UsageError
 from profile_history.options import Timeouts
 
 # Of a response: bytes of a line, and lines. aiohttp's own limits are 8 KiB and 128 lines, which many cookies or a long
-# security policy exceed.
+# security policy exceed. So many lines are 64 KiB as well where they are 34 bytes long, as the shortest cookies are.
 MOST_HEADER_BYTES = 64 * 1024
-MOST_HEADER_LINES = 1024
+MOST_HEADER_LINES = 1920
 
 
 class SecretPayload(aiohttp.BytesPayload):
@@ -175,7 +176,7 @@ class Transport:
                 parts = await read_body(response, limit, grow)
                 if isinstance(parts, ResponseError):
                     response.close()
-                    return parts
+                    return _without_body(response, parts, first_byte)
                 return Reply(response.status, response.headers, parts.popleft(), first_byte, parts)
         except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
             connected = connection.reused is not None
@@ -184,6 +185,8 @@ class Transport:
             if self._owned and connected and not connection.unifies_lengths and is_about_length(error):
                 self._unify_lengths()
                 failure.stale_connection = True
+            if connection.responded and isinstance(failure, TruncatedResponse):
+                return _without_body(response, failure, first_byte)
             if not self._responded and (kind := final_kind(error)) is not None:
                 # What never worked will not work by trying harder.
                 failure.kind, failure.fatal = kind, True
@@ -232,3 +235,12 @@ class Transport:
         if self._token is not None:
             headers["Authorization"] = SecretText(f"Bearer {self._token.reveal()}")
         return headers
+
+
+def _without_body(response: aiohttp.ClientResponse, failure: ResponseError, first_byte: float) -> Reply | ResponseError:
+    """Return what a response says by its head alone, since its body could not be read."""
+    if is_clear_without_body(response.status, failure):
+        problem = failure.args[0].partition(";")[0]
+        return UnreadReply(response.status, response.headers, b"", first_byte, problem=problem)
+    failure.retry_after = retry_after(response.headers, lambda: dt.datetime.now(dt.UTC))
+    return failure

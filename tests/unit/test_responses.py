@@ -35,12 +35,13 @@ CLOCK = dt.datetime(2026, 1, 1, 0, 0, 10, tzinfo=dt.UTC)
 
 
 def read(status, body, **headers):
-    """The rows of a response; its body is an object to write as JSON, or the text itself."""
-    text = body if isinstance(body, str) else json.dumps(body)
+    """The rows of a response; its body is an object to write as JSON, or the text or bytes themselves."""
+    text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    text = text.encode() if isinstance(text, str) else text
     found = []
 
     def drive():
-        found.append((yield from verify_response(Reply(status, headers, text.encode()), TOKEN, lambda: CLOCK)))
+        found.append((yield from verify_response(Reply(status, headers, text), TOKEN, lambda: CLOCK)))
 
     for _ in drive():
         pass
@@ -309,6 +310,56 @@ def test_a_refusal_without_the_envelope_of_the_api_says_whose_page_it_is(status,
     assert "Server: edge/1.2 [token]" in str(found)
     assert found.hint
     assert (found.fatal, found.splittable, found.retry_after) == (False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        ("<html><!-- <title>template</title> --><title lang=de>real</title>", "real"),
+        ("<html><title>  </title><h1>Request Rejected</h1>", "<html><title> </title><h1>Request Rejected</h1>"),
+        ("<title>Access\r\n\t  denied", "Access denied"),
+        ("<title>a\u202eb\u200bc\ufeff&#8238;d&#27;[31m</title>", "a b c d[31m"),
+        ("<html><body></body></html>", None),
+        ("&lt;b&gt; is no tag", "&lt;b&gt; is no tag"),
+    ],
+)
+def test_the_title_of_a_page_is_found_and_made_fit_to_be_shown(page, title):
+    """Or else how its text begins; without marks that reorder what is beside them, and on one line."""
+    found = refusal(403, page)
+    assert found.title == title
+    assert str(found).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "content_type"),
+    [
+        ("<title>Доступ ограничен</title>".encode("windows-1251"), "text/html; charset=windows-1251"),
+        ('<meta charset="KOI8-R"><title>Доступ ограничен</title>'.encode("koi8-r"), ""),
+        ("<title>Доступ ограничен</title>".encode("utf-16"), "text/html"),
+        ("<title>Доступ ограничен</title>".encode("utf-8-sig"), "text/html; charset=iso-8859-99"),
+        ("<title>Доступ ограничен</title>".encode(), "text/html; charset=unicode_escape"),
+    ],
+)
+def test_a_page_is_read_in_its_own_encoding(text, content_type):
+    """Of those that pages have; any other is not looked for."""
+    found = refusal(403, text, **{"content-type": content_type})
+    assert found.title == "Доступ ограничен"
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_an_error_that_is_retried_quotes_the_title_of_its_page(status):
+    """As that of a proxy, and not how its markup begins."""
+    found = refusal(status, f"<html>\r\n<head><title>{status} &amp; so on</title></head>")
+    assert found.text.endswith(f"({status} & so on)")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [{"error": 401}, {"error": 403, "message": "blocked"}, {"error": 0}])
+def test_a_number_alone_is_not_the_word_of_the_api(status, body):
+    """Its envelope has a text, or data; other programs say `error` as well."""
+    assert type(refusal(status, body)) is UnexpectedPage
+    assert type(refusal(status, {**body, "error_text": ""})) is AuthenticationError
+    assert type(refusal(status, {**body, "data": None})) is AuthenticationError
 
 
 def test_a_page_without_a_server_header_says_so():
