@@ -26,6 +26,8 @@ from profile_history.errors import (
 from profile_history.options import Timeouts
 
 _UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+# What aiohttp says of the head of a response that is longer than it was told to accept.
+_LONG_HEADERS = ("Got more than", "Too many headers")
 _HANDSHAKE_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 # Of those that proxies ask for (RFC 9110, 11.1; RFC 4559), so that no text of a proxy has to be repeated.
 _OTHER_SCHEMES = ("NTLM", "Negotiate", "Digest")
@@ -80,7 +82,9 @@ def translate(error: Exception, url: yarl.URL, timeouts: Timeouts, route: Route,
             failure.connected = True
             return failure
         case aiohttp.ClientResponseError():
-            no_http = ResponseError(f"{where} responded with something that is no proper HTTP ({kind})")
+            long = any(words in error.message for words in _LONG_HEADERS)
+            what = ": its headers are too long" if long else ""
+            no_http = ResponseError(f"{where} responded with something that is no proper HTTP{what} ({kind})")
             no_http.kind = Kind.AMBIGUOUS
             return no_http
     return TransportError(f"the request to {where} failed ({kind})")

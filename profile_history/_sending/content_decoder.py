@@ -28,6 +28,7 @@ _ZSTD_WINDOW_LOG = 23
 _GZIP, _ZLIB, _RAW_DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 # What the body of an API or of a page begins with, where an unknown coding is only a wrong label.
 _TEXT_BEGINS_WITH = (b"{", b"[", b"<", b" ", b"\t", b"\r", b"\n", b"\xef\xbb\xbf")
+_NO_CODING = ("", "identity")
 
 
 class ContentDecoder(Protocol):
@@ -213,7 +214,13 @@ def find_decoder(content_encoding: str) -> ContentDecoder | None:
         content_encoding: The header `Content-Encoding` of the response; "" if it has none.
     """
     coding = content_encoding.strip(" \t").lower()
-    if coding in ("", "identity"):
+    if coding in _NO_CODING:
         return None
+    if "," in coding:
+        # RFC 9110, 5.6.1: empty members of a list are to be ignored.
+        named = [part for part in (member.strip(" \t") for member in coding.split(",")) if part not in _NO_CODING]
+        if not named:
+            return None
+        coding = ",".join(named)
     make = _DECODERS.get(coding)
     return _Mislabelled() if make is None else _Checked(coding, make())

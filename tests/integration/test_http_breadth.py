@@ -12,15 +12,26 @@ import pytest
 from support.codings import BROTLI, ZSTANDARD, ZSTD, needs_zstd, pack
 from support.scripts import LAX, LIMIT, Script, attempt, http, last, raw_server, saying, send
 
-from profile_history import DecodeError, HistoryClient, Profile, ResponseError, ResponseTooLarge, RetryPolicy
+from profile_history import (
+    AuthenticationError,
+    DecodeError,
+    HistoryClient,
+    Profile,
+    ResponseError,
+    ResponseTooLarge,
+    RetryPolicy,
+    UnexpectedPage,
+)
 from profile_history._sending.content_decoder import find_decoder
 from profile_history._sending.repeated_length import unify_lengths
-from profile_history._sending.transport import Transport
+from profile_history._sending.transport import MOST_HEADER_LINES, Transport
 from profile_history.errors import TruncatedResponse
 
 BODY = b'{"data":[],"error":0,"error_text":"Successful operation"}'
 PACKED = gzip.compress(BODY, mtime=0)
 ONCE = RetryPolicy(attempts=1, passes=1)
+QUICK = RetryPolicy(base=0.001)
+PROFILE = Profile.email("a@x.com")
 
 
 def in_chunks(body, *headers, size=7):
@@ -32,6 +43,11 @@ def in_chunks(body, *headers, size=7):
 
 def pieces(body, size):
     return [body[place : place + size] for place in range(0, len(body), size)]
+
+
+def client_of(server, retry=ONCE):
+    """A client of a server that has no other."""
+    return HistoryClient(str(server.url), token="secret", list_id=1, retry=retry)
 
 
 def dribbled(response, size=5):
@@ -59,6 +75,7 @@ async def body_of(response, **options):
         pytest.param([f"X-Long: {'a' * 65_000}"], id="one line"),
         pytest.param([f"Set-Cookie: {number}={'a' * 100}" for number in range(550)], id="many lines"),
         pytest.param([f"X-Long-{number}: {'a' * 15_000}" for number in range(4)], id="some long lines"),
+        pytest.param([f"Set-Cookie: {number:04}={'a' * 16}" for number in range(1900)], id="1,900 short lines"),
     ],
 )
 async def test_headers_of_64_kib_are_accepted(headers):
@@ -74,6 +91,45 @@ async def test_headers_of_64_kib_are_accepted(headers):
 async def test_gzip_is_known_by_both_of_its_names(label, frame):
     """RFC 9110, 8.4.1.3."""
     assert await body_of(frame(PACKED, f"Content-Encoding: {label}")) == BODY
+
+
+@pytest.mark.parametrize("label", ["gzip,", ", gzip", "identity, gzip", "gzip , identity", "x-gzip,,"])
+async def test_a_list_of_one_coding_is_that_coding(label):
+    """RFC 9110, 5.6.1; "identity" is none, and empty members are to be ignored."""
+    assert await body_of(http(PACKED, f"Content-Encoding: {label}")) == BODY
+    for label_of_none in (label.replace("x-gzip", "").replace("gzip", ""), "identity,"):
+        assert await body_of(http(BODY, f"Content-Encoding: {label_of_none}")) == BODY
+
+
+@pytest.mark.parametrize("label", [None, "identity", "utf-8 "])
+async def test_gzip_that_no_header_names_is_an_error_that_says_so(label):
+    """As is what was compressed twice and says so once."""
+    headers = [] if label is None else [f"Content-Encoding: {label}"]
+    for response in (http(PACKED, *headers), http(gzip.compress(PACKED), "Content-Encoding: gzip")):
+        async with Script(rest=response) as server, client_of(server) as client:
+            with pytest.raises(DecodeError, match="compressed"):
+                await client.history(PROFILE).collect()
+
+
+@pytest.mark.parametrize("status", [403, 404, 413])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "compress"])
+async def test_a_page_that_cannot_be_decompressed_is_a_page(status, coding):
+    """Its status says what became of the request; why its body says nothing stands beside it."""
+    response = http(b"\x01\x02<title>no</title>", f"Content-Encoding: {coding}", "Server: edge", status=status)
+    async with Script(rest=response) as server, client_of(server) as client:
+        with pytest.raises(UnexpectedPage, match=rf"HTTP {status} \(the body is .*, Server: edge\)") as caught:
+            await client.history(PROFILE).collect()
+        assert (caught.value.title, len(server.requests)) == (None, 1)
+
+
+async def test_an_error_that_is_cut_is_asked_for_again():
+    """It may be the API's own word, so it is not taken for a page."""
+    whole = b'{"error":401,"error_text":"no"}'
+    cut_short = http(gzip.compress(whole)[:-9], "Content-Encoding: gzip", status=401)
+    async with Script(cut_short, rest=http(whole, status=401)) as server, client_of(server, QUICK) as client:
+        with pytest.raises(AuthenticationError):
+            await client.history(PROFILE).collect()
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("padding", [1, 2, 511, 70_000])
@@ -189,7 +245,7 @@ async def test_an_empty_body_is_empty_in_any_encoding():
         assert await body_of(http(b"", f"Content-Encoding: {coding}")) == b""
 
 
-@pytest.mark.parametrize("label", ["utf-8", "identity", "none", "gzip, identity"])
+@pytest.mark.parametrize("label", ["utf-8", "identity", "none", "identity, none"])
 async def test_a_plain_body_under_a_label_that_nobody_knows_is_taken_as_it_is(label):
     """`Content-Encoding: utf-8` is a common mistake."""
     assert await body_of(http(BODY, f"Content-Encoding: {label}")) == BODY
@@ -302,9 +358,9 @@ async def test_a_head_without_an_end_is_not_kept_for_ever():
 
 async def test_headers_beyond_the_limits_are_refused():
     """They could take any amount of memory."""
-    for headers in ([f"X-Long: {'a' * 70_000}"], [f"X-{number}: a" for number in range(1100)]):
+    for headers in ([f"X-Long: {'a' * 70_000}"], [f"X-{number}: a" for number in range(MOST_HEADER_LINES + 10)]):
         async with raw_server(saying(http(BODY, *headers))) as url:
-            with pytest.raises(ResponseError, match="no proper HTTP"):
+            with pytest.raises(ResponseError, match="no proper HTTP: its headers are too long"):
                 await attempt(url)
 
 
