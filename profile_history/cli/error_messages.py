@@ -8,6 +8,7 @@ import traceback
 
 from profile_history.cli import exit_codes
 from profile_history.cli.event_text import escape
+from profile_history.errors import ApiError, ConnectionFailed, Kind, ResponseError
 
 FLAG = "--traceback"
 
@@ -25,6 +26,17 @@ def report_error(error: BaseException, *, whole: bool) -> int:
         for line in "".join(traceback.format_exception(error)).splitlines():
             print(escape(line), file=sys.stderr)
     return code
+
+
+def is_final(error: BaseException | None) -> bool:
+    """Tell whether the server, or what stands before it, refuses in a way that no repetition of the command cures.
+
+    Args:
+        error: What ended the command.
+    """
+    if not isinstance(error, (ApiError, ResponseError, ConnectionFailed)):
+        return False
+    return error.retry_after is None and error.kind in (Kind.AUTH, Kind.CALLER, Kind.UNKNOWN)
 
 
 def explain(error: BaseException, *, whole: bool = False) -> str:

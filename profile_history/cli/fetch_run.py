@@ -10,12 +10,12 @@ import attrs
 from rich.console import Console
 
 from profile_history.cli import exit_codes
+from profile_history.cli.error_messages import is_final
 from profile_history.cli.event_text import EventFormat, UnwritableEvent, format_event, format_heading
 from profile_history.cli.output import Output, open_output
 from profile_history.cli.progress import ServerHealth, complain, show_stream
 from profile_history.cli.signals import get_stop_signal
 from profile_history.client import HistoryClient
-from profile_history.errors import AuthenticationError
 from profile_history.events import Event
 from profile_history.profiles import Profile
 from profile_history.results import WindowResult
@@ -137,7 +137,7 @@ class FetchRun:
         output.write(text if self.tally.events > 1 else format_heading(self.format) + text)
 
     def _account(self, error: BaseException, output: Output) -> None:
-        refused = isinstance(error, AuthenticationError)
+        refused = is_final(error)
         # The reader of our output has gone; or nothing was fetched, and the cause, which is printed next, is all.
         if isinstance(error, BrokenPipeError) or (refused and not self.tally.complete and not self.tally.events):
             return

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from profile_history._redaction import make_redactor, redact_text
 from profile_history.cli import exit_codes
-from profile_history.cli.error_messages import explain
+from profile_history.cli.error_messages import explain, is_final
 from profile_history.cli.job_paths import format_command
 from profile_history.cli.job_progress import format_count, format_duration
 from profile_history.cli.output import check_stdout, print_json
 from profile_history.cli.progress import complain
 from profile_history.cli.signals import Stopped
-from profile_history.errors import AuthenticationError, ConfigurationError, HistoryError
+from profile_history.errors import ConfigurationError, HistoryError
 from profile_history.jobs import Failure, JobHeld, JobStatus, Progress, status_of
 from profile_history.jobs.advice import without_sample
 from profile_history.jobs.profile_text import profile_of
@@ -68,7 +68,7 @@ class JobReport:
     ) -> None:
         status = self._status()
         idle = isinstance(error, (ConfigurationError, JobHeld))
-        if isinstance(error, AuthenticationError) and self.progress is not None and not self.progress.settled_here:
+        if is_final(error) and self.progress is not None and not self.progress.settled_here:
             # The cause, which is printed next, is all there is to say: to run it again would not help.
             idle = True
         if self.progress is not None and status is not None and not idle:

@@ -249,6 +249,7 @@ class TestFailures:
         code, out, err = export("history.ndjson", "--json")
         assert (code, summary(out)["exit_code"], summary(out)["status"]) == (75, 75, "try_later")
         assert "a page and not the API responded with HTTP 403" in err
+        assert "go on with" not in err
         assert summary(out)["units"]["pending"] == 20
 
     def test_a_server_that_is_down_ends_it_with_75(self, server, export, run):

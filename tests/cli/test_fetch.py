@@ -332,13 +332,28 @@ class TestExitCodes:
 
     @pytest.mark.parametrize("fault", [Fault.PAGE_401, Fault.PAGE_403, Fault.ERROR_404])
     def test_a_page_in_place_of_the_api_is_75_and_not_about_the_token(self, server, run, fault):
-        """It says whose page it is, and what to check."""
+        """It says whose page it is, and what to check, and not to run again what will meet the same."""
         server.faults = FaultPlan.always(fault)
         code, out, err = run("fetch", "--matching", "email", *EMAILS)
+        assert "again" not in err
         assert (code, out) == (75, "")
         assert f"a page and not the API responded with HTTP {fault[-3:]}" in err
         assert "the token is" not in err
         assert ("check the base URL" in err) is (fault is Fault.ERROR_404)
+
+    def test_a_redirect_comes_without_advice_to_run_again(self, server, run):
+        """The target is all there is to say."""
+        server.faults = FaultPlan.always(Fault.REDIRECT_302)
+        code, _, err = run("fetch", "--matching", "email", EMAILS[0])
+        assert (code, "redirects are refused" in err, "again" in err) == (1, True, False)
+
+    def test_a_pause_beyond_patience_names_the_option(self, server, run):
+        """And when to run it again."""
+        server.faults = FaultPlan(script=[Fault.THROTTLED_WITH_RETRY_AFTER], retry_after=5000)
+        code, _, err = run("fetch", "--matching", "email", EMAILS[0])
+        assert code == 75
+        assert "the server asks to wait for 5000 s; do so, or raise RetryPolicy.patience (--patience)" in err
+        assert "run the same command again" in err
 
     def test_a_dead_port_is_75(self, server, run):
         """With one profile as with many, and as soon as patience ends."""
