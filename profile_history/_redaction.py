@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import html
+import html.entities
 import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote
 
 import attrs
 
@@ -28,8 +27,11 @@ _SHORTEST_KEY, _LONGEST_KEY = 16, hashlib.blake2b.MAX_KEY_SIZE
 _HASH_BYTES = 6
 # Characters; shorter values, such as a number of a custom field, occur in any text.
 _SHORTEST_VALUE = 4
-# Digits of a phone number, which a server may write in another way.
-_SHORTEST_PHONE = 7
+# Digits of a phone number, which a server may write in another way, and of a country code (ITU-T E.164).
+_SHORTEST_PHONE, _LONGEST_COUNTRY_CODE = 7, 3
+_GAP = re.compile(r"(?:[\s()./+-]|%(?:25)*2[089bdef]|&nbsp;){1,3}", re.IGNORECASE)
+# The beginning of an escape.
+_PART = re.compile(r"(?:%[0-9a-f]*|&[#0-9a-z]*|\\[0-9a-z]*)?", re.IGNORECASE)
 _NO_VALUE = frozenset({"field_name", "provider"})
 _CUT = "…"
 
@@ -113,10 +115,8 @@ def redact_text(text: str, profile: Profile) -> str:
     """
     if profile.alias is None:
         return text
-    for value in sorted(set(_spell(profile)), key=len, reverse=True):
-        text = re.sub(re.escape(value), profile.alias, text, flags=re.IGNORECASE)
-        if text.endswith(_CUT):
-            text = _redact_cut(text, value, profile.alias)
+    for value, gap in sorted(set(_list_values(profile)), key=lambda found: len(found[0]), reverse=True):
+        text = _replace(text, value, gap, profile.alias)
     return text
 
 
@@ -127,21 +127,55 @@ def _redact(value: Any, profile: Profile) -> Any:
     return redact_text(value, profile) if type(value) is str else value
 
 
-def _redact_cut(text: str, value: str, alias: str) -> str:
-    kept = text.removesuffix(_CUT)
-    for size in range(len(value) - 1, _SHORTEST_VALUE - 1, -1):
-        if kept.casefold().endswith(value[:size].casefold()):
-            return kept[:-size] + alias + _CUT
-    return text
-
-
-def _spell(profile: Profile) -> Iterator[str]:
-    """Yield the values of a profile in the ways in which a server may write them."""
+def _list_values(profile: Profile) -> Iterator[tuple[str, bool]]:
+    """Yield what is looked for in texts, and whether a few other characters may stand between any two of it."""
     for name, value in profile.fields:
         text = str(value)
         if name in _NO_VALUE or len(text) < _SHORTEST_VALUE:
             continue
-        yield from (text, quote(text), quote(text, safe=""), html.escape(text), text.encode("unicode_escape").decode())
+        yield text, False
         digits = "".join(filter(str.isdecimal, text))
-        if name == "phone" and len(digits) >= _SHORTEST_PHONE:
-            yield digits
+        # With its country code, or without it as numbers are written at home.
+        for start in range(_LONGEST_COUNTRY_CODE + 1):
+            if name == "phone" and len(digits) - start >= _SHORTEST_PHONE:
+                yield digits[start:], True
+
+
+def _replace(text: str, value: str, gaps: bool, alias: str) -> str:  # noqa: FBT001
+    shown, position, begin = "", 0, _compile(value[0])
+    while (found := begin.search(text, position)) is not None:
+        end = _find_end(text, found.end(), value, gaps)
+        shown += text[position : found.start()] + (text[found.start()] if end is None else alias)
+        position = found.start() + 1 if end is None else end
+    return shown + text[position:]
+
+
+def _find_end(text: str, position: int, value: str, gaps: bool) -> int | None:  # noqa: FBT001
+    """Return where a value ends whose first character ends here, or where it was cut off; `None` if it is another."""
+    for number in range(1, len(value)):
+        if gaps and (gap := _GAP.match(text, position)) is not None:
+            position = gap.end()
+        found = _compile(value[number]).match(text, position)
+        if found is None:
+            cut = number >= _SHORTEST_VALUE and text.endswith(_CUT) and _PART.fullmatch(text, position, len(text) - 1)
+            return len(text) - 1 if cut else None
+        position = found.end()
+    return position
+
+
+@functools.cache
+def _compile(character: str) -> re.Pattern[str]:
+    """Return a pattern of the ways in which a server may write a character, each by itself.
+
+    As it is, in the other case, in an URL (also escaped twice), in HTML, and as an escape of JSON or Python.
+    """
+    number, units = ord(character), character.encode("utf-16-be", "surrogatepass")
+    quoted = (f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    pairs = (rf"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    names = [f"&{name}" for name, meant in html.entities.html5.items() if meant == character and name.endswith(";")]
+    ways = ["".join(quoted), f"&#0*{number};", f"&#x0*{number:x};", *names, "".join(pairs), rf"\\x{number:02x}"]
+    if character == " ":
+        ways.append(r"\+")
+    # The likeliest way first; but what begins escapes is one only where no escape begins.
+    ways.insert(len(ways) if character in "%&\\" else 0, re.escape(character))
+    return re.compile("|".join(ways), re.IGNORECASE)
