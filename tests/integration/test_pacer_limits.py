@@ -1,10 +1,8 @@
 """The pacer before simulated servers that limit it: it finds their limit, and holds it."""
 
-import asyncio
-
 import attrs
 import pytest
-from support.outages import WatchedServer, assert_whole, fetched
+from support.outages import WatchedServer, assert_whole, fetched, now
 from support.virtual_clock import run_virtually
 
 from benchmarks.pacing import Change, play, used_and_refused
@@ -15,7 +13,6 @@ from profile_history.testing import (
     ConcurrencyLimiter,
     FaultPlan,
     FixedWindow,
-    HistoryServer,
     LeakyBucket,
     SlidingWindow,
     TokenBucket,
@@ -198,12 +195,20 @@ def test_a_stream_before_a_limited_rate_uses_it_and_loses_no_window(status):
 
 
 def test_copies_of_a_client_share_what_was_learned():
-    """As they share the number in flight."""
+    """A copy begins at the rate that its original has found, and is refused no more than that."""
 
     async def main():
-        async with HistoryServer(profiles=1) as server, server.client() as client:
-            assert client.with_options(order="oldest").pacing_state == client.pacing_state
-            assert client.pacing_state.reason == ""
-            await asyncio.sleep(0)
+        limits = limited(TokenBucket(12, burst=6))
+        async with WatchedServer(250, faults=limits, latency=0.05) as server, server.client() as client:
+            async for _ in client.histories(server.profiles(), "2024-05-01", "2024-05-02"):
+                pass
+            found, refused = client.pacing_state, server.answered(0, now())[1]
+            assert found.rate == pytest.approx(12, rel=0.3)
+            copy = client.with_options(order="oldest")
+            assert copy.pacing_state == found
+            async for _ in copy.histories(server.profiles()[:100], "2024-05-01", "2024-05-02"):
+                pass
+            assert client.pacing_state == copy.pacing_state
+            assert server.answered(0, now())[1] <= refused + 3
 
     run_virtually(main())

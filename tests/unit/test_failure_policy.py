@@ -79,6 +79,20 @@ def test_a_refusal_says_that_less_is_to_be_asked_for_until_a_window_has_had_too_
     assert pauses == [5.0] * count + [None] * (6 - count)
 
 
+def test_a_connection_that_was_closed_meanwhile_is_nobodys_fault_once():
+    """The server never read the request: it is sent again on a new connection, and charged to nobody."""
+    log, failure = AttemptLog(), ConnectionFailed("x")
+    failure.stale_connection = True
+    log.record(failure, seconds=1.0)
+    assert (log.charged, log.failures, log.seconds) == (False, 0, 0.0)
+    decision = decide(failure, log, POLICY)
+    assert (decision.step, decision.signal, decision.new_connection) == (Step.RESEND, Signal.NEUTRAL, True)
+    log.free_retry_used = True
+    log.record(failure, seconds=1.0)
+    assert (log.charged, log.failures) == (True, 1)
+    assert decide(failure, log, POLICY).step is Step.RETRY
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_refusal_where_nobody_is_served_is_charged_and_counts(status):
     """However many there are."""
