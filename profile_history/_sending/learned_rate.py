@@ -174,6 +174,9 @@ class LearnedRate:
             self.row.length = 0
         if not is_news:
             return
+        if self._age is not None and not self._rested:
+            # What was refused until then was the price of another rate.
+            self._cost = 0
         self._rested += 1
         if self.rate is None:
             rate = self._trials.propose(now, self._idle, self._concurrency, self._accepted, was_trying=was_trying)

@@ -184,6 +184,22 @@ def test_the_longer_a_growth_was_refused_the_longer_is_the_rest_after_it():
     assert responses >= 5 * 70
 
 
+def test_what_was_refused_before_a_growth_lengthens_no_rest():
+    """It was the price of another rate; the rest is that of a single refusal."""
+    client = Client()
+    client.learn()
+    for _ in range(3):
+        client.ask(429)
+    for _ in range(60):
+        client.ask()
+    client.ask(429)
+    rate, responses = client.learned.rate, 0
+    while client.learned.rate == rate:
+        client.ask()
+        responses += 1
+    assert responses <= 80
+
+
 def test_a_rate_never_exceeds_that_of_the_user_and_is_off_where_that_is_what_holds():
     """Five seconds at it are enough."""
     client = Client(most=20.0)
