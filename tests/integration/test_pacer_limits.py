@@ -72,7 +72,8 @@ def test_a_limit_of_the_number_in_flight_is_told_from_a_rate(most, latency, stat
 def test_long_round_trips_and_long_windows_waste_little():
     """Half a second to each response, and sixty requests a minute of which the first ones are gone at once."""
     check(TokenBucket(30, burst=5), 30, used=0.85, refused=0.02, latency=0.5)
-    check(FixedWindow(600, seconds=60.0), 10, used=0.95, refused=0.03, start=60.0, end=300.0)
+    check(FixedWindow(600, seconds=60.0), 10, used=0.85, refused=0.02, start=60.0, end=300.0)
+    check(FixedWindow(60, seconds=60.0), 1, used=0.75, refused=0.08, start=60.0, end=300.0)
 
 
 @slow
