@@ -52,7 +52,7 @@ def fetch(
         connection: How the server is reached.
         request: What is asked of the server.
     """
-    profiles = _profiles(matching, values)
+    profiles = _profiles(matching, values, redacts=connection.redact_profiles)
     health = ServerHealth(connection.patience)
     client = make_client(connection, request, health.observe)
     stream = client.histories(profiles, from_, to, on_error="collect", deadline=deadline).windows()
@@ -61,20 +61,23 @@ def fetch(
     return run(fetch_run.write_to(output, overwrite=overwrite))
 
 
-def _profiles(matching: Matching, values: list[str]) -> list[Profile]:
+def _profiles(matching: Matching, values: list[str], *, redacts: bool) -> list[Profile]:
     """Return the profiles, each read as a line of a job's source is."""
     from profile_history.jobs.sources.columns import Mode
 
     mode = Mode(matching)
     if values != ["-"]:
-        return [mode.profile(value) for value in values]
+        named = [(f"VALUE {number}", value) for number, value in enumerate(values, 1)]
+    else:
+        named = [(f"line {number} of stdin", line) for number, line in enumerate(_lines(), 1) if line.strip()]
     profiles = []
-    for number, line in enumerate(_lines(), 1):
+    for where, text in named:
         try:
-            if line.strip():
-                profiles.append(mode.profile(line))
+            profiles.append(mode.profile(text))
         except ConfigurationError as error:
-            raise ConfigurationError(f"line {number} of stdin: {error}") from None
+            # It quotes what was refused.
+            reason = "names no profile; why, is told without --redact-profiles" if redacts else str(error)
+            raise ConfigurationError(f"{where}: {reason}") from None
     return profiles
 
 

@@ -110,7 +110,8 @@ class WindowSpans:
             _end(live, dropped.attempts)
 
     def _begin(self, request_id: str, window: Window, seconds_ago: float) -> _LiveSpan:
-        began_at = time.time_ns() - _to_nanoseconds(seconds_ago)
+        # Both clocks at one moment: what is between them would be missing at the span's end.
+        began, began_at = _now() - seconds_ago, time.time_ns() - _to_nanoseconds(seconds_ago)
         attributes = {"profile_history.window.request_id": request_id}
         if window.date_from is not None:
             attributes["profile_history.window.date_from"] = window.date_from.isoformat()
@@ -119,7 +120,7 @@ class WindowSpans:
         span = self._tracer.start_span(
             "profile_history.window", kind=SpanKind.INTERNAL, attributes=attributes, start_time=began_at
         )
-        return _LiveSpan(span, _now() - seconds_ago, began_at)
+        return _LiveSpan(span, began, began_at)
 
     def _forget_oldest(self) -> None:
         if len(self._live) > MOST_WINDOWS:

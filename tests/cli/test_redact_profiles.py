@@ -1,5 +1,6 @@
 """`--redact-profiles` and `--empty-data`: what people read shows hashes, and what programs read does not."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -24,6 +25,18 @@ def test_a_failed_profile_is_complained_of_by_its_hash(server, run):
     assert "@example.com" not in err
     assert HASH.search(err)
     assert "user2@example.com" in run(*words)[2]
+
+
+@pytest.mark.parametrize(("word", "where"), [("-", "line 2 of stdin"), ("canary@", "VALUE 1")])
+def test_what_names_no_profile_is_not_quoted(run, monkeypatch, word, where):
+    """It may be most of an address; where it stands is told."""
+    words = ["fetch", "--matching=email", word]
+    for options, reason in (
+        (["--redact-profiles"], "names no profile; why, is told without --redact-profiles\n"),
+        ([], "email is an address such as john@example.com, not 'canary@'\n"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO("user1@example.com\ncanary@\n"))
+        assert run(*words, *options) == (2, "", f"profile-history: {where}: {reason}")
 
 
 def test_a_job_reports_hashes_and_stores_addresses(server, export, run):

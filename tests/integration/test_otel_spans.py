@@ -3,17 +3,22 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections import Counter
 
 import aiohttp
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, StaticSampler
 from support.recording import Recording, own, recording, run_apart  # noqa: F401 (one is a fixture)
 from support.virtual_clock import run_virtually
 
 from profile_history import ConnectionFailed, Profile, Window
 from profile_history.observing import AttemptEnded, AttemptStarted, WindowDone, WindowDropped
-from profile_history.otel import spans
+from profile_history.otel import Telemetry, spans
 from profile_history.testing import Fault, FaultPlan, HistoryServer
 
 SECOND = 1_000_000_000
@@ -86,6 +91,26 @@ def test_a_window_that_waits_for_another_pass_when_its_stream_ends_has_its_span_
     assert begun <= set(finished)
     assert len(finished) == len(set(finished)) == len(ended) > 1
     assert "cancelled" in {own(span, "dropped") for span in recording.windows()}
+
+
+class SlowSampler(StaticSampler):
+    """A sampler that takes its time."""
+
+    def should_sample(self, *words, **options):
+        time.sleep(0.05)
+        return super().should_sample(*words, **options)
+
+
+async def test_a_span_lasts_until_its_window_is_done_however_long_it_took_to_make():
+    """A sampler, or a busy machine, may take its time before the span is there."""
+    exporter = InMemorySpanExporter()
+    traces = TracerProvider(SlowSampler(Decision.RECORD_AND_SAMPLE), shutdown_on_exit=False)
+    traces.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry, profile = Telemetry(traces), Profile.xxh("0eb51aefd919f90a")
+    telemetry(AttemptStarted(profile, Window(), "an id", 1))
+    telemetry(WindowDone(profile, Window(), "an id", 1, 0.1, 5, 50, None))
+    (span,) = exporter.get_finished_spans()
+    assert span.end_time == pytest.approx(time.time_ns(), abs=SECOND / 50)
 
 
 async def test_a_window_that_was_never_sent_has_a_span_too(recording):
