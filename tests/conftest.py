@@ -10,7 +10,7 @@ import pytest
 
 pytest.register_assert_rewrite("support")
 from hypothesis import HealthCheck, settings
-from support.disks import quick_directory
+from support.disks import memory_directory
 from support.postgres import postgres  # noqa: F401 (a fixture)
 
 from profile_history import RetryPolicy
@@ -27,6 +27,10 @@ settings.register_profile(
 )
 settings.register_profile("full", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("default")
+
+# Jobs bring each commit to the disk, and a test of them is not about how long that takes.
+if "TMPDIR" not in os.environ and (memory := memory_directory()) is not None:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -76,10 +80,3 @@ async def server():
 def swift():
     """A retry policy with the usual counts and hardly any waiting."""
     return RetryPolicy(base=0.001, cap=0.002)
-
-
-@pytest.fixture
-def quick_path():
-    """A directory in memory, where the system has that."""
-    with tempfile.TemporaryDirectory(dir=quick_directory()) as directory:
-        yield Path(directory)

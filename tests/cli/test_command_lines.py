@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from support.commands import TOKEN, lead_to
-from support.disks import quick_directory
 
 from profile_history import Profile
 from profile_history.cli import app, exit_codes, main, serve
@@ -256,7 +255,7 @@ def server():
 def world(server, monkeypatch):
     """A place to run commands in; nothing outside of it is written, and no other machine is asked."""
     lead_to(server, monkeypatch)
-    with tempfile.TemporaryDirectory(dir=quick_directory()) as directory:
+    with tempfile.TemporaryDirectory() as directory:
         place = Path(directory).resolve() / "world"
         world = World(place, server)
         world.make()

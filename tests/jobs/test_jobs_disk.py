@@ -124,11 +124,11 @@ class Work:
 
 
 @pytest.fixture
-def work(server, quick_path, monkeypatch):
+def work(server, tmp_path, monkeypatch):
     """Make a job in a directory of its own."""
 
     def made(kind, name):
-        directory = quick_path / str(name)
+        directory = tmp_path / str(name)
         directory.mkdir()
         return Work(server, directory, kind, monkeypatch)
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.disks import CountingDisk, quick_directory
+from support.disks import CountingDisk
 from support.job_truth import files_in, known_files, steady
 from support.sink_ledger import pieces_of
 
@@ -109,7 +109,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(dir=quick_directory()))
+        self.directory = Path(tempfile.mkdtemp())
         self.path = self.directory / "job.ledger"
         self.served, self.disk = Served(), Fuse()
         self.model, self.staged, self.whole, self.todo = {}, {}, {}, []

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.commands import TOKEN, lead_to
-from support.disks import quick_directory
 
 from profile_history import RetryPolicy
 from profile_history.cli import main
@@ -339,7 +338,7 @@ def test_an_edited_ledger_is_met_with_a_sentence(server, jobs, monkeypatch, seed
     """By every command, with a code that is documented; and nothing outside of the job's directory is touched."""
     lead_to(server, monkeypatch)
     editor, wrong = Editor(seed), []
-    with tempfile.TemporaryDirectory(dir=quick_directory()) as directory:
+    with tempfile.TemporaryDirectory() as directory:
         for number in range(times):
             kind = SINKS[number % len(SINKS)]
             place, canary = Path(directory, str(number), "job"), Path(directory, str(number), "canary")

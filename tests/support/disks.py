@@ -10,11 +10,19 @@ import attrs
 
 from profile_history.sinks.disk import Disk, OpenFile
 
+# Several times what a run was seen to have there at any moment.
+_ROOM = 2**30
 
-def quick_directory():
-    """Return a directory in memory if there is one: for tests that need no real disk, and wait for none."""
+
+def memory_directory():
+    """Return a directory in memory in which programs may lie too, if there is one with room for what tests write."""
     memory = Path("/dev/shm")
-    return memory if os.access(memory, os.W_OK) else None
+    if not os.access(memory, os.W_OK):
+        return None
+    system = os.statvfs(memory)
+    # A container without settings of its own has 64 MiB there, and no programs.
+    roomy = system.f_bavail * system.f_frsize >= _ROOM
+    return memory if roomy and not system.f_flag & os.ST_NOEXEC else None
 
 
 class QuickFile(OpenFile):
