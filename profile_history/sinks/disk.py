@@ -187,10 +187,19 @@ class Disk:
         Raises:
             SinkError: It cannot be renamed.
         """
+        self.refuse_link(source)
         with self.doing("rename", target):
-            if source.is_symlink():
-                raise OSError(errno.ELOOP, f"{source.name} is a link")
             source.replace(target)
+
+    def refuse_link(self, path: Path) -> None:
+        """Refuse a link where a file of this job has to be.
+
+        Raises:
+            SinkError: It is one.
+        """
+        with self.doing("rename", path):
+            if path.is_symlink():
+                raise OSError(errno.ELOOP, "it is not the file that was written")
 
     def sync_directory(self, path: Path) -> None:
         """Bring to the disk which names are in a directory, and what they name."""

@@ -245,6 +245,8 @@ class ParquetSink(OpenedLedger, OldSinkNames):
         """
         prepared = [part for part in receipt.added if self._disk.size(self._temporary(part)) is not None]
         self._refuse_foreign(prepared)
+        for part in prepared:
+            self._disk.refuse_link(self._temporary(part))
         # Everything is compared before the first gets its name; those without a temporary file have it already.
         for part in receipt.added:
             self._compare(part, self._temporary(part) if part in prepared else self._directory / part.name)

@@ -207,7 +207,8 @@ def test_what_is_published_is_compared_with_the_ledger_first(kind, replaced, spo
     if replaced:
         fill(sink, ledger, ledger.batch(units(kind, 2, 3, most=1)))
     receipt = sink.finish()
-    path, *_ = (*tmp_path.rglob(".*.tmp"), *tmp_path.rglob("*.partial"))
+    # The last one, before which all others are compared.
+    path = max([*tmp_path.rglob(".*.tmp")] or tmp_path.rglob("*.partial"))
     whole = path.read_bytes()
     other = tmp_path / "other"
     match spoil:
