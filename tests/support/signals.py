@@ -2,11 +2,13 @@
 
 import contextlib
 import fcntl
+import re
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -117,5 +119,13 @@ def threads(process):
 
 
 def asleep(process):
-    """Tell whether the process waits for something, by the kernel's own account."""
-    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    """Tell whether the process waits for something, and for longer than its threads wait for each other."""
+    state, switches = _account(process)
+    time.sleep(0.05)
+    return state == "S" and _account(process) == (state, switches)
+
+
+def _account(process):
+    """Return by the kernel's account in which state a process is, and how often it has begun to wait."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return re.search(r"State:\s+(\w)", status)[1], re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", status)[1]
