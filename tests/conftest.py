@@ -12,6 +12,7 @@ pytest.register_assert_rewrite("support")
 from hypothesis import HealthCheck, settings
 from support.disks import memory_directory
 from support.postgres import postgres  # noqa: F401 (a fixture)
+from support.virtual_clock import VirtualLoop
 
 from profile_history import RetryPolicy
 from profile_history.testing import HistoryServer
@@ -46,14 +47,30 @@ def pytest_addoption(parser):
     parser.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop to test on")
 
 
+def pytest_collection():
+    """Keep the garbage collector out of the collection of tests, of which nothing is garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish():
-    """Keep the garbage collector from looking through modules and tests in each of the many tests that call it."""
+    """Let the garbage collector work again."""
+    gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen():
+    """Keep the garbage collector from looking through modules and tests in each of the many tests that call it.
+
+    At each module of tests anew, since libraries are imported on the way.
+    """
     gc.collect()
     gc.freeze()
 
 
 def pytest_asyncio_loop_factories(config, item):
-    """Run every asynchronous test on the chosen event loop."""
+    """Run every asynchronous test on the chosen event loop, or on virtual time if it is marked so."""
+    if item.get_closest_marker("virtual") is not None:
+        return {"virtual": VirtualLoop}
     if config.getoption("--loop") == "asyncio":
         return {"asyncio": asyncio.new_event_loop}
     import uvloop

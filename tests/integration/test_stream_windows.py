@@ -13,7 +13,6 @@ from profile_history import (
     Pacing,
     ResponseTooLarge,
     RetryPolicy,
-    Timeouts,
     TruncatedResponse,
 )
 from profile_history._protocol.envelope import CHUNK_SIZE
@@ -38,10 +37,11 @@ class StallWide(FaultPlan):
         return Fault.STALL if is_wide(window) else None
 
 
+@pytest.mark.virtual
 @pytest.mark.parametrize(
     ("options", "faults", "behaviour"),
     [
-        ({"timeouts": Timeouts(read=0.3)}, StallWide(), Behaviour()),
+        ({}, StallWide(), Behaviour()),
         ({"limits": Limits(body=3000)}, FaultPlan(), Behaviour()),
         ({"limits": Limits(row_cap=40)}, FaultPlan(), Behaviour(row_cap=40)),
     ],

@@ -9,6 +9,7 @@ from collections import Counter
 import attrs
 import pytest
 from support.streams import DEAD, FIRST, LAST, busiest, poison
+from support.virtual_clock import run_virtually
 
 from profile_history import (
     ApiError,
@@ -19,10 +20,9 @@ from profile_history import (
     HistoryError,
     Pacing,
     Profile,
-    Timeouts,
     Window,
 )
-from profile_history.testing import Behaviour, Fault, FaultPlan
+from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
 from profile_history.windows import Order
 
 
@@ -314,23 +314,24 @@ async def test_failures_do_not_keep_the_answers_they_came_from(server, swift):
         assert not any("reply" in frame.f_locals for frame in frames)
 
 
-async def test_all_errors_of_a_stream_are_history_errors_and_name_their_window(server, swift):
+@pytest.mark.parametrize("fault", sorted(Fault.transient()))
+def test_all_errors_of_a_stream_are_history_errors_and_name_their_window(fault):
     """Whatever fault it was."""
-    # A server that throttles is waited for in real time.
-    waiting = {fault for fault in Fault if fault.name.startswith(("THROTTLED", "RETRY_AFTER", "SLOW"))}
-    for fault in set(Fault.transient()) - waiting:
-        server.faults = attrs.evolve(FaultPlan.always(fault), retry_after=0)
-        # Some of them are an outage with one window alone.
-        retry = attrs.evolve(swift, patience=0.2)
-        async with server.client(retry=retry, timeouts=Timeouts(read=0.02)) as client:
+
+    async def meet():
+        # Slower than a client waits for.
+        faults = attrs.evolve(FaultPlan.always(fault), slow=60)
+        async with HistoryServer(faults=faults) as server, server.client() as client:
             with pytest.raises(HistoryError) as caught:
                 await client.history(server.profile(1), "2024-01-01", "2024-01-01").collect()
-            error = caught.value
-            assert error.profile == server.profile(1)
-            assert str(error.window) == "2024-01-01..2024-01-01"
-            assert error.attempts >= 1
-            assert error.request_id in {entry.request_id for entry in server.log}
-            assert str(error.profile) in str(error)
+            return server, caught.value
+
+    server, error = run_virtually(meet())
+    assert error.profile == server.profile(1)
+    assert str(error.window) == "2024-01-01..2024-01-01"
+    assert error.attempts >= 1
+    assert error.request_id in {entry.request_id for entry in server.log}
+    assert str(error.profile) in str(error)
 
 
 async def test_rows_nested_too_deeply_for_the_stack_are_a_failed_window_with_its_name(server, monkeypatch):

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from support.jobs import FIRST, LAST, LONG_AFTER, job_of, lines, ran, truth, units, working
 
-from profile_history import AuthenticationError, ConfigurationError, Limits, Pacing, RetryPolicy, ServerUnavailable
+from profile_history import AuthenticationError, ConfigurationError, Limits, Pacing, ServerUnavailable
 from profile_history.jobs import HistoryJob, JobHeld, job, source_of
 from profile_history.jobs.ledger import Ledger
 from profile_history.jobs.lock import JobLock
@@ -152,9 +152,10 @@ async def test_a_token_that_is_revoked_ends_the_run_and_not_the_job(server, tmp_
     assert lines(tmp_path) == truth(server)
 
 
+@pytest.mark.virtual
 async def test_an_outage_ends_the_run_and_not_the_job(server, tmp_path):
     """`ServerUnavailable` is what a scheduler tries again."""
-    async with server.client(retry=RetryPolicy(patience=0.5)) as client:
+    async with server.client() as client:
         async with server.outage():
             with pytest.raises(ServerUnavailable):
                 await ran(job_of(client, tmp_path, server.profiles()))
@@ -162,6 +163,7 @@ async def test_an_outage_ends_the_run_and_not_the_job(server, tmp_path):
     assert lines(tmp_path) == truth(server)
 
 
+@pytest.mark.virtual
 async def test_a_dead_profile_is_listed_and_stops_nobody(server, tmp_path, swift):
     """Asked for again when the server is well, it joins the others."""
     dead = server.profile(3)

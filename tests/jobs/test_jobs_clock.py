@@ -310,10 +310,10 @@ def fetched_at(nights):
         return set(ledger.connection.execute(query).fetchall())
 
 
+@pytest.mark.virtual
 async def test_days_are_fetched_again_whole_and_the_old_rows_stay_until_then(nights):
     """Final units too, and those of profiles that cannot be had stay as they are."""
-    retry = RetryPolicy(base=0.001, cap=0.002)
-    async with nights.server.client(window=10, retry=retry) as client:
+    async with nights.server.client(window=10) as client:
         await nights.night(client, new=True)
         nights.day += 20 * DAY
         await nights.night(client)
