@@ -1,5 +1,6 @@
 """`--redact-profiles` and `--empty-data`: what people read shows hashes, and what programs read does not."""
 
+import functools
 import io
 import json
 import re
@@ -9,6 +10,8 @@ import pytest
 from support.commands import read_ndjson, run  # noqa: F401 (fixtures)
 from support.exports import export, server, stored, truth  # noqa: F401 (fixtures)
 
+from profile_history import RetryPolicy
+from profile_history.cli import client_options
 from profile_history.testing import Fault, FaultPlan
 
 REFUSED = {"api_error": 440, "rates": {Fault.API_ERROR: 1.0}, "streak": None}
@@ -76,8 +79,9 @@ def test_the_command_to_go_on_with_redacts_as_well(server, export):
 
 
 @pytest.mark.parametrize(("option", "code"), [([], 1), (["--empty-data", "empty"], 0)])
-def test_null_is_no_events_where_the_command_says_so(server, run, option, code):
+def test_null_is_no_events_where_the_command_says_so(server, run, monkeypatch, option, code):
     """Else it is a failure that names the option."""
+    monkeypatch.setattr(client_options, "RetryPolicy", functools.partial(RetryPolicy, base=0.001))
     server.faults = FaultPlan(rates={Fault.DATA_NULL: 1.0}, streak=None)
     found, out, err = run("fetch", "--matching=email", "--format=ndjson", "user1@example.com", *option)
     assert (found, out) == (code, "")

@@ -11,7 +11,7 @@ import attrs
 import duckdb
 import pytest
 from pyarrow.parquet import read_table
-from support.commands import answering, row
+from support.commands import POLL, answering, row
 from support.pages import documented_server, example  # noqa: F401 (one is a fixture)
 
 from profile_history import Profile
@@ -45,7 +45,7 @@ def test_rows_are_written_line_by_line(documented_server, tmp_path, monkeypatch,
     """The example of rows as bytes, also where the server indents its JSON."""
     rows = [json.dumps(json.loads(row(action)), indent=indent).encode() for action in ("open", "click")]
     with answering(*rows) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(POLL,))
         thread.start()
         monkeypatch.setenv("PROFILE_HISTORY_URL", f"http://127.0.0.1:{server.server_port}")
         try:

@@ -257,8 +257,10 @@ def test_how_a_job_stands_can_be_asked_at_any_time(path, tmp_path):
     assert status_of(tmp_path / "another.ledger").plan is None
 
 
-def test_a_lock_that_a_dead_process_has_left_behind_holds_nobody(path):
+def test_a_lock_that_a_dead_process_has_left_behind_holds_nobody(path, monkeypatch):
     """Its name may still stand there."""
+    # A private time, for which a name is waited for in earnest.
+    monkeypatch.setattr("profile_history.sinks.lock._PATIENCE", 0.02)
     lock = path.with_name("job.ledger.lock")
     lock.write_text("1234567 elsewhere\n")
     assert status_of(path).holder is None

@@ -51,6 +51,10 @@ OPTIONS = {
 }
 
 
+# Seconds within which a server of `answering` notices that it is to end.
+POLL = 0.01
+
+
 # A sequence that moves the cursor or colours text (ECMA-48, 5.4).
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -189,7 +193,7 @@ def fetch_rows(run, monkeypatch):
 
     def fetcher(format_, *rows):
         with answering(*rows) as server:
-            thread = threading.Thread(target=server.serve_forever)
+            thread = threading.Thread(target=server.serve_forever, args=(POLL,))
             thread.start()
             url = f"http://127.0.0.1:{server.server_port}"
             try:
