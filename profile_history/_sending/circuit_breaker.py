@@ -45,7 +45,7 @@ class CircuitBreaker:
     It opens as well if two failures in a row are as far apart as the patience of who meets them. Until the first
     success all rules ask for failures of three different windows, unless they cannot lie in the window: a profile that
     nobody can fetch is no outage. Later the probes tell one from the other, since every other one repeats a request
-    that has succeeded.
+    that has succeeded. Failures that say "not now" count only after a silence, since they come from a server at work.
 
     The first probe is sent after 2 seconds, each further one after twice as long, up to 30 seconds, each wait times 2/3
     to 1. The first success closes it, of a probe or of a request sent before, but not before the first of the failures.
@@ -128,7 +128,9 @@ class CircuitBreaker:
             if len(windows) < DIFFERENT_WINDOWS:
                 windows.add(request_id)
         in_a_row = 2 if now - self.failing_since >= patience else IN_A_ROW
-        silent = not self.certain or now - self.failing_since >= (silence or SILENCE)
+        # A quota may as well be used up before the first request.
+        waits = self.certain or silence >= QUOTA_SILENCE
+        silent = not waits or now - self.failing_since >= (silence or SILENCE)
         count = self._row if silent else self._row - self._refusals
         needed = 1 if self.certain or server_wide else DIFFERENT_WINDOWS
         reason = self._reason(needed, enough=count >= in_a_row)

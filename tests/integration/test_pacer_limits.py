@@ -175,6 +175,21 @@ def test_a_quota_of_a_minute_is_waited_for_and_no_window_lost(most, profiles):
     assert requests <= profiles + 50
 
 
+@pytest.mark.parametrize("profiles", [5, 50])
+def test_a_client_that_begins_while_a_quota_is_used_up_waits_for_its_end(profiles):
+    """Nothing was ever answered well for it, and yet that is no outage."""
+
+    async def main():
+        limits = limited(FixedWindow(60, seconds=60.0))
+        async with WatchedServer(60 + profiles, faults=limits, latency=0.05) as server:
+            await fetched(server, server.profiles()[:60])
+            return await fetched(server, server.profiles()[60:])
+
+    result = run_virtually(main())
+    assert (result.error, result.failures, result.opened) == (None, [], [])
+    assert 50 <= result.seconds <= 75
+
+
 @slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_stream_before_a_limited_rate_uses_it_and_loses_no_window(status):
