@@ -1,6 +1,7 @@
 """The structure: public names, directions of imports, and where the libraries live."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -37,14 +38,22 @@ PURE = {"_error_context", "errors", "actions", "_profile_fields", "matching", "p
 PURE |= {"_protocol", "_decoding"}
 
 
+@functools.cache
+def parse(path):
+    """The tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports(path):
     """The modules that a file imports, outside of `if TYPE_CHECKING`."""
     names = []
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [
-        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    body = [
+        node
+        for node in parse(path).body
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
     ]
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.Module(body, [])):
         if isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
@@ -88,7 +97,7 @@ def test_no_module_imports_itself_on_any_way_round():
 def every_import(path):
     """All that a file imports of the package, wherever in it that stands."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("profile_history"):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
@@ -186,7 +195,7 @@ VERBS_IN_ED_OR_EN = {"need", "feed", "open", "listen", "shorten", "widen", "embe
 def definitions(kind):
     """The names that the modules of the package define at their top level, each with its module."""
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parse(path).body:
             if isinstance(node, kind):
                 yield node.name, path.relative_to(PACKAGE).as_posix()
 

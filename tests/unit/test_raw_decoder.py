@@ -28,7 +28,7 @@ async def test_the_rows_are_those_of_the_events_in_the_same_order(server, shape,
     """Whatever the windows, also where each response holds days more than were asked for."""
     server.behaviour = Behaviour(rows=shape)
     async with server.client(order=order, window=window) as client:
-        for profile in server.profiles():
+        for profile in server.profiles()[:12]:
             events = await client.history(profile, FIRST, LAST).collect()
             rows = await client.history(profile, FIRST, LAST).raw().collect()
             assert all(type(row) is bytes for row in rows)
