@@ -65,6 +65,11 @@ def read_certificates(name: str, ca: object) -> Certificates:
         raise ConfigurationError(
             f"{name} is the path of a PEM file of certificates, or an ssl.SSLContext, not {describe(ca)}"
         )
+    if "-----BEGIN" in str(ca):
+        raise ConfigurationError(
+            f"{name} is the path of a PEM file, not what such a file holds; write it into one, or pass "
+            "ssl.create_default_context(cadata=...)"
+        )
     pem = _read(Path(ca))
     try:
         # With certificates of its own it leaves out the system's store, which would hold the event loop.

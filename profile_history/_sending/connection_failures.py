@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import re
 import socket
@@ -11,6 +12,7 @@ import aiohttp
 import yarl
 
 from profile_history._protocol.error_rules import find_rules
+from profile_history._protocol.responses import retry_after
 from profile_history._route import ProxyAddress, Route
 from profile_history.errors import (
     AttemptTimeout,
@@ -123,7 +125,9 @@ def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, url: yarl.URL, proxy:
         reason = ": it asks for a user name and a password; put them into the URL in PROFILE_HISTORY_PROXY"
     else:
         reason = ": it did not accept the user name and the password in its URL"
-    return ProxyFailed(f"{who} responded with HTTP {status}{reason}", "" if proxy is None else proxy.url, status)
+    failure = ProxyFailed(f"{who} responded with HTTP {status}{reason}", "" if proxy is None else proxy.url, status)
+    failure.retry_after = retry_after(error.headers or {}, lambda: dt.datetime.now(dt.UTC))
+    return failure
 
 
 def _unknown_scheme(error: aiohttp.ClientHttpProxyError) -> str | None:

@@ -10,6 +10,7 @@ from support.connect_proxy import BASIC, Proxy
 from support.matrix.peers import listening
 from support.scripts import NO_SUCH_NAME, Script, hang_up, http, names, reset, send, silence  # noqa: F401 (a fixture)
 from support.tls import authority, behind_proxy, behind_tls  # noqa: F401 (a fixture)
+from support.virtual_clock import run_virtually
 
 from profile_history import (
     ConnectionFailed,
@@ -224,6 +225,29 @@ class TestRefusals:
             proxy.turns = [status, status]
             assert await client.history(server.profile(1)).collect()
         assert len(proxy.connects) == 3
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_proxy_that_asks_to_wait_is_not_asked_a_second_early(self, status):
+        """As a server that says `Retry-After` is not."""
+        busy = f"HTTP/1.1 {status} Busy\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n".encode()
+        asked = []
+
+        async def fetch():
+            async def look(reader, writer):
+                asked.append(asyncio.get_running_loop().time())
+                writer.write(busy if len(asked) == 1 else busy.replace(b"30", b"600"))
+
+            async with (
+                Proxy(rest=look) as proxy,
+                HistoryClient("https://history.example", token=TOKEN, list_id=20, proxy=proxy.url) as client,
+            ):
+                with pytest.raises(ProxyFailed, match=rf"HTTP {status} when ") as caught:
+                    await client.history(ONE).collect()
+                return caught.value
+
+        error = run_virtually(fetch())
+        assert asked[1] - asked[0] >= 30
+        assert (len(asked), error.retry_after, error.fatal) == (2, 600, True)
 
     async def test_one_that_speaks_no_http_is_named(self, authority, swift):
         """As a SOCKS proxy or a database would respond."""

@@ -227,6 +227,13 @@ def test_a_path_that_cannot_be_read_is_refused(tmp_path, make, reason):
     assert str(path) in message
 
 
+def test_a_certificate_in_place_of_its_path_is_not_taken_for_one():
+    """And is not repeated as if it were the name of a file."""
+    message = refusal(ca=PEM.decode())
+    assert "ca is the path of a PEM file, not what such a file holds" in message
+    assert "BEGIN" not in message
+
+
 @pytest.mark.parametrize("value", [b"ca.pem", 7, True, "", " "])
 def test_what_is_neither_a_path_nor_a_context_is_refused(value):
     """The message says what it is."""
