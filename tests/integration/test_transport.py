@@ -282,6 +282,7 @@ async def test_a_bug_in_a_hook_of_the_callers_session_surfaces_as_it_is():
             await attempt(yarl.URL("http://127.0.0.1:9/x"), session=own)
 
 
+@pytest.mark.virtual
 async def test_a_pool_of_the_callers_session_that_is_full_is_no_failed_connection():
     """Waiting for a place in it is not connecting."""
 

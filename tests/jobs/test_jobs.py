@@ -59,20 +59,23 @@ async def test_a_finished_job_sends_nothing_when_it_is_run_again(server, tmp_pat
 @pytest.mark.parametrize("way", ["break", "cancel", "error"])
 async def test_a_run_that_ends_early_keeps_what_was_fetched_and_is_gone_on_with(server, tmp_path, way):
     """Nothing is fetched twice but what was in flight."""
+    far = asyncio.Event()
     async with server.client(window=30) as client:
 
         async def part():
             async with aclosing(job_of(client, tmp_path, server.profiles()).run()) as run:
                 async for progress in run:
-                    if progress.settled_here and way != "cancel":
+                    if progress.settled_here:
+                        far.set()
                         if way == "break":
                             break
-                        raise ZeroDivisionError
+                        if way == "error":
+                            raise ZeroDivisionError
 
         server.behaviour = Behaviour(latency=0.03)
         task = asyncio.create_task(part())
         if way == "cancel":
-            await asyncio.sleep(0.8)
+            await far.wait()
             task.cancel()
         with pytest.raises((asyncio.CancelledError, ZeroDivisionError)) if way != "break" else nullcontext():
             await task

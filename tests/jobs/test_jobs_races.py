@@ -24,6 +24,9 @@ from profile_history.sinks.lock import lock_sink
 from profile_history.testing import HistoryServer
 
 RACES, MANY = 4, 50
+# What a machine with something else to do may take to turn a process away; one that waited for the winner instead
+# would never end, since the winner waits for all others.
+LONGEST = 5.0
 PROFILES = 12
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 6, 30)
 
@@ -58,7 +61,7 @@ def raced(served, directory, seed, races):
         assert len(winners) == 1, racers
         for loser in losers:
             assert loser["error"].startswith(f"JobHeld: process {winners[0]['pid']} on "), racers
-            assert loser["seconds"] <= 2, racers
+            assert loser["seconds"] <= LONGEST, racers
         longest = max(longest, *(loser["seconds"] for loser in losers))
         numbers[len(racers)] += 1
         assert rows_in(order.sink) == truth
@@ -98,7 +101,6 @@ def test_of_processes_that_start_at_once_always_one_works_and_the_others_name_it
 
 KINDS = ("history.ndjson", "history.csv", "lake.parquet", "history.duckdb", "postgresql")
 EVERY = pytest.mark.parametrize("kind", KINDS)
-LONGEST = 2.0
 STARTS = 3
 
 
