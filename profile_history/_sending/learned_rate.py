@@ -241,7 +241,6 @@ class LearnedRate:
     def restart(self) -> None:
         """Begin again after an outage, with one request at once; the rate is what it was."""
         self.row.length = 0
-        self._estimate.restart()
         self._accepted.forget()
         self._trials.interrupt_rest()
         self._concurrency.restart()

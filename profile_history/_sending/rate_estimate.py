@@ -61,7 +61,3 @@ class RateEstimate:
     def lower(self) -> None:
         """Record that nothing is let in for long, as by a window of a minute that is used up."""
         self._boldness /= 2
-
-    def restart(self) -> None:
-        """Forget what was learned, after an outage."""
-        self._boldness = _BOLDNESS

@@ -303,27 +303,6 @@ def test_the_rest_after_a_pause_is_the_shorter_the_less_is_known():
     assert 30 < client.now - since < 0.6 * 10 * 33
 
 
-def test_after_an_outage_a_rate_is_estimated_as_boldly_as_at_first():
-    """The long pauses of its refusals were none of a quota."""
-
-    def estimated(outage):
-        client = Client()
-        client.learn()
-        for _ in range(outage):
-            client.ask(503)
-        if outage:
-            client.learned.restart()
-        for _ in range(100):
-            client.ask()
-        client.ask(429)
-        for _ in range(200):
-            client.ask()
-        client.ask(429)
-        return client.learned.rate
-
-    assert estimated(12) > 0.8 * estimated(0)
-
-
 def test_one_503_of_many_says_nothing_until_the_server_is_known_to_be_quiet():
     """Five within 32 results are believed; one, where hardly any came while the client rested."""
     client = Client()

@@ -45,15 +45,6 @@ def test_where_nothing_was_let_in_for_long_only_the_lower_figure_counts_until_on
     assert between(estimate) > 12.0
 
 
-def test_after_an_outage_nothing_is_known_again():
-    """Its refusals were no quota."""
-    estimate = RateEstimate()
-    for _ in range(3):
-        estimate.lower()
-    estimate.restart()
-    assert between(estimate) == pytest.approx(15.0)
-
-
 def test_it_is_sure_of_what_was_proven_and_the_less_sure_the_further_the_figures_are_apart():
     """The rest that follows is as much shorter."""
     estimate = RateEstimate()
