@@ -59,10 +59,8 @@ def translate(error: Exception, url: yarl.URL, timeouts: Timeouts, route: Route,
     where = f"{url.host}:{url.port}" + (f" through the proxy {proxy}" if proxy else "")
     kind = type(error).__name__
     match error:
-        case UnicodeError():
-            failure = ConnectionFailed(f"{url.host} can be no host's name; check the address")
-            failure.kind, failure.fatal = Kind.CALLER, True
-            return failure
+        case UnicodeError() | aiohttp.InvalidURL():
+            return _no_host(error, url, proxy)
         case aiohttp.ConnectionTimeoutError():
             late = f"no connection to {where} within {timeouts.connect:g} s"
             # It may be the server that is silent, but whoever waits for it is the proxy.
@@ -137,6 +135,16 @@ def _unknown_scheme(error: aiohttp.ClientHttpProxyError) -> str | None:
     if not schemes or "basic" in schemes:
         return None
     return next((scheme for scheme in _OTHER_SCHEMES if scheme.lower() in schemes), "another scheme")
+
+
+def _no_host(error: UnicodeError | aiohttp.InvalidURL, url: yarl.URL, proxy: ProxyAddress | None) -> ConnectionFailed:
+    """Return the error of an address that looks like that of a host and can be none, such as 127.1 or 999.0.0.1."""
+    wrong = "can be no host's name; check the address"
+    failure = ConnectionFailed(f"{url.host} {wrong}")
+    if proxy is not None and isinstance(error, aiohttp.InvalidURL) and str(error.url) == proxy.host:
+        failure = ProxyFailed(f"{proxy.host}, the host of the proxy, {wrong}", proxy.url)
+    failure.kind, failure.fatal = Kind.CALLER, True
+    return failure
 
 
 def _no_tunnel(error: Exception, url: yarl.URL, proxy: ProxyAddress) -> ProxyFailed:

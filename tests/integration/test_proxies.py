@@ -305,6 +305,20 @@ class TestRefusals:
                 await client.history(ONE).collect()
         assert caught.value.fatal
 
+    @pytest.mark.parametrize(
+        ("url", "proxy", "words"),
+        [
+            ("https://999.0.0.1", "direct", r"999\.0\.0\.1 can be no host's name"),
+            ("https://history.example", "http://127.1:3128", r"127\.1, the host of the proxy, can be no host's name"),
+        ],
+    )
+    async def test_digits_that_are_no_address_of_a_host_stop_the_stream_at_once(self, url, proxy, words):
+        """Nobody is asked; the text says whose they are."""
+        async with HistoryClient(url, token=TOKEN, list_id=20, proxy=proxy) as client:
+            with pytest.raises(ConnectionFailed, match=words) as caught:
+                await client.history(ONE).collect()
+        assert (caught.value.attempts, caught.value.fatal) == (1, True)
+
     async def test_a_tls_proxy_that_is_not_trusted_is_named(self, authority):
         """Nothing is asked of it."""
         async with (
