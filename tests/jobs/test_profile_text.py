@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.written_profiles import JOHN, PHONE, PROFILES, WRITTEN, XXH
+from support.written_profiles import EACH_MODE, JOHN, PHONE, PROFILES, WRITTEN, XXH
 
 from profile_history import ConfigurationError, Matching, Profile
 from profile_history.jobs import profile_text
@@ -26,6 +26,7 @@ from profile_history.jobs.profile_text import (
 
 
 @pytest.mark.parametrize("matching", list(Matching))
+@EACH_MODE
 @given(data=st.data())
 def test_a_profile_of_every_mode_comes_back_equal(matching, data):
     """Whatever the values are, and it is the readable form as long as no whole number is lost by it."""
@@ -162,6 +163,7 @@ def test_what_an_older_version_took_comes_back_as_it_was(text):
 
 
 @pytest.mark.parametrize("matching", list(Matching))
+@EACH_MODE
 @given(data=st.data())
 def test_cleaning_twice_is_cleaning_once(matching, data):
     """What a source has made of a text, it takes again, and leaves as it is; so does the constructor."""

@@ -1,9 +1,14 @@
 """Helpers of the tests of written profiles."""
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from profile_history import ConfigurationError, Matching, Profile
+
+# For a property of each of a dozen modes, which have most of their code in common.
+EACH_MODE = settings(max_examples=settings.default.max_examples // 4)
+
 
 XXH = "0eb51aefd919f90a"
 

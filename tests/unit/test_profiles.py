@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.written_profiles import (
     BODIES,
     CUSTOM_MODES,
+    EACH_MODE,
     EMAIL_MODES,
     JOHN,
     ODD,
@@ -194,6 +195,7 @@ def test_an_id_that_cannot_be_right_is_refused(build, value):
 
 
 @pytest.mark.parametrize(("name", "build"), [field for field in TEXT_FIELDS if field[0] != "field_value"])
+@EACH_MODE
 @given(data=st.data())
 def test_constructors_drop_format_marks_and_outer_blanks_and_nothing_else(name, build, data):
     """Zero-width characters, marks of direction, soft hyphens and a byte order mark, wherever they stand."""
@@ -235,6 +237,7 @@ def test_an_address_or_a_number_is_needed_where_either_will_do(mode):
 
 
 @pytest.mark.parametrize("matching", list(Matching))
+@EACH_MODE
 @given(data=st.data())
 def test_a_profile_is_read_back_from_what_it_prints(matching, data):
     """Every mode's printed form is the form a command line or a file holds."""
