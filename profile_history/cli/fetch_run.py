@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 
 import attrs
@@ -105,6 +106,7 @@ class FetchRun:
                     self.screen,
                     self.health,
                     lambda: self.client.pacing_state.reason,
+                    shared=path is None and sys.stdout is not None and sys.stdout.isatty(),
                 ),
             ):
                 with output:

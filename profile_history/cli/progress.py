@@ -20,6 +20,7 @@ from profile_history.stats import Stats
 
 _LIVE_INTERVAL = 0.1
 _PLAIN_INTERVAL = 5.0
+_BETWEEN = " · "
 # Columns of the terminal. Beside the bar a line of 80 leaves 53 for words, which take two or three rows then.
 _BAR, _ROOM_FOR_BAR = 24, 72
 
@@ -34,6 +35,8 @@ class ProgressView:
         total: How much there is, `None` if nobody knows.
         interval: Seconds between two lines if there is no terminal.
         lasting: Whether its last state stays to be seen.
+        shared: Whether data are written to the same terminal meanwhile. Then it keeps to one row and is cut off, since
+            to redraw several would erase rows of them.
     """
 
     line: Callable[[], str]
@@ -41,6 +44,7 @@ class ProgressView:
     total: Callable[[], int | None]
     interval: float = _PLAIN_INTERVAL
     lasting: bool = True
+    shared: bool = False
 
 
 @attrs.define
@@ -104,7 +108,7 @@ def format_stats(stats: Stats, profiles: int | None) -> str:
     if profiles is not None and 0 < stats.profiles_done < profiles:
         left = stats.seconds * (profiles - stats.profiles_done) / stats.profiles_done
         parts.append(f"ETA {left:.0f} s")
-    return " · ".join(parts)
+    return _BETWEEN.join(parts)
 
 
 def complain(console: Console, text: str) -> None:
@@ -119,7 +123,13 @@ def complain(console: Console, text: str) -> None:
 
 @contextlib.asynccontextmanager
 async def show_stream(
-    stats: Stats, profiles: int | None, console: Console, health: ServerHealth, held: Callable[[], str]
+    stats: Stats,
+    profiles: int | None,
+    console: Console,
+    health: ServerHealth,
+    held: Callable[[], str],
+    *,
+    shared: bool = False,
 ) -> AsyncIterator[None]:
     """Show a stream's numbers, and why nothing moves, until the block ends.
 
@@ -129,12 +139,14 @@ async def show_stream(
         console: Where.
         health: Knows why nothing moves.
         held: Tells what the server holds the client at, or "".
+        shared: Whether data are written to the same terminal meanwhile.
     """
 
     def line() -> str:
-        return " · ".join(filter(None, (str(health), format_stats(stats, profiles), held())))
+        done, _, more = format_stats(stats, profiles).partition(_BETWEEN)
+        return _BETWEEN.join(filter(None, (str(health), done, held(), more)))
 
-    async with display(ProgressView(line, lambda: stats.profiles_done, lambda: profiles), console):
+    async with display(ProgressView(line, lambda: stats.profiles_done, lambda: profiles, shared=shared), console):
         yield
 
 
@@ -161,8 +173,8 @@ async def _live(view: ProgressView, console: Console) -> None:
     progress = Progress(
         SpinnerColumn(),
         *bar,
-        # By default the line would be cut off, and with it why nothing moves faster.
-        TextColumn("{task.description}", markup=False, table_column=Column()),
+        # A line that is cut off may lack why nothing moves faster.
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=view.shared)),
         console=console,
         auto_refresh=False,
         transient=not view.lasting,

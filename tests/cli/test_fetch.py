@@ -443,6 +443,18 @@ class TestDisplay:
         assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") > 0
 
     @pytest.mark.slow
+    def test_beside_data_on_the_same_terminal_the_numbers_keep_to_one_row(self, server):
+        """To redraw several would go up into the data, and erase rows of them."""
+        server.behaviour = Behaviour(latency=0.15)
+        words = ["fetch", "--matching", "email", "--format", "ndjson", *EMAILS]
+        with Terminal() as screen, started(*words, stdout=screen.end, stderr=screen.end) as process:
+            screen.hand_over()
+            assert process.wait(30) == 0
+            seen = screen.read()
+        assert "profiles" in seen
+        assert re.search(r"\x1b\[\d*A", seen) is None
+
+    @pytest.mark.slow
     def test_on_a_narrow_terminal_failures_are_not_cut_off(self, server):
         """At 80 columns, the usual width, the last state still says how many windows failed."""
         server.faults = FaultPlan(**REFUSED_AT_ONCE, profiles=[1])
