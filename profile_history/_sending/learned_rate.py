@@ -114,14 +114,18 @@ class LearnedRate:
         return paused if self.rate is None else max(paused, self.next_start)
 
     @property
+    def held_at(self) -> float | None:
+        """Return the rate that the server holds the client at; `None` if none does, or one is only tried."""
+        holds = self.rate is not None and self.rate < self._most and self._trials.current is None
+        return self.rate if holds else None
+
+    @property
     def reason(self) -> str:
         """Return what the server holds the client at, in words; "" if the client is held by its own settings."""
+        if (rate := self.held_at) is not None:
+            return f"held at {rate:.{0 if rate >= 10 else 1}f} requests/s by the server"
         trial = self._trials.current
-        if self.rate is not None and trial is None:
-            if self.rate >= self._most:
-                return ""
-            return f"held at {self.rate:.{0 if self.rate >= 10 else 1}f} requests/s by the server"
-        held = trial.limit if trial else self._concurrency.held_at
+        held = trial.limit if trial else self._concurrency.held_at if self.rate is None else None
         return "" if held is None else f"held at {held} in flight by the server"
 
     def begin(self, in_flight: int) -> None:

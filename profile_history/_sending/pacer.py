@@ -113,7 +113,7 @@ class Pacer:
     def state(self) -> PacingState:
         """Return how requests are sent just now; needs a running event loop, whose clock it reads."""
         if not self._breaker.open:
-            return PacingState(self._in_use, self.limit, None, self._learned.rate, self._learned.reason)
+            return PacingState(self._in_use, self.limit, None, self._learned.held_at, self._learned.reason)
         wait = 0.0 if self._breaker.probing else max(0.0, self._earliest() - _now())
         return PacingState(self._in_use, 1, wait)
 

@@ -107,6 +107,7 @@ def test_a_refusal_of_one_among_many_is_blamed_on_their_number():
     assert client.learned.rate is None
     assert client.concurrency.limit == 11
     assert client.learned.reason == "held at 11 in flight by the server"
+    assert client.learned.held_at is None
 
 
 def test_a_refusal_that_was_sent_before_the_last_one_was_known_is_no_news():
@@ -216,7 +217,7 @@ def test_no_reason_is_shown_while_the_rate_of_the_user_is_what_holds():
     client = Client(most=3.0)
     client.learn(accepted=20)
     assert client.learned.rate == 3.0
-    assert client.learned.reason == ""
+    assert (client.learned.held_at, client.learned.reason) == (None, "")
 
 
 def test_a_rate_is_off_where_the_number_in_flight_is_what_holds():
@@ -355,6 +356,7 @@ def test_what_is_told_is_a_rate_that_is_held_and_changes_of_more_than_a_tenth():
     client.ask(429)
     assert client.learned.has_news
     assert client.learned.told == client.learned.rate
+    assert client.learned.held_at == client.learned.rate
     assert client.learned.reason == f"held at {client.learned.rate:.0f} requests/s by the server"
 
 
