@@ -10,9 +10,11 @@ from benchmarks.simulated import SimulatedServer
 from profile_history import Pacing
 from profile_history.observing import RateLearned
 from profile_history.testing import (
+    Behaviour,
     ConcurrencyLimiter,
     FaultPlan,
     FixedWindow,
+    HistoryServer,
     LeakyBucket,
     SlidingWindow,
     TokenBucket,
@@ -121,6 +123,23 @@ def test_a_rate_is_shown_while_it_holds():
     late = [state for now, state in seen if now > 20]
     assert all(state.rate is not None for state in late)
     assert {state.reason for state in late} <= {f"held at {n} requests/s by the server" for n in range(9, 17)}
+
+
+def test_no_rate_is_shown_while_one_is_only_tried():
+    """A server that counts requests in flight is tried by pace now and then, and holds the client at their number."""
+    seen = []
+
+    async def fetch():
+        plan = FaultPlan(limiters=[ConcurrencyLimiter(3)])
+        async with (
+            HistoryServer(profiles=500, behaviour=Behaviour(latency=0.05), faults=plan) as server,
+            server.client(on_event=lambda _: seen.append(client.pacing_state)) as client,
+        ):
+            await client.histories(server.profiles()).collect()
+
+    run_virtually(fetch())
+    tried = [state for state in seen if state.limit == 16 and state.reason]
+    assert {(state.rate, state.reason) for state in tried} == {(None, "held at 3 in flight by the server")}
 
 
 def test_the_rate_of_the_user_is_never_exceeded_and_no_rate_is_shown_where_it_is_what_holds():
