@@ -25,7 +25,7 @@ _GROWTH_ROUNDS = 20
 # hundred is refused, and ten times as long as the server asked to be left alone.
 _REST_SECONDS = 5.0
 _REST_ROUNDS = 20
-_REST_RESPONSES, _RESPONSES_PER_REFUSAL, _MOST_REST_RESPONSES = 60, 70, 1000
+_REST_RESPONSES, _RESPONSES_PER_REFUSAL, _MOST_REST_RESPONSES = 60, 70, 400
 _REST_PER_PAUSE = 10
 # What is refused again sooner: first a little less, then what the concurrency limit is cut to.
 _CUT, _NEXT_CUT = 0.9, 0.7
