@@ -125,6 +125,15 @@ def test_a_window_counts_once_as_evidence_of_an_outage_however_often_it_is_halve
     assert decide(failure, log, POLICY, can_split=False).signal is whole
 
 
+def test_the_halves_of_a_window_wait_as_long_as_the_whole_was_told_to():
+    """They ask for the same days."""
+    failure = ApiError(None, "", 504, kind=Kind.TRANSIENT, splittable=True, retry_after=30.0)
+    log = AttemptLog()
+    log.record(failure, seconds=1.0)
+    decision = decide(failure, log, POLICY, can_split=True)
+    assert (decision.step, decision.wait) == (Step.SPLIT, 30.0)
+
+
 def capped():
     """Return the failure of a response with as many rows as the row cap."""
     failure = TruncatedResponse("x")

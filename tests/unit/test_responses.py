@@ -21,7 +21,7 @@ from profile_history import (
 )
 from profile_history._protocol.error_rules import ERROR_RULES, PAGE_RULES, RETRIED_KINDS, Split
 from profile_history._protocol.requests import Requests
-from profile_history._protocol.responses import Reply, retry_after, verify_response
+from profile_history._protocol.responses import Reply, UnreadReply, retry_after, verify_response
 from profile_history._secrets import Token
 from profile_history.errors import Kind
 from profile_history.windows import Window
@@ -38,10 +38,15 @@ def read(status, body, **headers):
     """The rows of a response; its body is an object to write as JSON, or the text or bytes themselves."""
     text = body if isinstance(body, (str, bytes)) else json.dumps(body)
     text = text.encode() if isinstance(text, str) else text
+    return verified(Reply(status, headers, text))
+
+
+def verified(reply):
+    """The rows of a reply."""
     found = []
 
     def drive():
-        found.append((yield from verify_response(Reply(status, headers, text), TOKEN, lambda: CLOCK)))
+        found.append((yield from verify_response(reply, TOKEN, lambda: CLOCK)))
 
     for _ in drive():
         pass
@@ -351,6 +356,16 @@ def test_an_error_that_is_retried_quotes_the_title_of_its_page(status):
     """As that of a proxy, and not how its markup begins."""
     found = refusal(status, f"<html>\r\n<head><title>{status} &amp; so on</title></head>")
     assert found.text.endswith(f"({status} & so on)")
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, ApiError), (429, RateLimited), (403, UnexpectedPage)])
+def test_an_error_whose_body_cannot_be_read_means_what_its_status_says(status, error):
+    """And its text says what was wrong with the body."""
+    problem = "the body is not gzip, as its Content-Encoding says it is"
+    with pytest.raises(error, match=problem) as caught:
+        verified(UnreadReply(status, {"retry-after": "7"}, b"", problem=problem))
+    assert type(caught.value) is error
+    assert (caught.value.http_status, caught.value.retry_after) == (status, 7.0)
 
 
 @pytest.mark.parametrize("status", [401, 403])
