@@ -56,7 +56,7 @@ def translate(error: Exception, url: yarl.URL, timeouts: Timeouts, route: Route,
         connected: Whether there was a connection to the server when it failed.
     """
     proxy = route.proxy
-    where = f"{url.host}:{url.port}" + (f" through the proxy {proxy}" if proxy else "")
+    where = f"{_tell(url)}" + (f" through the proxy {proxy}" if proxy else "")
     kind = type(error).__name__
     match error:
         case UnicodeError() | aiohttp.InvalidURL():
@@ -116,7 +116,7 @@ def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, url: yarl.URL, proxy:
     # A session of the caller may have a proxy of its own, which we do not know.
     who = "the proxy of the session" if proxy is None else f"the proxy {proxy}"
     if status != 407:
-        reason = f" when it was asked to connect to {url.host}:{url.port}"
+        reason = f" when it was asked to connect to {_tell(url)}"
     elif (scheme := _unknown_scheme(error)) is not None:
         reason = f": it asks for {scheme}, and Basic is the only scheme that is known here"
     elif proxy is None or proxy.authorization is None:
@@ -137,6 +137,12 @@ def _unknown_scheme(error: aiohttp.ClientHttpProxyError) -> str | None:
     return next((scheme for scheme in _OTHER_SCHEMES if scheme.lower() in schemes), "another scheme")
 
 
+def _tell(url: yarl.URL) -> str:
+    """Return host and port of an address as people write them."""
+    host = url.host or ""
+    return f"[{host}]:{url.port}" if ":" in host else f"{host}:{url.port}"
+
+
 def _no_host(error: UnicodeError | aiohttp.InvalidURL, url: yarl.URL, proxy: ProxyAddress | None) -> ConnectionFailed:
     """Return the error of an address that looks like that of a host and can be none, such as 127.1 or 999.0.0.1."""
     wrong = "can be no host's name; check the address"
@@ -150,7 +156,7 @@ def _no_host(error: UnicodeError | aiohttp.InvalidURL, url: yarl.URL, proxy: Pro
 def _no_tunnel(error: Exception, url: yarl.URL, proxy: ProxyAddress) -> ProxyFailed:
     kind = type(error).__name__
     if not isinstance(error, aiohttp.ClientResponseError):
-        message = f"the proxy {proxy} closed the connection before it had one to {url.host}:{url.port} ({kind})"
+        message = f"the proxy {proxy} closed the connection before it had one to {_tell(url)} ({kind})"
         return ProxyFailed(message, proxy.url)
     no_http = ProxyFailed(f"the proxy {proxy} responded with something that is no proper HTTP ({kind})", proxy.url)
     no_http.kind = Kind.AMBIGUOUS

@@ -202,6 +202,12 @@ class TestRefusals:
         assert len(proxy.heads) == 1
         assert (caught.value.kind, caught.value.fatal, caught.value.status) == (Kind.CALLER, True, status)
 
+    async def test_an_ipv6_address_is_told_in_brackets(self, authority):
+        """Otherwise nobody could tell where the port begins."""
+        async with Proxy(rest=403) as proxy, client_of("https://[::1]:8443", proxy, authority) as client:
+            with pytest.raises(ProxyFailed, match=r"asked to connect to \[::1\]:8443"):
+                await client.history(ONE).collect()
+
     @pytest.mark.parametrize("status", [403, 407])
     async def test_a_refusal_after_something_worked_is_tried_again(self, authority, status, swift):
         """Proxies are reloaded, and what they look users up in fails now and then."""
