@@ -185,7 +185,7 @@ class TestOutput:
 
     def test_a_file_that_appears_meanwhile_is_not_replaced(self, server, run, tmp_path):
         """Somebody else's file stays, and the events are in the part."""
-        server.behaviour = Behaviour(latency=0.5)
+        server.behaviour = Behaviour(latency=0.2)
         path = tmp_path / "events"
 
         def appear():

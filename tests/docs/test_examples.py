@@ -12,6 +12,7 @@ The working directory is empty. `...` stands for any text, and exceptions are wr
 
 import asyncio
 import datetime as dt
+import tempfile
 
 import pytest
 from support.examples import find_examples, run_examples
@@ -35,6 +36,8 @@ def server():
 async def test_the_example_does_what_it_says(name, server, tmp_path, monkeypatch):
     """Each example of the docstring prints what stands below it."""
     monkeypatch.chdir(tmp_path)
+    # Where directories of examples go when this is over.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv(_config.URL, server.url)
     monkeypatch.setenv(_config.TOKEN, server.token)
     monkeypatch.setenv(_config.LIST_ID, str(server.list_id))
