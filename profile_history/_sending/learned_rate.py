@@ -11,7 +11,7 @@ import attrs
 from profile_history._sending.accepted_requests import AcceptedRequests
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history._sending.pace_trials import PaceTrials
-from profile_history._sending.rate_estimate import MARGIN, RateEstimate
+from profile_history._sending.rate_estimate import RateEstimate
 from profile_history._sending.refusal_evidence import RefusalEvidence
 from profile_history._sending.refusal_row import RefusalRow
 
@@ -27,8 +27,6 @@ _REST_SECONDS = 5.0
 _REST_ROUNDS = 20
 _REST_RESPONSES, _RESPONSES_PER_REFUSAL, _MOST_REST_RESPONSES = 60, 70, 400
 _REST_PER_PAUSE = 10
-# What is refused again sooner: first a little less, then what the concurrency limit is cut to.
-_CUT, _NEXT_CUT = 0.9, 0.7
 # A server that limits the number in flight never refuses one that is alone: two that were, of the last 32 results.
 _ALONE, _ALONE_RESULTS = 2, 32
 # Seconds of a pause that the server asks for which count for the rate: it may ask for far more than it needs.
@@ -96,7 +94,6 @@ class LearnedRate:
         self._rested = 0
         self._cost = 0
         self._after_pause = 0.0
-        self._soon = 0
         self._estimate = RateEstimate()
         self._unused_since: float | None = None
         self._trials = PaceTrials()
@@ -272,22 +269,13 @@ class LearnedRate:
         if not growing:
             self._estimate.fail()
         if apart and low is not None:
-            self._soon = 0
             if not certain:
                 low /= 1 - self._evidence.noise
             low = min(low, self.rate)
             rate = self._estimate.between(low, recently) if growing else self._estimate.proven(low)
             self._set(rate, now, growing=not self._estimate.is_timid and rate < 0.8 * self._base)
         else:
-            self._set(self._cut(self.rate, low), now, growing=True)
-
-    def _cut(self, refused: float, low: float | None) -> float:
-        cut = refused * (_NEXT_CUT if self._soon else _CUT)
-        self._soon += 1
-        if low is None:
-            return cut
-        # What was let in for long is the floor, and what is far above it was found by nothing but growing.
-        return MARGIN * low if refused > 1.5 * low else max(cut, 0.95 * min(low, refused))
+            self._set(self._estimate.cut(self.rate, low), now, growing=True)
 
     def _grow(self, rate: float, now: float, elapsed: float, ticket: Ticket) -> None:
         trial = self._trials.current
@@ -343,7 +331,7 @@ class LearnedRate:
             return
         self._trials.forget()
         self._alone.clear()
-        self._set(MARGIN * low, now, growing=True)
+        self._set(self._estimate.proven(low), now, growing=True)
 
     def _switch_off(self, limit: int | None) -> None:
         self.rate = self._age = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 # Figures without a source were found by `python -m benchmarks pacing`.
 
 # The room that is left for the jitter of timers and of the network.
-MARGIN = 0.97
+_MARGIN = 0.97
 _BOLDNESS, _MORE_BOLDNESS = 0.5, 0.25
 # Less than that is none.
 _TIMID = 0.1
+# What is refused again sooner: first a little less, then what the concurrency limit is cut to.
+_CUT, _NEXT_CUT = 0.9, 0.7
 
 
 class RateEstimate:
@@ -21,6 +23,7 @@ class RateEstimate:
         self._boldness = _BOLDNESS
         self._was_bold = False
         self._sureness = 1.0
+        self._cuts = 0
 
     @property
     def is_timid(self) -> bool:
@@ -39,14 +42,28 @@ class RateEstimate:
             low: What was let in for long.
             high: What was let in within the last second.
         """
-        self._was_bold = True
+        self._was_bold, self._cuts = True, 0
         self._sureness = low / max(low, high)
-        return MARGIN * (low if self.is_timid else low + self._boldness * max(0.0, high - low))
+        return _MARGIN * (low if self.is_timid else low + self._boldness * max(0.0, high - low))
 
     def proven(self, low: float) -> float:
-        """Return the estimate after a rate that rested was refused: what was let in for long, less a margin."""
-        self._sureness = 1.0
-        return MARGIN * low
+        """Return the estimate where no rate grew: what was let in for long, less a margin."""
+        self._sureness, self._cuts = 1.0, 0
+        return _MARGIN * low
+
+    def cut(self, refused: float, low: float | None) -> float:
+        """Return what to try after a refusal that came too soon for an estimate: less each time.
+
+        Args:
+            refused: The rate that was refused, in requests per second.
+            low: What was let in for long; `None` if that is not known.
+        """
+        cut = refused * (_NEXT_CUT if self._cuts else _CUT)
+        self._cuts += 1
+        if low is None:
+            return cut
+        # What was let in for long is the floor, and what is far above it was found by nothing but growing.
+        return _MARGIN * low if refused > 1.5 * low else max(cut, 0.95 * min(low, refused))
 
     def hold(self) -> None:
         """Record that a rate was not refused while it rested."""

@@ -79,6 +79,16 @@ def test_a_refusal_says_that_less_is_to_be_asked_for_until_a_window_has_had_too_
     assert pauses == [5.0] * count + [None] * (6 - count)
 
 
+def test_the_halves_of_a_window_wait_as_long_as_the_server_asked_for():
+    """As the whole window would have."""
+    failure = ApiError(None, "", 504, kind=Kind.TRANSIENT, splittable=True)
+    failure.retry_after = 7.0
+    log = AttemptLog()
+    log.record(failure, seconds=1.0)
+    decision = decide(failure, log, POLICY, can_split=True)
+    assert (decision.step, decision.wait) == (Step.SPLIT, 7.0)
+
+
 def test_a_connection_that_was_closed_meanwhile_is_nobodys_fault_once():
     """The server never read the request: it is sent again on a new connection, and charged to nobody."""
     log, failure = AttemptLog(), ConnectionFailed("x")

@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profile_history._sending.rate_estimate import MARGIN, RateEstimate
+from profile_history._sending.rate_estimate import RateEstimate
+
+# The room that an estimate leaves for jitter.
+MARGIN = 0.97
 
 
 def between(estimate, low=10.0, high=20.0):
@@ -53,6 +56,16 @@ def test_it_is_sure_of_what_was_proven_and_the_less_sure_the_further_the_figures
     assert estimate.sureness == pytest.approx(0.25)
     assert estimate.proven(10.0) == pytest.approx(10.0 * MARGIN)
     assert estimate.sureness == 1.0
+
+
+def test_what_is_refused_too_soon_is_cut_by_more_each_time_but_not_below_what_was_let_in_for_long():
+    """And at once to that, if it was far above."""
+    estimate = RateEstimate()
+    assert [estimate.cut(10.0, None) for _ in range(3)] == pytest.approx([9.0, 7.0, 7.0])
+    assert estimate.cut(10.0, 9.0) == pytest.approx(0.95 * 9.0)
+    assert estimate.cut(20.0, 9.0) == pytest.approx(MARGIN * 9.0)
+    estimate.proven(9.0)
+    assert estimate.cut(10.0, None) == pytest.approx(9.0)
 
 
 @given(st.floats(0.1, 1e3), st.floats(0, 1e3), st.lists(st.sampled_from(["hold", "fail", "lower"]), max_size=12))
