@@ -229,9 +229,11 @@ def http_date(text: str) -> dt.datetime | None:
     if len(parts["year"]) == 2:
         year = _FIRST_SHORT_YEAR + (year - _FIRST_SHORT_YEAR) % 100
     hour, minute, second = map(int, parts["clock"].split(":"))
+    leap = second == 60
     try:
-        return dt.datetime(year, month, int(parts["day"]), hour, minute, second, tzinfo=dt.UTC)
-    except ValueError:
+        moment = dt.datetime(year, month, int(parts["day"]), hour, minute, second - leap, tzinfo=dt.UTC)
+        return moment + dt.timedelta(seconds=leap)
+    except (ValueError, OverflowError):
         return None
 
 

@@ -437,6 +437,8 @@ DATES = [
     ("Thu, 29 Feb 2026 00:00:30 GMT", NOW, None),
     ("Thu, 01 Jan 2026 24:00:00 GMT", NOW, None),
     ("Thu, 01 Jan 2026 00:00:61 GMT", NOW, None),
+    ("Thu, 01 Jan 2026 00:00:60 GMT", NOW, 60.0),
+    ("Fri, 31 Dec 9999 23:59:60 GMT", NOW, None),
     ("Thu, 01 Jan 0000 00:00:30 GMT", NOW, None),
     ("Thu, 01 Jan 10000 00:00:30 GMT", NOW, None),
     ("Thursday, 01-Jan-26 00:00:30 GMT", NOW, 30.0),
