@@ -324,7 +324,7 @@ class AuthenticationError(ApiError):
 
 
 class RateLimited(ApiError):
-    """The server says that there are too many requests, or asks for a longer pause than the client waits."""
+    """The server says that there are too many requests."""
 
 
 class ServerUnavailable(HistoryError):

@@ -111,7 +111,7 @@ class WindowRunner:
                 case Step.GIVE_UP:
                     return self._give_up(assignment, sent.error, decision)
                 case Step.STOP:
-                    raise mark_as_end(sent.error, decision.hint, asks_too_long=decision.asks_too_long)
+                    raise mark_as_end(sent.error, decision.hint)
 
     def _give_up(self, assignment: Assignment, failure: HistoryError, decision: Decision) -> None:
         failure.hint = decision.hint or failure.hint or (assignment.hint if decision.is_too_long else None)

@@ -27,7 +27,6 @@ from profile_history._sending.row_cap import RowCapDetector
 from profile_history._sending.task import Task, WriteBody
 from profile_history._sending.transport import Transport
 from profile_history.errors import (
-    ApiError,
     ConfigurationError,
     HistoryError,
     Kind,
@@ -247,7 +246,7 @@ class Fetcher:
         if signal in (Signal.SUCCESS, Signal.RESPONSIVE):
             self.health_probe.confirm()
         if failure is not None and decision.asks_too_long:
-            raise mark_as_end(failure, decision.hint, asks_too_long=True)
+            raise mark_as_end(failure, decision.hint)
 
     async def _exchange(
         self, body: SecretBytes, task: Task, stats: Stats, grow: Callable[[int], None], *, fresh: bool
@@ -304,21 +303,13 @@ class Fetcher:
         return attrs.evolve(self.timeouts, attempt=max(left, _LEAST_ATTEMPT))
 
 
-def mark_as_end(failure: HistoryError, hint: str | None, *, asks_too_long: bool = False) -> HistoryError:
+def mark_as_end(failure: HistoryError, hint: str | None) -> HistoryError:
     """Write onto a failure that it ends the stream, and what to tell the user, and return it.
 
     Args:
         failure: The failure, which leaves for the user.
         hint: What to try, `None` to keep what it says.
-        asks_too_long: Whether the server asks for a pause that is longer than the client waits.
-
-    Returns:
-        The failure, or a `RateLimited` in its place where the API asks for such a pause in other words than 429.
     """
-    if asks_too_long and type(failure) is ApiError:
-        limited = RateLimited(*failure.args, kind=failure.kind, retry_after=failure.retry_after)
-        limited.splittable = failure.splittable
-        failure = limited
     failure.fatal = True
     failure.hint = hint or failure.hint
     return failure

@@ -11,7 +11,7 @@ from support.outages import now
 from support.scripts import Script, http
 from support.virtual_clock import run_virtually
 
-from profile_history import HistoryClient, Limits, Pacing, Profile, RateLimited
+from profile_history import HistoryClient, Limits, Pacing, Profile
 
 GOOD = http(b'{"data":[],"error":0,"error_text":"Successful operation"}')
 TOO_MUCH = b'{"error":413,"error_text":"too much"}'
@@ -145,18 +145,3 @@ def test_what_asks_for_a_pause_of_one_profile_holds_nobody_else(response):
     times = [when for when, _ in server.told]
     assert len(times) > 2
     assert all(later - earlier >= ASKED - 1e-9 or later == earlier for earlier, later in itertools.pairwise(times))
-
-
-def test_a_503_that_asks_for_ages_is_a_rate_limit_as_well():
-    """It says how long, for a program that comes back then."""
-
-    async def run():
-        response = http(b'{"error":503,"error_text":"maintenance"}', "Retry-After: 86400", status=503)
-        async with Script(rest=response) as server, HistoryClient(str(server.url), token="secret", list_id=1) as client:
-            with pytest.raises(RateLimited, match=r"maintenance.*the server asks to wait for 86400 s") as caught:
-                await client.history(Profile.email("a@x.com")).collect()
-            return caught.value
-
-    error = run_virtually(run())
-    assert (error.fatal, error.retry_after, error.http_status, error.code) == (True, 86400, 503, 503)
-    assert (error.attempts, error.profile) == (1, Profile.email("a@x.com"))
