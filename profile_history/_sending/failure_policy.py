@@ -11,7 +11,14 @@ from enum import Enum, auto
 import attrs
 
 from profile_history._protocol.error_rules import RETRIED_KINDS, find_page_rule
-from profile_history._sending.failure_signals import Signal, is_refusal, is_refusing_page, is_retried, signal_of
+from profile_history._sending.failure_signals import (
+    Signal,
+    is_overload,
+    is_refusal,
+    is_refusing_page,
+    is_retried,
+    signal_of,
+)
 from profile_history._sending.retry_budget import THROTTLED_COST, TRANSIENT_COST
 from profile_history.errors import (
     ApiError,
@@ -106,7 +113,7 @@ class AttemptLog:
         in_pass: Failures of the pass that goes on, also those that do not count.
         passes: Passes that have ended.
         refusals: Failures that did not count, since the server only said "not now" while it served others.
-        timeouts: Failures that are timeouts.
+        timeouts: Failures that are timeouts, also of a gateway.
         ambiguous: Failures that may be a fact as well as a hiccup.
         seconds: Of attempts that are charged, and of the waits after them.
         price: What the last retry cost, `None` if there was none.
@@ -114,6 +121,7 @@ class AttemptLog:
         charged: Whether the last failure is charged to the window.
         successes_seen: How many requests of the client had succeeded when the window last failed.
         others_succeeded: Whether others succeeded between its last two failures, or a moment ago if it was refused.
+        served: Whether others are in flight, and one succeeded a moment ago or since its last failure.
         unproven_split: Whether the window was made by a split, and none so short has succeeded yet.
         split_helped: Whether a window of the profile has succeeded that was made by a split.
         refused_profiles: For how many profiles a page responded, if nothing was ever responded to well, else 0.
@@ -134,6 +142,7 @@ class AttemptLog:
     charged: bool = True
     successes_seen: int | None = None
     others_succeeded: bool = False
+    served: bool = False
     unproven_split: bool = False
     split_helped: bool = False
     refused_profiles: int = 0
@@ -147,6 +156,7 @@ class AttemptLog:
         circuit_open: bool = False,
         successes: int = 0,
         recent_success: bool = False,
+        alone: bool = False,
         refused_profiles: int = 0,
     ) -> None:
         """Record a failure of the window.
@@ -157,6 +167,7 @@ class AttemptLog:
             circuit_open: Whether the server fails for everyone just now.
             successes: How many requests of the client have succeeded so far.
             recent_success: Whether one of them did a moment ago.
+            alone: Whether no other request is in flight.
             refused_profiles: For how many profiles a page responded, if none has succeeded, else 0.
         """
         if _is_free(failure, self):
@@ -165,6 +176,7 @@ class AttemptLog:
         self.refused_profiles = refused_profiles
         self.others_succeeded = self.successes_seen is not None and self.successes_seen < successes
         refused = is_refusal(failure)
+        self.served = not alone and (self.others_succeeded or recent_success)
         if refused:
             self.others_succeeded = self.others_succeeded or recent_success
         self.successes_seen = successes
@@ -179,7 +191,7 @@ class AttemptLog:
             self.refusals += only_later
             self.failures += not only_later
             self.ambiguous += failure.kind is Kind.AMBIGUOUS
-            self.timeouts += isinstance(failure, AttemptTimeout)
+            self.timeouts += is_overload(failure)
             # What fails for good may fail in other ways in between, and last: a gateway says 502 beside 504.
             self.refuting_days = _count_refuting_days(failure, self) or self.refuting_days
 
@@ -272,7 +284,9 @@ def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) 
     # The server served others since this window last failed: the fault lies with the window, and is no outage. Nor does
     # one window count again for each of its halvings; if it is an outage all the same, others fail as well.
     again = attempts.unproven_split and can_split and failure.splittable
-    return Signal.NEUTRAL if attempts.others_succeeded or again else signal
+    if attempts.others_succeeded or again:
+        return Signal.NEUTRAL
+    return Signal.BUSY if _may_be_queue(failure, attempts) else signal
 
 
 def _is_about_window(failure: HistoryError, attempts: AttemptLog) -> bool:
@@ -285,9 +299,17 @@ def _is_own_refusal(failure: HistoryError, attempts: AttemptLog) -> bool:
 
 
 def _is_too_long(failure: HistoryError, attempts: AttemptLog) -> bool:
-    if isinstance(failure, AttemptTimeout):
+    if isinstance(failure, AttemptTimeout) or _may_be_queue(failure, attempts):
         return attempts.timeouts >= TIMEOUTS_AS_EVIDENCE
     return failure.splittable
+
+
+def _may_be_queue(failure: HistoryError, attempts: AttemptLog) -> bool:
+    # While others are served, a gateway that has waited for too long may have waited for a place and not for the
+    # days, and halves would be the more requests. Of a profile that was split once, that is no more the question.
+    if attempts.unproven_split or attempts.split_helped:
+        return False
+    return isinstance(failure, ApiError) and is_overload(failure) and attempts.served
 
 
 def _count_refuting_days(failure: HistoryError, attempts: AttemptLog) -> int:

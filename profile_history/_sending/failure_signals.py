@@ -52,7 +52,7 @@ def signal_of(failure: HistoryError) -> Signal:
         return Signal.PAGE
     if is_refusal(failure):
         return Signal.BUSY
-    if _is_overload(failure):
+    if is_overload(failure):
         return Signal.OVERLOADED
     if failure.kind in RETRIED_KINDS:
         return Signal.FAILED
@@ -83,7 +83,8 @@ def is_retried(failure: HistoryError) -> bool:
     return not failure.fatal and failure.kind in RETRIED_KINDS
 
 
-def _is_overload(failure: HistoryError) -> bool:
+def is_overload(failure: HistoryError) -> bool:
+    """Tell whether a response took too long, as where a server lets requests wait, or where too much is asked for."""
     if isinstance(failure, ApiError):
         return any(rule.overload for rule in find_rules(failure.code, failure.http_status))
     return isinstance(failure, AttemptTimeout)

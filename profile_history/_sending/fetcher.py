@@ -168,7 +168,8 @@ class Fetcher:
             seconds=sent.seconds,
             circuit_open=pacer.circuit_open,
             successes=pacer.successes,
-            recent_success=pacer.has_recent_success(),
+            recent_success=pacer.has_recent_success(sent.seconds),
+            alone=pacer.in_use == 1,
             refused_profiles=self.page_evidence.observe(failure, task.profile, pacer.successes),
         )
         decision = self.retrier.decide(failure, log, can_split=can_split())

@@ -100,9 +100,13 @@ class Pacer:
         """Return how many requests have succeeded so far."""
         return self._successes
 
-    def has_recent_success(self) -> bool:
-        """Tell whether any request has succeeded within the last two seconds."""
-        return _now() - self._last_good < SILENCE
+    def has_recent_success(self, seconds: float = 0.0) -> bool:
+        """Tell whether any request has succeeded lately.
+
+        Args:
+            seconds: How far back it counts, if that is more than two seconds.
+        """
+        return _now() - self._last_good < max(seconds, SILENCE)
 
     @property
     def circuit_open(self) -> bool:

@@ -1,5 +1,6 @@
 """What follows from a failure: the printed table, and the rules that a table does not show."""
 
+import attrs
 import pytest
 from support.paths import ROOT
 
@@ -172,6 +173,33 @@ def test_how_many_single_days_refute_a_split_depends_on_the_failure_and_on_wheth
     """What is said may be said to any request; a size is a fact about a day when others have less, a row cap always."""
     assert decide(failure, AttemptLog(timeouts=timeouts), POLICY).refuting_days == before
     assert decide(failure, AttemptLog(timeouts=timeouts, split_helped=True), POLICY).refuting_days == after
+
+
+@pytest.mark.parametrize("number", [504, 524])
+@pytest.mark.parametrize(
+    ("log", "steps", "signals"),
+    [
+        (AttemptLog(), "retry split", "busy neutral"),
+        (AttemptLog(unproven_split=True), "split split", "neutral neutral"),
+        (AttemptLog(split_helped=True), "split split", "overloaded neutral"),
+    ],
+    ids=["whole", "made by a split", "of a profile that was split"],
+)
+def test_a_gateway_that_waited_for_too_long_may_have_waited_in_a_queue_while_others_are_served(
+    number, log, steps, signals
+):
+    """The first such failure of a window that was never halved means "not now"; where nobody is served it halves."""
+    failure, log = ApiError(None, "", number, kind=Kind.TRANSIENT, splittable=True), attrs.evolve(log)
+    found = []
+    for successes in (10, 20):
+        log.record(failure, seconds=1.0, successes=successes, recent_success=True)
+        found.append(decide(failure, log, RetryPolicy(), can_split=True))
+    assert " ".join(one.step.name.lower() for one in found) == steps
+    assert " ".join(one.signal.name.lower() for one in found) == signals
+    for circumstances in ({}, {"recent_success": True, "alone": True}):
+        log = AttemptLog()
+        log.record(failure, seconds=1.0, **circumstances)
+        assert decide(failure, log, RetryPolicy(), can_split=True).step is Step.SPLIT
 
 
 def test_the_first_timeout_counts_since_it_halves_nothing():
