@@ -278,9 +278,8 @@ class Pacer:
         if reason is None:
             return None
         paused = max(self._paused_until, self._learned.row.asked_until) > now
-        self._patience.begin(
-            pause_asked_for=paused and now - self._breaker.failing_since < patience, server_wide=blameless
-        )
+        asked = paused and now - self._breaker.failing_since < patience
+        self._patience.begin(pause_asked_for=asked, server_wide=blameless)
         return CircuitOpened(reason)
 
     def _may_start(self, now: float) -> bool:
