@@ -23,6 +23,8 @@ DIFFERENT_WINDOWS = 3
 # used up refuses everything until its end, and the longest pause between two refusals comes on top.
 SILENCE = 2.0
 QUOTA_SILENCE = 90.0
+# Or for so many round trips: a queue that had become twice too long has drained by then, with all that was abandoned.
+SILENCE_ROUNDS = 5
 # Seconds between probes; the jitter keeps many clients from asking a server that has just come back all at once.
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 30.0

@@ -184,14 +184,15 @@ class AttemptLog:
         if self.charged:
             self.seconds += seconds
             self.in_pass += 1
+            self.timeouts += is_overload(failure)
             # While others succeed, a refusal only means "not now"; the window's seconds bound it.
-            only_later = refused and self.others_succeeded
+            first_late = _may_be_queue(failure, self) and self.timeouts < TIMEOUTS_AS_EVIDENCE
+            only_later = (refused and self.others_succeeded) or first_late
             if failure.kind is not Kind.THROTTLED and self.refusals >= UNCHARGED_REFUSALS:
                 only_later = False
             self.refusals += only_later
             self.failures += not only_later
             self.ambiguous += failure.kind is Kind.AMBIGUOUS
-            self.timeouts += is_overload(failure)
             # What fails for good may fail in other ways in between, and last: a gateway says 502 beside 504.
             self.refuting_days = _count_refuting_days(failure, self) or self.refuting_days
 
@@ -281,12 +282,12 @@ def _signal_of(failure: HistoryError, attempts: AttemptLog, *, can_split: bool) 
     signal = signal_of(failure)
     if signal not in (Signal.FAILED, Signal.OVERLOADED):
         return signal
+    if is_overload(failure) and attempts.served:
+        return Signal.QUEUED
     # The server served others since this window last failed: the fault lies with the window, and is no outage. Nor does
     # one window count again for each of its halvings; if it is an outage all the same, others fail as well.
     again = attempts.unproven_split and can_split and failure.splittable
-    if attempts.others_succeeded or again:
-        return Signal.NEUTRAL
-    return Signal.BUSY if _may_be_queue(failure, attempts) else signal
+    return Signal.NEUTRAL if attempts.others_succeeded or again else signal
 
 
 def _is_about_window(failure: HistoryError, attempts: AttemptLog) -> bool:
@@ -305,11 +306,11 @@ def _is_too_long(failure: HistoryError, attempts: AttemptLog) -> bool:
 
 
 def _may_be_queue(failure: HistoryError, attempts: AttemptLog) -> bool:
-    # While others are served, a gateway that has waited for too long may have waited for a place and not for the
-    # days, and halves would be the more requests. Of a profile that was split once, that is no more the question.
+    # While others are served, a response that took too long may have waited for a place and not for the days, and
+    # halves would be the more requests. Of a profile that was split once, that is no more the question.
     if attempts.unproven_split or attempts.split_helped:
         return False
-    return isinstance(failure, ApiError) and is_overload(failure) and attempts.served
+    return is_overload(failure) and attempts.served
 
 
 def _count_refuting_days(failure: HistoryError, attempts: AttemptLog) -> int:

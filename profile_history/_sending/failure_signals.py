@@ -25,6 +25,7 @@ class Signal(Enum):
         FAILED: It failed.
         OVERLOADED: It failed as servers do that have too much to do.
         BUSY: It says that it has no room just now, or that it is down: 503.
+        QUEUED: It took too long while it served others, as where requests wait for a place.
         THROTTLED: It says that there are too many requests.
         PAGE: Something else responded in its place; ten in a row are an outage.
         NEUTRAL: Nothing, as when the request was cancelled, failed again while others succeed, or asked for too many
@@ -36,6 +37,7 @@ class Signal(Enum):
     FAILED = auto()
     OVERLOADED = auto()
     BUSY = auto()
+    QUEUED = auto()
     THROTTLED = auto()
     PAGE = auto()
     NEUTRAL = auto()

@@ -192,6 +192,7 @@ class LearnedRate:
         ticket: Ticket | None,
         *,
         certain: bool,
+        queued: bool = False,
         served: bool = False,
         retry_after: float | None = None,
     ) -> None:
@@ -201,6 +202,7 @@ class LearnedRate:
             now: Seconds, on any clock that only goes forward.
             ticket: That of the request; `None` if it was sent before the first refusal.
             certain: Whether the server says that there are too many requests, as with 429; a 503 may come by chance.
+            queued: Whether it is a response that took too long, but no longer than a queue explains.
             served: Whether any good response has come since the request was sent.
             retry_after: Seconds for which the server asks to be left alone, or `None`.
         """
@@ -218,7 +220,9 @@ class LearnedRate:
         # One that was sent before the last refusal was known is no news.
         if ticket.epoch == self._concurrency.epoch:
             in_a_row = self.row.length > 0
-            believed = certain or self._evidence.believes(resting=self._is_resting, likely=not self._throttles)
+            believed = certain or self._evidence.believes(
+                resting=self._is_resting, likely=not self._throttles, queued=queued
+            )
             if believed or in_a_row:
                 self._react(now, ticket, certain=certain, in_a_row=in_a_row)
             else:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import attrs
 
-from profile_history._sending.circuit_breaker import QUOTA_SILENCE, SILENCE, CircuitBreaker
+from profile_history._sending.circuit_breaker import QUOTA_SILENCE, SILENCE, SILENCE_ROUNDS, CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history._sending.failure_signals import Signal, is_server_wide
 from profile_history._sending.learned_rate import LearnedRate, Ticket
@@ -27,6 +27,7 @@ _GAP_MARGIN = 1 + 1e-9
 # Seconds; the resolution of uvloop's timers.
 _TICK = 0.001
 _REFUSALS = (Signal.THROTTLED, Signal.BUSY)
+_LATE = (Signal.OVERLOADED, Signal.QUEUED)
 
 
 @attrs.frozen
@@ -104,9 +105,9 @@ class Pacer:
         """Tell whether any request has succeeded lately.
 
         Args:
-            seconds: How far back it counts, if that is more than two seconds.
+            seconds: How far back it counts at least; two seconds and five round trips always do.
         """
-        return _now() - self._last_good < max(seconds, SILENCE)
+        return _now() - self._last_good < max(seconds, self._silence)
 
     @property
     def circuit_open(self) -> bool:
@@ -224,13 +225,16 @@ class Pacer:
     def _learn(self, permit: Permit, signal: Signal, now: float, seconds: float, retry_after: float | None) -> None:
         learned, learns = self._learned, self._adaptive and not self._breaker.open
         served = self._last_good > now - seconds
-        if learns and signal in _REFUSALS:
+        # Late responses in a row follow from one cause, also where nobody is served any more.
+        is_late = signal is Signal.QUEUED or (signal is Signal.OVERLOADED and learned.row.length > 0)
+        if learns and (signal in _REFUSALS or is_late):
             if not learned.active:
                 learned.begin(self._in_use)
             learned.refuse(
                 now,
                 permit.ticket,
                 certain=signal is Signal.THROTTLED,
+                queued=is_late and seconds < self._silence,
                 served=served,
                 retry_after=retry_after,
             )
@@ -261,7 +265,10 @@ class Pacer:
         if signal is Signal.NEUTRAL:
             return None
         self._breaker.certain = self._successes > 0
-        silence = SILENCE if signal in _REFUSALS else 0.0
+        silence = self._silence if signal in _REFUSALS else 0.0
+        if signal in _LATE:
+            # Nothing may have been sent for long before a refusal, but a late response was waited for.
+            silence = 0.0 if now - self._last_good >= self._silence else math.inf
         if signal is Signal.THROTTLED:
             # A server that asks for pauses is at work, however long they come to be.
             patience = math.inf
@@ -281,6 +288,10 @@ class Pacer:
         asked = paused and now - self._breaker.failing_since < patience
         self._patience.begin(pause_asked_for=asked, server_wide=blameless)
         return CircuitOpened(reason)
+
+    @property
+    def _silence(self) -> float:
+        return max(SILENCE, SILENCE_ROUNDS * self._concurrency.round_trip)
 
     def _may_start(self, now: float) -> bool:
         return self._has_place() and self._earliest() <= now

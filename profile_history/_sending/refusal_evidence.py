@@ -45,17 +45,21 @@ class RefusalEvidence:
         if resting:
             self._remember()
 
-    def believes(self, *, resting: bool, likely: bool = True) -> bool:
-        """Record a 503, and tell whether it says that there are too many requests.
+    def believes(self, *, resting: bool, likely: bool = True, queued: bool = False) -> bool:
+        """Record a 503 or a late response, and tell whether it says that there are too many requests.
 
         Args:
             resting: Whether no more was asked for than was borne before.
             likely: Whether the server has no other way of saying so, as far as it is known.
+            queued: Whether it is a late response; two in a row are enough, since a queue makes all of them late.
         """
+        in_a_row = bool(self._recent) and self._recent[-1]
         self._recent.append(True)
         if resting:
             self._refusals += 1
             self._remember()
+        if queued and in_a_row:
+            return True
         many = sum(self._recent)
         if not likely:
             return many > _TOLERATED_IN_NOISE

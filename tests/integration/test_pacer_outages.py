@@ -199,6 +199,42 @@ async def test_refusals_are_an_outage_only_when_nobody_was_answered_for_two_seco
     assert server.told[-1 if signal is Signal.BUSY else -2 :][-1] == CircuitOpened("11 failures in a row")
 
 
+@pytest.mark.parametrize("signal", [Signal.BUSY, Signal.QUEUED, Signal.OVERLOADED])
+@virtual
+async def test_where_responses_take_long_it_is_an_outage_only_after_five_round_trips_without_one(signal):
+    """A server of few places that lets requests wait is at work, though nobody is served for a while."""
+    server = Server(concurrency=16)
+    await server.start()
+    await asyncio.sleep(10)
+    server.end(first_byte=10.0)
+    for _ in range(30):
+        await server.fail(1, signal, seconds=1.0)
+        await asyncio.sleep(1)
+        if now() < 60:
+            assert not server.pacer.circuit_open
+    await asyncio.sleep(30)
+    await server.fail(1, signal, seconds=1.0)
+    assert server.pacer.circuit_open
+
+
+@virtual
+async def test_two_late_responses_in_a_row_lower_the_number_in_flight_where_that_is_how_a_queue_looks():
+    """Not if a time limit is far longer than responses take, since such a request may be stuck for any reason."""
+    for seconds, lowered in ((9.0, True), (11.0, False)):
+        server = Server(concurrency=16)
+        for _ in range(8):
+            await server.start()
+            server.end(first_byte=2.0)
+        limit = server.pacer.limit
+        held = server.starting(8)
+        await settle()
+        for _ in range(2):
+            server.end(Signal.QUEUED, request_id="a", seconds=seconds)
+        assert (server.pacer.limit < limit) is lowered
+        for _ in held[2:]:
+            server.end()
+
+
 @pytest.mark.parametrize(("silence", "opens"), [(80.0, False), (91.0, True)])
 @virtual
 async def test_throttles_of_a_client_that_adapts_are_an_outage_only_after_more_than_a_minute(silence, opens):

@@ -39,7 +39,7 @@ def test_the_page_on_reliability_prints_the_table_of_the_policy():
     assert table.strip() == policy_table().strip()
 
 
-@pytest.mark.parametrize("failure", [ConnectionFailed("x"), DecodeError("x"), AttemptTimeout("x")], ids=repr)
+@pytest.mark.parametrize("failure", [ConnectionFailed("x"), DecodeError("x")], ids=repr)
 def test_a_window_that_fails_while_others_succeed_says_nothing_about_the_server(failure):
     """The fault lies with the window."""
     log = AttemptLog(successes_seen=3)
@@ -175,31 +175,41 @@ def test_how_many_single_days_refute_a_split_depends_on_the_failure_and_on_wheth
     assert decide(failure, AttemptLog(timeouts=timeouts, split_helped=True), POLICY).refuting_days == after
 
 
-@pytest.mark.parametrize("number", [504, 524])
+LATE = [
+    *(ApiError(None, "", number, kind=Kind.TRANSIENT, splittable=True) for number in (504, 524)),
+    AttemptTimeout("x"),
+]
+
+
+@pytest.mark.parametrize("failure", LATE, ids=["504", "524", "a timeout"])
 @pytest.mark.parametrize(
-    ("log", "steps", "signals"),
+    ("log", "first", "charged"),
     [
-        (AttemptLog(), "retry split", "busy neutral"),
-        (AttemptLog(unproven_split=True), "split split", "neutral neutral"),
-        (AttemptLog(split_helped=True), "split split", "overloaded neutral"),
+        (AttemptLog(), Step.RETRY, 1),
+        (AttemptLog(unproven_split=True), Step.SPLIT, 2),
+        (AttemptLog(split_helped=True), Step.SPLIT, 2),
     ],
     ids=["whole", "made by a split", "of a profile that was split"],
 )
-def test_a_gateway_that_waited_for_too_long_may_have_waited_in_a_queue_while_others_are_served(
-    number, log, steps, signals
-):
-    """The first such failure of a window that was never halved means "not now"; where nobody is served it halves."""
-    failure, log = ApiError(None, "", number, kind=Kind.TRANSIENT, splittable=True), attrs.evolve(log)
-    found = []
+def test_a_late_response_may_have_waited_in_a_queue_while_others_are_served(failure, log, first, charged):
+    """The first of a window that was never halved is not charged; all lower the concurrency, and the second halves."""
+    log, steps = attrs.evolve(log), []
     for successes in (10, 20):
         log.record(failure, seconds=1.0, successes=successes, recent_success=True)
-        found.append(decide(failure, log, RetryPolicy(), can_split=True))
-    assert " ".join(one.step.name.lower() for one in found) == steps
-    assert " ".join(one.signal.name.lower() for one in found) == signals
-    for circumstances in ({}, {"recent_success": True, "alone": True}):
-        log = AttemptLog()
-        log.record(failure, seconds=1.0, **circumstances)
-        assert decide(failure, log, RetryPolicy(), can_split=True).step is Step.SPLIT
+        decision = decide(failure, log, RetryPolicy(), can_split=True)
+        steps.append(decision.step)
+        assert decision.signal is Signal.QUEUED
+    first = Step.RETRY if isinstance(failure, AttemptTimeout) else first
+    assert (steps, log.failures) == ([first, Step.SPLIT], charged)
+
+
+@pytest.mark.parametrize("failure", LATE[:2], ids=["504", "524"])
+@pytest.mark.parametrize("circumstances", [{}, {"recent_success": True, "alone": True}], ids=["nobody served", "alone"])
+def test_a_gateway_that_waited_for_too_long_halves_a_window_at_once_where_it_is_no_queue(failure, circumstances):
+    """Where nobody is served, or nothing else is in flight."""
+    log = AttemptLog()
+    log.record(failure, seconds=1.0, **circumstances)
+    assert decide(failure, log, RetryPolicy(), can_split=True).step is Step.SPLIT
 
 
 def test_the_first_timeout_counts_since_it_halves_nothing():

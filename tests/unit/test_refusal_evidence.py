@@ -55,3 +55,14 @@ def test_noise_that_ends_is_forgotten():
     met(evidence, 2000, 0.0, draw)
     assert evidence.noise < 0.01
     assert evidence.believes(resting=True)
+
+
+def test_two_late_responses_in_a_row_are_believed():
+    """A queue makes all of them late, and a slow response now and then is none."""
+    evidence = RefusalEvidence()
+    for _ in range(10):
+        assert not evidence.believes(resting=False, queued=True)
+        for _ in range(8):
+            evidence.add_success(resting=False)
+    assert not evidence.believes(resting=False, queued=True)
+    assert evidence.believes(resting=False, queued=True)
