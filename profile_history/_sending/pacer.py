@@ -230,14 +230,8 @@ class Pacer:
         if learns and (signal in _REFUSALS or is_late):
             if not learned.active:
                 learned.begin(self._in_use)
-            learned.refuse(
-                now,
-                permit.ticket,
-                certain=signal is Signal.THROTTLED,
-                queued=is_late and seconds < self._silence,
-                served=served,
-                retry_after=retry_after,
-            )
+            certain, queued = signal is Signal.THROTTLED, is_late and seconds < self._silence
+            learned.refuse(now, permit.ticket, certain=certain, queued=queued, served=served, retry_after=retry_after)
             return
         if learns and signal is Signal.OVERLOADED:
             self._concurrency.on_overload(permit.ticket.epoch if permit.ticket else 0)
@@ -273,14 +267,9 @@ class Pacer:
             # A server that asks for pauses is at work, however long they come to be.
             patience = math.inf
             silence = QUOTA_SILENCE if self._adaptive else SILENCE
-        blameless = failure is not None and is_server_wide(failure)
+        blameless, paged = failure is not None and is_server_wide(failure), signal is Signal.PAGE
         reason = self._breaker.failed(
-            request_id,
-            now,
-            patience=patience,
-            only_in_a_row=signal is Signal.PAGE,
-            server_wide=blameless,
-            silence=silence,
+            request_id, now, patience=patience, only_in_a_row=paged, server_wide=blameless, silence=silence
         )
         if reason is None:
             return None
