@@ -13,6 +13,8 @@ _RESPONSES_HELD = 200
 _ROUNDS_HELD = 20
 # What was borne for this many rounds counts as borne, even if it is refused once.
 _ROUNDS_TRUSTED = 3
+# A request beyond what is borne may be let in by luck, as another one has just ended.
+_PROOFS = 3
 # Scattered failures, up to an eighth of all, say nothing about concurrency.
 _RESULTS_WATCHED = 32
 _OVERLOADS_TOLERATED = 4
@@ -24,8 +26,9 @@ class ConcurrencyLimit:
     It starts at 4 and grows by one with every success, until the server first refuses. A refusal cuts it to 0.7, at
     most once a round trip: refusals of requests sent before the last cut do not count. It then returns by one a
     success to the last number that was borne, rests there for 200 responses or 20 rounds, and only then tries more, by
-    one a round. So the server refuses about one request in two hundred, and hardly any of its capacity lies idle; a
-    plain saw-tooth leaves a seventh unused and is refused far more often where the capacity is small.
+    one a round: a single request beyond it, and no other until that one has succeeded, thrice before the first further
+    one. So the server refuses about one request in two hundred, and hardly any of its capacity lies idle; a plain
+    saw-tooth leaves a seventh unused and is refused far more often where the capacity is small.
 
     Many responses of 503 and many timeouts cut it as well.
 
@@ -44,6 +47,8 @@ class ConcurrencyLimit:
         self._last_good: int | None = None
         self._held = 0
         self._trying = False
+        self._awaited: int | None = None
+        self._proofs = 0
         self._lifted = False
         self._doubted = False
         self._epoch = 0
@@ -91,6 +96,46 @@ class ConcurrencyLimit:
         """Return the seconds to the first byte, on average over the last responses; 0 before the first."""
         return self._latency.mean
 
+    def binds(self, in_flight: int) -> bool:
+        """Tell whether this limit, and nothing else, lets no more requests be sent.
+
+        Args:
+            in_flight: How many are in flight, the last one included.
+        """
+        return in_flight >= self.limit and not (self._lifted and self._trying)
+
+    def sent(self, in_flight: int) -> None:
+        """Record that a request is sent; the first beyond what was borne has to succeed before another is.
+
+        A server whose refusals take as long as its responses would refuse a whole round of them before the first is
+        known.
+
+        Args:
+            in_flight: How many requests are in flight, this one included.
+        """
+        if not self._trying or self._last_good is None:
+            return
+        tried = self._awaited or (self._last_good + 1 if self._lifted else self.limit)
+        if in_flight >= tried and in_flight > self._last_good:
+            self._awaited, self._limit = in_flight, float(in_flight - 1)
+
+    def bore(self, in_flight: int) -> None:
+        """Record that a request succeeded that was sent since the last cut, and try more if it was the awaited one.
+
+        Args:
+            in_flight: How many requests were in flight when it was sent, itself included.
+        """
+        if in_flight != self._awaited:
+            return
+        self._awaited = None
+        self._proofs += 1
+        if self._proofs < _PROOFS:
+            self._limit = float(in_flight)
+        elif self._lifted:
+            self._lift_whole()
+        else:
+            self._limit = float(min(self._most, in_flight + 1))
+
     def succeeded(self, in_use: int, first_byte: float) -> None:
         """Record a success, and grow if it proves that the server bears more.
 
@@ -114,7 +159,7 @@ class ConcurrencyLimit:
         held = self._last_good == self.limit and self._held >= _ROUNDS_TRUSTED * self._limit
         trusted = held and not self._doubted
         if not trusted:
-            self._last_good = max(1, self.limit - 1)
+            self._last_good = max(1, (self._awaited or self.limit) - 1)
         self._lower(max(1.0, self._limit * _CUT))
 
     def doubt(self) -> None:
@@ -136,12 +181,14 @@ class ConcurrencyLimit:
     def begin_epoch(self) -> None:
         """Record that the server refused too much, and that something else is lowered for it."""
         self._epoch += 1
+        if self._lifted:
+            self._lift_whole()
 
     def lift(self) -> None:
-        """Allow the most, since something else holds the requests back."""
-        self._lifted = True
+        """Allow the most, once some beyond what was borne have succeeded: something else holds the requests back."""
+        self._lifted = self._trying = True
         self._limit = float(self._most)
-        self._held, self._trying = 0, False
+        self._held, self._awaited, self._proofs = 0, None, 0
 
     def settle(self, limit: int | None) -> None:
         """Hold again, and rest there.
@@ -164,10 +211,17 @@ class ConcurrencyLimit:
         self._limit = limit
         self._held = 0
         self._trying = self._doubted = False
+        self._awaited, self._proofs = None, 0
         self._epoch += 1
         self._overloads.clear()
 
+    def _lift_whole(self) -> None:
+        self._trying, self._awaited, self._limit = False, None, float(self._most)
+
     def _grown(self) -> float:
+        if self._awaited is not None:
+            # Slowly, since it may end in a way that tells nothing.
+            return self._limit + 0.5 / self._limit
         if self._last_good is None or self._lifted:
             return self._limit + 1
         if self._limit < self._last_good:

@@ -147,7 +147,8 @@ class LearnedRate:
             # Nothing succeeded in that time: there is no telling what it will bear, and no hurry.
             self._set(_RATE_AFTER_PAUSE, now, growing=True)
         moment = now - self._idle
-        bound = in_flight >= self._concurrency.limit
+        bound = self._concurrency.binds(in_flight)
+        self._concurrency.sent(in_flight)
         if self.rate is not None:
             self.next_start = now + 1 / self.rate
         return Ticket(self._concurrency.epoch, moment, self._accepted.send(moment), in_flight, bound)
@@ -175,6 +176,7 @@ class LearnedRate:
             self.row.length = 0
         if not is_news:
             return
+        self._concurrency.bore(ticket.in_flight)
         if self._age is not None and not self._rested:
             # What was refused until then was the price of another rate.
             self._cost = 0

@@ -157,6 +157,96 @@ def test_a_refusal_of_what_was_tried_beyond_leads_back_to_what_was_borne():
     assert succeed(concurrency, 10) == 10
 
 
+def rested(*, tries=True):
+    """A concurrency that has rested at nine, and may try one more."""
+    concurrency = grown(6)
+    concurrency.on_throttle(0)
+    succeed(concurrency, 2 + 200 + (10 if tries else 0))
+    assert concurrency.limit == (10 if tries else 9)
+    return concurrency
+
+
+def fill(concurrency, in_flight):
+    """Send what may be sent; gives how many are in flight then."""
+    while in_flight < concurrency.limit:
+        in_flight += 1
+        concurrency.sent(in_flight)
+    return in_flight
+
+
+def test_only_one_request_beyond_what_was_borne_is_in_flight_until_its_result_is_known():
+    """Those that end meanwhile are replaced up to nine, so that a server that is slow to refuse refuses one."""
+    concurrency = rested()
+    assert fill(concurrency, 8) == 10
+    assert concurrency.limit == 9
+    for _ in range(5):
+        concurrency.succeeded(in_use=10, first_byte=0.1)
+        assert fill(concurrency, 8) == 9
+    concurrency.on_throttle(concurrency.epoch)
+    assert succeed(concurrency, 50) == 9
+
+
+def test_a_further_one_is_tried_once_the_first_has_succeeded_thrice():
+    """It may have been let in by luck; further ones take a round trip each, up to the most."""
+    concurrency = rested()
+    for wanted in (10, 10, 10, 11, 12):
+        assert fill(concurrency, 8) == wanted
+        concurrency.bore(wanted - 1)
+        assert concurrency.limit == wanted - 1
+        concurrency.bore(wanted)
+    concurrency.on_throttle(concurrency.epoch)
+    assert succeed(concurrency, 50) == 12
+    most = grown(0, most=4)
+    most.on_throttle(0)
+    succeed(most, 300)
+    for _ in range(4):
+        fill(most, 0)
+        most.bore(4)
+    assert most.limit == 4
+
+
+def test_what_was_refused_beyond_is_the_only_thing_that_was_too_much():
+    """After a try that reached twelve, eleven are returned to."""
+    concurrency = rested()
+    for wanted in (10, 10, 10, 11):
+        fill(concurrency, 8)
+        concurrency.bore(wanted)
+    assert fill(concurrency, 8) == 12
+    concurrency.on_throttle(concurrency.epoch)
+    assert succeed(concurrency, 50) == 11
+
+
+def test_a_try_whose_result_tells_nothing_is_repeated_after_two_rounds():
+    """A connection that was cut says nothing of the capacity."""
+    concurrency = rested()
+    fill(concurrency, 8)
+    assert succeed(concurrency, 17) == 9
+    assert succeed(concurrency, 2) == 10
+    assert (fill(concurrency, 8), concurrency.limit) == (10, 9)
+
+
+def test_a_limit_that_is_lifted_is_so_once_three_beyond_it_have_succeeded_one_by_one():
+    """Until then it does not count as what holds the requests."""
+    concurrency = rested(tries=False)
+    concurrency.lift()
+    for _ in range(3):
+        assert fill(concurrency, 9) == 10
+        assert not concurrency.binds(10)
+        assert concurrency.limit == 9
+        concurrency.bore(10)
+    assert fill(concurrency, 9) == 64
+    assert concurrency.binds(64)
+
+
+def test_a_refusal_that_lowers_something_else_lifts_it_at_once():
+    """It was not the number in flight."""
+    concurrency = rested(tries=False)
+    concurrency.lift()
+    assert fill(concurrency, 9) == 10
+    concurrency.begin_epoch()
+    assert fill(concurrency, 9) == 64
+
+
 def test_room_that_is_not_used_proves_nothing():
     """After a cut it grows only while at least half of it is in flight."""
     concurrency = grown(12)
