@@ -1,3 +1,3 @@
 """The version of this package."""
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
