@@ -224,9 +224,7 @@ def test_throttles_of_a_window_that_others_overtake_do_not_count_as_failures():
     assert "Timeouts.window" in client.last.hint
 
 
-@pytest.mark.parametrize(
-    ("error", "others_succeeded"), [(throttle(), False), (ConnectionFailed("x"), True), (AttemptTimeout("x"), True)]
-)
+@pytest.mark.parametrize(("error", "others_succeeded"), [(throttle(), False), (ConnectionFailed("x"), True)])
 def test_other_failures_count_and_so_do_throttles_where_nobody_is_answered(error, others_succeeded):
     """Others that are answered show that the fault is the window's own."""
     client, log = Client(), AttemptLog(successes_seen=0)
