@@ -181,7 +181,7 @@ class ConcurrencyLimit:
     def begin_epoch(self) -> None:
         """Record that the server refused too much, and that something else is lowered for it."""
         self._epoch += 1
-        if self._lifted:
+        if self._trying:
             self._lift_whole()
 
     def lift(self) -> None:

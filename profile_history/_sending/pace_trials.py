@@ -98,9 +98,11 @@ class PaceTrials:
             self._skip -= 1
             self._rest = None
             return None
-        rate = (accepted.count - before) / (now - since)
-        if rate > _FASTEST:
+        count, seconds = accepted.count - before, now - since
+        # All of a rest may come in one moment of the clock.
+        if count >= _FASTEST * seconds:
             return None
+        rate = count / seconds
         self.current = Trial(concurrency.limit, rate, accepted.since_last_refusal(now - idle))
         return rate
 

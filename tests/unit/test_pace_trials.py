@@ -1,5 +1,6 @@
 """When it is tried whether a server limits the rate, and what makes such a trial convincing."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -49,6 +50,12 @@ def test_the_first_trial_comes_after_forty_responses_and_at_the_rate_so_far():
     assert resting.respond(39) is None
     assert resting.respond(3) == pytest.approx(10, rel=0.05)
     assert resting.trials.current.limit == FOUND
+
+
+def test_a_rest_that_passes_within_one_moment_of_the_clock_is_too_fast_to_space_out():
+    """A server in the same process responds to hundreds of requests in one turn of the event loop."""
+    resting = Resting(math.inf)
+    assert resting.respond(1000) is None
 
 
 def test_trials_that_fail_become_rare():

@@ -8,7 +8,7 @@ class Class(enum.Flag):
 
     RETRIED: the request is repeated, and the retry is charged.
     FREE: the request is repeated on a new connection, and nothing is charged.
-    PAUSED: the whole client waits as long as the server asks.
+    PAUSED: the request is repeated when the server allows it; the others wait with it if nobody is served.
     WINDOW_FAILED: the window is given up and reported; all others arrive.
     STREAM_STOPPED: the stream or the command ends with an error; what was handed out before is true.
     REFUSED: an error is raised before anything is sent.

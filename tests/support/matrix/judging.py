@@ -116,10 +116,17 @@ class Judge:
 
     def _judge_paused(self) -> None:
         self._judge_retried()
-        pauses = [(end, note.error.retry_after) for end, note in self.stage.notes if _asks_to_wait(note)]
-        assert pauses
-        for end, seconds in pauses:
-            assert [when for when in self.stage.server.arrivals if end < when < end + seconds] == []
+        asked = [(end, note) for end, note in self.stage.notes if _asks_to_wait(note)]
+        assert asked
+        sent = [(when, note.request_id) for when, note in self.stage.notes if isinstance(note, AttemptStarted)]
+        good = [when for when, note in self.stage.notes if isinstance(note, AttemptEnded) and note.bytes]
+        for end, refused in asked:
+            until = end + refused.error.retry_after
+            meanwhile = [request_id for when, request_id in sent if end < when < until]
+            assert refused.request_id not in meanwhile
+            # The others go on where somebody is served, since this one was sent or between its refusals.
+            begun = min(when for when, request_id in sent if request_id == refused.request_id)
+            assert meanwhile == [] or any(begun < when < until for when in good)
 
     def _judge_window_failed(self) -> None:
         assert self.stage.error is None
