@@ -7,7 +7,14 @@ import pytest
 from support.commands import run  # noqa: F401 (a fixture)
 from support.proxies import require_proxies
 
-from benchmarks.limited import DEAD_PROFILE, read_through, read_with_dead_profile, read_without_bodies, upstream_of
+from benchmarks.limited import (
+    DEAD_PROFILE,
+    MOST_IN_FLIGHT,
+    read_through,
+    read_with_dead_profile,
+    read_without_bodies,
+    upstream_of,
+)
 from benchmarks.proxies import haproxy, nginx
 from profile_history import AuthenticationError, Pacing, ResponseError, ServerUnavailable
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
@@ -89,8 +96,8 @@ async def test_a_firewall_that_closes_for_a_moment_is_an_outage():
     assert reading.error is None
     assert reading.openings == 1
     assert reading.done == 800
-    # Responses that were under way when it closed come between the first pages.
-    assert len(reading.failed) < 20
+    # Each response that was under way when it closed may come between pages, and break their row.
+    assert len(reading.failed) <= 10 + MOST_IN_FLIGHT
 
 
 async def test_what_the_api_says_of_a_token_goes_through_a_proxy(server):
