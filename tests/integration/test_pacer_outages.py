@@ -199,6 +199,21 @@ async def test_refusals_are_an_outage_only_when_nobody_was_answered_for_two_seco
     assert server.told[-1 if signal is Signal.BUSY else -2 :][-1] == CircuitOpened("11 failures in a row")
 
 
+@virtual
+async def test_throttles_of_a_client_that_does_not_adapt_are_an_outage_after_half_a_second():
+    """It goes on with as many at once as before, so that only probes, one at a time, get through."""
+    server = Server(concurrency=16, adaptive=False)
+    await server.start()
+    server.end()
+    await server.fail(10, Signal.THROTTLED)
+    await asyncio.sleep(0.4)
+    await server.fail(1, Signal.THROTTLED)
+    assert not server.pacer.circuit_open
+    await asyncio.sleep(0.2)
+    await server.fail(1, Signal.THROTTLED)
+    assert server.pacer.circuit_open
+
+
 @pytest.mark.parametrize("signal", [Signal.BUSY, Signal.QUEUED, Signal.OVERLOADED])
 @virtual
 async def test_where_responses_take_long_it_is_an_outage_only_after_five_round_trips_without_one(signal):
