@@ -53,6 +53,7 @@ class CircuitBreaker:
 
     The first probe is sent after 2 seconds, each further one after twice as long, up to 30 seconds, each wait times 2/3
     to 1. The first success closes it, of a probe or of a request sent before, but not before the first of the failures.
+    Such an early one does not break a row of pages either.
 
     Args:
         uniform: Draws evenly between two numbers.
@@ -62,6 +63,7 @@ class CircuitBreaker:
         self._uniform = uniform
         self._row = 0
         self._refusals = 0
+        self._pages = 0
         self._row_windows: set[str] = set()
         self._seconds: deque[_Second] = deque()
         self._wait = FIRST_WAIT
@@ -78,18 +80,20 @@ class CircuitBreaker:
         Args:
             now: Seconds, on any clock that only goes forward.
             seconds: How long ago the request was sent, at least. One from before the failures began closes nothing: a
-                firewall refuses at once what the server behind it takes a while to respond to.
+                firewall refuses at once what the server behind it takes a while to respond to. As many responses as
+                were under way would break the row of its pages one by one, while each page costs a window.
 
         Returns:
             How many seconds the circuit was open, if this closed it, else `None`.
         """
-        if self._row:
-            self._row = self._refusals = 0
+        early = now - seconds < self.failing_since
+        if self._row and not (early and self._pages == self._row):
+            self._row = self._refusals = self._pages = 0
             self._row_windows.clear()
         if not self.open:
             self._this_second(now).results += 1
             return None
-        if now - seconds < self.failing_since:
+        if early:
             return None
         self.open = False
         self._wait = FIRST_WAIT
@@ -128,6 +132,7 @@ class CircuitBreaker:
             self.failing_since = now
         self._row += 1
         self._refusals += silence > 0
+        self._pages += only_in_a_row
         for windows in (self._row_windows, second.windows):
             if len(windows) < DIFFERENT_WINDOWS:
                 windows.add(request_id)

@@ -96,7 +96,7 @@ async def test_a_firewall_that_closes_for_a_moment_is_an_outage():
     assert reading.error is None
     assert reading.openings == 1
     assert reading.done == 800
-    # Each response that was under way when it closed may come between pages, and break their row.
+    # Beside those that open the circuit, what was in flight then has met a page too.
     assert len(reading.failed) <= 10 + MOST_IN_FLIGHT
 
 

@@ -348,3 +348,26 @@ def test_a_success_of_a_request_from_before_the_failures_closes_nothing():
     assert breaker.open
     assert breaker.succeeded(5.5, 0.4) == 0.5
     assert not breaker.open
+
+
+@pytest.mark.parametrize(("sent", "opens"), [(-0.1, True), (0.1, False)])
+@pytest.mark.parametrize("pages", [True, False])
+def test_a_row_of_pages_is_broken_by_what_was_sent_after_it_began(sent, opens, pages):
+    """A firewall refuses at once, while the responses that were under way come one by one; each page costs a window."""
+    breaker = CircuitBreaker(highest)
+    breaker.certain = True
+    for place in range(10):
+        assert breaker.failed("a", 1.0 + place / 20, only_in_a_row=pages) is None or place == 9
+        if place == 4:
+            breaker.succeeded(1.2, seconds=0.2 - sent)
+    assert breaker.open is (opens and pages)
+
+
+def test_a_row_that_is_not_of_pages_alone_is_broken_by_any_success():
+    """A server that also fails by itself is at work as long as it responds to anything."""
+    breaker = CircuitBreaker(highest)
+    breaker.certain = True
+    for place in range(9):
+        breaker.failed("a", 1.0, only_in_a_row=place > 0)
+    breaker.succeeded(1.0, seconds=1.0)
+    assert breaker.failed("a", 1.0, only_in_a_row=True) is None
