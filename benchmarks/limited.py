@@ -28,7 +28,6 @@ _YEAR = ("2024-01-01", "2024-12-31")
 # Seconds.
 _LONGEST, _LOGGING = 120.0, 0.2
 DEAD_PROFILE = 7
-MOST_IN_FLIGHT = 32
 
 
 @attrs.frozen
@@ -195,11 +194,7 @@ async def read_through(
     """
     notes: list[object] = []
     began, done, error = time.time(), 0, None
-    chosen: dict[str, Any] = {
-        "pacing": Pacing(concurrency=MOST_IN_FLIGHT),
-        "retry": RetryPolicy(patience=patience),
-        **options,
-    }
+    chosen: dict[str, Any] = {"pacing": Pacing(concurrency=32), "retry": RetryPolicy(patience=patience), **options}
     async with HistoryClient(
         proxy.url, token=server.token, list_id=server.list_id, on_event=notes.append, **chosen
     ) as client:

@@ -23,8 +23,8 @@ DIFFERENT_WINDOWS = 3
 # used up refuses everything until its end, and the longest pause between two refusals comes on top.
 SILENCE = 2.0
 QUOTA_SILENCE = 90.0
-# Of 429, by whether the client adapts: one that does not sends on as before, and only an open circuit ends its flood.
-THROTTLE_SILENCE = {True: QUOTA_SILENCE, False: 0.5}
+# Of 429 where the client does not adapt: it sends on as before, and only an open circuit ends its flood.
+FLOOD_TIME = 0.5
 # Or for so many round trips: a queue that had become twice too long has drained by then, with all that was abandoned.
 SILENCE_ROUNDS = 5
 # Seconds between probes; the jitter keeps many clients from asking a server that has just come back all at once.

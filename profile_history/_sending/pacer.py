@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import attrs
 
-from profile_history._sending.circuit_breaker import SILENCE, SILENCE_ROUNDS, THROTTLE_SILENCE, CircuitBreaker
+from profile_history._sending.circuit_breaker import FLOOD_TIME, QUOTA_SILENCE, SILENCE, SILENCE_ROUNDS, CircuitBreaker
 from profile_history._sending.concurrency_limit import ConcurrencyLimit
 from profile_history._sending.failure_signals import Signal, is_server_wide
 from profile_history._sending.learned_rate import LearnedRate, Ticket
@@ -266,7 +266,7 @@ class Pacer:
         if signal is Signal.THROTTLED:
             # A server that asks for pauses is at work, however long they come to be.
             patience = math.inf
-            silence = THROTTLE_SILENCE[self._adaptive]
+            silence = QUOTA_SILENCE if self._adaptive else FLOOD_TIME
         blameless, paged = failure is not None and is_server_wide(failure), signal is Signal.PAGE
         reason = self._breaker.failed(
             request_id, now, patience=patience, only_in_a_row=paged, server_wide=blameless, silence=silence

@@ -7,14 +7,7 @@ import pytest
 from support.commands import run  # noqa: F401 (a fixture)
 from support.proxies import require_proxies
 
-from benchmarks.limited import (
-    DEAD_PROFILE,
-    MOST_IN_FLIGHT,
-    read_through,
-    read_with_dead_profile,
-    read_without_bodies,
-    upstream_of,
-)
+from benchmarks.limited import DEAD_PROFILE, read_through, read_with_dead_profile, read_without_bodies, upstream_of
 from benchmarks.proxies import haproxy, nginx
 from profile_history import AuthenticationError, Pacing, ResponseError, ServerUnavailable
 from profile_history.testing import Behaviour, Fault, FaultPlan, HistoryServer
@@ -96,8 +89,8 @@ async def test_a_firewall_that_closes_for_a_moment_is_an_outage():
     assert reading.error is None
     assert reading.openings == 1
     assert reading.done == 800
-    # Beside those that open the circuit, what was in flight then has met a page too.
-    assert len(reading.failed) <= 10 + MOST_IN_FLIGHT
+    # Those of the row that opens the circuit; while it is open, nobody is charged.
+    assert len(reading.failed) < 20
 
 
 async def test_what_the_api_says_of_a_token_goes_through_a_proxy(server):

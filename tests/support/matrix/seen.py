@@ -7,12 +7,11 @@ import gc
 import logging
 import re
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from support.commands import until
 from support.leftovers import descriptors
 from support.secrecy import pickled, shown
 
@@ -21,8 +20,6 @@ from profile_history.cli import event_loop
 TOKEN = "canary-5d1e0b"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LONGEST_MESSAGE = 1200
-# Seconds.
-SETTLING = 2.0
 
 
 class Seen:
@@ -60,21 +57,12 @@ class Seen:
             gc.collect()
         assert [str(warning) for warning in warned] == []
         assert self.problems == []
-        assert _settles(lambda: descriptors() == files), (descriptors(), files)
+        # A thread of an earlier run may still hold one for a moment.
+        until(lambda: descriptors() == files)
         assert not [text for text in self.texts if TOKEN in text]
 
     def _unraisable(self, what: Any) -> None:
         self.problems.append(f"{what.exc_value!r} in {what.object!r}")
-
-
-def _settles(condition: Callable[[], bool]) -> bool:
-    # A peer's thread, also one of an earlier run, may open and close a connection a moment after its client has gone.
-    end = time.monotonic() + SETTLING
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @functools.cache
